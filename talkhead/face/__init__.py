@@ -1,0 +1,1 @@
+"""Face geometry without trained weights: detection, mesh scheme, track, motion, warp, maps, masks."""
