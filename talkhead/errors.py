@@ -9,7 +9,8 @@ class TalkheadError(Exception):
     """Something the user can act on: what is wrong, with which file, and what to do about it.
 
     The message is one line, without a full stop at its end. The command line prints it after
-    ``talkhead:`` and exits with `exit_code`. Anything that is not a `TalkheadError` is a bug and keeps its traceback.
+    ``talkhead:`` and exits with `exit_code`. Anything that is not a `TalkheadError` is a bug and
+    keeps its traceback.
     """
 
     exit_code: ClassVar[int] = 2

@@ -1,0 +1,266 @@
+"""ffmpeg: argument lists from pure functions, processes that never hang and never stay behind.
+
+The binary comes with the imageio-ffmpeg package. Arguments are lists, no shell is involved. The
+messages of ffmpeg go to an unnamed temporary file: a pipe that nobody drains would block it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+import imageio_ffmpeg
+
+from talkhead.errors import TalkheadError
+
+# Exact and independent of the processor's instruction set, so that bytes are reproducible.
+SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
+# x264 makes other bytes with other numbers of threads; a fixed one keeps machines comparable.
+NUM_ENCODER_THREADS = 8
+ENCODER_PRESET = "veryfast"
+SOUND_BITRATE = "192k"
+# Above this share of undecodable packets a sound counts as corrupt.
+MAX_ERROR_RATE = 0.05
+
+# What the mp4 container stores by itself; other keys need a more general, less readable box.
+_MP4_KEYS = frozenset(
+    "album artist comment composer copyright date description encoder genre synopsis title".split()
+)
+
+
+@cache
+def ffmpeg_exe() -> str:
+    """The path of the ffmpeg binary (``IMAGEIO_FFMPEG_EXE`` chooses another).
+
+    Raises:
+        TalkheadError: there is none for this platform.
+    """
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError:
+        raise TalkheadError(
+            "no ffmpeg binary was found; reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to one"
+        ) from None
+
+
+def input_name(path: Path) -> str:
+    """A name that ffmpeg takes for a file, never for an option or a protocol."""
+    return str(path.absolute())
+
+
+def _common_args() -> list[str]:
+    return ["-hide_banner", "-nostdin", "-loglevel", "error"]
+
+
+def _input_args(path: Path) -> list[str]:
+    # Play lists must not lead to the network.
+    return ["-protocol_whitelist", "file", "-i", input_name(path)]
+
+
+def probe_args(path: Path) -> list[str]:
+    """List the streams on stderr and write the first picture's header as YUV4MPEG to stdout.
+
+    The header holds size and rate exactly, after rotation and with square pixels.
+    """
+    return [
+        *("-hide_banner", "-nostdin"),
+        *_input_args(path),
+        *("-map", "0:V:0", "-frames:v", "1", "-vf", "scale=round(iw*sar):ih,setsar=1"),
+        *("-pix_fmt", "yuv420p", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1"),
+    ]
+
+
+def list_streams_args(path: Path) -> list[str]:
+    """List the streams on stderr; ffmpeg then fails for want of an output, which is expected."""
+    return ["-hide_banner", "-nostdin", *_input_args(path)]
+
+
+def read_sound_args(path: Path) -> list[str]:
+    """Decode the first sound stream to float32 at its own rate and channels, as AU on stdout.
+
+    A stream that starts late, or has gaps, is filled with silence: sample n is at n / rate.
+    """
+    return [
+        *_common_args(),
+        *("-max_error_rate", str(MAX_ERROR_RATE)),
+        *_input_args(path),
+        *("-map", "0:a:0", "-af", "aresample=async=1:first_pts=0"),
+        *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
+    ]
+
+
+def read_frames_args(
+    path: Path,
+    *,
+    fps: Fraction,
+    start_s: float,
+    num_frames: int | None,
+    size: tuple[int, int],
+) -> list[str]:
+    """Decode pictures to raw RGB on stdout, one each 1 / fps seconds from `start_s` on.
+
+    Frame k is the picture nearest to start_s + k / fps. The seek goes a little further back, so
+    that rounding cannot lose the picture at `start_s` itself.
+    """
+    seek_s = max(0.0, start_s - 0.5)
+    width, height = size
+    limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
+    filters = (
+        f"fps={_rate(fps)}:start_time={start_s - seek_s:.6f}",
+        f"scale={width}:{height}:{SCALE_FLAGS}",
+    )
+    return [
+        *_common_args(),
+        *("-ss", f"{seek_s:.6f}"),
+        *_input_args(path),
+        *("-map", "0:V:0", "-vf", ",".join(filters), *limit),
+        *("-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
+    ]
+
+
+def write_video_args(
+    target: Path,
+    *,
+    size: tuple[int, int],
+    fps: Fraction,
+    crf: int,
+    sound: Path | None,
+    copy_sound: bool,
+    metadata: Mapping[str, str],
+) -> list[str]:
+    """Encode raw RGB from stdin, with a sound file, to mp4: H.264 in yuv420p, AAC, faststart.
+
+    The last column or row of an odd size is dropped, because yuv420p has none. Colours are BT.709
+    and say so. Nothing in the file depends on the date or on the number of cores.
+    """
+    width, height = size
+    picture_filters = (
+        f"crop={width - width % 2}:{height - height % 2}:0:0",
+        f"scale=out_color_matrix=bt709:out_range=tv:{SCALE_FLAGS}",
+        "format=yuv420p",
+    )
+    args = [
+        *_common_args(),
+        *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"),
+        *("-framerate", _rate(fps), "-i", "pipe:0"),
+    ]
+    if sound is not None:
+        args += [*_input_args(sound), "-map", "0:v:0", "-map", "1:a:0"]
+        args += _sound_args(copy_sound=copy_sound)
+    args += ["-map_metadata", "-1", "-map_chapters", "-1"]
+    args += ["-c:v", "libx264", "-preset", ENCODER_PRESET, "-crf", str(crf)]
+    args += ["-threads:v", str(NUM_ENCODER_THREADS), "-vf", ",".join(picture_filters)]
+    args += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+    args += ["-color_range", "tv", "-flags:v", "+bitexact", "-fflags", "+bitexact"]
+    for key, value in metadata.items():
+        args += ["-metadata", f"{key}={value}"]
+    tags = "" if set(metadata) <= _MP4_KEYS else "+use_metadata_tags"
+    return [*args, "-movflags", f"+faststart{tags}", "-f", "mp4", "-y", input_name(target)]
+
+
+def _sound_args(*, copy_sound: bool) -> list[str]:
+    if copy_sound:
+        return ["-c:a", "copy"]
+    # AAC knows these layouts; any other is mixed to the nearest.
+    layouts = "aformat=channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1"
+    return ["-c:a", "aac", "-b:a", SOUND_BITRATE, "-af", layouts, "-flags:a", "+bitexact"]
+
+
+def _rate(fps: Fraction) -> str:
+    return f"{fps.numerator}/{fps.denominator}"
+
+
+@dataclass(frozen=True)
+class FfmpegProcess:
+    """A running ffmpeg: its pipes, and the file that collects its messages."""
+
+    process: subprocess.Popen[bytes]
+    messages: IO[bytes]
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Where the encoder's input goes."""
+        if self.process.stdin is None:
+            raise ValueError("this ffmpeg was started without an input pipe")
+        return self.process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """Where the decoder's output comes from."""
+        if self.process.stdout is None:
+            raise ValueError("this ffmpeg was started without an output pipe")
+        return self.process.stdout
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit status."""
+        return self.process.wait()
+
+    def stderr_text(self) -> str:
+        """Everything ffmpeg has said so far."""
+        self.messages.seek(0)
+        return self.messages.read().decode("utf-8", "replace")
+
+
+@contextmanager
+def running_ffmpeg(args: Sequence[str], *, feed: bool = False) -> Iterator[FfmpegProcess]:
+    """Run ffmpeg with a pipe for its input (`feed`) or its output; it is gone at the end, always.
+
+    It runs in a session of its own: Ctrl-C reaches only Python, which then stops ffmpeg.
+    """
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen(  # noqa: S603  (a list of arguments, our own binary)
+            [ffmpeg_exe(), *args],
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
+            stderr=messages,
+            start_new_session=True,
+        )
+        try:
+            yield FfmpegProcess(process, messages)
+        finally:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    try:
+                        pipe.close()
+                    except BrokenPipeError:
+                        pass
+
+
+def run_ffmpeg(args: Sequence[str]) -> tuple[int, bytes, str]:
+    """Run ffmpeg to its end; return its exit status, its stdout and its messages."""
+    with running_ffmpeg(args) as ffmpeg:
+        output = ffmpeg.stdout.read()
+        return ffmpeg.wait(), output, ffmpeg.stderr_text()
+
+
+def first_error(stderr: str) -> str:
+    """The first telling line of ffmpeg's messages, without the address of who said it."""
+    lines = [re.sub(r"^(\[[^]]*\]\s*)+", "", line).strip() for line in stderr.splitlines()]
+    lines = [line for line in lines if line]
+    telling = [line for line in lines if not line.startswith(("Error opening input file", "  "))]
+    return (telling or lines or ["no reason given"])[0].rstrip(".")
+
+
+def audio_codec(stderr: str) -> str | None:
+    """The codec of the first sound stream in ffmpeg's list of streams, None without one."""
+    match = re.search(r"^\s*Stream #0:\d+.*?: Audio: (\w+)", stderr, re.MULTILINE)
+    return match.group(1) if match else None
+
+
+def declared_duration_s(stderr: str) -> float | None:
+    """The duration that the container states, None where it states none."""
+    match = re.search(r"^\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", stderr, re.MULTILINE)
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
