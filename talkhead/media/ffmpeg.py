@@ -10,7 +10,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -32,7 +32,7 @@ MAX_ERROR_RATE = 0.05
 
 # What the mp4 container stores by itself; other keys need a more general, less readable box.
 _MP4_KEYS = frozenset(
-    "album artist comment composer copyright date description encoder genre synopsis title".split()
+    ("album", "artist", "comment", "composer", "copyright", "date", "description", "genre", "title")
 )
 
 
@@ -146,6 +146,7 @@ def write_video_args(
         f"crop={width - width % 2}:{height - height % 2}:0:0",
         f"scale=out_color_matrix=bt709:out_range=tv:{SCALE_FLAGS}",
         "format=yuv420p",
+        "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
     )
     args = [
         *_common_args(),
@@ -158,8 +159,7 @@ def write_video_args(
     args += ["-map_metadata", "-1", "-map_chapters", "-1"]
     args += ["-c:v", "libx264", "-preset", ENCODER_PRESET, "-crf", str(crf)]
     args += ["-threads:v", str(NUM_ENCODER_THREADS), "-vf", ",".join(picture_filters)]
-    args += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
-    args += ["-color_range", "tv", "-flags:v", "+bitexact", "-fflags", "+bitexact"]
+    args += ["-flags:v", "+bitexact", "-fflags", "+bitexact"]
     for key, value in metadata.items():
         args += ["-metadata", f"{key}={value}"]
     tags = "" if set(metadata) <= _MP4_KEYS else "+use_metadata_tags"
@@ -216,7 +216,7 @@ def running_ffmpeg(args: Sequence[str], *, feed: bool = False) -> Iterator[Ffmpe
     It runs in a session of its own: Ctrl-C reaches only Python, which then stops ffmpeg.
     """
     with tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(  # noqa: S603  (a list of arguments, our own binary)
+        process = subprocess.Popen(
             [ffmpeg_exe(), *args],
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
@@ -230,10 +230,8 @@ def running_ffmpeg(args: Sequence[str], *, feed: bool = False) -> Iterator[Ffmpe
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    try:
+                    with suppress(OSError):  # what was still in the buffer has no reader
                         pipe.close()
-                    except BrokenPipeError:
-                        pass
 
 
 def run_ffmpeg(args: Sequence[str]) -> tuple[int, bytes, str]:

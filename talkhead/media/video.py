@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,13 +21,14 @@ from talkhead.media import ffmpeg
 from talkhead.media.files import check_input, check_output, temporary_sibling
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
 
-__all__ = ["VideoInfo", "check_output", "probe_video", "read_frames"]
+__all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_frames"]
 
 Frames = npt.NDArray[np.uint8]
 
 MAX_SIDE_PX = 16_384  # the largest that H.264 encoders take
 # A thousandth of a frame, so that 2/3 s at 30 fps is 20 frames although a float says 20.0000001.
 _ROUNDING = 0.001
+MAX_CRF = 51
 _SUFFIXES = (".mp4", ".m4v", ".mov")
 
 
@@ -124,10 +125,136 @@ def read_frames(
 
 def _read_frame(stream: IO[bytes], height: int, width: int) -> Frames | None:
     frame = np.empty((height, width, 3), np.uint8)
-    rest = memoryview(frame).cast("B")
+    rest = frame.data.cast("B")
     while rest:
         num_read: int = stream.readinto(rest)  # type: ignore[attr-defined]
         if not num_read:
             return None
         rest = rest[num_read:]
     return frame
+
+
+class VideoWriter:
+    """Write frames and a sound file to an mp4 that appears whole, or not at all.
+
+    H.264 in yuv420p with faststart. Sound that is AAC already is copied untouched, any other is
+    encoded to AAC once, at its own rate and channels; neither it nor the picture is cut to the
+    other's length. The last column or row of an odd size is dropped. The same input gives the
+    same bytes. Used as a context manager: the file is written under a hidden name beside its
+    target and renamed at the end; any exception, Ctrl-C too, removes it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        size: tuple[int, int],
+        fps: Fraction,
+        sound: Path | None,
+        crf: int = 18,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Check everything that can be checked before slow work starts; nothing is written yet.
+
+        Args:
+            path: the target, .mp4, .m4v or .mov.
+            size: (width, height) of the frames.
+            fps: frames a second.
+            sound: a file with sound (a video's will do), or None for a silent video.
+            crf: quality, from 0 (lossless) to 51 (worst).
+            metadata: notes for the container, such as ``comment``.
+            overwrite: whether an existing target may be replaced.
+
+        Raises:
+            TalkheadError: the output cannot be written, or a size, quality or sound is unusable.
+        """
+        self.path = Path(path)
+        self.size = size
+        if self.path.suffix.lower() not in _SUFFIXES:
+            raise TalkheadError(f"{path} is not named as an mp4; end the output's name in .mp4")
+        check_output(self.path, overwrite=overwrite)
+        if not all(2 <= side <= MAX_SIDE_PX for side in size):
+            raise TalkheadError(
+                f"{path} cannot be {size[0]} x {size[1]} px; sides go from 2 to {MAX_SIDE_PX}"
+            )
+        if not 0 <= crf <= MAX_CRF:
+            raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")
+        codec = None if sound is None else _sound_codec(Path(sound))
+        self._overwrite = overwrite
+        self._temporary = temporary_sibling(self.path)
+        self._num_frames = 0
+        self._stack = ExitStack()
+        self._args = ffmpeg.write_video_args(
+            self._temporary,
+            size=size,
+            fps=fps,
+            crf=crf,
+            sound=None if sound is None else Path(sound),
+            copy_sound=codec == "aac",
+            metadata=metadata or {},
+        )
+
+    def __enter__(self) -> VideoWriter:
+        """Start the encoder."""
+        with ExitStack() as stack:
+            stack.callback(self._temporary.unlink, missing_ok=True)
+            self._process = stack.enter_context(ffmpeg.running_ffmpeg(self._args, feed=True))
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, frames: Frames) -> None:
+        """Append frames: uint8, RGB, shape = (T, H, W, 3) or (H, W, 3).
+
+        Raises:
+            ValueError: the shape or type is another.
+            TalkheadError: the encoder gave up, for example because the disk is full.
+        """
+        width, height = self.size
+        if frames.dtype != np.uint8 or frames.shape[-3:] != (height, width, 3):
+            raise ValueError(f"frames are {frames.dtype} {frames.shape}, not uint8 {self.size}")
+        if frames.ndim not in (3, 4):
+            raise ValueError(f"frames have {frames.ndim} dimensions, not 3 or 4")
+        for frame in frames.reshape(-1, height, width, 3):
+            try:
+                self._process.stdin.write(np.ascontiguousarray(frame).data)
+            except OSError as error:  # the encoder has ended
+                self._process.wait()
+                raise self._failure() from error
+            self._num_frames += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish the file and rename it; after an exception, stop the encoder and remove it."""
+        with self._stack:
+            if kind is None:
+                self._finish()
+
+    def _finish(self) -> None:
+        if self._num_frames == 0:
+            raise TalkheadError(f"{self.path} would have no frames; nothing was written")
+        with suppress(OSError):  # the exit status tells more
+            self._process.stdin.close()
+        if self._process.wait() != 0:
+            raise self._failure()
+        check_output(self.path, overwrite=self._overwrite)
+        os.replace(self._temporary, self.path)  # noqa: PTH105  (atomic, also over a file)
+
+    def _failure(self) -> TalkheadError:
+        reason = ffmpeg.first_error(self._process.stderr_text())
+        return TalkheadError(
+            f"{self.path} could not be written ({reason}); check the sound and the disk's space"
+        )
+
+
+def _sound_codec(path: Path) -> str:
+    check_input(path)
+    _, _, messages = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
+    codec = ffmpeg.audio_codec(messages)
+    if codec is None:
+        raise TalkheadError(f"{path} has no sound that can be read; name a file with sound")
+    return codec

@@ -1,0 +1,227 @@
+"""Sound files to waveforms: float32, mono, 16 kHz, whole or in blocks."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from talkhead.errors import TalkheadError
+from talkhead.media import ffmpeg
+from talkhead.media.files import check_input, replacing
+from talkhead.media.rates import SAMPLE_RATE_HZ
+
+Waveform = npt.NDArray[np.float32]
+
+_BLOCK_S = 4  # decoded at a time; the result does not depend on it
+# soundfile reads these too, but ffmpeg, which makes the output's sound, must agree on their
+# length, and only ffmpeg says when they are damaged.
+_LOSSY_FORMATS = frozenset({"MP3", "MPEG", "OGG"})
+# A file may end this much before its stated end: containers count whole packets.
+_MAX_MISSING_S = 0.25
+_AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset, size, encoding, rate, channels
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What one pass over a sound file found.
+
+    `duration_s` is exact, at the file's own rate; `num_samples`, `rms` and `peak` are those of
+    the waveform at 16 kHz.
+    """
+
+    path: Path
+    duration_s: Fraction
+    num_samples: int
+    rms: float
+    peak: float
+
+
+@dataclass
+class _Source:
+    """A decoder at work: blocks of its samples, shape = (n, channels), at its own rate."""
+
+    rate_hz: int
+    blocks: Iterator[npt.NDArray[np.float32]]
+    num_decoded: int = 0
+
+
+def scan_audio(path: Path) -> AudioInfo:
+    """Decode a sound file once, in bounded memory, and measure it.
+
+    Raises:
+        TalkheadError: the file is missing, a directory, empty, without a sound stream, without
+            samples, corrupt, cut off, or has samples that are not finite.
+    """
+    path = Path(path)
+    num_samples, energy, peak = 0, 0.0, 0.0
+    with _open_source(path) as source:
+        for block in _resample(path, source):
+            num_samples += len(block)
+            energy += float(np.square(block, dtype=np.float64).sum())
+            peak = max(peak, float(np.abs(block).max(initial=0.0)))
+        duration_s = Fraction(source.num_decoded, source.rate_hz)
+    rms = (energy / max(num_samples, 1)) ** 0.5
+    return AudioInfo(path, duration_s, num_samples, rms, peak)
+
+
+def stream_waveform(path: Path, block_samples: int) -> Iterator[Waveform]:
+    """Decode a sound file block by block; memory does not grow with its length.
+
+    Yields:
+        float32, mono, 16 kHz, shape = (block_samples,); the last may be shorter.
+
+    Raises:
+        TalkheadError: as `scan_audio`, as soon as the fault is met.
+    """
+    if block_samples < 1:
+        raise ValueError(f"a block has at least one sample, not {block_samples}")
+    rest = np.zeros(0, np.float32)
+    path = Path(path)
+    with _open_source(path) as source:
+        for block in _resample(path, source):
+            rest = np.concatenate([rest, block])
+            num_whole = len(rest) - len(rest) % block_samples
+            for start in range(0, num_whole, block_samples):
+                yield rest[start : start + block_samples].copy()
+            rest = rest[num_whole:]
+    if len(rest):
+        yield rest.copy()
+
+
+def read_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
+    """Read a sound file, or a part of it.
+
+    Args:
+        path: a sound file, or a video with sound.
+        start_s: where the part starts.
+        duration_s: its length, cut at the end of the sound; to the end if None.
+
+    Returns:
+        float32, mono, 16 kHz, shape = (N,); samples as the whole file has them from
+        round(start_s * 16000) on.
+
+    Raises:
+        TalkheadError: as `scan_audio`; or the sound ends before `start_s`.
+    """
+    if start_s < 0:
+        raise ValueError(f"sound starts at 0 s, not at {start_s} s")
+    start = round(start_s * SAMPLE_RATE_HZ)
+    stop = None if duration_s is None else start + round(duration_s * SAMPLE_RATE_HZ)
+    parts, position = [], 0
+    for block in stream_waveform(path, _BLOCK_S * SAMPLE_RATE_HZ):
+        if position + len(block) > start:
+            end = len(block) if stop is None else stop - position
+            parts.append(block[max(0, start - position) : end])
+        position += len(block)
+        if stop is not None and position >= stop:
+            break
+    if not parts:
+        raise TalkheadError(
+            f"{path} ends at {position / SAMPLE_RATE_HZ:.2f} s; choose a start before that"
+        )
+    return np.concatenate(parts)
+
+
+def write_waveform(path: Path, waveform: Waveform) -> None:
+    """Write a waveform, mono, 16 kHz, as 16-bit wav; an existing file is replaced.
+
+    Raises:
+        TalkheadError: the folder is missing or cannot be written to.
+    """
+    with replacing(Path(path)) as temporary:
+        soundfile.write(temporary, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+
+
+def _resample(path: Path, source: _Source) -> Iterator[Waveform]:
+    """Average the channels, check that samples are finite, and bring them to 16 kHz."""
+    stream = soxr.ResampleStream(source.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    for block in source.blocks:
+        source.num_decoded += len(block)
+        mono = block.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            raise TalkheadError(
+                f"{path} has samples that are not numbers (NaN or infinite); export it again"
+            )
+        yield stream.resample_chunk(mono)
+    if source.num_decoded == 0:
+        raise TalkheadError(f"{path} has no sound in it (its length is zero); record it again")
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+@contextmanager
+def _open_source(path: Path) -> Iterator[_Source]:
+    check_input(path)
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a file named .raw
+        file = None
+    if file is not None:
+        with file:
+            if file.format not in _LOSSY_FORMATS:
+                yield _Source(file.samplerate, _soundfile_blocks(path, file))
+                return
+    with ffmpeg.running_ffmpeg(ffmpeg.read_sound_args(path)) as process:
+        header = process.stdout.read(_AU_HEADER.size)
+        if len(header) < _AU_HEADER.size:
+            raise _unreadable(path)
+        _, offset, _, _, rate_hz, num_channels = _AU_HEADER.unpack(header)
+        process.stdout.read(offset - _AU_HEADER.size)
+        yield _Source(rate_hz, _ffmpeg_blocks(path, process, rate_hz, num_channels))
+
+
+def _soundfile_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
+    num_read = 0
+    try:
+        while len(block := file.read(_BLOCK_S * file.samplerate, np.float32, always_2d=True)):
+            num_read += len(block)
+            yield block
+    except soundfile.LibsndfileError as error:
+        raise TalkheadError(f"{path} is corrupt ({error}); copy or export it again") from error
+    _check_length(path, num_read / file.samplerate, file.frames / file.samplerate)
+
+
+def _ffmpeg_blocks(
+    path: Path, process: ffmpeg.FfmpegProcess, rate_hz: int, num_channels: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    num_read = 0
+    frame_bytes = 4 * num_channels
+    while data := process.stdout.read(_BLOCK_S * rate_hz * frame_bytes):
+        samples = np.frombuffer(data[: len(data) // frame_bytes * frame_bytes], ">f4")
+        num_read += len(samples) // num_channels
+        yield samples.reshape(-1, num_channels).astype(np.float32)
+    status, messages = process.wait(), process.stderr_text()
+    if status != 0:
+        reason = ffmpeg.first_error(messages)
+        raise TalkheadError(f"{path} is corrupt ({reason}); copy or export it again")
+    if messages.strip():
+        # The picture of a video may last longer than its sound: only with a complaint is it a cut.
+        _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
+        _check_length(path, num_read / rate_hz, ffmpeg.declared_duration_s(listing) or 0.0)
+
+
+def _check_length(path: Path, duration_s: float, declared_s: float) -> None:
+    if declared_s - duration_s > _MAX_MISSING_S:
+        raise TalkheadError(
+            f"{path} is cut off: {duration_s:.2f} s of {declared_s:.2f} s can be decoded;"
+            " copy or export it again"
+        )
+
+
+def _unreadable(path: Path) -> TalkheadError:
+    """Say why ffmpeg gave no samples at all."""
+    _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
+    if ffmpeg.audio_codec(listing) is not None:
+        return TalkheadError(f"{path} has no sound that can be decoded; copy or export it again")
+    if "Stream #0:" in listing:
+        return TalkheadError(f"{path} has no sound in it; name a file with a sound stream")
+    reason = ffmpeg.first_error(listing)
+    return TalkheadError(f"{path} cannot be read as sound ({reason}); convert it to wav")
