@@ -1,0 +1,246 @@
+"""The two generations of mediapipe behind one small interface.
+
+0.10 carries its networks in the wheel (``mediapipe.solutions``) and exists up to Python 3.12. 1.x
+runs on newer versions of Python, has no ``solutions``, and reads its networks from a file,
+``face_landmarker.task``. Both place the same 478 points in the same order, by different networks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.errors import TalkheadError, WeightsError
+
+Image: TypeAlias = npt.NDArray[np.uint8]
+Points: TypeAlias = npt.NDArray[np.float32]
+
+SOLUTIONS_NAME = "mediapipe-0.10-face-mesh-attention"
+TASKS_NAME = "mediapipe-1-face-landmarker"
+TASK_WEIGHTS = "mediapipe-face-landmarker"
+TASK_FILE = "face_landmarker.task"
+
+MIN_SCORE = 0.5
+NUM_PASSES = 3
+"""How often a still picture is shown to the mesh: each pass starts from the points of the last one,
+as in a video, and after the third they move by less than 0.5 % of a face's width."""
+
+FRAME_MS = 40
+"""The tasks want rising time stamps; only their order matters to us."""
+
+
+class Box(NamedTuple):
+    """A square around a face: centre and side in pixels, and how sure the detector is (0 to 1)."""
+
+    x: float
+    y: float
+    side: float
+    score: float
+
+
+class Landmarker(Protocol):
+    """What `FaceDetector` needs: uint8 (H, W, 3) RGB pictures in, pixels of that picture out."""
+
+    name: str
+
+    def find(self, picture: Image) -> list[Box]:
+        """Rough places of faces, in any order, false alarms included."""
+
+    def place(self, picture: Image) -> list[Points]:
+        """The mesh (478, 3) on each of the few large faces of a still picture."""
+
+    def follow(self, frame: Image) -> list[Points]:
+        """The mesh (478, 3) on each face of a video's next frame."""
+
+    def close(self) -> None:
+        """Free the native graphs."""
+
+
+class SolutionsLandmarker:
+    """mediapipe 0.10: full-range face detection and the attention mesh."""
+
+    name = SOLUTIONS_NAME
+
+    def __init__(self, num_followed: int) -> None:
+        # `mediapipe.python.solutions` is what 0.10 has and 1.x lacks.
+        from mediapipe.python.solutions import face_detection, face_mesh
+
+        self._finder: Any = face_detection.FaceDetection(MIN_SCORE, model_selection=1)
+        # One graph for each use: a graph remembers where the faces of its last picture were.
+        self._placer: Any = face_mesh.FaceMesh(max_num_faces=3, refine_landmarks=True)
+        self._graphs = [self._finder, self._placer]
+        if num_followed:
+            self._follower = face_mesh.FaceMesh(max_num_faces=num_followed, refine_landmarks=True)
+            self._graphs.append(self._follower)
+        for graph in self._graphs:  # they start up, and say so, in threads of their own: wait here
+            graph.process(np.zeros((64, 64, 3), dtype=np.uint8))
+
+    def find(self, picture: Image) -> list[Box]:
+        """Rough places of faces."""
+        height, width = picture.shape[:2]
+        boxes = []
+        for detection in self._finder.process(picture).detections or []:
+            box = detection.location_data.relative_bounding_box
+            boxes.append(
+                Box(
+                    x=(box.xmin + box.width / 2) * width,
+                    y=(box.ymin + box.height / 2) * height,
+                    side=box.width * width,
+                    score=float(detection.score[0]),
+                )
+            )
+        return boxes
+
+    def place(self, picture: Image) -> list[Points]:
+        """The mesh on the faces of a still picture."""
+        for _ in range(NUM_PASSES):
+            found = self._placer.process(picture).multi_face_landmarks
+        self._placer.process(np.zeros_like(picture))  # a black picture makes it forget the faces
+        return [_to_pixels(face.landmark, picture) for face in found or []]
+
+    def follow(self, frame: Image) -> list[Points]:
+        """The mesh on the faces of a video's next frame."""
+        found = self._follower.process(frame).multi_face_landmarks
+        return [_to_pixels(face.landmark, frame) for face in found or []]
+
+    def close(self) -> None:
+        """Free the native graphs."""
+        for graph in self._graphs:
+            graph.close()
+
+
+class TasksLandmarker:
+    """mediapipe 1.x: the Face Landmarker task, which finds and places in one go.
+
+    Raises:
+        WeightsError: the networks' file is missing, or mediapipe cannot read it.
+    """
+
+    name = TASKS_NAME
+
+    def __init__(self, num_followed: int, networks: Path) -> None:
+        import mediapipe
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        self._mediapipe: Any = mediapipe
+        self._clock_ms = 0
+
+        def open_task(mode: Any, num_faces: int) -> Any:
+            base = BaseOptions(model_asset_path=str(networks))
+            options = vision.FaceLandmarkerOptions(
+                base,
+                running_mode=mode,
+                num_faces=num_faces,
+                min_face_detection_confidence=MIN_SCORE,
+            )
+            return vision.FaceLandmarker.create_from_options(options)
+
+        try:
+            self._placer = open_task(vision.RunningMode.IMAGE, 3)
+            self._tasks = [self._placer]
+            if num_followed:
+                self._follower = open_task(vision.RunningMode.VIDEO, num_followed)
+                self._tasks.append(self._follower)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WeightsError(
+                f"mediapipe cannot read {networks} ({error}): fetch it again with "
+                f"`talkhead weights download {TASK_WEIGHTS}`"
+            ) from error
+
+    def find(self, picture: Image) -> list[Box]:
+        """Rough places of faces: here the boxes of meshes, as the task hides its detector."""
+        boxes = []
+        for face in self.place(picture):
+            low, high = face[:, :2].min(axis=0), face[:, :2].max(axis=0)
+            x, y = (low + high) / 2
+            boxes.append(Box(float(x), float(y), side=float(high[0] - low[0]), score=1.0))
+        return boxes
+
+    def place(self, picture: Image) -> list[Points]:
+        """The mesh on the faces of a still picture."""
+        found = self._placer.detect(self._wrap(picture)).face_landmarks
+        return [_to_pixels(face, picture) for face in found]
+
+    def follow(self, frame: Image) -> list[Points]:
+        """The mesh on the faces of a video's next frame."""
+        self._clock_ms += FRAME_MS
+        found = self._follower.detect_for_video(self._wrap(frame), self._clock_ms).face_landmarks
+        return [_to_pixels(face, frame) for face in found]
+
+    def close(self) -> None:
+        """Free the native graphs."""
+        for task in self._tasks:
+            task.close()
+
+    def _wrap(self, picture: Image) -> Any:
+        return self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture)
+        )
+
+
+def open_landmarker(num_followed: int, networks: Callable[[], Path]) -> Landmarker:
+    """Open whichever generation of mediapipe is installed.
+
+    Args:
+        num_followed: most faces to follow in a video; 0 for still pictures only.
+        networks: gives the path of ``face_landmarker.task``; only called for mediapipe 1.x.
+
+    Raises:
+        TalkheadError: mediapipe is not installed.
+        WeightsError: the networks' file is missing or unreadable.
+    """
+    try:
+        return SolutionsLandmarker(num_followed)
+    except ModuleNotFoundError as error:
+        if error.name == "mediapipe":
+            raise TalkheadError(
+                "mediapipe is not installed: install it with `pip install mediapipe`"
+            ) from error
+        if not (error.name or "").startswith("mediapipe."):
+            raise
+    return TasksLandmarker(num_followed, networks())
+
+
+def _to_pixels(landmarks: Sequence[Any], picture: Image) -> Points:
+    """Landmarks in fractions of the picture, z in the scale of x, as float32 (478, 3) in pixels."""
+    height, width = picture.shape[:2]
+    points = np.array([(point.x, point.y, point.z) for point in landmarks], dtype=np.float64)
+    return np.asarray(points * (width, height, width), dtype=np.float32)
+
+
+_REDIRECTING = threading.Lock()
+
+
+@contextlib.contextmanager
+def native_logs_silenced() -> Iterator[None]:
+    """Send what is written to file descriptor 2 to nowhere.
+
+    TF-lite and absl write start-up chatter past `sys.stderr`, in part before any log level applies;
+    the command line promises one line on stderr. One thread at a time.
+    """
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _REDIRECTING:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is no descriptor 2, so there is nothing to silence
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(nowhere)
+            os.close(kept)
