@@ -22,9 +22,9 @@ from talkhead.media.rates import SAMPLE_RATE_HZ
 Waveform = npt.NDArray[np.float32]
 
 _BLOCK_S = 4  # decoded at a time; the result does not depend on it
-# soundfile reads these too, but ffmpeg, which makes the output's sound, must agree on their
-# length, and only ffmpeg says when they are damaged.
-_LOSSY_FORMATS = frozenset({"MP3", "MPEG", "OGG"})
+# wav, its 64-bit kind and flac: exact, and quick through soundfile. It reads more, but says nothing
+# of damage there, and ffmpeg, which makes the output's sound, must agree on the length.
+_SOUNDFILE_MAGIC = (b"RIFF", b"RF64", b"fLaC")
 # A file may end this much before its stated end: containers count whole packets.
 _MAX_MISSING_S = 0.25
 _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset, size, encoding, rate, channels
@@ -160,37 +160,71 @@ def _resample(path: Path, source: _Source) -> Iterator[Waveform]:
 @contextmanager
 def _open_source(path: Path) -> Iterator[_Source]:
     check_input(path)
-    try:
-        file = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: a file named .raw
-        file = None
-    if file is not None:
-        with file:
-            if file.format not in _LOSSY_FORMATS:
-                yield _Source(file.samplerate, _soundfile_blocks(path, file))
-                return
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic in _SOUNDFILE_MAGIC:
+        try:
+            sound = soundfile.SoundFile(path)
+        except (soundfile.LibsndfileError, TypeError):  # an avi for example; or named .raw
+            sound = None
+        if sound is not None:
+            with sound:
+                yield _Source(sound.samplerate, _soundfile_blocks(path, sound))
+            return
+    _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
+    kinds = ffmpeg.stream_kinds(listing)
+    if not kinds:
+        reason = ffmpeg.first_error(listing)
+        raise TalkheadError(f"{path} cannot be read as sound ({reason}); convert it to wav")
+    if "Audio" not in kinds:
+        raise TalkheadError(f"{path} has no sound in it; name a file with a sound stream")
+    # Of several streams, the longest may not be the sound.
+    declared_s = ffmpeg.declared_duration_s(listing) if kinds == ["Audio"] else None
     with ffmpeg.running_ffmpeg(ffmpeg.read_sound_args(path)) as process:
         header = process.stdout.read(_AU_HEADER.size)
         if len(header) < _AU_HEADER.size:
-            raise _unreadable(path)
+            raise TalkheadError(f"{path} has no sound that can be decoded; export it again")
         _, offset, _, _, rate_hz, num_channels = _AU_HEADER.unpack(header)
         process.stdout.read(offset - _AU_HEADER.size)
-        yield _Source(rate_hz, _ffmpeg_blocks(path, process, rate_hz, num_channels))
+        blocks = _ffmpeg_blocks(path, process, rate_hz, num_channels, declared_s)
+        yield _Source(rate_hz, blocks)
 
 
-def _soundfile_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
+def _soundfile_blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
     num_read = 0
     try:
-        while len(block := file.read(_BLOCK_S * file.samplerate, np.float32, always_2d=True)):
+        while len(block := sound.read(_BLOCK_S * sound.samplerate, np.float32, always_2d=True)):
             num_read += len(block)
             yield block
     except soundfile.LibsndfileError as error:
-        raise TalkheadError(f"{path} is corrupt ({error}); copy or export it again") from error
-    _check_length(path, num_read / file.samplerate, file.frames / file.samplerate)
+        reason = error.error_string.removeprefix("Error : ").rstrip(".")
+        raise TalkheadError(f"{path} is corrupt ({reason}); copy or export it again") from error
+    share = _riff_share(path)
+    _check_length(path, num_read / sound.samplerate, sound.frames / sound.samplerate / share)
+
+
+def _riff_share(path: Path) -> float:
+    """The share of a wav's stated data that is there: 1 if all is, or nothing is stated."""
+    num_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(12)[:4] != b"RIFF":
+            return 1.0
+        while len(header := file.read(8)) == 8:
+            kind, size = struct.unpack("<4sI", header)
+            if kind == b"data":
+                # Programs that write to a pipe do not know the size: they state 0 or a huge one.
+                is_stated = 0 < size < 0x7FFF_0000
+                return min(1.0, (num_bytes - file.tell()) / size) if is_stated else 1.0
+            file.seek(size + size % 2, 1)
+    return 1.0
 
 
 def _ffmpeg_blocks(
-    path: Path, process: ffmpeg.FfmpegProcess, rate_hz: int, num_channels: int
+    path: Path,
+    process: ffmpeg.FfmpegProcess,
+    rate_hz: int,
+    num_channels: int,
+    declared_s: float | None,
 ) -> Iterator[npt.NDArray[np.float32]]:
     num_read = 0
     frame_bytes = 4 * num_channels
@@ -199,13 +233,11 @@ def _ffmpeg_blocks(
         num_read += len(samples) // num_channels
         yield samples.reshape(-1, num_channels).astype(np.float32)
     status, messages = process.wait(), process.stderr_text()
-    if status != 0:
+    # An ogg page that fails its checksum is about a second of sound, and ffmpeg goes on without.
+    if status != 0 or "CRC mismatch" in messages:
         reason = ffmpeg.first_error(messages)
         raise TalkheadError(f"{path} is corrupt ({reason}); copy or export it again")
-    if messages.strip():
-        # The picture of a video may last longer than its sound: only with a complaint is it a cut.
-        _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
-        _check_length(path, num_read / rate_hz, ffmpeg.declared_duration_s(listing) or 0.0)
+    _check_length(path, num_read / rate_hz, declared_s or 0.0)
 
 
 def _check_length(path: Path, duration_s: float, declared_s: float) -> None:
@@ -214,14 +246,3 @@ def _check_length(path: Path, duration_s: float, declared_s: float) -> None:
             f"{path} is cut off: {duration_s:.2f} s of {declared_s:.2f} s can be decoded;"
             " copy or export it again"
         )
-
-
-def _unreadable(path: Path) -> TalkheadError:
-    """Say why ffmpeg gave no samples at all."""
-    _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
-    if ffmpeg.audio_codec(listing) is not None:
-        return TalkheadError(f"{path} has no sound that can be decoded; copy or export it again")
-    if "Stream #0:" in listing:
-        return TalkheadError(f"{path} has no sound in it; name a file with a sound stream")
-    reason = ffmpeg.first_error(listing)
-    return TalkheadError(f"{path} cannot be read as sound ({reason}); convert it to wav")

@@ -244,9 +244,21 @@ def run_ffmpeg(args: Sequence[str]) -> tuple[int, bytes, str]:
 def first_error(stderr: str) -> str:
     """The first telling line of ffmpeg's messages, without the address of who said it."""
     lines = [re.sub(r"^(\[[^]]*\]\s*)+", "", line).strip() for line in stderr.splitlines()]
-    lines = [line for line in lines if line]
-    telling = [line for line in lines if not line.startswith(("Error opening input file", "  "))]
-    return (telling or lines or ["no reason given"])[0].rstrip(".")
+    lines = [line.removeprefix("Error opening input: ") for line in lines if line]
+    empty_phrases = ("Error opening input file", "misdetection possible")
+    telling = [line for line in lines if not any(phrase in line for phrase in empty_phrases)]
+    return (telling or lines or ["no reason given"])[0].rstrip(".!")
+
+
+def stream_kinds(stderr: str) -> list[str]:
+    """The kinds in ffmpeg's list of streams: ``Video``, ``Audio``, ...; cover pictures left out."""
+    lines = re.findall(r"^\s*Stream #0:\d+.*", stderr, re.MULTILINE)
+    kinds = [re.search(r": (Video|Audio|Subtitle|Data|Attachment): ", line) for line in lines]
+    return [
+        kind.group(1)
+        for kind, line in zip(kinds, lines, strict=True)
+        if kind is not None and "(attached pic)" not in line
+    ]
 
 
 def audio_codec(stderr: str) -> str | None:
@@ -256,9 +268,9 @@ def audio_codec(stderr: str) -> str | None:
 
 
 def declared_duration_s(stderr: str) -> float | None:
-    """The duration that the container states, None where it states none."""
+    """The duration that the container states, None where it states none (or ffmpeg guesses)."""
     match = re.search(r"^\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", stderr, re.MULTILINE)
-    if match is None:
+    if match is None or "Estimating duration from bitrate" in stderr:
         return None
     hours, minutes, seconds = match.groups()
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)

@@ -60,7 +60,8 @@ def probe_video(path: Path) -> VideoInfo:
     _, output, messages = ffmpeg.run_ffmpeg(ffmpeg.probe_args(path))
     header = re.match(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+)", output)
     if header is None:
-        if re.search(r"^\s*Stream #0:\d+.*?: (Audio|Subtitle|Data): ", messages, re.MULTILINE):
+        kinds = ffmpeg.stream_kinds(messages)
+        if kinds and "Video" not in kinds:
             raise TalkheadError(f"{path} has no picture stream; name a video")
         raise TalkheadError(
             f"{path} cannot be decoded as a video ({ffmpeg.first_error(messages)});"

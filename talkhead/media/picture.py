@@ -1,0 +1,187 @@
+"""Pictures: any common file to upright 8-bit RGB of bounded size, and back."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms
+
+from talkhead.errors import TalkheadError
+from talkhead.media.files import check_input, replacing
+
+MIN_SIDE_PX = 64
+MAX_SIDE_PX = 20_000
+JPEG_QUALITY = 95
+
+# Formats whose readers are self-contained: Pillow's EPS reader, for one, starts another program.
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+# What Pillow's readers raise on damaged files.
+_READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+_DECODE_ERRORS = (*_READ_ERRORS, struct.error, zlib.error)
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BAND_PX = 1024  # rows converted at a time, so that a huge picture is not held twice
+_pillow_limit = Lock()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture ready to work on.
+
+    `pixels` is uint8, RGB, shape = (H, W, 3), upright; `original_size` is (width, height) before
+    it was scaled down, upright too.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    original_size: tuple[int, int]
+
+
+def read_picture(path: Path, *, max_side_px: int = 4096) -> Picture:
+    """Read a picture: turned upright, on white where transparent, in sRGB, of bounded size.
+
+    Of animations and multi-page files the first picture is read. 16-bit grey is scaled to 8 bits.
+
+    Args:
+        path: PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF, PPM or JPEG 2000.
+        max_side_px: the longer side of the result; larger pictures are scaled down.
+
+    Raises:
+        TalkheadError: the file is missing, a directory, empty, not a picture, truncated, or has a
+            side below 64 or above 20,000 px.
+    """
+    path = Path(path)
+    check_input(path)
+    with _opened(path) as image:
+        width, height = image.size
+        if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_SIDE_PX:
+            raise TalkheadError(
+                f"{path} is {width} x {height} px; sides must have {MIN_SIDE_PX} to"
+                f" {MAX_SIDE_PX} px: choose another size"
+            )
+        scale = min(1.0, max_side_px / max(width, height))
+        target = (max(1, round(width * scale)), max(1, round(height * scale)))
+        try:
+            image.draft(None, target)  # a JPEG is decoded at 1/2, 1/4 or 1/8 if that is enough
+            image.load()
+        except _DECODE_ERRORS as error:
+            reason = str(error).strip() or type(error).__name__
+            raise TalkheadError(
+                f"{path} is truncated or damaged ({reason}); copy or export it again"
+            ) from error
+        orientation = _orientation(image)
+        upright = _to_rgb(path, image, target)
+    if orientation in _TRANSPOSES:
+        upright = upright.transpose(_TRANSPOSES[orientation])
+    swaps_sides = orientation in (5, 6, 7, 8)
+    return Picture(np.array(upright), (height, width) if swaps_sides else (width, height))
+
+
+def write_picture(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write RGB pixels, uint8, shape = (H, W, 3), as .png or .jpg; an existing file is replaced.
+
+    Raises:
+        TalkheadError: another suffix, or the folder is missing or cannot be written to.
+    """
+    path = Path(path)
+    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
+    if kind is None:
+        raise TalkheadError(f"{path} is not named as a picture; end its name in .png or .jpg")
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, kind, quality=JPEG_QUALITY, subsampling=0)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open with our own limit on size, which Pillow's (a third of it) would come before."""
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    try:
+        with _pillow_limit:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(path, formats=formats)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except _DECODE_ERRORS as error:
+        raise TalkheadError(
+            f"{path} is not a picture that can be read; convert it to PNG or JPEG"
+        ) from error
+    # Pillow warns of damaged tags that do not matter here.
+    with image, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield image
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where the tags are damaged."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except _DECODE_ERRORS:
+        return 1
+
+
+def _to_rgb(path: Path, image: Image.Image, target: tuple[int, int]) -> Image.Image:
+    """Convert to RGB and scale down, band by band and then as a whole."""
+    # Averaging whole pixels first, to 1.5 times the target or more, needs little memory.
+    factor = max(1, int(min(image.width / target[0], image.height / target[1]) / 1.5))
+    band_px = _BAND_PX * factor
+    size = (-(-image.width // factor), -(-image.height // factor))
+    reduced = Image.new("RGB", size)
+    for top in range(0, image.height, band_px):
+        band = image.crop((0, top, image.width, min(top + band_px, image.height)))
+        reduced.paste(_flatten(path, band).reduce(factor), (0, top // factor))
+    if reduced.size == target:
+        return reduced
+    box = (0, 0, image.width / factor, image.height / factor)
+    return reduced.resize(target, Image.Resampling.LANCZOS, box)
+
+
+def _flatten(path: Path, image: Image.Image) -> Image.Image:
+    """One picture of any mode to RGB, on white."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int32)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise TalkheadError(f"{path} has more than 16 bits a channel; export it with 8 or 16")
+        # 0..65535 to 0..255, rounded: 65535 = 255 * 257.
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise TalkheadError(f"{path} has floating-point pixels; export it with 8 or 16 bits")
+    profile = image.info.get("icc_profile")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    if profile and image.mode in ("RGB", "CMYK"):
+        return _to_srgb(image, profile)
+    return image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Apply a colour profile; one that is damaged or of another kind of colours is ignored."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source):
+            return image.convert("RGB")
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, *_DECODE_ERRORS):
+        return image.convert("RGB")
+    return image.convert("RGB") if converted is None else converted
