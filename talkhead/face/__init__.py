@@ -1,1 +1,1 @@
-"""Face geometry without trained weights: detection, mesh scheme, track, motion, warp, maps, masks."""
+"""Face geometry without trained weights: detection, mesh, track, pose, crop, warp, maps."""

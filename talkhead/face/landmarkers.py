@@ -25,7 +25,7 @@ Points: TypeAlias = npt.NDArray[np.float32]
 
 SOLUTIONS_NAME = "mediapipe-0.10-face-mesh-attention"
 TASKS_NAME = "mediapipe-1-face-landmarker"
-TASK_WEIGHTS = "mediapipe-face-landmarker"
+TASK_WEIGHTS = "face_landmarker"
 TASK_FILE = "face_landmarker.task"
 
 MIN_SCORE = 0.5

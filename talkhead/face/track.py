@@ -1,0 +1,232 @@
+"""The landmark track: one mesh for every frame, and the file that the two stages share."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.errors import TalkheadError
+from talkhead.face.mesh import NUM_POINTS
+from talkhead.media import rates
+from talkhead.media.files import check_input, replacing
+
+SCHEMA = 1
+_KEYS = ("schema", "detector", "fps", "size", "points")
+_READ_ERRORS = (
+    *(OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, RecursionError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkTrack:
+    """Landmarks over time. Frame k is seen at k / fps seconds.
+
+    Raises:
+        ValueError: a field does not have the shape, type or range stated here.
+    """
+
+    points: npt.NDArray[np.float32]
+    """shape = (T, 478, 3), T of at least 1, all finite; pixels of the picture (x right, y down,
+    z in the scale of x and negative toward the camera)."""
+    fps: Fraction
+    """Frames a second, above 0."""
+    size: tuple[int, int]
+    """(W, H) of the picture."""
+    detector: str
+    """What placed or made the points: tracks of different detectors are not compared."""
+
+    def __post_init__(self) -> None:
+        points = self.points
+        if points.dtype != np.float32 or points.shape[1:] != (NUM_POINTS, 3):
+            raise ValueError(
+                f"points must be float32 (T, {NUM_POINTS}, 3), not {points.dtype} {points.shape}"
+            )
+        if len(points) == 0:
+            raise ValueError("points has no frames")
+        if not np.isfinite(points).all():
+            raise ValueError("points has values that are not finite")
+        if self.fps <= 0:
+            raise ValueError(f"fps must be above 0, not {self.fps}")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size must be a width and a height of at least 1, not {self.size}")
+        if not self.detector:
+            raise ValueError("detector must be named")
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return len(self.points)
+
+    @property
+    def duration_s(self) -> Fraction:
+        """How long the track lasts, its last frame included."""
+        return self.num_frames / self.fps
+
+    @classmethod
+    def read(cls, path: Path) -> LandmarkTrack:
+        """Read a track that `write` wrote, or that has been edited by hand.
+
+        Args:
+            path: ``.npz`` or ``.json``.
+
+        Raises:
+            TalkheadError: the file is missing, damaged or no track: a key is missing, unknown or
+                twice there, or a value has the wrong type, shape or range.
+        """
+        path = Path(path)
+        _, read = _format(path)
+        check_input(path)
+        try:
+            return _from_fields(read(path))
+        except _READ_ERRORS as error:
+            reason = str(error) or type(error).__name__
+            reason = " ".join(reason.split())
+            raise TalkheadError(f"{path} cannot be read as a landmark track: {reason}") from error
+
+    def write(self, path: Path) -> None:
+        """Write the track; an existing file is replaced, by the whole new one or not at all.
+
+        Args:
+            path: ``.npz``, without pickles; or ``.json``, one line a frame, for editing by hand:
+                ``{"schema": 1, "detector": ..., "fps": [25, 1], "size": [W, H], "points": ...}``.
+
+        Raises:
+            TalkheadError: another suffix, or the folder is missing or cannot be written to.
+        """
+        path = Path(path)
+        write, _ = _format(path)
+        with replacing(path) as temporary:
+            write(self, temporary)
+
+    def resample(self, fps: Fraction, num_frames: int | None = None) -> LandmarkTrack:
+        """The same motion at another frame rate, linear in time between frames.
+
+        Args:
+            fps: the new rate.
+            num_frames: the new length; by default what covers the duration of this track. Beyond
+                its last frame the track stands still.
+        """
+        if num_frames is None:
+            num_frames = rates.num_frames(self.duration_s, fps)
+        if num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1, not {num_frames}")
+        # New frame j is seen at old frame j * step: kept exact, so equal times give equal frames.
+        step = self.fps / fps
+        ticks = np.arange(num_frames, dtype=np.int64) * step.numerator
+        before = np.minimum(ticks // step.denominator, self.num_frames - 1)
+        after = np.minimum(before + 1, self.num_frames - 1)
+        weight = (ticks % step.denominator / step.denominator).astype(np.float32)[:, None, None]
+        points = self.points[before]
+        points += weight * (self.points[after] - points)
+        return LandmarkTrack(points, fps, self.size, self.detector)
+
+
+def _format(
+    path: Path,
+) -> tuple[Callable[[LandmarkTrack, Path], None], Callable[[Path], Mapping[str, Any]]]:
+    """The writer and the reader for a suffix."""
+    formats = {".npz": (_write_npz, _read_npz), ".json": (_write_json, _read_json)}
+    if path.suffix.lower() not in formats:
+        raise TalkheadError(f"{path} is no name for a landmark track; end it in .npz or .json")
+    return formats[path.suffix.lower()]
+
+
+def _write_npz(track: LandmarkTrack, path: Path) -> None:
+    np.savez(
+        path,
+        allow_pickle=False,
+        schema=np.int64(SCHEMA),
+        detector=np.str_(track.detector),
+        fps=np.array(track.fps.as_integer_ratio(), dtype=np.int64),
+        size=np.array(track.size, dtype=np.int64),
+        points=track.points,
+    )
+
+
+def _read_npz(path: Path) -> Mapping[str, Any]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no .npz archive")
+    with np.load(path, allow_pickle=False) as archive:
+        _check_keys(archive.files)
+        fields = {key: archive[key] for key in _KEYS}
+    for key, kind, num_dims in (
+        ("schema", "i", 0), ("detector", "U", 0), ("fps", "i", 1), ("size", "i", 1),
+    ):  # fmt: skip
+        value = fields[key]
+        if value.dtype.kind != kind or value.ndim != num_dims:
+            raise ValueError(f"{key} has the wrong type, {value.dtype} {value.shape}")
+        fields[key] = value.tolist()
+    return fields
+
+
+def _write_json(track: LandmarkTrack, path: Path) -> None:
+    head = {
+        "schema": SCHEMA,
+        "detector": track.detector,
+        "fps": list(track.fps.as_integer_ratio()),
+        "size": list(track.size),
+    }
+    with path.open("w", encoding="utf-8") as file:
+        file.write("{\n")
+        file.writelines(f"{json.dumps(key)}: {json.dumps(head[key])},\n" for key in head)
+        file.write('"points": [\n')
+        for index, frame in enumerate(track.points):
+            # Through text: the shortest decimals that are this float32 and no other.
+            decimals = frame.astype(np.str_).astype(np.float64).tolist()
+            file.write(",\n" if index else "")
+            file.write(json.dumps(decimals, separators=(",", ":")))
+        file.write("\n]\n}\n")
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_keys([key for key, _ in pairs])
+        return dict(pairs)
+
+    text = path.read_text(encoding="utf-8")
+    fields = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+    if not isinstance(fields, dict):
+        raise ValueError("it holds no object with the keys " + ", ".join(_KEYS))
+    points = np.asarray(fields["points"])
+    if points.dtype.kind not in "if":
+        raise ValueError("points must hold numbers only")
+    with np.errstate(over="ignore"):  # what becomes infinite is refused as not finite
+        return {**fields, "points": points.astype(np.float32)}
+
+
+def _check_keys(keys: list[str]) -> None:
+    """Every key once, and no other."""
+    for what, wrong in (
+        ("missing", [key for key in _KEYS if key not in keys]),
+        ("unknown", [key for key in keys if key not in _KEYS]),
+        ("twice there", [key for key in _KEYS if keys.count(key) > 1]),
+    ):
+        if wrong:
+            raise ValueError(f"{', '.join(map(repr, wrong))} is {what}")
+
+
+def _from_fields(fields: Mapping[str, Any]) -> LandmarkTrack:
+    schema, detector, fps, size = (fields[key] for key in _KEYS[:-1])
+    if type(schema) is not int or schema != SCHEMA:
+        raise ValueError(f"schema is {schema!r}, and this version of talkhead reads {SCHEMA}")
+    if type(detector) is not str:
+        raise ValueError("detector must be a text")
+    for key, pair in (("fps", fps), ("size", size)):
+        if type(pair) is not list or [type(number) for number in pair] != [int, int]:
+            raise ValueError(f"{key} must be two whole numbers")
+    if fps[1] < 1:
+        raise ValueError("fps must be two whole numbers, the second of at least 1")
+    return LandmarkTrack(fields["points"], Fraction(*fps), (size[0], size[1]), detector)
