@@ -1,0 +1,182 @@
+"""weights.toml: what every entry is, which files it has, and how the list is read and written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from talkhead.errors import WeightsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Kind = Literal["model", "pipeline", "asset"]
+Where = Literal["package", "hub", "url"]
+
+_BLOCK_BYTES = 1 << 20
+_HEADER = """\
+# Every file of weights that talkhead knows: what it is, where it is, its size, its digest, its
+# licence. After replacing shipped weights: `talkhead weights pin` counts and digests them again.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """One file of an entry; `path` is relative to the entry's folder."""
+
+    path: str
+    num_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsEntry:
+    """One entry of weights.toml."""
+
+    name: str
+    kind: Kind
+    about: str
+    licence: str
+    origin: str
+    where: Where
+    files: tuple[WeightsFile, ...] = ()
+    components: tuple[str, ...] = ()
+    repo: str | None = None
+    revision: str | None = None
+    url: str | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all its files."""
+        return sum(file.num_bytes for file in self.files)
+
+
+def read_list(path: Path) -> dict[str, WeightsEntry]:
+    """Read a weights.toml.
+
+    Raises:
+        WeightsError: it is missing, is no TOML, or an entry has a key that is missing, unknown or
+            does not go with the others.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: install talkhead again") from error
+    except ValueError as error:
+        raise WeightsError(f"{path} is no TOML: {error}") from error
+    entries = {}
+    for name, table in tables.items():
+        try:
+            entries[name] = _entry(name, table)
+        except (TypeError, ValueError, KeyError) as error:
+            raise WeightsError(f"{path}: entry {name!r} is wrong: {error}") from error
+    for entry in entries.values():
+        for component in entry.components:
+            if component not in entries or entries[component].where != "package":
+                raise WeightsError(
+                    f"{path}: entry {entry.name!r} needs {component!r}, which is not shipped"
+                )
+    return entries
+
+
+def format_list(entries: Mapping[str, WeightsEntry]) -> str:
+    """Write a list as TOML; what `read_list` reads from it equals the entries."""
+    tables = [_HEADER]
+    for entry in entries.values():
+        lines = [f"[{entry.name}]"]
+        for field in dataclasses.fields(entry):
+            value = getattr(entry, field.name)
+            if field.name in ("name", "files") or value is None or value == ():
+                continue
+            lines.append(f"{field.name} = {json.dumps(value, ensure_ascii=False)}")
+        if entry.kind != "pipeline":
+            rows = [
+                f"  {{ path = {json.dumps(file.path)}, bytes = {file.num_bytes},"
+                f' sha256 = "{file.sha256}" }},\n'
+                for file in entry.files
+            ]
+            lines.append(f"files = [\n{''.join(rows)}]")
+        tables.append("\n".join(lines) + "\n")
+    return "\n".join(tables)
+
+
+def measure_file(folder: Path, path: str) -> WeightsFile:
+    """Count and digest a file; raises WeightsError where it cannot be read."""
+    digest = hashlib.sha256()
+    num_bytes = 0
+    try:
+        for block in _blocks(folder / path):
+            digest.update(block)
+            num_bytes += len(block)
+    except OSError as error:
+        raise WeightsError(f"{folder / path} cannot be read: {error.strerror}") from error
+    return WeightsFile(path=path, num_bytes=num_bytes, sha256=digest.hexdigest())
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block
+
+
+def _entry(name: str, table: Any) -> WeightsEntry:
+    """Turn a TOML table into an entry; every complaint is a ValueError, TypeError or KeyError."""
+    known = {field.name for field in dataclasses.fields(WeightsEntry)} - {"name"}
+    if not isinstance(table, dict):
+        raise TypeError("it is no table")
+    if unknown := sorted(table.keys() - known):
+        raise ValueError(f"unknown key {unknown[0]!r}")
+    values = dict(table)
+    files = tuple(_file(row) for row in values.pop("files", []))
+    components = tuple(values.pop("components", []))
+    for key in ("kind", "about", "licence", "origin", "where"):
+        if not isinstance(values.get(key), str):
+            raise ValueError(f"{key!r} is missing or no text")
+    entry = WeightsEntry(name=name, files=files, components=components, **values)
+    if entry.kind not in get_args(Kind) or entry.where not in get_args(Where):
+        raise ValueError(f"kind {entry.kind!r} or where {entry.where!r} is unknown")
+    for fault in _contradictions(entry):
+        raise ValueError(fault)
+    return entry
+
+
+def _contradictions(entry: WeightsEntry) -> Iterator[str]:
+    if not re.fullmatch("[A-Za-z0-9_-]+", entry.name):
+        yield "a name is letters, digits, - and _"
+    if (entry.kind == "pipeline") != bool(entry.components):
+        yield "components belong to a pipeline, and a pipeline has some"
+    if entry.kind == "pipeline" and (entry.files or entry.where != "package"):
+        yield "a pipeline has no files of its own"
+    if {entry.repo is None, entry.revision is None} != {entry.where != "hub"}:
+        yield "repo and revision belong to where = 'hub'"
+    if entry.revision is not None and not re.fullmatch("[0-9a-f]{40}", entry.revision):
+        yield "revision has to be a commit of 40 hexadecimal digits"
+    if (entry.where == "url") != (entry.url is not None):
+        yield "url belongs to where = 'url'"
+    if entry.url is not None and not entry.url.startswith("https://"):
+        yield "url has to start with https://"
+    if entry.where == "url" and len(entry.files) != 1:
+        yield "a url has exactly one file"
+    if entry.where == "hub" and not entry.files:
+        yield "files are missing"
+
+
+def _file(row: Mapping[str, Any]) -> WeightsFile:
+    if row.keys() != {"path", "bytes", "sha256"}:
+        raise ValueError("a file has path, bytes and sha256")
+    path, num_bytes, sha256 = row["path"], row["bytes"], row["sha256"]
+    if type(num_bytes) is not int or num_bytes < 0:
+        raise ValueError(f"bytes of {path} is no size")
+    if not re.fullmatch("[0-9a-f]{64}", str(sha256)):
+        raise ValueError(f"sha256 of {path} is no digest")
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"path {path!r} leads out of the folder")
+    return WeightsFile(path=path, num_bytes=num_bytes, sha256=sha256)
