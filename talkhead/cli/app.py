@@ -1,0 +1,52 @@
+"""The `talkhead` command: its sub-commands, and the way every one of them ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from talkhead import __version__
+from talkhead.cli import doctor, weights
+from talkhead.cli.errors import exit_code_of
+
+app = typer.Typer(
+    name="talkhead",
+    help="A picture of a person and a voice go in, a video of that person saying it comes out.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # A bug shows Python's own traceback: it can be searched for and pasted.
+    pretty_exceptions_enable=False,
+)
+app.add_typer(weights.app, name="weights")
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"talkhead {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit with its code."""
+    command = typer.main.get_command(app)
+    sys.exit(
+        exit_code_of(
+            lambda: command.main(sys.argv[1:], prog_name="talkhead", standalone_mode=False)
+        )
+    )

@@ -1,0 +1,91 @@
+"""How a command ends: every known error is one line on stderr and the exit code of its kind.
+
+A bug is not caught here: it keeps its traceback, and Python exits with 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+import typer
+
+from talkhead.errors import TalkheadError
+
+INTERRUPTED = 128 + signal.SIGINT
+_BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
+_MACHINE_ERRORS = frozenset(
+    {errno.EACCES, errno.EDQUOT, errno.EMFILE, errno.ENOSPC, errno.EPERM, errno.EROFS}
+)
+
+
+def exit_code_of(command: Callable[[], Any]) -> int:
+    """Run a command and say how it ended.
+
+    Args:
+        command: what to run; an int it returns is an exit code.
+
+    Returns:
+        0, or the code of the error whose line was printed.
+
+    Raises:
+        SystemExit: the process was asked to end (SIGTERM, SIGHUP); open files were cleaned up.
+        Exception: a bug.
+    """
+    if not sys.warnoptions:
+        # Warnings of the packages underneath speak to programmers; `python -W` shows them.
+        warnings.simplefilter("ignore")
+    _end_cleanly_on_signals()
+    try:
+        code = command()
+        sys.stdout.flush()
+    except TalkheadError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _fail(error.format_message().rstrip(".") + _hint(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _MACHINE_ERRORS:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror}{where}", TalkheadError.exit_code)
+    if code == INTERRUPTED:
+        return _fail("interrupted", INTERRUPTED)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"talkhead: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _hint(error: typer.TyperException) -> str:
+    path = getattr(getattr(error, "ctx", None), "command_path", "talkhead")
+    return f" (see `{path} --help`)"
+
+
+def _end_cleanly_on_signals() -> None:
+    """Let SIGTERM and SIGHUP unwind the stack, so that half-written files are removed."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        raise SystemExit(_fail(f"ended by {signal.Signals(number).name}", 128 + number))
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # nohup ignores SIGHUP on purpose; only the main thread may set handlers
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            with contextlib.suppress(ValueError):
+                signal.signal(number, end)

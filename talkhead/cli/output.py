@@ -1,0 +1,75 @@
+"""What commands print: results on stdout, progress with the time left on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+ItemT = TypeVar("ItemT")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+OfflineOption = Annotated[
+    bool,
+    typer.Option("--offline", help="Never use the network (as HF_HUB_OFFLINE=1 does)."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+def print_json(result: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print a result as JSON; NaN and infinities, which JSON does not have, are a bug."""
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_columns(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of texts in columns, two blanks apart."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def with_progress(
+    items: Iterable[ItemT], *, label: str, total: int | None = None, quiet: bool = False
+) -> Iterator[ItemT]:
+    """Yield items while a bar on stderr shows how many are done and the time that is left.
+
+    Where stderr is no terminal, nothing is shown.
+
+    Args:
+        items: what to iterate over; it is closed with this iterator when it is a generator.
+        label: what the items are, for example "frames".
+        total: their number, where it is known.
+        quiet: show nothing.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    ) as progress:
+        yield from progress.track(items, total=total, description=label)
+
+
+def in_megabytes(num_bytes: int) -> str:
+    """Write a size for people, in units of a million bytes."""
+    return f"{num_bytes / 1e6:.1f} MB"

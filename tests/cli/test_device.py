@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from talkhead.cli.device import is_bfloat16_fast, resolve_device, resolve_dtype
+from talkhead.errors import TalkheadError
+
+CPU = torch.device("cpu")
+
+
+def test_words_become_devices_and_dtypes() -> None:
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+    assert resolve_dtype("float32", CPU) == torch.float32
+    assert resolve_dtype("bfloat16", CPU) == torch.bfloat16
+    assert resolve_dtype("float16", CPU) == torch.float16
+
+
+def test_auto_takes_bfloat16_only_where_the_hardware_has_it() -> None:
+    expected = torch.bfloat16 if is_bfloat16_fast(CPU) else torch.float32
+    assert resolve_dtype("auto", CPU) == expected
+    assert resolve_dtype("auto", torch.device("mps")) == torch.float32
+
+
+def test_a_device_that_is_not_there_is_an_error_with_the_way_out() -> None:
+    if not torch.backends.mps.is_available():
+        with pytest.raises(TalkheadError, match="no mps device: use --device cpu, or auto"):
+            resolve_device("mps")
+    if not torch.cuda.is_available():
+        with pytest.raises(TalkheadError, match="no cuda device"):
+            resolve_device("cuda")

@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from talkhead.checkpoint import save_checkpoint
+from talkhead.weights import list_entries
+from tests.cli.conftest import Run
+from tests.test_weights import TinyConfig, model_entry
+
+
+def with_model(home: Path) -> Path:
+    """Add a tiny model to a copied talkhead; it is listed and not pinned."""
+    torch.manual_seed(0)
+    (home / "weights.toml").write_text(model_entry("denoiser"))
+    folder = home / "talkhead" / "checkpoints" / "denoiser"
+    save_checkpoint(
+        folder,
+        architecture="denoiser",
+        config=TinyConfig(width=3),
+        state=nn.Linear(2, 3).state_dict(),
+    )
+    return folder
+
+
+def test_list_names_every_entry(run_talkhead: Run) -> None:
+    names = [entry.name for entry in list_entries()]
+    rows = run_talkhead("weights", "list").stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ["NAME", *names]
+    listed = json.loads(run_talkhead("weights", "list", "--json").stdout)
+    assert [row["name"] for row in listed] == names
+
+
+def test_pin_verify_and_path_follow_each_other(run_talkhead: Run, copied_talkhead: Path) -> None:
+    folder = with_model(copied_talkhead)
+    assert run_talkhead("weights", "verify", home=copied_talkhead).returncode == 4
+    pinned = run_talkhead("weights", "pin", "--json", home=copied_talkhead)
+    assert pinned.returncode == 0
+    assert [file["path"] for file in json.loads(pinned.stdout)[0]["files"]] == [
+        "config.json",
+        "model.safetensors",
+    ]
+    verified = run_talkhead("weights", "verify", "--json", home=copied_talkhead)
+    assert (verified.returncode, json.loads(verified.stdout)) == (0, {"denoiser": "ok"})
+    located = run_talkhead("weights", "path", "denoiser", home=copied_talkhead)
+    assert (located.returncode, located.stdout) == (0, f"{folder}\n")
+
+
+def test_a_spoilt_file_exits_4_with_one_line(run_talkhead: Run, copied_talkhead: Path) -> None:
+    folder = with_model(copied_talkhead)
+    run_talkhead("weights", "pin", home=copied_talkhead)
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    for command in (["verify"], ["verify", "denoiser"], ["path", "denoiser"]):
+        ended = run_talkhead("weights", *command, home=copied_talkhead)
+        assert ended.returncode == 4
+        assert ended.stderr.startswith(f"talkhead: {folder / 'model.safetensors'} is corrupt")
+        assert ended.stderr.count("\n") == 1
+
+
+def test_an_unknown_name_exits_4_and_names_the_choices(run_talkhead: Run) -> None:
+    for command in ("verify", "path"):
+        ended = run_talkhead("weights", command, "nope")
+        assert (ended.returncode, ended.stdout) == (4, "")
+        assert ended.stderr.startswith("talkhead: there are no weights named 'nope'")
+
+
+def test_what_is_not_fetched_is_broken_only_when_it_is_named(
+    run_talkhead: Run, copied_talkhead: Path
+) -> None:
+    text = f"""
+[asset]
+kind = "asset"
+about = "one file"
+licence = "MIT"
+origin = "elsewhere"
+where = "url"
+url = "https://example.org/a.bin"
+files = [{{ path = "a.bin", bytes = 3, sha256 = "{"a" * 64}" }}]
+"""
+    (copied_talkhead / "weights.toml").write_text(text)
+    every = run_talkhead("weights", "verify", home=copied_talkhead)
+    assert (every.returncode, every.stdout) == (0, "asset  not fetched\n")
+    assert run_talkhead("weights", "verify", "asset", home=copied_talkhead).returncode == 4
+    offline = run_talkhead("weights", "path", "asset", "--offline", home=copied_talkhead)
+    assert offline.returncode == 4
+    assert offline.stderr.startswith("talkhead: asset is not on this machine")
