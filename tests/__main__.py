@@ -1,0 +1,33 @@
+"""`python -m tests` runs every check of the project and fails if one of them does."""
+
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+CHECKS = {
+    "lint": [sys.executable, "-m", "ruff", "check", "."],
+    "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
+    "types": [sys.executable, "-m", "mypy"],
+    "imports": [str(SCRIPTS / "lint-imports")],
+    "tests": [sys.executable, "-m", "pytest", "-q", "--durations=10"],
+}
+
+
+def main() -> int:
+    failed = []
+    for name, command in CHECKS.items():
+        sys.stderr.write(f"== {name}\n")
+        start = time.monotonic()
+        if subprocess.run(command, cwd=TOP, check=False).returncode:
+            failed.append(name)
+        sys.stderr.write(f"== {name}: {time.monotonic() - start:.0f} s\n\n")
+    sys.stderr.write(f"failed: {', '.join(failed)}\n" if failed else "everything passed\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
