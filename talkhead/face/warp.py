@@ -1,0 +1,203 @@
+"""Mesh warp: from target landmarks to a sampling grid, by rasterising the face's triangles span by span.
+
+A span is the run of pixels that one triangle covers in one row. Values inside a triangle are linear, so that a span
+is a start and a slope: the work grows with the pixels covered and not with bounding boxes, and one batch is one
+sequence of tensor operations on the CPU and on CUDA alike.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from talkhead.face.mesh import FACE_OVAL, MOUTH_TRIANGLES, NUM_SURFACE_POINTS, TRIANGLES
+
+RING_SCALE = 1.45
+"""A ring of helper points around the face oval carries hair, ears and neck along; beyond it the picture stands still."""
+RING_JAW_SHARE = 0.35
+NUM_RING_POINTS = len(FACE_OVAL)
+
+
+def _strip(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Triangulate the band between two closed rings of the same length, shape = (2 N, 3)."""
+    inner_next, outer_next = np.roll(inner, -1), np.roll(outer, -1)
+    return np.concatenate(
+        [np.stack([inner, outer, inner_next], 1), np.stack([inner_next, outer, outer_next], 1)]
+    )
+
+
+_RING = NUM_SURFACE_POINTS + np.arange(NUM_RING_POINTS)
+_FRAME = NUM_SURFACE_POINTS + NUM_RING_POINTS + np.arange(NUM_RING_POINTS)
+WARP_TRIANGLES = np.concatenate([TRIANGLES, _strip(FACE_OVAL, _RING), _strip(_RING, _FRAME)])
+"""Mesh triangles, then the band from the face oval to the ring, then from the ring to the frame of the crop."""
+NUM_MESH_TRIANGLES = len(TRIANGLES)
+
+
+def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, Tensor]:
+    """Add the ring and the frame to two sets of meshes.
+
+    Args:
+        identity: (B, 478, 3) mesh of the identity image, crop pixels.
+        target: (B, 478, 3) mesh of the frame to make, crop pixels.
+        side: side of the crop in pixels.
+
+    Returns:
+        Two tensors (B, 540, 3): surface points, ring, frame. Frame points do not move.
+    """
+    oval = torch.as_tensor(FACE_OVAL, device=identity.device)
+    identity_oval, target_oval = identity[:, oval], target[:, oval]
+    centre = identity_oval.mean(1, keepdim=True)
+    ring = centre + RING_SCALE * (identity_oval - centre)
+    # The ring follows the head's shift and a share of each point's own motion, so that a dropping jaw stretches
+    # the neck a little but does not push the collar down.
+    motion = target_oval - identity_oval
+    weight = torch.full((NUM_RING_POINTS, 1), RING_JAW_SHARE, device=identity.device)
+    upper = motion[:, :9].mean(1, keepdim=True) + motion[:, 28:].mean(1, keepdim=True)
+    ring_target = ring + weight * motion + (1 - weight) * 0.5 * upper
+    angle = torch.atan2(ring[..., 1] - side / 2, ring[..., 0] - side / 2)
+    direction = torch.stack([angle.cos(), angle.sin()], -1)
+    frame_xy = side / 2 + direction * (side / 2 / direction.abs().amax(-1, keepdim=True))
+    # Ring points stay inside the frame, whatever the size of the face in the crop.
+    margin = 2.0
+    ring_xy = ring[..., :2].clamp(margin, side - margin)
+    ring_target_xy = ring_target[..., :2].clamp(margin, side - margin)
+    frame = torch.cat([frame_xy, ring[..., 2:]], -1)
+    ring = torch.cat([ring_xy, ring[..., 2:]], -1)
+    ring_target = torch.cat([ring_target_xy, ring_target[..., 2:]], -1)
+    surface = slice(0, NUM_SURFACE_POINTS)
+    return (
+        torch.cat([identity[:, surface], ring, frame], 1),
+        torch.cat([target[:, surface], ring_target, frame], 1),
+    )
+
+
+def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Interpolate vertex attributes over the pixels of a square image.
+
+    Args:
+        points: (B, V, 3) vertices of `WARP_TRIANGLES` in pixels; pixel centres lie at i + 0.5. Smaller z is in front.
+        attributes: (B, V, K) values to interpolate.
+        size: side of the image in pixels.
+
+    Returns:
+        values (B, K, size, size), zero where nothing is drawn, and triangles (B, size, size), int64, the index of
+        the triangle seen in every pixel, or -1.
+    """
+    batch, _, channels = attributes.shape
+    device = points.device
+    triangles = torch.as_tensor(WARP_TRIANGLES, device=device)
+    count = len(triangles)
+    # Far triangles first: later spans win. The helper bands lie behind the whole face.
+    depth = points[..., 2][:, triangles].mean(-1)
+    depth[:, NUM_MESH_TRIANGLES:] = torch.inf
+    order = depth.argsort(dim=1, descending=True, stable=True)  # (B, F)
+    corners = triangles[order]  # (B, F, 3)
+    offset = torch.arange(batch, device=device)[:, None, None] * points.shape[1]
+    flat = (corners + offset).reshape(-1, 3)
+    xy = points[..., :2].reshape(-1, 2)[flat]  # (B F, 3, 2)
+    values = attributes.reshape(-1, channels)[flat]  # (B F, 3, K)
+    p0, e1, e2 = xy[:, 0], xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
+    area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
+    front = area > 1e-4  # triangles seen from behind, or without area, are not drawn
+    inverse = torch.where(front, 1 / area.clamp(min=1e-4), 0.0)
+    # Barycentric weights of corners 1 and 2 are linear in x and y: gradient (B F, 2 weights, 2 axes).
+    gradient = torch.stack(
+        [
+            torch.stack([e2[:, 1], -e2[:, 0]], -1),
+            torch.stack([-e1[:, 1], e1[:, 0]], -1),
+        ],
+        1,
+    ) * inverse[:, None, None]
+    rise = values[:, 1:] - values[:, :1]  # (B F, 2, K)
+    slope_x = (gradient[:, :, :1] * rise).sum(1)  # (B F, K)
+
+    top = (xy[..., 1].amin(1) - 0.5).ceil().clamp(0, size).long()
+    bottom = (xy[..., 1].amax(1) - 0.5).floor().clamp(-1, size - 1).long()
+    rows = torch.where(front, (bottom - top + 1).clamp(min=0), 0)
+    owner = torch.repeat_interleave(rows)
+    row = top[owner] + _run_positions(rows, owner)
+    y = row + 0.5 - p0[owner, 1]
+    # Each weight w(x) = g x + h is not negative inside: every edge bounds the span on one side.
+    g = gradient[:, :, 0]
+    g = torch.cat([g, -g.sum(1, keepdim=True)], 1)[owner]
+    h = gradient[owner, :, 1] * y[:, None]
+    h = torch.cat([h, 1 - h.sum(1, keepdim=True)], 1)
+    crossing = -h / torch.where(g.abs() < 1e-9, 1e-9, g)
+    low = torch.where(g > 0, crossing, -torch.inf).amax(1)
+    high = torch.where(g <= 0, crossing, torch.inf).amin(1)
+    x0 = p0[owner, 0]
+    first = (low + x0 - 0.5 - 1e-3).ceil().clamp(0, size)
+    last = (high + x0 - 0.5 + 1e-3).floor().clamp(-1, size - 1)
+    length = (last - first + 1).clamp(min=0).long()
+    start_value = values[owner, 0] + slope_x[owner] * (first + 0.5 - x0)[:, None]
+    start_value = start_value + ((gradient[:, :, 1:] * rise).sum(1))[owner] * y[:, None]
+
+    span = torch.repeat_interleave(length)
+    image = owner // count
+    base = (image * size + row) * size + first.long()
+    pixel = base[span] + _run_positions(length, span)
+    winner = torch.full((batch * size * size,), -1, dtype=torch.int64, device=device)
+    winner = winner.scatter_reduce(0, pixel, span, "amax")
+    seen = winner >= 0
+    winner = winner.clamp(min=0)
+    step = torch.arange(batch * size * size, device=device) - base[winner]
+    drawn = start_value[winner] + slope_x[owner][winner] * step[:, None]
+    drawn = torch.where(seen[:, None], drawn, 0.0)
+    index = order.reshape(-1)[owner[winner]]
+    index = torch.where(seen, index, -1).reshape(batch, size, size)
+    return drawn.reshape(batch, size, size, channels).permute(0, 3, 1, 2), index
+
+
+def _run_positions(lengths: Tensor, owner: Tensor) -> Tensor:
+    """Return 0, 1, 2, ... within every run, for runs of the given lengths laid end to end."""
+    starts = lengths.cumsum(0) - lengths
+    return torch.arange(len(owner), device=lengths.device) - starts[owner]
+
+
+def sampling_grid(source_xy: Tensor, seen: Tensor) -> Tensor:
+    """Turn rasterised source positions into a grid for `grid_sample`.
+
+    Args:
+        source_xy: (B, 2, S, S), pixels of a source image of the same side.
+        seen: (B, S, S) bool; where False the picture is left as it is.
+
+    Returns:
+        (B, S, S, 2) in [-1, 1], align_corners=False.
+    """
+    side = source_xy.shape[-1]
+    line = torch.arange(side, device=source_xy.device) + 0.5
+    still = torch.stack(torch.meshgrid(line, line, indexing="xy")).expand_as(source_xy)
+    xy = torch.where(seen[:, None], source_xy, still.to(source_xy.dtype))
+    return (xy * (2 / side) - 1).permute(0, 2, 3, 1)
+
+
+def warp_image(image: Tensor, grid: Tensor) -> Tensor:
+    """Sample an image (B, C, H, W) at a grid (B, h, w, 2): bilinear, edges repeated."""
+    return functional.grid_sample(
+        image, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample a grid (B, h, w, 2) to another output size: displacements are interpolated, not positions."""
+    height, width = size
+    theta = torch.eye(2, 3, device=grid.device, dtype=grid.dtype).expand(len(grid), 2, 3)
+    still_small = functional.affine_grid(theta, [len(grid), 1, *grid.shape[1:3]], align_corners=False)
+    still = functional.affine_grid(theta, [len(grid), 1, height, width], align_corners=False)
+    shift = (grid - still_small).permute(0, 3, 1, 2)
+    shift = functional.interpolate(shift, size=size, mode="bilinear", align_corners=False)
+    return still + shift.permute(0, 2, 3, 1)
+
+
+__all__ = [
+    "MOUTH_TRIANGLES",
+    "NUM_MESH_TRIANGLES",
+    "WARP_TRIANGLES",
+    "rasterize",
+    "resize_grid",
+    "sampling_grid",
+    "warp_image",
+    "warp_points",
+]

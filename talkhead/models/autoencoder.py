@@ -1,0 +1,127 @@
+"""Compact autoencoder: 256 px crops to 32 x 32 latents and back.
+
+Both ways have a straight linear path on 8 x 8 patches beside the network. Set to the principal components of the
+patches it is the best linear autoencoder from the first step on, and it keeps the latents close to an orthogonal
+view of the pixels: an error in the latents costs about as much as the same error in the pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PATCH_PX = 8
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Sizes of the autoencoder."""
+
+    latent_channels: int
+    width: int
+    """Channels at an eighth of the resolution."""
+    fine_width: int
+    """Channels of the decoder at a quarter of the resolution."""
+    num_encoder_blocks: int
+    num_decoder_blocks: int
+    num_fine_blocks: int
+
+
+COMPACT = AutoencoderConfig(
+    latent_channels=32,
+    width=192,
+    fine_width=96,
+    num_encoder_blocks=1,
+    num_decoder_blocks=2,
+    num_fine_blocks=1,
+)
+TINY = AutoencoderConfig(
+    latent_channels=8,
+    width=16,
+    fine_width=16,
+    num_encoder_blocks=1,
+    num_decoder_blocks=1,
+    num_fine_blocks=1,
+)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions around a ReLU, added to the input; starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, C, h, w)."""
+        out: Tensor = x + self.conv_out(functional.relu(self.conv_in(x)))
+        return out
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder; pixels are in [-1, 1], latents have about unit scale.
+
+    Sides of the image must be multiples of 8.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        patch = 3 * PATCH_PX**2
+        width, fine, latent = config.width, config.fine_width, config.latent_channels
+        self.linear_encoder = nn.Conv2d(patch, latent, 1)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(patch, width, 3, padding=1),
+            *(ResidualBlock(width) for _ in range(config.num_encoder_blocks)),
+            nn.ReLU(),
+            nn.Conv2d(width, latent, 1),
+        )
+        self.linear_decoder = nn.Conv2d(latent, patch, 1)
+        self.decoder = nn.Sequential(
+            nn.Conv2d(latent, width, 3, padding=1),
+            *(ResidualBlock(width) for _ in range(config.num_decoder_blocks)),
+            nn.ReLU(),
+            nn.Conv2d(width, 4 * fine, 1),
+            nn.PixelShuffle(2),
+            *(ResidualBlock(fine) for _ in range(config.num_fine_blocks)),
+            nn.ReLU(),
+            nn.Conv2d(fine, 48, 3, padding=1),
+        )
+        for last in (self.encoder[-1], self.decoder[-1]):
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def set_linear_path(self, mean: Tensor, components: Tensor, scale: float) -> None:
+        """Set the straight path to principal components of patches.
+
+        Args:
+            mean: (192,) mean patch in the order of `pixel_unshuffle`.
+            components: (latent_channels, 192), orthonormal rows.
+            scale: latents are divided by it.
+        """
+        self.linear_encoder.weight.copy_((components / scale)[..., None, None])
+        self.linear_encoder.bias.copy_(-(components @ mean) / scale)  # type: ignore[union-attr]
+        self.linear_decoder.weight.copy_((components.T * scale)[..., None, None])
+        self.linear_decoder.bias.copy_(mean)  # type: ignore[union-attr]
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to latents (B, latent_channels, H / 8, W / 8)."""
+        patches = functional.pixel_unshuffle(image, PATCH_PX)
+        latents: Tensor = self.linear_encoder(patches) + self.encoder(patches)
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Map latents (B, latent_channels, h, w) to images (B, 3, 8 h, 8 w), not clamped."""
+        straight = functional.pixel_shuffle(self.linear_decoder(latents), PATCH_PX)
+        return straight + functional.pixel_shuffle(self.decoder(latents), 4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode and decode."""
+        return self.decode(self.encode(image))

@@ -1,0 +1,91 @@
+"""Diffusion on one page: noise schedule, training loss and sampler, in the v parametrisation.
+
+    notation   name       meaning
+    t          time       in [0, 1]; 0 is clean, 1 is pure noise
+    alpha_t    signal     cos(pi t / 2)
+    sigma_t    noise      sin(pi t / 2); signal^2 + noise^2 = 1
+    x_0        clean      what is generated, about unit scale
+    x_t        noisy      signal * clean + noise * epsilon
+    v_t        velocity   signal * epsilon - noise * clean
+
+At t = 1 no signal is left, so that sampling from noise starts where training ended, and a single step returns the
+network's estimate of the mean.
+
+Sources: Salimans and Ho, "Progressive distillation for fast sampling of diffusion models" (2022), appendix D;
+Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2023) for the zero terminal signal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(noisy (B, C, h, w), time (B,)) to velocity (B, C, h, w)."""
+
+
+def schedule(time: Tensor) -> tuple[Tensor, Tensor]:
+    """Return signal and noise, shape = (B, 1, 1, 1), of times, shape = (B,)."""
+    angle = time.float() * (math.pi / 2)
+    return angle.cos()[:, None, None, None], angle.sin()[:, None, None, None]
+
+
+def training_pair(clean: Tensor, time: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the network sees and what it must answer: noisy and velocity, shape = (B, C, h, w)."""
+    signal, noise = schedule(time)
+    return signal * clean + noise * epsilon, signal * epsilon - noise * clean
+
+
+def draw_times(count: int, end_share: float, generator: torch.Generator) -> Tensor:
+    """Draw training times, shape = (count,): exactly 1 with probability `end_share`, else uniform.
+
+    Time 1 is the only one that a single-step sampler visits; it deserves more than its share of the training.
+    """
+    uniform = torch.rand(count, generator=generator)
+    at_end = torch.rand(count, generator=generator) < end_share
+    return torch.where(at_end, torch.ones(()), uniform)
+
+
+def diffusion_loss(
+    denoiser: Denoiser, clean: Tensor, time: Tensor, epsilon: Tensor, weight: Tensor
+) -> Tensor:
+    """Return the weighted mean squared error of the velocity.
+
+    Args:
+        denoiser: the network with its conditions bound.
+        clean: (B, C, h, w).
+        time: (B,).
+        epsilon: (B, C, h, w), standard normal.
+        weight: broadcasts to (B, C, h, w).
+    """
+    noisy, velocity = training_pair(clean, time, epsilon)
+    error = (denoiser(noisy, time).float() - velocity).square()
+    return (error * weight).mean()
+
+
+def sample_ddim(denoiser: Denoiser, epsilon: Tensor, num_steps: int) -> Iterator[Tensor]:
+    """Sample with DDIM (eta = 0), from pure noise.
+
+    Args:
+        denoiser: the network with its conditions bound.
+        epsilon: (B, C, h, w), standard normal.
+        num_steps: network evaluations.
+
+    Yields:
+        After every step the estimate of the clean latents, (B, C, h, w); the last one is the sample.
+
+    Source: Song, Meng and Ermon, "Denoising diffusion implicit models" (2020), equation 12.
+    """
+    times = torch.linspace(1, 0, num_steps + 1, device=epsilon.device)
+    noisy = epsilon
+    for now, after in zip(times[:-1], times[1:], strict=True):
+        signal, noise = schedule(now[None])
+        velocity = denoiser(noisy, now.expand(len(noisy))).to(noisy.dtype)
+        clean = signal * noisy - noise * velocity
+        direction = noise * noisy + signal * velocity
+        signal, noise = schedule(after[None])
+        noisy = signal * clean + noise * direction
+        yield clean

@@ -1,0 +1,175 @@
+"""Task `autoencoder`: crops in, the same crops out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkhead.checkpoint import save_checkpoint
+from talkhead.face.region import lower_face
+from talkhead.models.autoencoder import PATCH_PX, Autoencoder, AutoencoderConfig
+from talkhead.training.loop import Batch, Sample
+from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
+
+NUM_PCA_PATCHES = 60_000
+NUM_VALIDATION_FRAMES = 48
+
+
+@dataclass(frozen=True)
+class AutoencoderTaskConfig:
+    """The table [task] of `talkhead train autoencoder`."""
+
+    crop_px: int = 128
+    """Side of the random squares that are trained on."""
+    gradient_weight: float = 0.5
+    """Weight of the L1 error of the picture's gradients."""
+    noise: float = 0.0
+    """Standard deviation of the noise on the latents, in their own scale: what the decoder learns to bear."""
+    linear_weight: float = 0.02
+    """Weight that keeps latents near the principal components: they stay an almost orthogonal view of the pixels."""
+
+
+class AutoencoderSamples:
+    """Random squares of random frames."""
+
+    def __init__(self, bank: ClipBank, crop_px: int, seed: int) -> None:
+        self._bank, self._crop_px, self._seed = bank, crop_px, seed
+
+    def sample(self, index: int) -> Sample:
+        """Return `image`, float32 (3, crop_px, crop_px)."""
+        rng = np.random.default_rng([self._seed, index])
+        _, clip = self._bank.draw(rng)
+        frame = clip.frame(int(rng.integers(len(clip))))
+        side, size = self._crop_px, frame.shape[0]
+        # The lower half gets more: mouths are what the decoder must be good at.
+        top = int(rng.integers(size - side + 1) if rng.random() < 0.5 else rng.integers(size // 4, size - side + 1))
+        left = int(rng.integers(size - side + 1))
+        square = frame[top : top + side, left : left + side]
+        if rng.random() < 0.5:
+            square = square[:, ::-1]
+        (square,) = jitter_colours([square], rng)
+        return {"image": to_model(square)}
+
+
+class AutoencoderTask:
+    """Training of the compact autoencoder.
+
+    Args:
+        data: prepared folder.
+        model_config: sizes of the network.
+        config: settings of the task.
+        seed: of the samples and the first weights.
+    """
+
+    def __init__(
+        self, data: Path, model_config: AutoencoderConfig, config: AutoencoderTaskConfig, seed: int
+    ) -> None:
+        train, unseen, _ = split_rows(data)
+        self._config = config
+        bank = ClipBank(data, train)
+        self.samples = AutoencoderSamples(bank, config.crop_px, seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model: Autoencoder = Autoencoder(model_config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._set_principal_components(seed)
+        self._validation = _validation_frames(data, unseen or train)
+
+    def _set_principal_components(self, seed: int) -> None:
+        patches = []
+        count = 4 * self._config.crop_px**2 // PATCH_PX**2
+        for index in range(-(-NUM_PCA_PATCHES // count) * 4):
+            square = torch.from_numpy(self.samples.sample(2**40 + seed + index)["image"])
+            unfolded = functional.pixel_unshuffle(square[None], PATCH_PX)
+            patches.append(unfolded.flatten(2)[0].T)
+        stacked = torch.cat(patches).double()
+        mean = stacked.mean(0)
+        _, vectors = torch.linalg.eigh(torch.cov((stacked - mean).T))
+        components = vectors.flip(1)[:, : self.model.config.latent_channels].T
+        scale = float(((stacked - mean) @ components.T).std())
+        self.model.set_linear_path(mean.float(), components.float(), scale)
+        self._components = (components / scale).float()[..., None, None]
+        self._bias = (-(components @ mean) / scale).float()
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """L1 of pixels and of their gradients; latents held near the principal components."""
+        assert isinstance(model, Autoencoder)
+        image = batch["image"].contiguous(memory_format=torch.channels_last)
+        latents = model.encode(image)
+        noisy = latents
+        if self._config.noise:
+            noise = torch.randn(latents.shape, generator=generator).to(latents)
+            noisy = latents + self._config.noise * noise
+        decoded = model.decode(noisy).float()
+        pixel = (decoded - image).abs().mean()
+        gradient = _gradient_error(decoded, image)
+        with torch.autocast(image.device.type, enabled=False):
+            patches = functional.pixel_unshuffle(image, PATCH_PX)
+            linear = functional.conv2d(
+                patches, self._components.to(image), self._bias.to(image)
+            )
+        drift = (latents.float() - linear).square().mean()
+        loss = pixel + self._config.gradient_weight * gradient + self._config.linear_weight * drift
+        return {"loss": loss, "pixel": pixel, "gradient": gradient, "drift": drift}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """PSNR on people not in training: the whole crop and the lower face."""
+        assert isinstance(model, Autoencoder)
+        device = next(model.parameters()).device
+        whole, lower = [], []
+        for frame in self._validation:
+            image = torch.from_numpy(to_model(frame))[None].to(device)
+            decoded = _to_pixels(model(image))
+            error = (decoded.double() - torch.from_numpy(frame).permute(2, 0, 1).double()).square()
+            whole.append(float(_psnr(error)))
+            lower.append(float(_psnr(lower_face(error))))
+        return {"psnr": float(np.mean(whole)), "lower_face_psnr": float(np.mean(lower))}
+
+    def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
+        """Return frames above what comes back."""
+        frames = self._validation[:: max(1, len(self._validation) // 8)][:8]
+        device = next(model.parameters()).device
+        image = torch.from_numpy(np.stack([to_model(frame) for frame in frames])).to(device)
+        decoded = _to_pixels(model(image)).permute(0, 2, 3, 1).numpy()
+        return np.concatenate([np.concatenate(list(frames), 1), np.concatenate(list(decoded), 1)], 0)
+
+    def save(self, folder: Path, model: nn.Module) -> None:
+        """Write the checkpoint folder."""
+        save_checkpoint(
+            folder,
+            architecture="autoencoder",
+            config=self.model.config,
+            state=model.state_dict(),
+            dtype=torch.float16,
+        )
+
+
+def _validation_frames(data: Path, rows: list[Any]) -> list[npt.NDArray[np.uint8]]:
+    bank = ClipBank(data, rows)
+    per_clip = -(-NUM_VALIDATION_FRAMES // len(rows))
+    frames = []
+    for clip in bank.clips:
+        for index in np.linspace(0, len(clip) - 1, per_clip).astype(int):
+            frames.append(clip.frame(int(index)))
+    return frames
+
+
+def _gradient_error(a: Tensor, b: Tensor) -> Tensor:
+    difference = a - b
+    x = difference[..., :, 1:] - difference[..., :, :-1]
+    y = difference[..., 1:, :] - difference[..., :-1, :]
+    return x.abs().mean() + y.abs().mean()
+
+
+def _to_pixels(image: Tensor) -> Tensor:
+    return ((image.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def _psnr(squared_error: Tensor) -> Tensor:
+    return 10 * torch.log10(255**2 / squared_error.mean().clamp(min=1e-5))

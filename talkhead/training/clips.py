@@ -1,0 +1,171 @@
+"""The prepared clip: crops, landmarks and sound of one stretch of video, in one file that needs no ffmpeg to read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from talkhead.errors import TalkheadError
+from talkhead.media.rates import SAMPLE_RATE_HZ
+
+SCHEMA = 1
+JPEG_QUALITY = 95
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """One line of the manifest."""
+
+    clip: str
+    """Name of the clip: its file is clips/NAME.npz."""
+    video: str
+    split: str
+    person: str
+    sound: str
+    """What the list says of the sound: good, weak, offset, unrelated, none, or unknown."""
+    licence: str
+    num_frames: int
+    fps: str
+    start_s: float
+    has_sound: bool
+    eye_distance_px: float
+    """Median distance of the outer eye corners in the video's own pixels: how much detail the crop holds."""
+    yaw_deg: float
+    """Median absolute turn of the head."""
+    offset_frames: int
+    """Lag at which lips and sound agree best; positive: the picture is late."""
+    agreement: float
+    """Correlation of the lips' opening with what the sound asks for, at that lag."""
+    agreement_method: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Arrays of one clip; frames stay compressed until they are asked for.
+
+    Attributes:
+        landmarks: float32 (T, 478, 3), crop pixels.
+        crops: float32 (T, 3), x, y and side of every frame's crop in the video's pixels.
+        waveform: int16 (N,), 16 kHz mono; empty without sound.
+        jpeg: uint8, all frames' JPEG files end to end.
+        jpeg_offsets: int64 (T + 1,).
+    """
+
+    landmarks: npt.NDArray[np.float32]
+    crops: npt.NDArray[np.float32]
+    waveform: npt.NDArray[np.int16]
+    jpeg: npt.NDArray[np.uint8]
+    jpeg_offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.landmarks)
+
+    def frame(self, index: int) -> npt.NDArray[np.uint8]:
+        """Decode one crop, uint8 (256, 256, 3)."""
+        start, end = self.jpeg_offsets[index : index + 2]
+        with Image.open(io.BytesIO(self.jpeg[start:end].tobytes())) as image:
+            return np.asarray(image.convert("RGB"))
+
+    def waveform_float(self) -> npt.NDArray[np.float32]:
+        """Sound as float32 in [-1, 1]."""
+        return self.waveform.astype(np.float32) / 32768
+
+
+def encode_frames(
+    frames: Iterator[npt.NDArray[np.uint8]] | Sequence[npt.NDArray[np.uint8]],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Compress frames to JPEG files laid end to end, with their offsets."""
+    parts, offsets = [], [0]
+    for frame in frames:
+        buffer = io.BytesIO()
+        Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        parts.append(np.frombuffer(buffer.getvalue(), np.uint8))
+        offsets.append(offsets[-1] + len(parts[-1]))
+    jpeg = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+    return jpeg, np.array(offsets, np.int64)
+
+
+def write_clip(folder: Path, info: ClipInfo, clip: Clip) -> None:
+    """Write clips/NAME.npz, then clips/NAME.json: a clip is whole when both are there."""
+    target = folder / "clips" / f"{info.clip}.npz"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            schema=np.int64(SCHEMA),
+            landmarks=clip.landmarks,
+            crops=clip.crops,
+            waveform=clip.waveform,
+            jpeg=clip.jpeg,
+            jpeg_offsets=clip.jpeg_offsets,
+        )
+    os.replace(partial, target)
+    sidecar = target.with_suffix(".json")
+    partial.write_text(json.dumps(asdict(info)), encoding="utf-8")
+    os.replace(partial, sidecar)
+
+
+def read_clip(folder: Path, name: str) -> Clip:
+    """Read one clip of a prepared folder.
+
+    Raises:
+        TalkheadError: the file is missing, damaged or of another version.
+    """
+    path = folder / "clips" / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if int(arrays["schema"]) != SCHEMA:
+                raise TalkheadError(f"{path} is of another version: run talkhead prepare again")
+            return Clip(
+                **{field.name: np.asarray(arrays[field.name]) for field in fields(Clip)},
+            )
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise TalkheadError(
+            f"cannot read the clip {path} ({error}): run talkhead prepare again"
+        ) from error
+
+
+def read_manifest(folder: Path) -> list[ClipInfo]:
+    """Read the manifest of a prepared folder, sorted by clip.
+
+    Raises:
+        TalkheadError: the folder was not prepared, or a line does not fit.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise TalkheadError(f"{folder} has no {MANIFEST}: run talkhead prepare VIDEOS -o {folder}")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(ClipInfo(**json.loads(line)))
+        except (TypeError, ValueError) as error:
+            raise TalkheadError(f"{path}, line {number} does not fit: {error}") from error
+    return sorted(rows, key=lambda row: row.clip)
+
+
+def write_manifest(folder: Path) -> list[ClipInfo]:
+    """Gather the clips' side files into the manifest."""
+    rows = [
+        ClipInfo(**json.loads(path.read_text(encoding="utf-8")))
+        for path in sorted((folder / "clips").glob("*.json"))
+    ]
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+    os.replace(partial, folder / MANIFEST)
+    return rows
+
+
+def samples_of_frames(start: int, count: int, fps: float) -> tuple[int, int]:
+    """Return first and past-the-last sample of a run of frames."""
+    return round(start / fps * SAMPLE_RATE_HZ), round((start + count) / fps * SAMPLE_RATE_HZ)

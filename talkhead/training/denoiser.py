@@ -1,0 +1,282 @@
+"""Task `denoiser`: a frame of a person, warped to another frame's landmarks, corrected to that frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkhead.checkpoint import load_state, read_config, save_checkpoint
+from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.maps import MAP_SIDE_PX, draw_maps
+from talkhead.face.masks import lower_face_mask
+from talkhead.face.mesh import MIRROR
+from talkhead.face.region import LATENT_PX, lower_face
+from talkhead.face.warp import resize_grid, warp_image
+from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
+from talkhead.models.denoiser import Denoiser, DenoiserConfig
+from talkhead.models.diffusion import diffusion_loss, draw_times, sample_ddim
+from talkhead.training.clips import Clip
+from talkhead.training.loop import Batch, Sample
+from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
+
+MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
+
+
+@dataclass(frozen=True)
+class DenoiserTaskConfig:
+    """The table [task] of `talkhead train denoiser`."""
+
+    autoencoder: str
+    """Checkpoint folder of the autoencoder whose latents are denoised; relative to the TOML file."""
+    end_share: float = 0.5
+    """Share of the samples at time 1, pure noise: the only time that one-step sampling visits."""
+    near_share: float = 0.2
+    """Share of pairs at most three frames apart: what is right already has to be left alone."""
+    mouth_weight: float = 2.0
+    """Extra weight of the error around the mouth."""
+    background_weight: float = 0.05
+    """Weight of the error outside the face, where the picture is not changed in the end."""
+    validation_frames: int = 8
+    """Frames of every held-out clip that are scored."""
+
+
+class DenoiserSamples:
+    """Pairs of frames of one clip."""
+
+    def __init__(self, bank: ClipBank, config: DenoiserTaskConfig, seed: int) -> None:
+        self._bank, self._config, self._seed = bank, config, seed
+
+    def sample(self, index: int) -> Sample:
+        """Return `target` and `warped` (3, 160, 192), `maps` (9, 80, 96) and `weight` (1, 20, 24)."""
+        rng = np.random.default_rng([self._seed, index])
+        _, clip = self._bank.draw(rng)
+        first = int(rng.integers(len(clip)))
+        if rng.random() < self._config.near_share:
+            second = int(np.clip(first + rng.integers(-3, 4), 0, len(clip) - 1))
+        else:
+            second = int(rng.integers(len(clip)))
+        frames = [clip.frame(first), clip.frame(second)]
+        meshes = clip.landmarks[[first, second]]
+        frames, meshes = _augment(frames, meshes, rng)
+        return pair(frames[0], frames[1], meshes[0], meshes[1], self._config)
+
+
+def _augment(
+    frames: list[npt.NDArray[np.uint8]], meshes: npt.NDArray[np.float32], rng: np.random.Generator
+) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+    """Shift, turn, scale, mirror and recolour a pair alike."""
+    centre = CROP_SIDE_PX / 2
+    angle = rng.normal(0, np.radians(4))
+    scale = float(np.exp(rng.normal(0, 0.05)))
+    shift = rng.normal(0, 4, 2)
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    if rng.random() < 0.5:
+        linear = linear @ np.diag([-1.0, 1.0])
+        meshes = meshes[:, MIRROR]
+    offset = centre + shift - linear @ [centre, centre]
+    moved = meshes.copy()
+    moved[..., :2] = meshes[..., :2] @ linear.T + offset
+    moved[..., 2] = meshes[..., 2] * scale
+    # cv2 counts from pixel centres, landmarks from pixel corners.
+    matrix = np.concatenate([linear, (offset + linear @ [0.5, 0.5] - 0.5)[:, None]], 1)
+    size = (CROP_SIDE_PX, CROP_SIDE_PX)
+    warped = [
+        np.asarray(
+            cv2.warpAffine(f, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+            np.uint8,
+        )
+        for f in frames
+    ]
+    return jitter_colours(warped, rng), moved.astype(np.float32)
+
+
+def pair(
+    identity: npt.NDArray[np.uint8],
+    target: npt.NDArray[np.uint8],
+    identity_mesh: npt.NDArray[np.float32],
+    target_mesh: npt.NDArray[np.float32],
+    config: DenoiserTaskConfig,
+) -> Sample:
+    """Warp the identity to the target and cut everything to the lower face."""
+    image = torch.from_numpy(to_model(identity))[None]
+    mesh = torch.from_numpy(target_mesh)[None]
+    grid, maps = draw_maps(torch.from_numpy(identity_mesh)[None], mesh)
+    warped = lower_face(warp_image(image, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX))))
+    mask = lower_face_mask(mesh, maps)
+    lips = mesh[0, [61, 291, 0, 17], :2] * MAP_RATIO
+    low, high = lips.amin(0) - 4, lips.amax(0) + 4
+    line = torch.arange(MAP_SIDE_PX) + 0.5
+    mouth = ((line[:, None] > low[1]) & (line[:, None] < high[1])) & (
+        (line > low[0]) & (line < high[0])
+    )
+    near = functional.max_pool2d(mask, 9, stride=1, padding=4)
+    weight = config.background_weight + (1 - config.background_weight) * near
+    weight = weight + config.mouth_weight * mouth
+    return {
+        "target": lower_face(to_model(target)),
+        "warped": warped[0].numpy(),
+        "maps": lower_face(maps, MAP_RATIO)[0].numpy(),
+        "mask": lower_face(mask, MAP_RATIO)[0].numpy(),
+        "mouth": lower_face(mouth, MAP_RATIO)[None].float().numpy(),
+        "weight": functional.avg_pool2d(lower_face(weight, MAP_RATIO), 4)[0].numpy(),
+    }
+
+
+class DenoiserTask:
+    """Training of the residual latent denoiser.
+
+    Args:
+        data: prepared folder.
+        model_config: sizes; `residual_scale` 0 is measured on the training clips.
+        config: settings of the task.
+        seed: of the samples and the first weights.
+        autoencoder: checkpoint folder.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        model_config: DenoiserConfig,
+        config: DenoiserTaskConfig,
+        seed: int,
+        autoencoder: Path,
+    ) -> None:
+        train, unseen, _ = split_rows(data)
+        self._config = config
+        self.autoencoder = Autoencoder(
+            read_config(autoencoder, AutoencoderConfig, architecture="autoencoder")
+        )
+        load_state(autoencoder, self.autoencoder)
+        self.autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.samples = DenoiserSamples(ClipBank(data, train), config, seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model: Denoiser = Denoiser(model_config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        bank = ClipBank(data, unseen or train)
+        self._validation = [self._validation_pairs(clip) for clip in bank.clips]
+
+    def _validation_pairs(self, clip: Clip) -> dict[str, Tensor]:
+        """Spread frames of a clip, made from the frame that is most typical of it."""
+        typical = typical_frame(clip)
+        picks = np.linspace(0, len(clip) - 1, self._config.validation_frames).astype(int)
+        identity = clip.frame(typical)
+        pairs = [
+            pair(identity, clip.frame(i), clip.landmarks[typical], clip.landmarks[i], self._config)
+            for i in picks
+        ]
+        return {key: torch.from_numpy(np.stack([p[key] for p in pairs])) for key in pairs[0]}
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Encode pixels, (B, 3, H, W), without gradients."""
+        self.autoencoder.to(image.device)
+        with torch.no_grad():
+            return self.autoencoder.encode(
+                image.contiguous(memory_format=torch.channels_last)
+            ).float()
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Velocity error, weighted to the lower face and the mouth."""
+        assert isinstance(model, Denoiser)
+        count = len(batch["target"])
+        both = self.encode(torch.cat([batch["target"], batch["warped"]]))
+        target, warped = both[:count], both[count:]
+        clean = (target - warped) / model.config.residual_scale
+        time = draw_times(count, self._config.end_share, generator).to(clean.device)
+        epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
+        weight = batch["weight"]
+
+        def denoiser(noisy: Tensor, when: Tensor) -> Tensor:
+            out: Tensor = model(noisy, when, warped, batch["maps"])
+            return out
+
+        loss = diffusion_loss(denoiser, clean, time, epsilon, weight)
+        # What predicting no residual at all would cost at time 1: below it, the network beats the warp.
+        nothing = (clean.square() * weight).mean()
+        return {"loss": loss, "nothing": nothing}
+
+    def reconstruct(self, model: Denoiser, batch: Batch, num_steps: int, seed: int = 0) -> Tensor:
+        """Sample the lower faces of a batch, (B, 3, 160, 192) in [-1, 1]."""
+        warped = self.encode(batch["warped"])
+        generator = torch.Generator().manual_seed(seed)
+        epsilon = torch.randn((1, *warped.shape[1:]), generator=generator).to(warped)
+        clean = warped
+        for clean in sample_ddim(  # noqa: B007 - the last estimate is the sample
+            lambda noisy, time: model(noisy, time, warped, batch["maps"]),
+            epsilon.expand_as(warped),
+            num_steps,
+        ):
+            pass
+        latents = warped + clean * model.config.residual_scale
+        return self.autoencoder.decode(latents).float().clamp(-1, 1)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """PSNR of the lower face of people not in training: the warp alone, and denoised in one step and in four."""
+        assert isinstance(model, Denoiser)
+        device = next(model.parameters()).device
+        rows = []
+        for clip in self._validation:
+            batch = {key: value.to(device) for key, value in clip.items()}
+            row = {
+                "warp_psnr": _masked_psnr(batch["warped"], batch["target"], batch["mask"]),
+                "mouth_warp_psnr": _masked_psnr(batch["warped"], batch["target"], batch["mouth"]),
+            }
+            for steps, name in ((1, "psnr"), (4, "psnr_4_steps")):
+                made = self.reconstruct(model, batch, steps)
+                row[name] = _masked_psnr(made, batch["target"], batch["mask"])
+                if steps == 1:
+                    row["mouth_psnr"] = _masked_psnr(made, batch["target"], batch["mouth"])
+            row["worst_gain"] = row["psnr"] - row["warp_psnr"]
+            rows.append(row)
+        scores = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        scores["worst_gain"] = min(row["worst_gain"] for row in rows)
+        return scores
+
+    def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
+        """Return rows of warp, result in one step, result in four, truth."""
+        assert isinstance(model, Denoiser)
+        device = next(model.parameters()).device
+        rows = []
+        for clip in self._validation[:10]:
+            batch = {key: value[-2:].to(device) for key, value in clip.items()}
+            made = [self.reconstruct(model, batch, steps) for steps in (1, 4)]
+            images = [batch["warped"], *made, batch["target"]]
+            cells = [((i.float() + 1) * 127.5).round().clamp(0, 255).byte() for i in images]
+            row = torch.cat([c[k] for k in range(len(cells[0])) for c in cells], -1)
+            rows.append(row.permute(1, 2, 0).cpu().numpy())
+        return np.concatenate(rows, 0)
+
+    def save(self, folder: Path, model: nn.Module) -> None:
+        """Write the checkpoint folder."""
+        save_checkpoint(
+            folder,
+            architecture="denoiser",
+            config=self.model.config,
+            state=model.state_dict(),
+            dtype=torch.float16,
+        )
+
+
+def typical_frame(clip: Clip) -> int:
+    """Return the frame whose mesh is nearest to the clip's median mesh."""
+    median = np.median(clip.landmarks, axis=0)
+    return int(np.abs(clip.landmarks - median).mean((1, 2)).argmin())
+
+
+def _masked_psnr(made: Tensor, target: Tensor, mask: Tensor) -> float:
+    """Mean over frames of the PSNR under a mask, images in [-1, 1] rounded to 8 bits."""
+    mask = functional.interpolate(mask.float(), scale_factor=2.0, mode="nearest")
+    a, b = (((x.float() + 1) * 127.5).round().clamp(0, 255) for x in (made, target))
+    error = ((a - b).square() * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3))).clamp(min=1)
+    psnr = 10 * torch.log10(255**2 / error.clamp(min=255**2 * 1e-10))
+    return float(psnr.mean())
+
+
+assert CROP_SIDE_PX % LATENT_PX == 0

@@ -1,0 +1,267 @@
+"""One training loop for every task: mixed precision, running mean of the weights, logs, and resuming after a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from talkhead.errors import TalkheadError
+from talkhead.media.picture import write_picture
+from talkhead.training.config import LoopConfig
+
+Batch = Mapping[str, Tensor]
+Sample = dict[str, npt.NDArray[Any]]
+
+
+class Samples(Protocol):
+    """Makes the n-th sample of a run, always the same one."""
+
+    def sample(self, index: int) -> Sample:
+        """Return the arrays of one sample."""
+
+
+class Task(Protocol):
+    """What one kind of model adds to the loop."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is trained, on the CPU until the loop takes it over."""
+
+    @property
+    def samples(self) -> Samples:
+        """Training samples."""
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the scalar to minimise as `loss`, and others to log."""
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Score the network on people it is not trained on."""
+
+    def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
+        """Return a picture to look at, uint8 (H, W, 3), or None."""
+
+    def save(self, folder: Path, model: nn.Module) -> None:
+        """Write a checkpoint folder."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One line of the log."""
+
+    step: int
+    steps: int
+    values: dict[str, float]
+    kind: str
+    """train or validate."""
+
+
+class _Stream(Dataset[Sample]):
+    """Samples of the steps that are left, so that a resumed run goes on with the sample it would have seen."""
+
+    def __init__(self, samples: Samples, start: int, end: int) -> None:
+        self._samples, self._start, self._end = samples, start, end
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples.sample(self._start + index)
+
+
+def train(task: Task, config: LoopConfig, run: Path, device: str = "auto") -> Iterator[Report]:
+    """Train until `config.steps`, from the state in the run folder if there is one.
+
+    Yields:
+        Reports of training and validation. The last checkpoint is run/checkpoint.
+
+    Raises:
+        TalkheadError: the run folder belongs to a run with other settings.
+    """
+    if config.precision not in ("bfloat16", "float32"):
+        raise TalkheadError(f"precision is bfloat16 or float32, not {config.precision!r}")
+    run.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.precision == "bfloat16" else "no", cpu=device == "cpu"
+    )
+    model = task.model.to(accelerator.device).train()
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    step = _load_state(run, model, average, optimizer)
+    stream = _Stream(task.samples, step * config.batch_size, config.steps * config.batch_size)
+    loader = DataLoader(
+        stream,
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+        persistent_workers=False,
+        prefetch_factor=4 if config.num_workers else None,
+    )
+    log = (run / "log.jsonl").open("a", encoding="utf-8")
+    board = _board(run)
+    started, seen = time.monotonic(), 0
+    sums: dict[str, Tensor] = {}
+    try:
+        for batch in loader:
+            generator = torch.Generator().manual_seed(_mix(config.seed, step))
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            on_device = {key: value.to(accelerator.device) for key, value in batch.items()}
+            with accelerator.autocast():
+                losses = task.loss(model, on_device, generator)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(losses["loss"])
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            step += 1
+            seen += 1
+            _update_average(average, model, config.ema_decay, step)
+            for key, value in {**losses, "gradient_norm": norm}.items():
+                sums[key] = sums.get(key, torch.zeros((), device=value.device)) + value.detach()
+            last = step == config.steps
+            if step % config.log_every == 0 or last:
+                count = (step - 1) % config.log_every + 1
+                values = {key: float(value) / min(count, seen) for key, value in sums.items()}
+                values["steps_per_s"] = seen / (time.monotonic() - started)
+                values["learning_rate"] = learning_rate(config, step - 1)
+                sums = {}
+                yield _record(Report(step, config.steps, values, "train"), log, board)
+            if step % config.validate_every == 0 or last:
+                with _weights(model, average):
+                    model.eval()
+                    with torch.no_grad(), accelerator.autocast():
+                        scores = task.validate(model)
+                        picture = task.preview(model)
+                    task.save(run / "checkpoint", model)
+                    model.train()
+                if picture is not None:
+                    write_picture(run / f"preview-{step:06d}.png", picture)
+                yield _record(Report(step, config.steps, scores, "validate"), log, board)
+            if step % config.save_every == 0 or last:
+                _save_state(run, step, model, average, optimizer)
+    finally:
+        log.close()
+        board.close()
+
+
+def learning_rate(config: LoopConfig, step: int) -> float:
+    """Return the rate of a step: linear warm-up, then a half cosine down to a hundredth."""
+    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    progress = min(step / max(config.steps, 1), 1.0)
+    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
+def _update_average(
+    average: dict[str, Tensor], model: nn.Module, decay: float, step: int
+) -> None:
+    decay = min(decay, (1 + step) / (10 + step))  # early weights are soon forgotten
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value, 1 - decay)
+            else:
+                average[name].copy_(value)
+
+
+class _weights:  # noqa: N801 - a context manager, used like a function
+    """Put other weights into a model for a while."""
+
+    def __init__(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
+        self._model, self._weights = model, weights
+
+    def __enter__(self) -> None:
+        self._own = {name: value.clone() for name, value in self._model.state_dict().items()}
+        self._model.load_state_dict(self._weights)
+
+    def __exit__(self, *_: object) -> None:
+        self._model.load_state_dict(self._own)
+
+
+def _record(report: Report, log: Any, board: Any) -> Report:
+    line = {"kind": report.kind, "step": report.step, **report.values}
+    log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
+    log.flush()
+    for key, value in report.values.items():
+        board.add_scalar(f"{report.kind}/{key}", value, report.step)
+    return report
+
+
+def _board(run: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import
+
+    return SummaryWriter(str(run / "tensorboard"))
+
+
+def _save_state(
+    run: Path,
+    step: int,
+    model: nn.Module,
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write run/state: all of it, or nothing."""
+    partial, target, old = run / "state.partial", run / "state", run / "state.old"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial / "model.safetensors")
+    save_file({k: v.contiguous() for k, v in average.items()}, partial / "average.safetensors")
+    moments = {
+        f"{index}.{key}": value.contiguous()
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+    save_file(moments, partial / "optimizer.safetensors")
+    (partial / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+    if target.exists():
+        os.replace(target, old)
+    os.replace(partial, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _load_state(
+    run: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> int:
+    target = run / "state"
+    if not target.exists() and (run / "state.old").exists():
+        os.replace(run / "state.old", target)  # killed between the two renames
+    if not target.exists():
+        return 0
+    try:
+        model.load_state_dict(load_file(target / "model.safetensors"))
+        for name, value in load_file(target / "average.safetensors").items():
+            average[name].copy_(value)
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in load_file(target / "optimizer.safetensors").items():
+            index, _, name = key.partition(".")
+            states.setdefault(int(index), {})[name] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": states, "param_groups": groups})
+        step: int = json.loads((target / "state.json").read_text(encoding="utf-8"))["step"]
+    except (RuntimeError, KeyError, OSError, ValueError) as error:
+        raise TalkheadError(
+            f"cannot resume from {target}: {str(error).splitlines()[0]}; remove it or choose another run folder"
+        ) from error
+    return step

@@ -1,0 +1,259 @@
+"""Videos to training clips: tracked crops, landmarks, sound, and a manifest."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
+
+from talkhead.errors import TalkheadError
+from talkhead.face.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
+from talkhead.face.detection import FaceDetector
+from talkhead.face.mesh import NUM_SURFACE_POINTS, STABLE_POINTS, mouth_opening
+from talkhead.face.pose import fit_head_pose
+from talkhead.media.audio import read_waveform
+from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
+from talkhead.media.video import probe_video, read_frames
+from talkhead.training.clips import Clip, ClipInfo, encode_frames, write_clip, write_manifest
+from talkhead.training.sync import best_lag, loudness
+
+Floats = npt.NDArray[np.float32]
+
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"}
+MIN_CLIP_FRAMES = 20
+MAX_CLIP_FRAMES = 500
+"""Longer stretches are cut, so that no clip's file and no worker's memory grows with the video."""
+MAX_GAP_FRAMES = 3
+MAX_JUMP = 0.35
+"""A step of the face by more than this many eye distances from one frame to the next is a cut."""
+MAX_YAW_DEG = 40.0
+MIN_EYE_DISTANCE_PX = 28.0
+CROP_SMOOTHING_S = 0.6
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video to prepare."""
+
+    name: str
+    path: Path
+    split: str
+    person: str
+    sound: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video: its clips, or why there are none."""
+
+    source: Source
+    clips: tuple[str, ...]
+    dropped: str = ""
+
+
+def list_sources(videos: Path) -> list[Source]:
+    """List the videos of a folder, or of a CSV with the columns file and, if known, id, split, person, sound, licence.
+
+    Raises:
+        TalkheadError: nothing there, or the CSV lacks its column.
+    """
+    if videos.is_dir():
+        paths = sorted(p for p in videos.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+        if not paths:
+            raise TalkheadError(f"{videos} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
+        names = ["-".join(p.relative_to(videos).with_suffix("").parts) for p in paths]
+        return [
+            Source(name, path, "train", name, "unknown", "unknown")
+            for name, path in zip(names, paths, strict=True)
+        ]
+    if not videos.is_file():
+        raise TalkheadError(f"{videos} does not exist: give a folder of videos or a CSV list")
+    try:
+        with videos.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TalkheadError(f"{videos} is not a CSV list of videos: {error}") from error
+    if not rows or "file" not in rows[0]:
+        raise TalkheadError(f"{videos} needs a column named file")
+    sources = []
+    for row in rows:
+        path = videos.parent / row["file"]
+        name = row.get("id") or "-".join(Path(row["file"]).with_suffix("").parts)
+        sources.append(
+            Source(
+                name,
+                path,
+                row.get("split") or "train",
+                row.get("person") or name,
+                row.get("sound") or "unknown",
+                row.get("licence") or "unknown",
+            )
+        )
+    return sources
+
+
+def prepare(
+    sources: list[Source], output: Path, *, fps: Fraction = DEFAULT_FPS, num_workers: int = 2
+) -> Iterator[Outcome]:
+    """Prepare videos in several processes; what an earlier run finished is left as it is.
+
+    Yields:
+        One outcome per video, in the order in which they end. The manifest is written at the end, also when the
+        caller stops early.
+    """
+    done_folder = output / "done"
+    done_folder.mkdir(parents=True, exist_ok=True)
+    waiting = []
+    for source in sources:
+        done = done_folder / f"{source.name}.json"
+        if done.is_file():
+            record = json.loads(done.read_text(encoding="utf-8"))
+            yield Outcome(source, tuple(record["clips"]), record["dropped"])
+        else:
+            waiting.append(source)
+    # A fresh interpreter per worker: mediapipe's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(num_workers, mp_context=context)
+    try:
+        futures = [pool.submit(_prepare_one, source, output, fps) for source in waiting]
+        for future in as_completed(futures):
+            outcome = future.result()
+            record = {"clips": outcome.clips, "dropped": outcome.dropped}
+            done = done_folder / f"{outcome.source.name}.json"
+            partial = done.with_suffix(".partial")
+            partial.write_text(json.dumps(record), encoding="utf-8")
+            os.replace(partial, done)
+            yield outcome
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        write_manifest(output)
+
+
+def _prepare_one(source: Source, output: Path, fps: Fraction) -> Outcome:
+    try:
+        names = prepare_video(source, output, fps)
+    except TalkheadError as error:
+        return Outcome(source, (), str(error))
+    return Outcome(source, names, "" if names else "no stretch with one steady, frontal face")
+
+
+def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> tuple[str, ...]:
+    """Write the clips of one video and return their names.
+
+    Raises:
+        TalkheadError: the video cannot be read.
+    """
+    info = probe_video(source.path)
+    with FaceDetector(video=True) as detector:
+        found = [detector.detect(frame) for frame in read_frames(source.path, fps=fps)]
+    track = [faces[0] if faces else None for faces in found]
+    waveform = read_waveform(source.path) if info.has_audio else np.zeros(0, np.float32)
+    names = []
+    for number, (start, points) in enumerate(find_stretches(track)):
+        name = f"{source.name}-{number}" if number else source.name
+        pose = fit_head_pose(points)
+        yaw = float(np.median(np.abs(np.degrees(np.arctan2(pose.rotation[:, 0, 2], pose.rotation[:, 2, 2])))))
+        eyes = float(np.median(pose.scale))
+        if yaw > MAX_YAW_DEG or eyes < MIN_EYE_DISTANCE_PX:
+            continue
+        crops = track_crops(points, float(fps))
+        begin = float(start / fps)
+        frames = read_frames(source.path, fps=fps, start_s=begin, duration_s=float(len(points) / fps))
+        jpeg, offsets = encode_frames(
+            crop.extract(frame) for crop, frame in zip(crops, frames, strict=False)
+        )
+        count = len(offsets) - 1
+        if count < MIN_CLIP_FRAMES:
+            continue
+        landmarks = np.stack(
+            [crop.to_crop(p) for crop, p in zip(crops[:count], points[:count], strict=True)]
+        )
+        first = round(begin * SAMPLE_RATE_HZ)
+        sound = waveform[first : first + round(float(count / fps) * SAMPLE_RATE_HZ)]
+        lag, agreement = 0, 0.0
+        if len(sound):
+            level = loudness(sound, count, float(fps))
+            lag, agreement = best_lag(mouth_opening(landmarks), level)
+        row = ClipInfo(
+            clip=name,
+            video=source.path.name,
+            split=source.split,
+            person=source.person,
+            sound=source.sound,
+            licence=source.licence,
+            num_frames=count,
+            fps=str(fps),
+            start_s=begin,
+            has_sound=len(sound) > 0,
+            eye_distance_px=round(eyes, 1),
+            yaw_deg=round(yaw, 1),
+            offset_frames=lag,
+            agreement=round(agreement, 3),
+            agreement_method="loudness",
+        )
+        clip = Clip(
+            landmarks=landmarks,
+            crops=np.array([(c.x, c.y, c.side) for c in crops[:count]], np.float32),
+            waveform=(sound * 32767).round().clip(-32768, 32767).astype(np.int16),
+            jpeg=jpeg,
+            jpeg_offsets=offsets,
+        )
+        write_clip(output, row, clip)
+        names.append(name)
+    return tuple(names)
+
+
+def find_stretches(track: list[Floats | None]) -> Iterator[tuple[int, Floats]]:
+    """Cut a track where the face is gone or jumps; gaps of a few frames are bridged.
+
+    Args:
+        track: mesh (478, 3) of every frame, or None.
+
+    Yields:
+        First frame and meshes (T, 478, 3) of every stretch that is long enough.
+    """
+    start, points, gap = 0, list[Floats](), 0
+    for index, mesh in enumerate([*track, None, None, None, None]):
+        jumped = mesh is not None and len(points) > 0 and _is_jump(points[-1], mesh)
+        if mesh is not None and not jumped and len(points) < MAX_CLIP_FRAMES:
+            if not points:
+                start = index
+            elif gap:
+                last = points[-1]
+                for step in range(1, gap + 1):
+                    share = np.float32(step / (gap + 1))
+                    points.append(last * (1 - share) + mesh * share)
+            points.append(mesh)
+            gap = 0
+            continue
+        gap += 1
+        if points and (mesh is not None or gap > MAX_GAP_FRAMES):
+            if len(points) >= MIN_CLIP_FRAMES:
+                yield start, np.stack(points)
+            start, points, gap = index, ([] if mesh is None else [mesh]), 0
+
+
+def _is_jump(before: Floats, after: Floats) -> bool:
+    eyes = float(np.linalg.norm(before[33] - before[263]))
+    step = np.linalg.norm(after[STABLE_POINTS, :2].mean(0) - before[STABLE_POINTS, :2].mean(0))
+    return bool(step > MAX_JUMP * max(eyes, 1.0))
+
+
+def track_crops(points: Floats, fps: float) -> list[Crop]:
+    """Return one crop per frame: a side for the whole stretch, a centre that follows the face smoothly."""
+    surface = points[:, :NUM_SURFACE_POINTS, :2]
+    low, high = surface.min(1), surface.max(1)
+    side = FACE_MARGIN * float(np.median((high - low).max(1)))
+    centre = gaussian_filter1d((low + high) / 2, CROP_SMOOTHING_S * fps, axis=0, mode="nearest")
+    return [Crop(float(x), float(y) + FACE_CENTRE_DROP * side, side) for x, y in centre]

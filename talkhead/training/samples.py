@@ -1,0 +1,78 @@
+"""What the tasks draw from: prepared clips in memory, every person with a fair share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.errors import TalkheadError
+from talkhead.training.clips import Clip, ClipInfo, read_clip, read_manifest
+
+PERSON_POWER = 0.5
+"""A person is drawn with the frames they have to this power: one person's hours do not drown the others."""
+
+
+class ClipBank:
+    """Clips of one split, still compressed, with a draw that is fair to people.
+
+    Args:
+        folder: made by `talkhead prepare`.
+        rows: manifest lines of the clips to hold.
+
+    Raises:
+        TalkheadError: no rows, or a clip is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, rows: list[ClipInfo]) -> None:
+        if not rows:
+            raise TalkheadError(f"{folder} has no clips for this task: see its manifest.jsonl")
+        self.rows = rows
+        self.clips = [read_clip(folder, row.clip) for row in rows]
+        frames: dict[str, int] = {}
+        for row in rows:
+            frames[row.person] = frames.get(row.person, 0) + row.num_frames
+        weights = [
+            row.num_frames * frames[row.person] ** (PERSON_POWER - 1) for row in rows
+        ]
+        self._cumulative = np.cumsum(weights) / np.sum(weights)
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, Clip]:
+        """Draw a clip; returns its position and the clip."""
+        index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+        index = min(index, len(self.clips) - 1)
+        return index, self.clips[index]
+
+
+def split_rows(folder: Path) -> tuple[list[ClipInfo], list[ClipInfo], list[ClipInfo]]:
+    """Return manifest lines of training, of held-out people, and of held-out clips of people in training.
+
+    Raises:
+        TalkheadError: the folder was not prepared.
+    """
+    rows = read_manifest(folder)
+    train = [row for row in rows if row.split == "train"]
+    seen = {row.person for row in train}
+    held_out = [row for row in rows if row.split != "train"]
+    return (
+        train,
+        [row for row in held_out if row.person not in seen],
+        [row for row in held_out if row.person in seen],
+    )
+
+
+def jitter_colours(
+    frames: list[npt.NDArray[np.uint8]], rng: np.random.Generator
+) -> list[npt.NDArray[np.uint8]]:
+    """Change exposure, contrast and colour balance, alike in all given frames."""
+    gain = np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.04, 3))
+    gamma = np.exp(rng.normal(0, 0.15))
+    levels = np.linspace(0, 1, 256)[:, None] ** gamma * gain
+    table = (levels * 255).round().clip(0, 255).astype(np.uint8)  # (256, 3)
+    return [np.stack([table[frame[..., c], c] for c in range(3)], -1) for frame in frames]
+
+
+def to_model(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Turn uint8 (H, W, 3) into float32 (3, H, W) in [-1, 1]."""
+    return np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32) / 127.5 - 1

@@ -1,0 +1,56 @@
+"""How far sound and lips are apart: the lag at which the lips' opening agrees best with what the sound asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.media.rates import SAMPLE_RATE_HZ
+
+Floats = npt.NDArray[np.float32]
+
+MAX_LAG_FRAMES = 8
+
+
+def loudness(waveform: Floats, num_frames: int, fps: float) -> Floats:
+    """Return the sound level of every video frame in decibels, at most 50 under the loudest, shape = (T,)."""
+    edges = np.round(np.arange(num_frames + 1) / fps * SAMPLE_RATE_HZ).astype(int)
+    power = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
+    edges = edges.clip(0, len(waveform))
+    mean = (power[edges[1:]] - power[edges[:-1]]) / np.maximum(edges[1:] - edges[:-1], 1)
+    level = 10 * np.log10(mean + 1e-10)
+    return np.maximum(level, level.max(initial=-100.0) - 50).astype(np.float32)
+
+
+def best_lag(
+    seen: Floats, expected: Floats, max_lag: int = MAX_LAG_FRAMES, detrend_frames: int = 50
+) -> tuple[int, float]:
+    """Return the lag of `seen` behind `expected` with the highest Pearson correlation, and that correlation.
+
+    Slow drift is taken out first: a head that turns or a voice that fades is not lip motion.
+
+    Args:
+        seen: shape = (T,).
+        expected: shape = (T,).
+        max_lag: largest lag looked at, in frames, either way.
+        detrend_frames: length of the running mean that is subtracted.
+    """
+    seen, expected = _without_drift(seen, detrend_frames), _without_drift(expected, detrend_frames)
+    best = (0, -1.0)
+    for lag in range(-max_lag, max_lag + 1):
+        a = seen[lag:] if lag >= 0 else seen[:lag]
+        b = expected[: len(expected) - lag] if lag >= 0 else expected[-lag:]
+        if len(a) < 10 or a.std() < 1e-6 or b.std() < 1e-6:
+            continue
+        correlation = float(np.corrcoef(a, b)[0, 1])
+        if correlation > best[1]:
+            best = (lag, correlation)
+    return best
+
+
+def _without_drift(values: Floats, length: int) -> Floats:
+    if len(values) <= length:
+        return values - values.mean()
+    kernel = np.ones(length) / length
+    padded = np.pad(values, (length // 2, length - 1 - length // 2), mode="edge")
+    return (values - np.convolve(padded, kernel, "valid")).astype(np.float32)
