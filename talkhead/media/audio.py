@@ -175,7 +175,9 @@ def _open_source(path: Path) -> Iterator[_Source]:
     kinds = ffmpeg.stream_kinds(listing)
     if not kinds:
         reason = ffmpeg.first_error(listing)
-        raise TalkheadError(f"{path} cannot be read as sound ({reason}); convert it to wav")
+        raise TalkheadError(
+            f"{path} cannot be read as sound ({reason}); copy it again, or convert it"
+        )
     if "Audio" not in kinds:
         raise TalkheadError(f"{path} has no sound in it; name a file with a sound stream")
     # Of several streams, the longest may not be the sound.

@@ -107,7 +107,7 @@ def read_frames_args(
 ) -> list[str]:
     """Decode pictures to raw RGB on stdout, one each 1 / fps seconds from `start_s` on.
 
-    Frame k is the picture nearest to start_s + k / fps. The seek goes a little further back, so
+    Frame k is the picture shown at start_s + k / fps. The seek goes a little further back, so
     that rounding cannot lose the picture at `start_s` itself.
     """
     seek_s = max(0.0, start_s - 0.5)

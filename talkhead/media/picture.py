@@ -38,7 +38,7 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BAND_PX = 1024  # rows converted at a time, so that a huge picture is not held twice
+_BAND_PX = 256  # rows converted at a time, so that a huge picture is not held twice
 _pillow_limit = Lock()
 
 

@@ -89,8 +89,9 @@ def read_frames(
 ) -> Iterator[Frames]:
     """Read a video one frame at a time, at a constant rate on its time stamps.
 
-    Frame k is the picture nearest to start_s + k / fps; time 0 is where the first of picture and
-    sound starts. Pictures are repeated or left out where the video's own rate differs.
+    Frame k is the picture that is shown at start_s + k / fps, to within half a frame; time 0 is
+    where the first of picture and sound starts. Pictures are repeated or left out where the
+    video's own rate differs.
 
     Args:
         path: the video.

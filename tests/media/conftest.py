@@ -1,0 +1,61 @@
+"""Small real media, made on the spot."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from talkhead.errors import TalkheadError
+from talkhead.media import ffmpeg
+
+Refusal = Callable[[Path, str], AbstractContextManager[None]]
+Convert = Callable[..., Path]
+
+
+@pytest.fixture
+def refused() -> Refusal:
+    """A block that must fail for the user to act on: one line, with the file and the reason."""
+
+    @contextmanager
+    def block(path: Path, reason: str) -> Iterator[None]:
+        with pytest.raises(TalkheadError) as caught:
+            yield
+        message = str(caught.value)
+        assert str(path) in message
+        assert reason in message
+        assert "\n" not in message
+        assert caught.value.exit_code == 2
+
+    return block
+
+
+@pytest.fixture
+def convert() -> Convert:
+    """Turn a media file into another kind with ffmpeg itself."""
+
+    def run(source: Path, target: Path, *args: str) -> Path:
+        status, _, messages = ffmpeg.run_ffmpeg(
+            ["-y", "-loglevel", "error", "-i", str(source), *args, str(target)]
+        )
+        assert status == 0, messages
+        return target
+
+    return run
+
+
+@pytest.fixture
+def chirp() -> npt.NDArray[np.float32]:
+    """Two seconds at 48 kHz that resemble nothing but themselves, shifted by any amount."""
+    seconds = np.arange(96_000) / 48_000
+    wave = 0.3 * np.sin(2 * np.pi * (200 + 150 * seconds) * seconds)
+    return np.asarray(wave * (0.6 + 0.4 * np.sin(9 * seconds)), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(tmp_path: Path) -> Iterator[None]:
+    """Every test, whatever it does: no temporary file stays beside the targets."""
+    yield
+    assert not list(tmp_path.rglob(".talkhead-*"))

@@ -1,0 +1,208 @@
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from talkhead.media import ffmpeg
+from talkhead.media.audio import read_waveform, scan_audio, stream_waveform, write_waveform
+from tests.media.conftest import Convert, Refusal
+
+Samples = npt.NDArray[np.float32]
+
+
+def likeness(a: Samples, b: Samples) -> float:
+    size = min(len(a), len(b))
+    return float(np.corrcoef(a[:size], b[:size])[0, 1])
+
+
+@pytest.fixture
+def wav(tmp_path: Path, chirp: Samples) -> Path:
+    soundfile.write(tmp_path / "chirp.wav", chirp, 48_000)
+    return tmp_path / "chirp.wav"
+
+
+def test_a_waveform_survives_the_file_it_is_written_to(tmp_path: Path) -> None:
+    waveform = np.random.default_rng(0).uniform(-0.9, 0.9, 20_001).astype(np.float32)
+    write_waveform(tmp_path / "a.wav", waveform)
+    np.testing.assert_allclose(read_waveform(tmp_path / "a.wav"), waveform, atol=1 / 32_768)
+    info = scan_audio(tmp_path / "a.wav")
+    assert info.duration_s == Fraction(20_001, 16_000)
+    assert info.num_samples == 20_001
+    assert info.peak == pytest.approx(np.abs(waveform).max(), abs=1e-4)
+    assert info.rms == pytest.approx(np.sqrt(np.mean(waveform**2)), abs=1e-4)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_any_rate_gives_the_same_tone_at_16_khz(tmp_path: Path, rate_hz: int) -> None:
+    num = rate_hz + 7
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(num) / rate_hz)
+    soundfile.write(tmp_path / "tone.wav", tone, rate_hz, subtype="FLOAT")
+    waveform = read_waveform(tmp_path / "tone.wav")
+    assert abs(len(waveform) - num * 16_000 / rate_hz) <= 1
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(waveform)) / 16_000)
+    np.testing.assert_allclose(waveform[500:-500], expected[500:-500], atol=2e-4)
+    assert scan_audio(tmp_path / "tone.wav").duration_s == Fraction(num, rate_hz)
+
+
+@pytest.mark.parametrize(
+    "depth", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM"]
+)
+def test_wav_of_any_depth_is_read(tmp_path: Path, chirp: Samples, depth: str) -> None:
+    soundfile.write(tmp_path / "a.wav", chirp, 48_000, subtype=depth)
+    soundfile.write(tmp_path / "b.wav", chirp, 48_000, subtype="FLOAT")
+    a, b = read_waveform(tmp_path / "a.wav"), read_waveform(tmp_path / "b.wav")
+    assert likeness(a, b) > 0.999
+    assert np.abs(a[: len(b)]).max() == pytest.approx(np.abs(b).max(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.mp3", "a.m4a", "a.ogg", "a.opus", "a.flac", "a.webm", "a.aiff"]
+)
+def test_compressed_sound_has_the_length_and_timing_of_its_original(
+    wav: Path, tmp_path: Path, convert: Convert, name: str
+) -> None:
+    path = convert(wav, tmp_path / name)
+    info = scan_audio(path)
+    assert float(info.duration_s) == pytest.approx(2.0, abs=0.002)
+    assert likeness(read_waveform(path), read_waveform(wav)) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("suffix", "num_channels"),
+    [(".wav", 2), (".wav", 3), (".wav", 6), (".flac", 6), (".ogg", 2), (".aiff", 6)],
+)
+def test_channels_are_averaged(tmp_path: Path, suffix: str, num_channels: int) -> None:
+    # Channel k is a tone of its own; the mean holds each with 1 / channels of its strength.
+    seconds = np.arange(48_000) / 48_000
+    hz = 300 * (1 + np.arange(num_channels))
+    tones = 0.5 * np.sin(2 * np.pi * seconds[:, None] * hz)
+    path = tmp_path / f"many{suffix}"
+    soundfile.write(path, tones, 48_000)
+    spectrum = np.abs(np.fft.rfft(read_waveform(path)[:16_000])) / 8_000
+    for k in range(num_channels):
+        assert spectrum[hz[k]] == pytest.approx(0.5 / num_channels, rel=0.1)
+
+
+def test_sound_of_a_video_is_read_and_starts_where_it_is_heard(
+    wav: Path, tmp_path: Path, convert: Convert
+) -> None:
+    grey = ["-f", "lavfi", "-i", "color=gray:s=64x64:r=25:d=3", "-map", "0:a", "-map", "1:v"]
+    whole = convert(wav, tmp_path / "video.mp4", *grey)
+    assert likeness(read_waveform(whole), read_waveform(wav)) > 0.99
+    # Late by half a second, by time stamps alone: that much silence comes first.
+    delayed = tmp_path / "late.mkv"
+    convert(whole, delayed, "-itsoffset", "0.5", "-i", str(wav), "-map", "0:v", "-map", "1:a")
+    late = read_waveform(delayed)
+    assert np.abs(late[:7_900]).max() < 1e-3
+    assert likeness(late[8_000:], read_waveform(wav)) > 0.99
+
+
+def test_blocks_together_are_the_whole_whatever_their_size(wav: Path) -> None:
+    whole = read_waveform(wav)
+    for size in (999, 16_000, 10**6):
+        blocks = list(stream_waveform(wav, size))
+        assert all(len(block) == size for block in blocks[:-1])
+        np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def test_a_window_is_a_slice_of_the_whole(wav: Path, tmp_path: Path, convert: Convert) -> None:
+    for path in (wav, convert(wav, tmp_path / "a.opus")):
+        whole = read_waveform(path)
+        window = read_waveform(path, start_s=0.5, duration_s=0.25)
+        np.testing.assert_array_equal(window, whole[8_000:12_000])
+        np.testing.assert_array_equal(read_waveform(path, start_s=1.75), whole[28_000:])
+        assert len(read_waveform(path, start_s=1.75, duration_s=9)) == len(whole) - 28_000
+
+
+def test_a_window_after_the_end_is_refused(wav: Path, refused: Refusal) -> None:
+    with refused(wav, "ends at 2.00 s"):
+        read_waveform(wav, start_s=2.5)
+
+
+def test_silence_is_sound(tmp_path: Path) -> None:
+    write_waveform(tmp_path / "quiet.wav", np.zeros(16_000, np.float32))
+    info = scan_audio(tmp_path / "quiet.wav")
+    assert (info.rms, info.peak, info.duration_s) == (0.0, 0.0, Fraction(1))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("suffix", [".wav", ".aiff"])
+def test_samples_that_are_not_numbers_are_refused(
+    tmp_path: Path, chirp: Samples, refused: Refusal, value: float, suffix: str
+) -> None:
+    chirp[70_000] = value
+    path = tmp_path / f"bad{suffix}"
+    soundfile.write(path, chirp, 48_000, subtype="FLOAT")
+    with refused(path, "not numbers"):
+        scan_audio(path)
+    with refused(path, "not numbers"):
+        list(stream_waveform(path, 1_000))
+
+
+def test_a_sound_without_samples_is_refused(tmp_path: Path, refused: Refusal) -> None:
+    path = tmp_path / "nothing.wav"
+    soundfile.write(path, np.zeros(0), 48_000)
+    with refused(path, "length is zero"):
+        scan_audio(path)
+
+
+def test_what_is_no_sound_is_refused(tmp_path: Path, refused: Refusal) -> None:
+    with refused(tmp_path / "absent.wav", "does not exist"):
+        scan_audio(tmp_path / "absent.wav")
+    with refused(tmp_path, "is a directory"):
+        scan_audio(tmp_path)
+    for name in ("text.wav", "text.mp3", "text.raw"):
+        (tmp_path / name).write_text("this is no sound\n" * 50)
+        with refused(tmp_path / name, ""):
+            scan_audio(tmp_path / name)
+    video = tmp_path / "mute.mp4"
+    ffmpeg.run_ffmpeg(["-f", "lavfi", "-i", "color=gray:s=64x64:d=1", str(video)])
+    with refused(video, "has no sound in it"):
+        scan_audio(video)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m4a", "a.flac", "a.webm", "a.aiff"])
+def test_a_file_cut_in_half_is_refused(
+    wav: Path, tmp_path: Path, convert: Convert, refused: Refusal, name: str
+) -> None:
+    data = convert(wav, tmp_path / name, "-map_metadata", "-1").read_bytes()
+    half = tmp_path / f"half-{name}"
+    half.write_bytes(data[: len(data) // 2])
+    with refused(half, "again" if name != "a.m4a" else "moov atom not found"):
+        scan_audio(half)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.ogg", "a.opus", "a.flac"])
+def test_a_file_overwritten_with_noise_is_refused(
+    wav: Path, tmp_path: Path, convert: Convert, refused: Refusal, name: str
+) -> None:
+    data = bytearray(convert(wav, tmp_path / name).read_bytes())
+    third = len(data) // 3
+    data[third : 2 * third] = np.random.default_rng(0).bytes(third)
+    noisy = tmp_path / f"noisy-{name}"
+    noisy.write_bytes(data)
+    with refused(noisy, "again"):
+        scan_audio(noisy)
+    (tmp_path / f"random-{name}").write_bytes(np.random.default_rng(1).bytes(50_000))
+    with refused(tmp_path / f"random-{name}", ""):
+        scan_audio(tmp_path / f"random-{name}")
+
+
+def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(wav: Path, tmp_path: Path) -> None:
+    data = bytearray(wav.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = b"\xff\xff\xff\xff"
+    data[4:8] = b"\xff\xff\xff\xff"
+    (tmp_path / "pipe.wav").write_bytes(data)
+    assert scan_audio(tmp_path / "pipe.wav").duration_s == 2
+
+
+def test_streaming_stops_its_decoder_when_it_is_left(
+    wav: Path, tmp_path: Path, convert: Convert
+) -> None:
+    blocks = stream_waveform(convert(wav, tmp_path / "a.mp3"), 1_000)
+    assert len(next(blocks)) == 1_000
+    blocks.close()  # type: ignore[attr-defined]  # a generator; a warning would fail the test

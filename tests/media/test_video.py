@@ -1,0 +1,336 @@
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from talkhead.errors import TalkheadError
+from talkhead.media import ffmpeg
+from talkhead.media.audio import read_waveform, scan_audio
+from talkhead.media.rates import num_frames
+from talkhead.media.video import VideoWriter, probe_video, read_frames
+from tests.media.conftest import Convert, Refusal
+
+Frames = npt.NDArray[np.uint8]
+FPS = Fraction(25)
+
+
+def counting_frames(count: int, width: int = 96, height: int = 64) -> Frames:
+    """Frames that carry their number: eight bars, dark for 0 and light for 1."""
+    bits = (np.arange(count)[:, None] >> np.arange(8)) & 1
+    bars = np.repeat(60 + 130 * bits, width // 8, axis=1).astype(np.uint8)
+    padded = np.pad(bars, ((0, 0), (0, width - bars.shape[1])), mode="edge")
+    return np.broadcast_to(padded[:, None, :, None], (count, height, width, 3)).copy()
+
+
+def number_of(frame: Frames) -> int:
+    width = frame.shape[1] // 8
+    centres = frame[frame.shape[0] // 2, width // 2 : 8 * width : width, 1]
+    return int(((centres > 125) << np.arange(8)).sum())
+
+
+def write(path: Path, frames: Frames, *, fps: Fraction = FPS, sound: Path | None = None) -> Path:
+    size = (frames.shape[2], frames.shape[1])
+    with VideoWriter(path, size=size, fps=fps, sound=sound, overwrite=True) as writer:
+        writer.write(frames)
+    return path
+
+
+@pytest.fixture
+def wav(tmp_path: Path, chirp: npt.NDArray[np.float32]) -> Path:
+    soundfile.write(tmp_path / "voice.wav", chirp, 48_000)
+    return tmp_path / "voice.wav"
+
+
+@pytest.mark.parametrize("fps", [FPS, Fraction(30000, 1001), Fraction(12), Fraction(60)])
+def test_every_frame_comes_back_in_its_place(tmp_path: Path, fps: Fraction) -> None:
+    path = write(tmp_path / "a.mp4", counting_frames(40), fps=fps)
+    info = probe_video(path)
+    assert (info.width, info.height, info.fps) == (96, 64, fps)
+    assert info.duration_s == pytest.approx(40 / fps, abs=0.011)
+    assert not info.has_audio
+    assert [number_of(frame) for frame in read_frames(path)] == list(range(40))
+
+
+def test_colours_come_back_as_they_were_written(tmp_path: Path) -> None:
+    blocks = np.zeros((1, 128, 192, 3), np.uint8)
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (180, 120, 90)]
+    for k, colour in enumerate(colours):
+        blocks[:, :, 32 * k : 32 * (k + 1)] = colour
+    (frame,) = read_frames(write(tmp_path / "a.mp4", blocks))
+    for k, colour in enumerate(colours):
+        np.testing.assert_allclose(frame[64, 32 * k + 16].astype(int), colour, atol=4)
+
+
+def test_a_window_is_a_slice_of_the_whole(tmp_path: Path) -> None:
+    for fps in (FPS, Fraction(30000, 1001)):
+        path = write(tmp_path / "a.mp4", counting_frames(60), fps=fps)
+        for start, count in [(0, 5), (1, 1), (7, 20), (33, 27)]:
+            window = read_frames(path, start_s=float(start / fps), duration_s=float(count / fps))
+            assert [number_of(frame) for frame in window] == list(range(start, start + count))
+        assert number_of(next(read_frames(path, start_s=float(59 / fps)))) == 59
+
+
+def test_another_rate_follows_the_time_stamps(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", counting_frames(60), fps=Fraction(30))
+    slower = [number_of(frame) for frame in read_frames(path, fps=FPS)]
+    assert len(slower) == 50
+    assert all(abs(n / 30 - k / 25) <= 0.501 / 25 for k, n in enumerate(slower))
+    faster = [number_of(frame) for frame in read_frames(path, fps=Fraction(60))]
+    assert len(faster) == 120
+    assert all(abs(n / 30 - k / 60) <= 0.501 / 30 for k, n in enumerate(faster))
+
+
+def test_frames_are_scaled_on_request(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", counting_frames(3))
+    frames = list(read_frames(path, size=(50, 31)))
+    assert [frame.shape for frame in frames] == [(31, 50, 3)] * 3
+
+
+def test_a_rotated_video_is_read_upright(tmp_path: Path, convert: Convert) -> None:
+    frames = counting_frames(3)
+    frames[:, :32] = 0
+    upright = write(tmp_path / "a.mp4", frames)
+    turned = tmp_path / "b.mp4"
+    args = ["-display_rotation", "90", "-i", str(upright), "-map", "1:v", "-c", "copy"]
+    convert(upright, turned, *args)
+    info = probe_video(turned)
+    assert (info.width, info.height) == (64, 96)
+    frame = next(read_frames(turned))
+    assert frame.shape == (96, 64, 3)
+    assert frame[:, :28].mean() < 20 < frame[:, 36:].mean()
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, convert: Convert) -> None:
+    path = write(tmp_path / "a.mp4", counting_frames(2))
+    wide = convert(path, tmp_path / "b.mp4", "-vf", "setsar=3/2")
+    assert (probe_video(wide).width, probe_video(wide).height) == (144, 64)
+    assert next(read_frames(wide)).shape == (64, 144, 3)
+
+
+def test_odd_sizes_lose_their_last_column_and_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", counting_frames(2, width=97, height=65))
+    assert (probe_video(path).width, probe_video(path).height) == (96, 64)
+    assert [number_of(frame) for frame in read_frames(path)] == [0, 1]
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, wav: Path) -> None:
+    frames = counting_frames(50)
+    first = write(tmp_path / "a.mp4", frames, sound=wav).read_bytes()
+    time.sleep(1.1)  # a date would differ now
+    assert write(tmp_path / "b.mp4", frames, sound=wav).read_bytes() == first
+
+
+def test_the_file_starts_playing_before_it_is_loaded(tmp_path: Path, wav: Path) -> None:
+    data = write(tmp_path / "a.mp4", counting_frames(5), sound=wav).read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(tmp_path / "a.mp4"))
+    assert "h264" in listing
+    assert "yuv420p(tv, bt709" in listing
+    assert "Audio: aac" in listing
+
+
+def test_notes_are_kept_and_those_of_the_sound_are_not(
+    tmp_path: Path, wav: Path, convert: Convert
+) -> None:
+    song = convert(wav, tmp_path / "a.m4a", "-metadata", "title=private", "-c:a", "aac")
+    for key in ("comment", "talkhead_seed"):
+        path = tmp_path / f"{key}.mp4"
+        notes = {key: "synthetic = yes; seed 7"}
+        with VideoWriter(path, size=(96, 64), fps=FPS, sound=song, metadata=notes) as writer:
+            writer.write(counting_frames(1)[0])
+        _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
+        assert "synthetic = yes; seed 7" in listing
+        assert "private" not in listing
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "num_channels"), [(8_000, 1), (16_000, 1), (22_050, 3), (48_000, 6), (192_000, 2)]
+)
+def test_sound_of_any_kind_keeps_its_full_length(
+    tmp_path: Path, rate_hz: int, num_channels: int
+) -> None:
+    num = round(1.27 * rate_hz) + 1
+    tone = 0.2 * np.sin(2 * np.pi * 300 * np.arange(num) / rate_hz)
+    sound = tmp_path / "a.wav"
+    soundfile.write(sound, np.repeat(tone[:, None], num_channels, 1), rate_hz)
+    duration_s = scan_audio(sound).duration_s
+    frames = counting_frames(num_frames(duration_s, FPS))
+    path = write(tmp_path / "a.mp4", frames, sound=sound)
+    assert len(list(read_frames(path))) == len(frames)
+    heard_s = float(scan_audio(path).duration_s)
+    assert heard_s == pytest.approx(float(duration_s), abs=0.002)
+    assert 0 <= len(frames) / FPS - heard_s < 1 / FPS
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.opus", "a.flac", "a.ogg"])
+def test_sound_is_heard_at_the_same_time_after_it_is_encoded(
+    tmp_path: Path, wav: Path, convert: Convert, name: str
+) -> None:
+    path = write(tmp_path / "a.mp4", counting_frames(50), sound=convert(wav, tmp_path / name))
+    before, after = read_waveform(tmp_path / name), read_waveform(path)
+    assert np.corrcoef(before[:31_000], after[:31_000])[0, 1] > 0.98
+
+
+def test_aac_is_copied_untouched(tmp_path: Path, wav: Path, convert: Convert) -> None:
+    song = convert(wav, tmp_path / "a.m4a", "-c:a", "aac")
+    path = write(tmp_path / "a.mp4", counting_frames(50), sound=song)
+    np.testing.assert_array_equal(read_waveform(path), read_waveform(song))
+    packets = ["-map", "0:a", "-c", "copy", "-f", "streamhash", "pipe:1"]
+    hashes = [ffmpeg.run_ffmpeg(["-i", str(file), *packets])[1] for file in (song, path)]
+    assert hashes[0] == hashes[1] != b""
+    # And from another video, whose picture plays no part.
+    again = write(tmp_path / "b.mp4", counting_frames(50), sound=path)
+    np.testing.assert_array_equal(read_waveform(again), read_waveform(song))
+
+
+def test_neither_sound_nor_picture_is_cut_to_the_other(tmp_path: Path, wav: Path) -> None:
+    short = write(tmp_path / "short.mp4", counting_frames(10), sound=wav)
+    assert len(list(read_frames(short))) == 10
+    assert float(scan_audio(short).duration_s) == pytest.approx(2.0, abs=0.002)
+    long = write(tmp_path / "long.mp4", counting_frames(100), sound=wav)
+    assert len(list(read_frames(long))) == 100
+    assert float(scan_audio(long).duration_s) == pytest.approx(2.0, abs=0.002)
+
+
+def test_an_hour_is_streamed(tmp_path: Path) -> None:
+    """Frames are read as they are asked for: the tenth of a very long video comes at once."""
+    path = tmp_path / "long.mp4"
+    source = "color=gray:s=64x64:r=1:d=3600"
+    ffmpeg.run_ffmpeg(["-f", "lavfi", "-i", source, "-preset", "ultrafast", str(path)])
+    frames = read_frames(path, fps=Fraction(120))  # 432,000 frames, 5 GB
+    assert len(list(itertools.islice(frames, 10))) == 10
+    frames.close()  # type: ignore[attr-defined]  # a generator
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_between_frames_leaves_nothing(
+    tmp_path: Path, wav: Path, error: type[BaseException]
+) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_text("the old one")
+
+    def break_off() -> None:
+        with VideoWriter(target, size=(96, 64), fps=FPS, sound=wav, overwrite=True) as writer:
+            writer.write(counting_frames(20))
+            raise error
+
+    with pytest.raises(error):
+        break_off()
+    assert target.read_text() == "the old one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "voice.wav"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a process group")
+def test_ctrl_c_at_the_terminal_leaves_nothing(tmp_path: Path) -> None:
+    program = textwrap.dedent(f"""
+        from fractions import Fraction
+        from pathlib import Path
+        import numpy as np
+        from talkhead.media.video import VideoWriter
+        path = Path({str(tmp_path / "out.mp4")!r})
+        with VideoWriter(path, size=(640, 480), fps=Fraction(25), sound=None) as writer:
+            print("started", flush=True)
+            while True:
+                writer.write(np.zeros((480, 640, 3), np.uint8))
+    """)
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        _, messages = process.communicate(timeout=20)
+    assert process.returncode in (1, -signal.SIGINT, 130)
+    assert messages.rstrip().endswith(b"KeyboardInterrupt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_dies_is_reported_and_leaves_nothing(
+    tmp_path: Path, wav: Path, refused: Refusal
+) -> None:
+    target = tmp_path / "out.mp4"
+
+    def lose_the_encoder() -> None:
+        with VideoWriter(target, size=(96, 64), fps=FPS, sound=wav) as writer:
+            writer.write(counting_frames(1))
+            writer._process.process.kill()
+            for _ in range(200):
+                writer.write(counting_frames(1))
+
+    with refused(target, "could not be written"):
+        lose_the_encoder()
+    assert not target.exists()
+
+
+def test_a_video_without_frames_is_not_written(tmp_path: Path, refused: Refusal) -> None:
+    target = tmp_path / "out.mp4"
+    with refused(target, "no frames"), VideoWriter(target, size=(96, 64), fps=FPS, sound=None):
+        pass
+    assert not target.exists()
+
+
+def test_frames_of_another_shape_are_a_bug(tmp_path: Path) -> None:
+    bad = [np.zeros((64, 97, 3), np.uint8), np.zeros((64, 96, 3), np.float32)]
+    bad.append(np.zeros((1, 1, 64, 96, 3), np.uint8))
+    for frames in bad:
+        with (
+            pytest.raises(ValueError, match="frames"),
+            VideoWriter(tmp_path / "out.mp4", size=(96, 64), fps=FPS, sound=None) as writer,
+        ):
+            writer.write(frames)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, wav: Path, refused: Refusal
+) -> None:
+    def start(path: Path, size: tuple[int, int] = (96, 64), crf: int = 18) -> None:
+        VideoWriter(path, size=size, fps=FPS, sound=wav, crf=crf)
+
+    (tmp_path / "old.mp4").write_text("old")
+    with refused(tmp_path / "old.mp4", "exists"):
+        start(tmp_path / "old.mp4")
+    with refused(tmp_path / "absent", "create it first"):
+        start(tmp_path / "absent" / "out.mp4")
+    with refused(tmp_path / "out.avi", "end the output's name in .mp4"):
+        start(tmp_path / "out.avi")
+    with refused(tmp_path / "out.mp4", "sides go from 2"):
+        start(tmp_path / "out.mp4", size=(20_000, 64))
+    with pytest.raises(TalkheadError, match="give 0 to 51"):
+        start(tmp_path / "out.mp4", crf=52)
+    mute = write(tmp_path / "mute.mp4", counting_frames(1))
+    with refused(mute, "has no sound"):
+        VideoWriter(tmp_path / "out.mp4", size=(96, 64), fps=FPS, sound=mute)
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path, wav: Path, refused: Refusal) -> None:
+    with refused(tmp_path / "absent.mp4", "does not exist"):
+        probe_video(tmp_path / "absent.mp4")
+    with refused(tmp_path, "is a directory"):
+        next(read_frames(tmp_path))
+    with refused(wav, "no picture stream"):
+        probe_video(wav)
+    (tmp_path / "text.mp4").write_text("no video\n" * 99)
+    with refused(tmp_path / "text.mp4", "cannot be decoded"):
+        probe_video(tmp_path / "text.mp4")
+    data = write(tmp_path / "a.mp4", counting_frames(50)).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 10])
+    with refused(tmp_path / "cut.mp4", ""):
+        list(read_frames(tmp_path / "cut.mp4"))
+    with refused(tmp_path / "a.mp4", "no picture at 9 s"):
+        list(read_frames(tmp_path / "a.mp4", start_s=9))
