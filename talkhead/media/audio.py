@@ -27,6 +27,8 @@ _BLOCK_S = 4  # decoded at a time; the result does not depend on it
 _SOUNDFILE_MAGIC = (b"RIFF", b"RF64", b"fLaC")
 # A file may end this much before its stated end: containers count whole packets.
 _MAX_MISSING_S = 0.25
+# Packets are 20 to 60 ms; a click now and then is no reason to refuse an hour of sound.
+_MAX_ERRORS_PER_S = 2
 _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset, size, encoding, rate, channels
 
 
@@ -235,8 +237,10 @@ def _ffmpeg_blocks(
         num_read += len(samples) // num_channels
         yield samples.reshape(-1, num_channels).astype(np.float32)
     status, messages = process.wait(), process.stderr_text()
+    num_errors = ffmpeg.num_decoding_errors(messages)
+    is_damaged = num_errors > 1 + _MAX_ERRORS_PER_S * num_read / rate_hz
     # An ogg page that fails its checksum is about a second of sound, and ffmpeg goes on without.
-    if status != 0 or "CRC mismatch" in messages:
+    if status != 0 or is_damaged or "CRC mismatch" in messages:
         reason = ffmpeg.first_error(messages)
         raise TalkheadError(f"{path} is corrupt ({reason}); copy or export it again")
     _check_length(path, num_read / rate_hz, declared_s or 0.0)

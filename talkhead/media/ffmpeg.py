@@ -27,8 +27,6 @@ SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
 NUM_ENCODER_THREADS = 8
 ENCODER_PRESET = "veryfast"
 SOUND_BITRATE = "192k"
-# Above this share of undecodable packets a sound counts as corrupt.
-MAX_ERROR_RATE = 0.05
 
 # What the mp4 container stores by itself; other keys need a more general, less readable box.
 _MP4_KEYS = frozenset(
@@ -57,7 +55,7 @@ def input_name(path: Path) -> str:
 
 
 def _common_args() -> list[str]:
-    return ["-hide_banner", "-nostdin", "-loglevel", "error"]
+    return ["-hide_banner", "-nostdin", "-loglevel", "repeat+error"]
 
 
 def _input_args(path: Path) -> list[str]:
@@ -90,7 +88,6 @@ def read_sound_args(path: Path) -> list[str]:
     """
     return [
         *_common_args(),
-        *("-max_error_rate", str(MAX_ERROR_RATE)),
         *_input_args(path),
         *("-map", "0:a:0", "-af", "aresample=async=1:first_pts=0"),
         *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
@@ -248,6 +245,11 @@ def first_error(stderr: str) -> str:
     empty_phrases = ("Error opening input file", "misdetection possible")
     telling = [line for line in lines if not any(phrase in line for phrase in empty_phrases)]
     return (telling or lines or ["no reason given"])[0].rstrip(".!")
+
+
+def num_decoding_errors(stderr: str) -> int:
+    """How many packets could not be decoded; ffmpeg goes on without them."""
+    return len(re.findall(r"Error submitting packet to decoder|Decoding error: ", stderr))
 
 
 def stream_kinds(stderr: str) -> list[str]:

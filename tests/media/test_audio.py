@@ -66,8 +66,11 @@ def test_compressed_sound_has_the_length_and_timing_of_its_original(
 ) -> None:
     path = convert(wav, tmp_path / name)
     info = scan_audio(path)
-    assert float(info.duration_s) == pytest.approx(2.0, abs=0.002)
-    assert likeness(read_waveform(path), read_waveform(wav)) > 0.99
+    # ffmpeg before version 8 decodes the padding of the last packet too: 1024 samples at most.
+    assert -0.001 < float(info.duration_s) - 2.0 <= 1024 / 48_000
+    # ... and starts webm 7 ms late: the best of all lags up to 8 ms.
+    found, expected = read_waveform(path), read_waveform(wav)
+    assert max(likeness(found[lag:], expected) for lag in range(129)) > 0.99
 
 
 @pytest.mark.parametrize(

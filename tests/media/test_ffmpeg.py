@@ -93,6 +93,9 @@ Error opening input file /a/b.mp4.
 """
     assert ffmpeg.first_error(messages) == "moov atom not found"
     assert ffmpeg.first_error("Error opening input file /a.\n") == "Error opening input file /a"
+    assert ffmpeg.num_decoding_errors(messages) == 0
+    broken = "[aac] [dec:aac] Error submitting packet to decoder: Invalid data found\n"
+    assert ffmpeg.num_decoding_errors(3 * broken) == 3
     assert ffmpeg.first_error("") == "no reason given"
 
 
