@@ -69,15 +69,13 @@ def save_checkpoint(
     _write(folder / CONFIG_NAME, (json.dumps(settings, indent=2) + "\n").encode())
 
 
-def read_config(
-    folder: Path, config_type: type[ConfigT], *, architecture: str | None = None
-) -> ConfigT:
+def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) -> ConfigT:
     """Read the architecture of a saved model.
 
     Args:
         folder: a checkpoint.
         config_type: the dataclass to fill.
-        architecture: the name the checkpoint has to carry; None takes any.
+        architecture: the name that the checkpoint has to carry.
 
     Raises:
         WeightsError: no such folder or file, not JSON, another architecture or schema, a key that
@@ -91,7 +89,7 @@ def read_config(
     found = settings.pop("architecture", None)
     if not isinstance(found, str):
         raise WeightsError(f"{path} does not name its architecture")
-    if architecture is not None and found != architecture:
+    if found != architecture:
         raise WeightsError(f"{path} is of the architecture {found!r}, {architecture!r} is needed")
     return build_config(config_type, settings, source=str(path), error=WeightsError)
 

@@ -161,7 +161,7 @@ def test_a_config_that_does_not_fit_is_refused(
 
 def test_a_whole_number_serves_as_a_float(tmp_path: Path) -> None:
     edited(saved(tmp_path), dropout=0)
-    dropout = read_config(tmp_path, TinyConfig).dropout
+    dropout = read_config(tmp_path, TinyConfig, architecture="tiny").dropout
     assert dropout == 0.0
     assert isinstance(dropout, float)
 
@@ -170,12 +170,12 @@ def test_a_whole_number_serves_as_a_float(tmp_path: Path) -> None:
 def test_a_config_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text, encoding="latin-1")
     with pytest.raises(WeightsError, match=r"config\.json"):
-        read_config(tmp_path, TinyConfig)
+        read_config(tmp_path, TinyConfig, architecture="tiny")
 
 
 def test_a_missing_folder_and_a_folder_of_another_format_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"there is no folder of weights .*nowhere"):
-        read_config(tmp_path / "nowhere", TinyConfig)
+        read_config(tmp_path / "nowhere", TinyConfig, architecture="tiny")
     torch.save(Tiny().state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(WeightsError, match=r"holds no model\.safetensors.*no other format"):
         load_state(tmp_path, Tiny())
