@@ -36,11 +36,15 @@ DETECTOR_NAME = SOLUTIONS_NAME
 LEVELS = (1, 2, 4)
 """Windows of a level have the side: shorter side of the picture over this number."""
 
+FULL_SEARCH_EVERY = 25
+"""Of a video's frames without a face, one in so many is searched at every level."""
+
 MIN_WINDOW_PX = 192
 WORKING_PX = 512
 """Larger crops are averaged down to one to two times this: the networks' sampling skips pixels."""
 
 MIN_CONFIRMED_SCORE = 0.6
+"""Of the enlarged crop and of its mirror image together."""
 
 
 class FaceDetector:
@@ -62,6 +66,7 @@ class FaceDetector:
         self._max_faces = max_faces
         self._video = video
         self._window: Box | None = None  # where a small face of a video is followed
+        self._num_empty = 0  # frames without a face since the last one
         self._quiet = False
         with native_logs_silenced():
             self._landmarker: Landmarker = open_landmarker(
@@ -138,11 +143,14 @@ class FaceDetector:
     def _examine(self, image: Image, box: Box) -> Points | None:
         """The mesh at a place where a face may be, or None if there is none after all."""
         around = box._replace(side=3 * box.side)
-        again = [*self._look(image, around), *self._look(image, around, mirrored=True)]
-        again = [other for other in again if _same(box, other)]
-        best = max(again, key=lambda other: other.score, default=None)
-        if best is None or best.score < MIN_CONFIRMED_SCORE:
+        again = [
+            max(matching, key=lambda other: other.score)
+            for mirrored in (False, True)
+            if (matching := self._matching(image, around, box, mirrored=mirrored))
+        ]
+        if sum(other.score for other in again) < MIN_CONFIRMED_SCORE:
             return None
+        best = max(again, key=lambda other: other.score)
         for zoom in (2.0, 2.6):
             view = _view(image, best._replace(side=zoom * best.side))
             faces = [view.to_picture(face) for face in self._landmarker.place(view.pixels)]
@@ -150,6 +158,9 @@ class FaceDetector:
             if faces:
                 return min(faces, key=lambda face: _distance(_box(face), best))
         return None
+
+    def _matching(self, image: Image, window: Box, box: Box, *, mirrored: bool) -> list[Box]:
+        return [o for o in self._look(image, window, mirrored=mirrored) if _same(box, o)]
 
     def _follow(self, image: Image) -> list[Points]:
         """Follow the faces of a video; one that is too small for that gets a window of its own."""
@@ -161,9 +172,11 @@ class FaceDetector:
                 self._watch(image, face)
         if not faces:
             self._window = None
-            faces = self._search(image, LEVELS[:1])
+            is_due = self._num_empty % FULL_SEARCH_EVERY == 0
+            faces = self._search(image, LEVELS if is_due else LEVELS[:1])
             if faces and self._max_faces == 1:
                 self._watch(image, _box(max(faces, key=_area)))
+        self._num_empty = 0 if faces else self._num_empty + 1
         return faces
 
     def _watch(self, image: Image, face: Box) -> None:

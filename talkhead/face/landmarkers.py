@@ -29,12 +29,18 @@ TASK_WEIGHTS = "face_landmarker"
 TASK_FILE = "face_landmarker.task"
 
 MIN_SCORE = 0.5
+MIN_TASK_SCORE = 0.6
+"""The task hides its detector's scores, so that what is doubtful has to go here and not later."""
+
 NUM_PASSES = 3
 """How often a still picture is shown to the mesh: each pass starts from the points of the last one,
 as in a video, and after the third they move by less than 0.5 % of a face's width."""
 
 FRAME_MS = 40
 """The tasks want rising time stamps; only their order matters to us."""
+
+
+_BLANK: Image = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 class Box(NamedTuple):
@@ -81,7 +87,7 @@ class SolutionsLandmarker:
             self._follower = face_mesh.FaceMesh(max_num_faces=num_followed, refine_landmarks=True)
             self._graphs.append(self._follower)
         for graph in self._graphs:  # they start up, and say so, in threads of their own: wait here
-            graph.process(np.zeros((64, 64, 3), dtype=np.uint8))
+            graph.process(_BLANK)
 
     def find(self, picture: Image) -> list[Box]:
         """Rough places of faces."""
@@ -147,8 +153,10 @@ class TasksLandmarker:
             self._placer = open_task(vision.RunningMode.IMAGE, 3)
             self._tasks = [self._placer]
             if num_followed:
-                self._follower = open_task(vision.RunningMode.VIDEO, num_followed)
+                # With a single face the task smooths its points over time, and lips come late.
+                self._follower = open_task(vision.RunningMode.VIDEO, max(2, num_followed))
                 self._tasks.append(self._follower)
+            self.place(_BLANK)  # starts the threads, which chatter
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"mediapipe cannot read {networks} ({error}): fetch it again with "
@@ -156,12 +164,12 @@ class TasksLandmarker:
             ) from error
 
     def find(self, picture: Image) -> list[Box]:
-        """Rough places of faces: here the boxes of meshes, as the task hides its detector."""
+        """Rough places of faces: the boxes of meshes, as the task hides its detector and scores."""
         boxes = []
         for face in self.place(picture):
             low, high = face[:, :2].min(axis=0), face[:, :2].max(axis=0)
             x, y = (low + high) / 2
-            boxes.append(Box(float(x), float(y), side=float(high[0] - low[0]), score=1.0))
+            boxes.append(Box(float(x), float(y), side=float(high[0] - low[0]), score=MIN_SCORE))
         return boxes
 
     def place(self, picture: Image) -> list[Points]:

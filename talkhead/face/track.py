@@ -142,15 +142,15 @@ def _format(
 
 
 def _write_npz(track: LandmarkTrack, path: Path) -> None:
-    np.savez(
-        path,
-        allow_pickle=False,
-        schema=np.int64(SCHEMA),
-        detector=np.str_(track.detector),
-        fps=np.array(track.fps.as_integer_ratio(), dtype=np.int64),
-        size=np.array(track.size, dtype=np.int64),
-        points=track.points,
-    )
+    fields: dict[str, npt.NDArray[Any]] = {
+        "schema": np.array(SCHEMA, dtype=np.int64),
+        "detector": np.array(track.detector, dtype=np.str_),
+        "fps": np.array(track.fps.as_integer_ratio(), dtype=np.int64),
+        "size": np.array(track.size, dtype=np.int64),
+        "points": track.points,
+    }
+    with path.open("wb") as file:  # given a path, numpy would add a suffix to ".NPZ"
+        np.savez(file, **fields)
 
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
