@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from talkhead.face.mesh import NUM_SURFACE_POINTS
 
@@ -47,23 +48,23 @@ class Crop:
 
     def extract(self, picture: Pixels, side_px: int = CROP_SIDE_PX) -> Pixels:
         """Return the crop of a picture, uint8 (H, W, 3), as uint8 (side_px, side_px, 3); edges are repeated."""
+        height, width = picture.shape[:2]
         left, top = self.x - self.side / 2, self.y - self.side / 2
-        ratio = self.side / side_px
-        if ratio > 1.5:  # bilinear sampling alone would alias
-            height, width = picture.shape[:2]
-            size = (max(1, round(width / ratio)), max(1, round(height / ratio)))
-            small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            to_small = np.array([size[0] / width, size[1] / height])
-        else:
-            small, to_small = picture, np.ones(2)
-        # Pixel centres are at i + 0.5 on either side.
-        matrix = np.array([[ratio, 0, left + 0.5 * ratio], [0, ratio, top + 0.5 * ratio]])
-        matrix = matrix * to_small[:, None] - np.array([[0, 0, 0.5], [0, 0, 0.5]])
-        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        cut = cv2.warpAffine(
-            small, matrix, (side_px, side_px), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
-        return np.ascontiguousarray(cut, np.uint8)
+        right, bottom = left + self.side, top + self.side
+        # Pillow filters properly at any scale, but only inside the picture: edges are repeated beforehand.
+        before = (max(0, math.ceil(-top)), max(0, math.ceil(-left)))
+        after = (max(0, math.ceil(bottom - height)), max(0, math.ceil(right - width)))
+        rows = slice(max(0, math.floor(top) - 4), max(0, math.ceil(bottom) + 4))
+        columns = slice(max(0, math.floor(left) - 4), max(0, math.ceil(right) + 4))
+        cut = picture[rows, columns]
+        if any(before + after):
+            cut = np.pad(cut, ((before[0], after[0]), (before[1], after[1]), (0, 0)), mode="edge")
+        x, y = left - columns.start + before[1], top - rows.start + before[0]
+        box = (max(x, 0.0), max(y, 0.0), x + self.side, y + self.side)
+        image = Image.fromarray(np.ascontiguousarray(cut))
+        box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
+        resized = image.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
+        return np.asarray(resized, np.uint8)
 
 
 def face_crop(points_px: Floats) -> Crop:

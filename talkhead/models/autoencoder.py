@@ -34,7 +34,7 @@ COMPACT = AutoencoderConfig(
     latent_channels=32,
     width=192,
     fine_width=96,
-    num_encoder_blocks=1,
+    num_encoder_blocks=0,
     num_decoder_blocks=2,
     num_fine_blocks=1,
 )

@@ -2,6 +2,9 @@
 
 It diffuses the difference between the true latents and those of the warped identity. At zero output the frame is
 the warp itself, so that skin, beard and light of a person never seen in training are kept.
+
+Skips are added, not concatenated, and widths change only between levels: nearly all work is in 3 x 3 convolutions
+between equal widths, most of it below the costly top level.
 """
 
 from __future__ import annotations
@@ -23,21 +26,29 @@ class DenoiserConfig:
     """Channels of the conditioning maps at 4 times the latent resolution."""
     widths: tuple[int, ...]
     """Channels of every level; each level halves the resolution."""
-    num_blocks: int
-    """Residual blocks per level and direction."""
+    num_blocks: tuple[int, ...]
+    """Residual blocks of every level, in each direction; at the lowest level, before and after the attention."""
     num_heads: int
     """Attention heads at the lowest level."""
     residual_scale: float
     """Standard deviation of the latent residuals: they are divided by it."""
 
 
+COMPACT = DenoiserConfig(
+    latent_channels=32,
+    map_channels=9,
+    widths=(160, 256, 320),
+    num_blocks=(1, 2, 2),
+    num_heads=5,
+    residual_scale=0.31,
+)
 TINY = DenoiserConfig(
     latent_channels=8,
     map_channels=9,
     widths=(16, 32),
-    num_blocks=1,
+    num_blocks=(1, 1),
     num_heads=2,
-    residual_scale=1.0,
+    residual_scale=0.5,
 )
 
 
@@ -58,34 +69,28 @@ class TimeEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block, its second half scaled and shifted by the time."""
+    """Residual block, its second half scaled and shifted by the time; starts as the identity."""
 
-    def __init__(self, in_channels: int, out_channels: int, time_channels: int) -> None:
+    def __init__(self, channels: int, time_channels: int) -> None:
         super().__init__()
-        self.norm_in = nn.GroupNorm(_groups(in_channels), in_channels)
-        self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.time = nn.Linear(time_channels, 2 * out_channels)
-        self.norm_out = nn.GroupNorm(_groups(out_channels), out_channels)
-        self.conv_out = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.skip = (
-            nn.Conv2d(in_channels, out_channels, 1)
-            if in_channels != out_channels
-            else nn.Identity()
-        )
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        self.norm_in = nn.GroupNorm(_groups(channels), channels)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.time = nn.Linear(time_channels, 2 * channels)
+        self.norm_out = nn.GroupNorm(_groups(channels), channels)
+        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        _zero(self.conv_out)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Map (B, C, h, w) and (B, time_channels) to (B, out_channels, h, w)."""
+        """Map (B, C, h, w) and (B, time_channels) to (B, C, h, w)."""
         h = self.conv_in(functional.relu(self.norm_in(x)))
         scale, shift = self.time(time)[..., None, None].chunk(2, 1)
         h = functional.relu(self.norm_out(h) * (1 + scale) + shift)
-        out: Tensor = self.skip(x) + self.conv_out(h)
+        out: Tensor = x + self.conv_out(h)
         return out
 
 
 class Attention(nn.Module):
-    """Self-attention over all positions, added to the input."""
+    """Self-attention over all positions, added to the input; starts as the identity."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
@@ -93,8 +98,7 @@ class Attention(nn.Module):
         self.norm = nn.GroupNorm(_groups(channels), channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        _zero(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
@@ -108,42 +112,38 @@ class Attention(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """U-Net over latents: noisy residual, warped identity and conditioning maps in, velocity out."""
+    """U-Net over latents: noisy residual, warped identity and conditioning maps in, velocity out.
+
+    Sides of the latents must be multiples of 2 ** (levels - 1).
+    """
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.config = config
         widths, time_channels = config.widths, config.widths[0]
+
+        def blocks(level: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                Block(widths[level], time_channels) for _ in range(config.num_blocks[level])
+            )
+
+        levels = range(len(widths))
         in_channels = 2 * config.latent_channels + 16 * config.map_channels
         self.time = TimeEmbedding(time_channels)
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList()
-        self.shrink = nn.ModuleList()
-        skips, channels = [widths[0]], widths[0]
-        for level, width in enumerate(widths):
-            for _ in range(config.num_blocks):
-                self.down.append(Block(channels, width, time_channels))
-                channels = width
-                skips.append(channels)
-            if level + 1 < len(widths):
-                self.shrink.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
-                skips.append(channels)
-        self.middle = nn.ModuleList(
-            [Block(channels, channels, time_channels), Block(channels, channels, time_channels)]
+        self.down = nn.ModuleList(blocks(level) for level in levels)
+        self.up = nn.ModuleList(blocks(level) for level in levels)
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1)
+            for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.attention = Attention(channels, config.num_heads)
-        self.up = nn.ModuleList()
-        self.grow = nn.ModuleList()
-        for level in reversed(range(len(widths))):
-            for _ in range(config.num_blocks + 1):
-                self.up.append(Block(channels + skips.pop(), widths[level], time_channels))
-                channels = widths[level]
-            if level:
-                self.grow.append(nn.Conv2d(channels, channels, 3, padding=1))
-        self.norm_out = nn.GroupNorm(_groups(channels), channels)
-        self.conv_out = nn.Conv2d(channels, config.latent_channels, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        self.grow = nn.ModuleList(
+            nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.attention = Attention(widths[-1], config.num_heads)
+        self.norm_out = nn.GroupNorm(_groups(widths[0]), widths[0])
+        self.conv_out = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
+        _zero(self.conv_out)
 
     def forward(self, noisy: Tensor, time: Tensor, warped: Tensor, maps: Tensor) -> Tensor:
         """Return the velocity of the scaled residual.
@@ -157,25 +157,23 @@ class Denoiser(nn.Module):
         Returns:
             (B, latent_channels, h, w).
         """
-        blocks, config = self.config.num_blocks, self.config
-        emb = functional.relu(self.time(time))
+        embedding = functional.relu(self.time(time))
         x = torch.cat([noisy, warped, functional.pixel_unshuffle(maps, 4)], 1)
-        x = self.conv_in(x.to(memory_format=torch.channels_last))
-        skips = [x]
-        for level in range(len(config.widths)):
-            for block in self.down[level * blocks : (level + 1) * blocks]:
-                x = block(x, emb)
+        x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for level, blocks in enumerate(self.down):
+            if level:
                 skips.append(x)
-            if level + 1 < len(config.widths):
-                x = self.shrink[level](x)
-                skips.append(x)
-        x = self.middle[1](self.attention(self.middle[0](x, emb)), emb)
-        for step in range(len(config.widths)):
-            for block in self.up[step * (blocks + 1) : (step + 1) * (blocks + 1)]:
-                x = block(torch.cat([x, skips.pop()], 1), emb)
-            if step + 1 < len(config.widths):
-                x = functional.interpolate(x, size=skips[-1].shape[-2:], mode="nearest")
-                x = self.grow[step](x)
+                x = self.shrink[level - 1](x)
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x, embedding)
+        x = self.attention(x)
+        for level in reversed(range(len(self.up))):
+            for block in self.up[level]:  # type: ignore[attr-defined]
+                x = block(x, embedding)
+            if level:
+                x = functional.interpolate(self.grow[level - 1](x), scale_factor=2.0, mode="nearest")
+                x = x + skips[level - 1]
         out: Tensor = self.conv_out(functional.relu(self.norm_out(x)))
         return out
 
@@ -183,3 +181,8 @@ class Denoiser(nn.Module):
 def _groups(channels: int) -> int:
     """Return the number of normalisation groups: 16, or fewer for narrow layers."""
     return math.gcd(16, channels)
+
+
+def _zero(layer: nn.Conv2d) -> None:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -85,16 +84,14 @@ def _augment(
     moved = meshes.copy()
     moved[..., :2] = meshes[..., :2] @ linear.T + offset
     moved[..., 2] = meshes[..., 2] * scale
-    # cv2 counts from pixel centres, landmarks from pixel corners.
-    matrix = np.concatenate([linear, (offset + linear @ [0.5, 0.5] - 0.5)[:, None]], 1)
-    size = (CROP_SIDE_PX, CROP_SIDE_PX)
-    warped = [
-        np.asarray(
-            cv2.warpAffine(f, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
-            np.uint8,
-        )
-        for f in frames
-    ]
+    # Sampling goes the other way, in coordinates from -1 to 1 around the centre.
+    inverse = np.linalg.inv(linear)
+    back = (inverse @ ([centre, centre] - offset) - centre) / centre
+    theta = torch.from_numpy(np.concatenate([inverse, back[:, None]], 1)).float()[None]
+    stacked = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
+    grid = functional.affine_grid(theta, [1, 3, *stacked.shape[2:]], align_corners=False)
+    turned = warp_image(stacked, grid.expand(len(frames), -1, -1, -1))
+    warped = [f.permute(1, 2, 0).round().byte().numpy() for f in turned]
     return jitter_colours(warped, rng), moved.astype(np.float32)
 
 

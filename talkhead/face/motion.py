@@ -1,0 +1,196 @@
+"""Motion space: a face at rest plus deformations in a linear basis, in face space (unit: eye distance).
+
+    points_px = pose(rest + amount * sum_k coefficient_k * component_k + closure * blink)
+
+The basis holds what speech moves: mouth, jaw and cheeks; eyelids have one component of their own. A person keeps
+their own rest shape; the amount scales motion to the width of their mouth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.face.mesh import (
+    LEFT_EYE,
+    LOWER_INNER_LIP,
+    MEAN_FACE,
+    NUM_POINTS,
+    OUTER_LIPS,
+    RIGHT_EYE,
+    UPPER_INNER_LIP,
+    mouth_opening,
+    mouth_width,
+)
+from talkhead.face.pose import HeadPose, fit_head_pose
+
+Floats = npt.NDArray[np.float32]
+
+REST_OPENING_PERCENTILE = 15.0
+MAX_REST_OPENING = 0.012
+"""Lips at rest are at most this far apart, in eye distances."""
+
+
+@dataclass(frozen=True)
+class MotionBasis:
+    """Linear basis of speech deformations.
+
+    Attributes:
+        components: float32 (K, 478, 3), each scaled to one standard deviation.
+        blink: float32 (478, 3), from open to closed eyelids.
+    """
+
+    components: Floats
+    blink: Floats
+
+    def deform(self, coefficients: Floats, closure: Floats, amount: float = 1.0) -> Floats:
+        """Return deformations.
+
+        Args:
+            coefficients: shape = (T, K), in standard deviations.
+            closure: shape = (T,), 0 for open eyes, 1 for closed ones.
+            amount: scale of the speech motion.
+
+        Returns:
+            shape = (T, 478, 3).
+        """
+        speech = np.tensordot(coefficients * np.float32(amount), self.components, axes=1)
+        return (speech + closure[:, None, None] * self.blink).astype(np.float32)
+
+    def project(self, deformations: Floats) -> Floats:
+        """Return the least-squares coefficients, shape = (T, K), of deformations, shape = (T, 478, 3)."""
+        flat = self.components.reshape(len(self.components), -1)
+        gram = flat @ flat.T
+        return np.linalg.solve(gram, flat @ deformations.reshape(len(deformations), -1).T).T.astype(
+            np.float32
+        )
+
+
+def speech_region() -> Floats:
+    """Return how much of each point's motion belongs to speech, shape = (478,): 1 at the mouth, 0 at the eyes."""
+    y = MEAN_FACE[:, 1]
+    eyes = y[[33, 133, 362, 263]].mean()
+    nose = y[4]
+    weight = np.clip((y - eyes - 0.15) / (nose - eyes - 0.15), 0, 1)
+    weight[468:] = 0
+    return (weight * weight * (3 - 2 * weight)).astype(np.float32)
+
+
+def lid_region() -> Floats:
+    """Return how much of each point's motion belongs to the eyelids, shape = (478,)."""
+    weight = np.zeros(NUM_POINTS, np.float32)
+    for ring in (RIGHT_EYE, LEFT_EYE):
+        centre = MEAN_FACE[ring].mean(0)
+        half_width = np.abs(MEAN_FACE[ring, 0] - centre[0]).max()
+        offset = (MEAN_FACE - centre)[:, :2] / half_width
+        distance = np.hypot(offset[:, 0], offset[:, 1] * 1.2)
+        weight = np.maximum(weight, np.clip((1.7 - distance) / 0.8, 0, 1))
+    weight[468:] = 0
+    return weight.astype(np.float32)
+
+
+def rest_of_clip(points: Floats) -> tuple[Floats, HeadPose]:
+    """Return a clip's face at rest and its head pose.
+
+    Args:
+        points: shape = (T, 478, 3), any similarity frame.
+
+    Returns:
+        Rest shape (478, 3) in face space: the mean of the frames with the most closed lips; and the pose, fitted
+        against that shape.
+    """
+    aligned = fit_head_pose(points).to_face(points)
+    opening = mouth_opening(aligned)
+    closed = opening <= np.percentile(opening, REST_OPENING_PERCENTILE)
+    rest = aligned[closed].mean(0)
+    return rest.astype(np.float32), fit_head_pose(points, rest)
+
+
+def identity_at_rest(points: Floats, basis: MotionBasis) -> tuple[Floats, HeadPose]:
+    """Return the face at rest of one picture, its lips closed if they are not, and its head pose.
+
+    Args:
+        points: shape = (478, 3), picture pixels.
+        basis: of the speech motion; lips are closed along it.
+    """
+    pose = fit_head_pose(points)
+    shape = pose.to_face(points)
+    return close_lips(shape, basis), pose
+
+
+def close_lips(shape: Floats, basis: MotionBasis, num_steps: int = 60) -> Floats:
+    """Move the lips of a face, shape = (478, 3), together by a jaw motion that the basis knows.
+
+    The coefficients with the smallest norm are sought (in standard deviations) that bring every pair of inner-lip
+    points within `MAX_REST_OPENING`; what is left is split between the lips.
+    """
+    gap = shape[LOWER_INNER_LIP, 1] - shape[UPPER_INNER_LIP, 1]
+    excess = np.maximum(gap - MAX_REST_OPENING, 0)
+    if excess.max() <= 0:
+        return shape
+    rows = basis.components[:, LOWER_INNER_LIP, 1] - basis.components[:, UPPER_INNER_LIP, 1]
+    ridge = 1e-5 * np.eye(len(basis.components))
+    coefficients = -np.linalg.solve(rows @ rows.T + ridge, rows @ excess).astype(np.float32)
+    coefficients = np.clip(coefficients, -3, 3)
+    closed = shape + np.tensordot(coefficients, basis.components, axes=1)
+    return separate_lips(closed[None], limit=MAX_REST_OPENING)[0]
+
+
+def separate_lips(points: Floats, limit: float | None = None) -> Floats:
+    """Return meshes, shape = (T, 478, 3), whose inner lips do not cross, nor gape by more than `limit`.
+
+    Crossing points meet in the middle; outer lips follow by half.
+    """
+    points = points.copy()
+    gap = points[:, LOWER_INNER_LIP, 1] - points[:, UPPER_INNER_LIP, 1]
+    wrong = np.minimum(gap, 0)
+    if limit is not None:
+        wrong = wrong + np.maximum(gap - limit, 0)
+    points[:, UPPER_INNER_LIP, 1] += wrong / 2
+    points[:, LOWER_INNER_LIP, 1] -= wrong / 2
+    # Neighbouring rings between the inner and the outer lip.
+    shift = wrong / 4
+    upper, lower = OUTER_LIPS[1:10], OUTER_LIPS[19:10:-1]
+    points[:, upper, 1] += shift
+    points[:, lower, 1] -= shift
+    return points.astype(np.float32)
+
+
+def mouth_scale(rest: Floats) -> float:
+    """Return a person's mouth width over the mean face's: speech motion is scaled by it."""
+    return float(np.clip(mouth_width(rest) / mouth_width(MEAN_FACE), 0.6, 1.5))
+
+
+def fit_motion_basis(
+    deformations: Floats, closures: Floats, lids: Floats, num_components: int
+) -> MotionBasis:
+    """Fit the basis by principal components.
+
+    Args:
+        deformations: shape = (N, 478, 3), from each clip's rest, scaled to a mouth of mean width.
+        closures: shape = (N,), how far the eyes are closed, 0 to 1.
+        lids: shape = (N, 478, 3), deformations used for the eyelids.
+        num_components: K.
+
+    Returns:
+        Components scaled to one standard deviation of their coefficients.
+    """
+    weight = speech_region()[:, None]
+    # Depth is the detector's weakest guess: it follows the other axes, and hardly shapes them.
+    axis = np.array([1, 1, 0.3], np.float32)
+    flat = (deformations * weight * axis).reshape(len(deformations), -1)
+    _, singular, vectors = np.linalg.svd(flat, full_matrices=False)
+    coefficients = flat @ vectors[:num_components].T
+    spread = np.sqrt(np.square(coefficients).mean(0)) + 1e-9
+    units = coefficients / spread
+    # Regress whole points on the coefficients, so that depth has its full motion.
+    target = (deformations * weight).reshape(len(deformations), -1)
+    solution = np.linalg.lstsq(units, target, rcond=None)[0]
+    components = solution.reshape(num_components, NUM_POINTS, 3)
+    # Closed minus open eyelids, by regression on the closure.
+    centred = closures - closures.mean()
+    slope = (centred[:, None, None] * (lids - lids.mean(0))).mean(0) / np.square(centred).mean()
+    blink = slope * lid_region()[:, None]
+    return MotionBasis(components.astype(np.float32), blink.astype(np.float32))

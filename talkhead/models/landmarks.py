@@ -1,0 +1,82 @@
+"""Landmark generator: speech features to motion coefficients, by a bidirectional LSTM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkhead.face.mesh import NUM_POINTS
+from talkhead.models.speech import SpeechConfig, SpeechEncoder, resample_features
+
+NUM_STYLE = 4
+NUM_SHAPE = 4
+
+
+@dataclass(frozen=True)
+class LandmarkGeneratorConfig:
+    """Sizes of the generator and of the speech encoder inside it."""
+
+    speech: SpeechConfig
+    num_components: int
+    """Components of the motion basis."""
+    hidden_size: int
+    """Of the LSTM, each way."""
+    num_layers: int
+    dropout: float
+
+
+class LandmarkGenerator(nn.Module):
+    """Speech encoder, LSTM and the motion basis that its coefficients belong to.
+
+    Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `style` (4,), the default speaking style.
+    """
+
+    components: Tensor
+    blink: Tensor
+    style: Tensor
+
+    def __init__(self, config: LandmarkGeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.speech = SpeechEncoder(config.speech)
+        hidden = config.hidden_size
+        self.project = nn.Linear(config.speech.hidden_size + 1, hidden)
+        self.condition = nn.Linear(NUM_STYLE + NUM_SHAPE, hidden)
+        self.lstm = nn.LSTM(
+            hidden,
+            hidden,
+            config.num_layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
+        )
+        self.out = nn.Linear(2 * hidden, config.num_components)
+        self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("components", torch.zeros(config.num_components, NUM_POINTS, 3))
+        self.register_buffer("blink", torch.zeros(NUM_POINTS, 3))
+        self.register_buffer("style", torch.zeros(NUM_STYLE))
+
+    def forward(
+        self, waveform: Tensor, positions: Tensor, style: Tensor, shape: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Generate motion.
+
+        Args:
+            waveform: (B, N), normalised loudness.
+            positions: (B, F), feature positions of the video frames.
+            style: (B, 4): how wide and how lively the mouth is used.
+            shape: (B, 4): proportions of the identity's mouth and jaw.
+
+        Returns:
+            Coefficients (B, F, K) in standard deviations, and the convolutions' features (B, T, C), for training.
+        """
+        features, conv_features, level = self.speech(waveform)
+        joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
+        x = self.project(self.dropout(resample_features(joined, positions)))
+        x = functional.relu(x + self.condition(torch.cat([style, shape], -1))[:, None])
+        hidden, _ = self.lstm(x.float())
+        coefficients: Tensor = self.out(self.dropout(hidden))
+        return coefficients.float(), conv_features
