@@ -8,9 +8,11 @@ runs on newer versions of Python, has no ``solutions``, and reads its networks f
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -77,7 +79,8 @@ class SolutionsLandmarker:
 
     def __init__(self, num_followed: int) -> None:
         # `mediapipe.python.solutions` is what 0.10 has and 1.x lacks.
-        from mediapipe.python.solutions import face_detection, face_mesh
+        with opencv_may_be_missing():
+            from mediapipe.python.solutions import face_detection, face_mesh
 
         self._finder: Any = face_detection.FaceDetection(MIN_SCORE, model_selection=1)
         # One graph for each use: a graph remembers where the faces of its last picture were.
@@ -133,8 +136,9 @@ class TasksLandmarker:
     name = TASKS_NAME
 
     def __init__(self, num_followed: int, networks: Path) -> None:
-        import mediapipe
-        from mediapipe.tasks.python import BaseOptions, vision
+        with opencv_may_be_missing():
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
 
         self._mediapipe: Any = mediapipe
         self._clock_ms = 0
@@ -215,6 +219,26 @@ def open_landmarker(num_followed: int, networks: Callable[[], Path]) -> Landmark
         if not (error.name or "").startswith("mediapipe."):
             raise
     return TasksLandmarker(num_followed, networks())
+
+
+@contextlib.contextmanager
+def opencv_may_be_missing() -> Iterator[None]:
+    """Let mediapipe be imported where OpenCV cannot be loaded.
+
+    mediapipe imports `cv2` for its drawing functions, which we do not use; OpenCV's wheel needs the
+    system's libGL.so.1, which a machine without a screen does not have. An empty module stands in
+    while mediapipe is imported, and only where the real one fails.
+    """
+    try:
+        importlib.import_module("cv2")
+    except ImportError:
+        sys.modules["cv2"] = types.ModuleType("cv2")
+        try:
+            yield
+        finally:
+            del sys.modules["cv2"]
+    else:
+        yield
 
 
 def _to_pixels(landmarks: Sequence[Any], picture: Image) -> Points:

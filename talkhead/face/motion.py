@@ -163,6 +163,31 @@ def mouth_scale(rest: Floats) -> float:
     return float(np.clip(mouth_width(rest) / mouth_width(MEAN_FACE), 0.6, 1.5))
 
 
+def proportions(rest: Floats) -> Floats:
+    """Return the mouth's width, both lips' thickness and the chin's height, in eye distances, shape = (4,)."""
+    return np.array(
+        [
+            np.linalg.norm(rest[61] - rest[291]),
+            np.linalg.norm(rest[0] - rest[13]),
+            np.linalg.norm(rest[17] - rest[14]),
+            np.linalg.norm(rest[152] - rest[17]),
+        ],
+        np.float32,
+    )
+
+
+def eye_closure(points: Floats) -> Floats:
+    """Return how far the eyes of a clip are closed, shape = (T,): 0 at their usual opening, 1 at none.
+
+    Args:
+        points: shape = (T, 478, 3), face space.
+    """
+    opening = np.linalg.norm(points[:, 159] - points[:, 145], axis=1)
+    opening = opening + np.linalg.norm(points[:, 386] - points[:, 374], axis=1)
+    usual = np.percentile(opening, 75)
+    return np.clip(1 - opening / max(float(usual), 1e-6), 0, 1).astype(np.float32)
+
+
 def fit_motion_basis(
     deformations: Floats, closures: Floats, lids: Floats, num_components: int
 ) -> MotionBasis:
@@ -181,8 +206,8 @@ def fit_motion_basis(
     # Depth is the detector's weakest guess: it follows the other axes, and hardly shapes them.
     axis = np.array([1, 1, 0.3], np.float32)
     flat = (deformations * weight * axis).reshape(len(deformations), -1)
-    _, singular, vectors = np.linalg.svd(flat, full_matrices=False)
-    coefficients = flat @ vectors[:num_components].T
+    _, vectors = np.linalg.eigh((flat.T @ flat).astype(np.float64))  # ascending
+    coefficients = flat @ vectors[:, ::-1][:, :num_components].astype(np.float32)
     spread = np.sqrt(np.square(coefficients).mean(0)) + 1e-9
     units = coefficients / spread
     # Regress whole points on the coefficients, so that depth has its full motion.

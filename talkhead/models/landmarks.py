@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.face.mesh import NUM_POINTS
+from talkhead.models.speech import COMPACT as SPEECH_COMPACT
+from talkhead.models.speech import TINY as SPEECH_TINY
 from talkhead.models.speech import SpeechConfig, SpeechEncoder, resample_features
 
 NUM_STYLE = 4
@@ -28,15 +30,26 @@ class LandmarkGeneratorConfig:
     dropout: float
 
 
+COMPACT = LandmarkGeneratorConfig(
+    speech=SPEECH_COMPACT, num_components=16, hidden_size=192, num_layers=2, dropout=0.2
+)
+TINY = LandmarkGeneratorConfig(
+    speech=SPEECH_TINY, num_components=4, hidden_size=16, num_layers=1, dropout=0.0
+)
+
+
 class LandmarkGenerator(nn.Module):
     """Speech encoder, LSTM and the motion basis that its coefficients belong to.
 
-    Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `style` (4,), the default speaking style.
+    Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `style` (4,), the default speaking style;
+    `shape_mean` and `shape_spread` (4,), of the proportions of the people it was trained on.
     """
 
     components: Tensor
     blink: Tensor
     style: Tensor
+    shape_mean: Tensor
+    shape_spread: Tensor
 
     def __init__(self, config: LandmarkGeneratorConfig) -> None:
         super().__init__()
@@ -58,6 +71,8 @@ class LandmarkGenerator(nn.Module):
         self.register_buffer("components", torch.zeros(config.num_components, NUM_POINTS, 3))
         self.register_buffer("blink", torch.zeros(NUM_POINTS, 3))
         self.register_buffer("style", torch.zeros(NUM_STYLE))
+        self.register_buffer("shape_mean", torch.zeros(NUM_SHAPE))
+        self.register_buffer("shape_spread", torch.ones(NUM_SHAPE))
 
     def forward(
         self, waveform: Tensor, positions: Tensor, style: Tensor, shape: Tensor
@@ -67,8 +82,8 @@ class LandmarkGenerator(nn.Module):
         Args:
             waveform: (B, N), normalised loudness.
             positions: (B, F), feature positions of the video frames.
-            style: (B, 4): how wide and how lively the mouth is used.
-            shape: (B, 4): proportions of the identity's mouth and jaw.
+            style: (B, 4): how wide and how lively the mouth is used, in standard deviations over people.
+            shape: (B, 4): proportions of the identity's mouth and jaw, see `talkhead.face.motion.proportions`.
 
         Returns:
             Coefficients (B, F, K) in standard deviations, and the convolutions' features (B, T, C), for training.
@@ -76,7 +91,8 @@ class LandmarkGenerator(nn.Module):
         features, conv_features, level = self.speech(waveform)
         joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
         x = self.project(self.dropout(resample_features(joined, positions)))
-        x = functional.relu(x + self.condition(torch.cat([style, shape], -1))[:, None])
+        person = torch.cat([style, (shape - self.shape_mean) / self.shape_spread], -1)
+        x = functional.relu(x + self.condition(person)[:, None])
         hidden, _ = self.lstm(x.float())
         coefficients: Tensor = self.out(self.dropout(hidden))
         return coefficients.float(), conv_features

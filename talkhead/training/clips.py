@@ -116,8 +116,8 @@ def write_clip(folder: Path, info: ClipInfo, clip: Clip) -> None:
     os.replace(partial, sidecar)
 
 
-def read_clip(folder: Path, name: str) -> Clip:
-    """Read one clip of a prepared folder.
+def read_clip(folder: Path, name: str, *, frames: bool = True) -> Clip:
+    """Read one clip of a prepared folder, its pictures only if asked.
 
     Raises:
         TalkheadError: the file is missing, damaged or of another version.
@@ -127,8 +127,12 @@ def read_clip(folder: Path, name: str) -> Clip:
         with np.load(path, allow_pickle=False) as arrays:
             if int(arrays["schema"]) != SCHEMA:
                 raise TalkheadError(f"{path} is of another version: run talkhead prepare again")
+            skipped = () if frames else ("jpeg", "jpeg_offsets")
             return Clip(
-                **{field.name: np.asarray(arrays[field.name]) for field in fields(Clip)},
+                **{
+                    field.name: np.zeros(0) if field.name in skipped else arrays[field.name]
+                    for field in fields(Clip)
+                }
             )
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise TalkheadError(

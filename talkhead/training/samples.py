@@ -20,16 +20,17 @@ class ClipBank:
     Args:
         folder: made by `talkhead prepare`.
         rows: manifest lines of the clips to hold.
+        frames: hold the pictures too.
 
     Raises:
         TalkheadError: no rows, or a clip is missing or damaged.
     """
 
-    def __init__(self, folder: Path, rows: list[ClipInfo]) -> None:
+    def __init__(self, folder: Path, rows: list[ClipInfo], *, frames: bool = True) -> None:
         if not rows:
             raise TalkheadError(f"{folder} has no clips for this task: see its manifest.jsonl")
         self.rows = rows
-        self.clips = [read_clip(folder, row.clip) for row in rows]
+        self.clips = [read_clip(folder, row.clip, frames=frames) for row in rows]
         frames: dict[str, int] = {}
         for row in rows:
             frames[row.person] = frames.get(row.person, 0) + row.num_frames

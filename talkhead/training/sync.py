@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.media.loudness import frame_levels
 
 Floats = npt.NDArray[np.float32]
 
@@ -14,28 +14,26 @@ MAX_LAG_FRAMES = 8
 
 def loudness(waveform: Floats, num_frames: int, fps: float) -> Floats:
     """Return the sound level of every video frame in decibels, at most 50 under the loudest, shape = (T,)."""
-    edges = np.round(np.arange(num_frames + 1) / fps * SAMPLE_RATE_HZ).astype(int)
-    power = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
-    edges = edges.clip(0, len(waveform))
-    mean = (power[edges[1:]] - power[edges[:-1]]) / np.maximum(edges[1:] - edges[:-1], 1)
-    level = 10 * np.log10(mean + 1e-10)
+    level = frame_levels(waveform, num_frames, fps)
     return np.maximum(level, level.max(initial=-100.0) - 50).astype(np.float32)
 
 
 def best_lag(
-    seen: Floats, expected: Floats, max_lag: int = MAX_LAG_FRAMES, detrend_frames: int = 50
+    seen: Floats, expected: Floats, max_lag: int = MAX_LAG_FRAMES, detrend_frames: int | None = 50
 ) -> tuple[int, float]:
     """Return the lag of `seen` behind `expected` with the highest Pearson correlation, and that correlation.
 
-    Slow drift is taken out first: a head that turns or a voice that fades is not lip motion.
+    Slow drift is taken out first, if asked: a head that turns or a voice that fades is not lip motion.
 
     Args:
         seen: shape = (T,).
         expected: shape = (T,).
         max_lag: largest lag looked at, in frames, either way.
-        detrend_frames: length of the running mean that is subtracted.
+        detrend_frames: length of the running mean that is subtracted; None leaves the series as they are.
     """
-    seen, expected = _without_drift(seen, detrend_frames), _without_drift(expected, detrend_frames)
+    if detrend_frames is not None:
+        seen = _without_drift(seen, detrend_frames)
+        expected = _without_drift(expected, detrend_frames)
     best = (0, -1.0)
     for lag in range(-max_lag, max_lag + 1):
         a = seen[lag:] if lag >= 0 else seen[:lag]

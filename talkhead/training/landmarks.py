@@ -1,0 +1,406 @@
+"""Task `landmarks`: waveform in, motion coefficients of the speaker's face out; speech encoder and LSTM together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import librosa
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkhead.checkpoint import save_checkpoint
+from talkhead.face.mesh import (
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_MOUTH_CORNER,
+    LOWER_INNER_LIP,
+    OUTER_LIPS,
+    RIGHT_MOUTH_CORNER,
+    UPPER_INNER_LIP,
+    mouth_opening,
+    mouth_width,
+)
+from talkhead.face.motion import (
+    MotionBasis,
+    eye_closure,
+    fit_motion_basis,
+    mouth_scale,
+    proportions,
+    rest_of_clip,
+)
+from talkhead.media.loudness import frame_levels, speech_gain
+from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.models.landmarks import (
+    NUM_STYLE,
+    LandmarkGenerator,
+    LandmarkGeneratorConfig,
+)
+from talkhead.models.speech import FIELD_SAMPLES, HOP_SAMPLES, frame_positions
+from talkhead.training.clips import Clip, ClipInfo
+from talkhead.training.loop import Batch, Sample
+from talkhead.training.samples import ClipBank, split_rows
+from talkhead.training.sync import best_lag
+from talkhead.training.voices import disturb
+
+Floats = npt.NDArray[np.float32]
+
+LEAD_S = 0.3
+"""Sound before and after a window of frames."""
+NUM_MEL = 80
+NUM_BASIS_FRAMES = 6000
+POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
+POINT_WEIGHTS = np.concatenate([np.full(20, 1.5), np.full(20, 1.0), np.full(17, 0.5)]).astype(np.float32)
+SOUNDS = ("good", "weak", "offset", "unknown")
+"""Notes on a clip's sound with which it can teach lips."""
+
+
+@dataclass(frozen=True)
+class LandmarksTaskConfig:
+    """The table [task] of `talkhead train landmarks`."""
+
+    window_frames: int = 64
+    """Frames of one sample; shorter clips are left out."""
+    min_agreement: float = 0.25
+    """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is noted as good."""
+    use_offsets: bool = True
+    """Shift the sound of every clip by the measured lag."""
+    mel_weight: float = 0.3
+    """Weight of the auxiliary task that teaches the convolutions what a spectrum is."""
+    concordance_weight: float = 0.3
+    """Weight of 1 - concordance of mouth opening and width: right in time and in size."""
+    velocity_weight: float = 2.0
+    """Weight of the error of frame-to-frame motion."""
+    disturb_share: float = 0.8
+    """Share of the samples whose sound is disturbed."""
+
+
+@dataclass(frozen=True)
+class Talker:
+    """One clip, ready to draw windows from."""
+
+    coefficients: Floats  # (T, K)
+    waveform: Floats  # normalised loudness
+    shape: Floats  # (4,)
+    style: Floats  # (4,), standardised
+    opening: Floats  # (T,), of the landmarks themselves
+    width: Floats
+    lag: int
+
+
+class LandmarkSamples:
+    """Windows of talkers, at changed speed and with disturbed sound."""
+
+    def __init__(
+        self, bank: ClipBank, talkers: list[Talker], config: LandmarksTaskConfig, fps: float, seed: int
+    ) -> None:
+        self._bank, self._talkers, self._config = bank, talkers, config
+        self._fps, self._seed = fps, seed
+
+    def sample(self, index: int) -> Sample:
+        """Return `waveform`, `coefficients`, `style` and `shape` of one window."""
+        rng = np.random.default_rng([self._seed, index])
+        talker = self._talkers[self._bank.draw(rng)[0]]
+        frames = self._config.window_frames
+        total = len(talker.coefficients)
+        # Another speed is another voice: pitch and formants move with it.
+        speed = min(float(np.exp(rng.normal(0, 0.08))), (total - 1) / frames)
+        start = rng.uniform(0, total - 1 - (frames - 1) * speed)
+        at = start + np.arange(frames) * speed
+        low = np.floor(at).astype(int).clip(0, total - 2)
+        share = (at - low)[:, None].astype(np.float32)
+        coefficients = talker.coefficients[low] * (1 - share) + talker.coefficients[low + 1] * share
+        begin_s = (start + 0.5 - talker.lag) / self._fps - (0.5 / self._fps + LEAD_S) * speed
+        count = window_samples(frames, self._fps)
+        positions = begin_s * SAMPLE_RATE_HZ + np.arange(count) * speed
+        grid = np.arange(len(talker.waveform))
+        waveform = np.interp(positions, grid, talker.waveform, left=0, right=0).astype(np.float32)
+        if rng.random() < self._config.disturb_share:
+            waveform = disturb(waveform, rng)
+        style = talker.style + rng.normal(0, 0.3, NUM_STYLE)
+        return {
+            "waveform": waveform,
+            "coefficients": coefficients.astype(np.float32),
+            "style": (style * (rng.random() > 0.15)).astype(np.float32),
+            "shape": talker.shape,
+        }
+
+
+class Trainee(nn.Module):
+    """The generator, and the head of the auxiliary task that is thrown away afterwards."""
+
+    def __init__(self, config: LandmarkGeneratorConfig) -> None:
+        super().__init__()
+        self.generator = LandmarkGenerator(config)
+        self.mel_head = nn.Linear(config.speech.conv_channels[-1], NUM_MEL)
+
+
+class LandmarksTask:
+    """Training of the landmark generator, its speech encoder and the motion basis.
+
+    Args:
+        data: prepared folder.
+        model_config: sizes of the generator.
+        config: settings of the task.
+        seed: of the samples and the first weights.
+
+    Raises:
+        talkhead.errors.TalkheadError: no clip has sound that serves.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        model_config: LandmarkGeneratorConfig,
+        config: LandmarksTaskConfig,
+        seed: int,
+    ) -> None:
+        train, unseen, seen = split_rows(data)
+        self._config = config
+        bank = ClipBank(
+            data, [row for row in train if _teaches_lips(row, config)], frames=False
+        )
+        self._fps = float(Fraction(bank.rows[0].fps))
+        self.basis = _fit_basis(ClipBank(data, train, frames=False), model_config.num_components, seed)
+        talkers = _talkers(bank, self.basis, config)
+        styles = np.stack([talker.style for talker in talkers])
+        self._style_mean, self._style_spread = styles.mean(0), styles.std(0) + 1e-6
+        talkers = [self._standardised(talker) for talker in talkers]
+        self.samples = LandmarkSamples(bank, talkers, config, self._fps, seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model: Trainee = Trainee(model_config)
+        generator = self.model.generator
+        shapes = np.stack([talker.shape for talker in talkers])
+        generator.components.copy_(torch.from_numpy(self.basis.components))
+        generator.blink.copy_(torch.from_numpy(self.basis.blink))
+        # Someone who speaks clearly: the mouth as wide as most people's, livelier than most.
+        generator.style.copy_(torch.tensor([0.0, 0.7, 0.0, 0.7]))
+        generator.shape_mean.copy_(torch.from_numpy(shapes.mean(0)))
+        generator.shape_spread.copy_(torch.from_numpy(shapes.std(0) + 1e-3))
+        filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=512, n_mels=NUM_MEL)
+        self._mel_filters = torch.from_numpy(filters)
+        self._held_out = {
+            name: _talkers(ClipBank(data, rows, frames=False), self.basis, config)
+            for name, rows in (
+                ("unseen", [row for row in unseen if _is_scored(row)]),
+                ("seen_person", [row for row in seen if _is_scored(row)][:24]),
+            )
+            if rows
+        }
+
+    def _standardised(self, talker: Talker) -> Talker:
+        style = (talker.style - self._style_mean) / self._style_spread
+        return Talker(
+            talker.coefficients,
+            talker.waveform,
+            talker.shape,
+            style.clip(-2.5, 2.5).astype(np.float32),
+            talker.opening,
+            talker.width,
+            talker.lag,
+        )
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Positions, velocities, concordance of the mouth, and the spectrum from the convolutions."""
+        assert isinstance(model, Trainee)
+        truth = batch["coefficients"]
+        frames = truth.shape[1]
+        positions = frame_positions(frames, self._fps, LEAD_S).to(truth.device)
+        waveform = batch["waveform"]
+        with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            made, conv_features = model.generator(
+                waveform, positions.expand(len(truth), -1), batch["style"], batch["shape"]
+            )
+        components = model.generator.components
+        points = components[:, POINTS, :2]
+        weights = torch.from_numpy(POINT_WEIGHTS).to(truth.device)[:, None]
+        error = torch.einsum("btk,kpc->btpc", made - truth, points)
+        position = 100 * (error.abs() * weights).mean()
+        step = error[:, 1:] - error[:, :-1]
+        velocity = 100 * (step.abs() * weights).mean()
+        concord = torch.zeros((), device=truth.device)
+        for direction in _mouth_directions(components):
+            concord = concord + (1 - _concordance(made @ direction, truth @ direction)).mean()
+        mel = functional.l1_loss(model.mel_head(conv_features).float(), self._log_mel(waveform))
+        config = self._config
+        loss = (
+            position
+            + config.velocity_weight * velocity
+            + config.concordance_weight * concord
+            + config.mel_weight * mel
+        )
+        return {
+            "loss": loss,
+            "position": position,
+            "velocity": velocity,
+            "concordance": concord,
+            "mel": mel,
+        }
+
+    def _log_mel(self, waveform: Tensor) -> Tensor:
+        window = torch.hann_window(FIELD_SAMPLES, device=waveform.device)
+        spectrum = torch.stft(
+            waveform.float(),
+            512,
+            HOP_SAMPLES,
+            FIELD_SAMPLES,
+            torch.nn.functional.pad(window, (0, 0)),
+            center=False,
+            return_complex=True,
+        ).abs()
+        mel = torch.einsum("mf,bft->btm", self._mel_filters.to(waveform.device), spectrum.square())
+        # The window of 400 samples sits in the middle of 512: one frame fewer, shifted by 56 samples.
+        level = (torch.log(mel + 1e-4) + 4) / 3
+        frames = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
+        return functional.pad(level.transpose(1, 2), (0, frames - level.shape[1]), mode="replicate").transpose(
+            1, 2
+        )
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Correlation of generated and true mouth opening and width, at each clip's best lag and at lag 0."""
+        assert isinstance(model, Trainee)
+        scores = {}
+        for name, talkers in self._held_out.items():
+            rows = [self._score(model.generator, talker) for talker in talkers]
+            for key in rows[0]:
+                scores[f"{name}_{key}"] = float(np.mean([row[key] for row in rows]))
+        return scores
+
+    def _score(self, generator: LandmarkGenerator, talker: Talker) -> dict[str, float]:
+        made = generate(generator, talker, self._fps)
+        components = generator.components.detach().cpu()
+        opening, width = (made @ d.numpy() for d in _mouth_directions(components))
+        return {
+            "opening_best": best_lag(talker.opening, opening, detrend_frames=None)[1],
+            "opening_lag0": best_lag(talker.opening, opening, 0, detrend_frames=None)[1],
+            "width_best": best_lag(talker.width, width, detrend_frames=None)[1],
+            "opening_size": float(opening.std() / (talker.coefficients @ _mouth_directions(components)[0].numpy()).std()),
+        }
+
+    def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
+        """Return curves of the opening: the truth in black, what was generated in red."""
+        assert isinstance(model, Trainee)
+        direction = _mouth_directions(model.generator.components.detach().cpu())[0].numpy()
+        talkers = [t for group in self._held_out.values() for t in group[:6]]
+        picture = np.full((110 * len(talkers), 750, 3), 255, np.uint8)
+        for row, talker in enumerate(talkers):
+            pair = talker.coefficients @ direction, generate(model.generator, talker, self._fps) @ direction
+            low = min(values.min() for values in pair)
+            high = max(values.max() for values in pair)
+            for values, colour in zip(pair, ((0, 0, 0), (220, 30, 30)), strict=True):
+                x = np.linspace(0, len(values) - 1, 4 * min(len(values), 180)).clip(0, 180)
+                y = np.interp(x, np.arange(len(values)), values)
+                line = 110 * row + 5 + (100 * (high - y) / (high - low + 1e-6)).astype(int)
+                picture[line, (4 * x).astype(int)] = colour
+        return picture
+
+    def save(self, folder: Path, model: nn.Module) -> None:
+        """Write the checkpoint folder of the generator."""
+        assert isinstance(model, Trainee)
+        save_checkpoint(
+            folder,
+            architecture="landmarks",
+            config=model.generator.config,
+            state=model.generator.state_dict(),
+            dtype=torch.float16,
+        )
+
+
+@torch.no_grad()
+def generate(generator: LandmarkGenerator, talker: Talker, fps: float) -> Floats:
+    """Generate a whole clip's coefficients in the default style, shape = (T, K)."""
+    frames = len(talker.coefficients)
+    lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
+    waveform = np.concatenate([lead, talker.waveform, lead])
+    made, _ = generator(
+        torch.from_numpy(waveform)[None].to(generator.style.device),
+        frame_positions(frames, fps, LEAD_S)[None].to(generator.style.device),
+        generator.style[None],
+        torch.from_numpy(talker.shape)[None].to(generator.style.device),
+    )
+    result: Floats = made[0].float().cpu().numpy()
+    return result
+
+
+def window_samples(frames: int, fps: float) -> int:
+    """Return the length of a window's sound."""
+    return round((frames / fps + 2 * LEAD_S) * SAMPLE_RATE_HZ)
+
+
+def _teaches_lips(row: ClipInfo, config: LandmarksTaskConfig) -> bool:
+    if not row.has_sound or row.sound not in SOUNDS or row.num_frames <= config.window_frames:
+        return False
+    return row.sound == "good" or row.agreement >= config.min_agreement
+
+
+def _is_scored(row: ClipInfo) -> bool:
+    return row.has_sound and row.sound in SOUNDS and row.num_frames >= 50
+
+
+def _fit_basis(bank: ClipBank, num_components: int, seed: int) -> MotionBasis:
+    rng = np.random.default_rng([seed, 1])
+    per_draw = 20
+    cache: dict[int, tuple[Floats, Floats, Floats]] = {}
+    parts = []
+    for _ in range(NUM_BASIS_FRAMES // per_draw):
+        index, clip = bank.draw(rng)
+        if index not in cache:
+            rest, pose = rest_of_clip(clip.landmarks)
+            aligned = pose.to_face(clip.landmarks)
+            cache[index] = aligned - rest, eye_closure(aligned), np.float32(mouth_scale(rest))
+        deformation, closure, scale = cache[index]
+        picks = rng.integers(len(deformation), size=per_draw)
+        parts.append((deformation[picks] / scale, closure[picks], deformation[picks]))
+    deformations, closures, lids = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return fit_motion_basis(deformations, closures, lids, num_components)
+
+
+def _talkers(bank: ClipBank, basis: MotionBasis, config: LandmarksTaskConfig) -> list[Talker]:
+    return [
+        _talker(clip, row, basis, config.use_offsets)
+        for clip, row in zip(bank.clips, bank.rows, strict=True)
+    ]
+
+
+def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> Talker:
+    fps = float(Fraction(row.fps))
+    rest, pose = rest_of_clip(clip.landmarks)
+    aligned = pose.to_face(clip.landmarks)
+    opening, width = mouth_opening(aligned), mouth_width(aligned)
+    waveform = clip.waveform_float()
+    gain = speech_gain(frame_levels(waveform, len(clip), fps))
+    spread = width - mouth_width(rest)
+    style = np.array([opening.mean(), opening.std(), spread.mean(), spread.std()], np.float32)
+    return Talker(
+        coefficients=basis.project((aligned - rest) / np.float32(mouth_scale(rest))),
+        waveform=waveform * np.float32(gain),
+        shape=proportions(rest),
+        style=style,
+        opening=opening,
+        width=width,
+        lag=row.offset_frames if use_offset else 0,
+    )
+
+
+def _mouth_directions(components: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what one unit of every coefficient adds to the mouth's opening and to its width, shape = (K,) each."""
+    opening = (components[:, LOWER_INNER_LIP[2:7], 1] - components[:, UPPER_INNER_LIP[2:7], 1]).mean(1)
+    width = components[:, LEFT_MOUTH_CORNER, 0] - components[:, RIGHT_MOUTH_CORNER, 0]
+    return opening, width
+
+
+def _concordance(a: Tensor, b: Tensor) -> Tensor:
+    """Return the concordance correlation over time, (B, T) to (B,).
+
+    Source: Lin, "A concordance correlation coefficient to evaluate reproducibility" (1989).
+    """
+    a_mean, b_mean = a.mean(1, keepdim=True), b.mean(1, keepdim=True)
+    covariance = ((a - a_mean) * (b - b_mean)).mean(1)
+    spread = (a - a_mean).square().mean(1) + (b - b_mean).square().mean(1)
+    return 2 * covariance / (spread + (a_mean - b_mean).square()[:, 0] + 1e-6)
