@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -284,3 +285,30 @@ def test_one_face_is_counted_as_one() -> None:
 def test_without_faces_there_is_nothing_to_choose(choice: str) -> None:
     with pytest.raises(NoFaceError):
         choose_face([], choice, (400, 200))
+
+
+def test_faces_are_found_where_opencv_cannot_be_loaded(tmp_path: Path) -> None:
+    # What OpenCV's wheel does on a machine without libGL.so.1.
+    broken = "raise ImportError('libGL.so.1: cannot open shared object file')"
+    (tmp_path / "cv2.py").write_text(broken)
+    script = """
+import sys
+from talkhead.errors import WeightsError
+from talkhead.face.detection import FaceDetector
+from tests.drawn_face import draw_face
+try:
+    with FaceDetector() as detector:
+        print(len(detector.detect(draw_face(256))), "cv2" in sys.modules)
+except WeightsError:  # mediapipe 1.x without its networks: it was imported at least
+    print(1, "cv2" in sys.modules)
+"""
+    top = Path(__file__).resolve().parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=top,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.returncode) == ("1 False\n", 0), ended.stderr
