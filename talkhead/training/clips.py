@@ -1,10 +1,9 @@
-"""The prepared clip: crops, landmarks and sound of one stretch of video, in one file that needs no ffmpeg to read."""
+"""The prepared clip: crops, landmarks and sound of one stretch of video, read without ffmpeg."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -38,7 +37,7 @@ class ClipInfo:
     start_s: float
     has_sound: bool
     eye_distance_px: float
-    """Median distance of the outer eye corners in the video's own pixels: how much detail the crop holds."""
+    """Median distance of the outer eye corners in the video: how much detail the crop holds."""
     yaw_deg: float
     """Median absolute turn of the head."""
     offset_frames: int
@@ -99,7 +98,7 @@ def write_clip(folder: Path, info: ClipInfo, clip: Clip) -> None:
     """Write clips/NAME.npz, then clips/NAME.json: a clip is whole when both are there."""
     target = folder / "clips" / f"{info.clip}.npz"
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
+    partial = target.with_name(f"{info.clip}.partial")
     with partial.open("wb") as file:
         np.savez(
             file,
@@ -110,10 +109,9 @@ def write_clip(folder: Path, info: ClipInfo, clip: Clip) -> None:
             jpeg=clip.jpeg,
             jpeg_offsets=clip.jpeg_offsets,
         )
-    os.replace(partial, target)
-    sidecar = target.with_suffix(".json")
+    partial.replace(target)
     partial.write_text(json.dumps(asdict(info)), encoding="utf-8")
-    os.replace(partial, sidecar)
+    partial.replace(target.with_name(f"{info.clip}.json"))
 
 
 def read_clip(folder: Path, name: str, *, frames: bool = True) -> Clip:
@@ -166,7 +164,7 @@ def write_manifest(folder: Path) -> list[ClipInfo]:
     ]
     partial = folder / f"{MANIFEST}.partial"
     partial.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
-    os.replace(partial, folder / MANIFEST)
+    partial.replace(folder / MANIFEST)
     return rows
 
 

@@ -225,7 +225,7 @@ class LandmarksTask:
         step = error[:, 1:] - error[:, :-1]
         velocity = 100 * (step.abs() * weights).mean()
         concord = torch.zeros((), device=truth.device)
-        for direction in _mouth_directions(components):
+        for direction in mouth_directions(components):
             concord = concord + (1 - _concordance(made @ direction, truth @ direction)).mean()
         mel = functional.l1_loss(model.mel_head(conv_features).float(), self._log_mel(waveform))
         config = self._config
@@ -275,18 +275,18 @@ class LandmarksTask:
     def _score(self, generator: LandmarkGenerator, talker: Talker) -> dict[str, float]:
         made = generate(generator, talker, self._fps)
         components = generator.components.detach().cpu()
-        opening, width = (made @ d.numpy() for d in _mouth_directions(components))
+        opening, width = (made @ d.numpy() for d in mouth_directions(components))
         return {
             "opening_best": best_lag(talker.opening, opening, detrend_frames=None)[1],
             "opening_lag0": best_lag(talker.opening, opening, 0, detrend_frames=None)[1],
             "width_best": best_lag(talker.width, width, detrend_frames=None)[1],
-            "opening_size": float(opening.std() / (talker.coefficients @ _mouth_directions(components)[0].numpy()).std()),
+            "opening_size": float(opening.std() / (talker.coefficients @ mouth_directions(components)[0].numpy()).std()),
         }
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
         """Return curves of the opening: the truth in black, what was generated in red."""
         assert isinstance(model, Trainee)
-        direction = _mouth_directions(model.generator.components.detach().cpu())[0].numpy()
+        direction = mouth_directions(model.generator.components.detach().cpu())[0].numpy()
         talkers = [t for group in self._held_out.values() for t in group[:6]]
         picture = np.full((110 * len(talkers), 750, 3), 255, np.uint8)
         for row, talker in enumerate(talkers):
@@ -312,17 +312,29 @@ class LandmarksTask:
         )
 
 
-@torch.no_grad()
 def generate(generator: LandmarkGenerator, talker: Talker, fps: float) -> Floats:
     """Generate a whole clip's coefficients in the default style, shape = (T, K)."""
-    frames = len(talker.coefficients)
+    shape = torch.from_numpy(talker.shape)
+    return generate_motion(generator, talker.waveform, len(talker.coefficients), fps, shape)
+
+
+@torch.no_grad()
+def generate_motion(
+    generator: LandmarkGenerator, waveform: Floats, num_frames: int, fps: float, shape: Tensor
+) -> Floats:
+    """Generate motion in the default style for a whole waveform of normalised loudness.
+
+    Returns:
+        Coefficients, shape = (num_frames, K).
+    """
+    device = generator.style.device
     lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
-    waveform = np.concatenate([lead, talker.waveform, lead])
+    padded = np.concatenate([lead, waveform.astype(np.float32), lead])
     made, _ = generator(
-        torch.from_numpy(waveform)[None].to(generator.style.device),
-        frame_positions(frames, fps, LEAD_S)[None].to(generator.style.device),
+        torch.from_numpy(padded)[None].to(device),
+        frame_positions(num_frames, fps, LEAD_S)[None].to(device),
         generator.style[None],
-        torch.from_numpy(talker.shape)[None].to(generator.style.device),
+        shape[None].to(device),
     )
     result: Floats = made[0].float().cpu().numpy()
     return result
@@ -388,7 +400,7 @@ def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> 
     )
 
 
-def _mouth_directions(components: Tensor) -> tuple[Tensor, Tensor]:
+def mouth_directions(components: Tensor) -> tuple[Tensor, Tensor]:
     """Return what one unit of every coefficient adds to the mouth's opening and to its width, shape = (K,) each."""
     opening = (components[:, LOWER_INNER_LIP[2:7], 1] - components[:, UPPER_INNER_LIP[2:7], 1]).mean(1)
     width = components[:, LEFT_MOUTH_CORNER, 0] - components[:, RIGHT_MOUTH_CORNER, 0]

@@ -1,0 +1,70 @@
+"""Options that several commands share: the same words everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from talkhead.errors import TalkheadError
+
+PoseName = Literal["natural", "still"]
+
+WeightsOption = Annotated[
+    str, typer.Option("--weights", metavar="NAME|FOLDER", help="Weights, or a folder of your own.")
+]
+FpsOption = Annotated[
+    str, typer.Option("--fps", metavar="RATE", help="Frames a second: 25, 29.97 or 30000/1001.")
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Of head motion, blinks and diffusion noise.")
+]
+ChooseOption = Annotated[
+    str,
+    typer.Option("--choose", metavar="WHICH", help="Face: largest, left, right, a number or X,Y."),
+]
+PoseOption = Annotated[PoseName, typer.Option("--pose", help="Head motion.")]
+PoseStrengthOption = Annotated[
+    float, typer.Option("--pose-strength", min=0, max=3, help="Scale of the head motion.")
+]
+ExpressionStrengthOption = Annotated[
+    float, typer.Option("--expression-strength", min=0, max=3, help="Scale of the mouth's motion.")
+]
+BlinkOption = Annotated[
+    str, typer.Option("--blink", metavar="RATE|off", help="Blinks a minute.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output that exists.")
+]
+
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"}
+
+
+def parse_blink(text: str) -> float:
+    """Return blinks a minute from an option's text.
+
+    Raises:
+        TalkheadError: it is neither `off` nor a rate from 0 to 60.
+    """
+    if text == "off":
+        return 0.0
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= 60:
+        raise TalkheadError(f"--blink takes off, or blinks a minute from 0 to 60, not {text!r}")
+    return rate
+
+
+def refuse_video(face: Path) -> None:
+    """Say clearly that a video cannot be dubbed yet.
+
+    Raises:
+        TalkheadError: the face is a video.
+    """
+    if face.suffix.lower() in VIDEO_SUFFIXES and face.is_file():
+        raise TalkheadError(
+            f"{face} is a video, and dubbing videos is not there yet: give a picture"
+        )

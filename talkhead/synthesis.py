@@ -1,0 +1,350 @@
+"""The product: a voice to landmarks, and landmarks with a picture to frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+from talkhead.checkpoint import load_state, read_config
+from talkhead.errors import TalkheadError
+from talkhead.face.composite import composite, prepare_canvas
+from talkhead.face.crop import CROP_SIDE_PX, face_crop
+from talkhead.face.maps import draw_maps
+from talkhead.face.motion import (
+    MotionBasis,
+    identity_at_rest,
+    mouth_scale,
+    proportions,
+    separate_lips,
+)
+from talkhead.face.natural import HeadMotion, natural_blinks, natural_head_motion
+from talkhead.face.region import LATENT_PX, REGION_HEIGHT_PX, REGION_WIDTH_PX, lower_face
+from talkhead.face.warp import resize_grid, warp_image
+from talkhead.media.audio import scan_audio, stream_waveform
+from talkhead.media.loudness import frame_levels, speech_gain
+from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
+from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
+from talkhead.models.denoiser import Denoiser, DenoiserConfig
+from talkhead.models.diffusion import sample_ddim
+from talkhead.models.landmarks import LandmarkGenerator, LandmarkGeneratorConfig
+from talkhead.models.speech import frame_positions
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+BATCH_FRAMES = 8
+WINDOW_FRAMES = 200
+CONTEXT_FRAMES = 40
+"""Frames of context on both sides of a window; neighbouring windows are faded over the inner half of them."""
+GATE_DB = 32.0
+"""Sound this far below the loudest speech counts as silence."""
+GATE_SOFT_DB = 8.0
+POSES = ("natural", "still")
+COMPONENTS = ("autoencoder", "denoiser", "landmarks")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The networks of lgd, on one device."""
+
+    autoencoder: Autoencoder
+    denoiser: Denoiser
+    generator: LandmarkGenerator
+    basis: MotionBasis
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What the first stage makes of a recording, at `fps`.
+
+    Attributes:
+        coefficients: float32 (T, K) of the motion basis; at rest where nobody speaks.
+        activity: float32 (T,), loudness of the voice from 0 to 1.
+        fps: frames a second.
+        duration_s: exact length of the recording.
+    """
+
+    coefficients: Floats
+    activity: Floats
+    fps: Fraction
+    duration_s: Fraction
+
+
+def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pipeline:
+    """Load autoencoder, denoiser and landmark generator from their sub-folders.
+
+    Raises:
+        talkhead.errors.WeightsError: something is missing, damaged or does not fit.
+    """
+    generator = load_generator(folder / "landmarks", device)
+    autoencoder = Autoencoder(
+        read_config(folder / "autoencoder", AutoencoderConfig, architecture="autoencoder")
+    )
+    load_state(folder / "autoencoder", autoencoder)
+    denoiser = Denoiser(read_config(folder / "denoiser", DenoiserConfig, architecture="denoiser"))
+    load_state(folder / "denoiser", denoiser)
+    for model in (autoencoder, denoiser):
+        model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    return Pipeline(autoencoder, denoiser, generator, basis_of(generator), device, dtype)
+
+
+def load_generator(folder: Path, device: torch.device) -> LandmarkGenerator:
+    """Load the landmark generator alone.
+
+    Raises:
+        talkhead.errors.WeightsError: it is missing, damaged or does not fit.
+    """
+    config = read_config(folder, LandmarkGeneratorConfig, architecture="landmarks")
+    generator = LandmarkGenerator(config)
+    load_state(folder, generator)
+    return generator.to(device).eval().requires_grad_(False)
+
+
+def basis_of(generator: LandmarkGenerator) -> MotionBasis:
+    """Return the motion basis that a generator carries."""
+    return MotionBasis(generator.components.float().cpu().numpy(), generator.blink.float().cpu().numpy())
+
+
+def listen(
+    generator: LandmarkGenerator, audio: Path, shape: Floats, fps: Fraction = DEFAULT_FPS
+) -> Speech:
+    """Run the first stage over a recording, window by window.
+
+    Args:
+        generator: speech encoder and LSTM; it was trained at 25 frames a second and always runs at them.
+        audio: anything ffmpeg reads.
+        shape: (4,), the identity's proportions.
+        fps: rate of the result.
+
+    Raises:
+        TalkheadError: the recording cannot be read, or has no length.
+    """
+    info = scan_audio(audio)
+    rate = float(DEFAULT_FPS)
+    total = max(num_frames(info.duration_s, DEFAULT_FPS), 1)
+    levels = _levels(audio, total, rate)
+    gain = speech_gain(levels)
+    loudest = float(np.percentile(levels, 95))
+    coefficients = np.zeros((total, generator.config.num_components), np.float32)
+    if gain > 0:
+        weights = np.zeros((total, 1), np.float32)
+        for start, waveform in _windows(audio, total, rate):
+            first, last = max(start - CONTEXT_FRAMES, 0), min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
+            made = _generate(generator, waveform * np.float32(gain), last - first, rate, shape)
+            fade = _fade(first, last, start, total)
+            coefficients[first:last] += made * fade
+            weights[first:last] += fade
+        coefficients /= np.maximum(weights, 1e-6)
+        coefficients *= _gate(levels, loudest, rate)[:, None]
+    activity = np.clip((levels - (loudest - GATE_DB)) / GATE_DB, 0, 1) * np.float32(gain > 0)
+    count = num_frames(info.duration_s, fps)
+    return Speech(
+        resample(coefficients, DEFAULT_FPS, fps, count),
+        resample(activity[:, None], DEFAULT_FPS, fps, count)[:, 0],
+        fps,
+        info.duration_s,
+    )
+
+
+def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Floats:
+    """Resample a series, shape = (T, ...), linearly on time stamps (middles of frames) to `count` frames."""
+    if fps == new_fps and count == len(values):
+        return values
+    at = (np.arange(count) + 0.5) * float(fps / new_fps) - 0.5
+    at = at.clip(0, len(values) - 1)
+    low = np.minimum(np.floor(at).astype(int), max(len(values) - 2, 0))
+    high = np.minimum(low + 1, len(values) - 1)
+    share = (at - low).reshape(-1, *[1] * (values.ndim - 1))
+    return (values[low] * (1 - share) + values[high] * share).astype(np.float32)
+
+
+def predict_landmarks(
+    pipeline_basis: MotionBasis,
+    generator: LandmarkGenerator,
+    audio: Path,
+    identity: Floats,
+    *,
+    fps: Fraction = DEFAULT_FPS,
+    seed: int = 0,
+    pose: str = "natural",
+    pose_strength: float = 1.0,
+    expression_strength: float = 1.0,
+    blink_per_minute: float = 16.0,
+) -> tuple[int, Iterator[Floats]]:
+    """Turn a voice into the landmarks of a face that says it.
+
+    Args:
+        pipeline_basis: see `basis_of`.
+        generator: the first stage.
+        audio: the recording.
+        identity: (478, 3), the mesh in the picture, pixels.
+        fps: frames a second.
+        seed: of head motion and blinks.
+        pose: natural or still.
+        pose_strength: scale of the head motion.
+        expression_strength: scale of the speech motion.
+        blink_per_minute: 0 for none.
+
+    Returns:
+        The number of frames, and an iterator of windows (T, 478, 3) in the picture's pixels.
+
+    Raises:
+        TalkheadError: the recording cannot be read, or `pose` is unknown.
+    """
+    if pose not in POSES:
+        raise TalkheadError(f"pose is {' or '.join(POSES)}, not {pose!r}")
+    rest, head = identity_at_rest(identity, pipeline_basis)
+    speech = listen(generator, audio, proportions(rest), fps)
+    count, rate = len(speech.coefficients), float(fps)
+    amount = mouth_scale(rest) * expression_strength
+    strength = pose_strength if pose == "natural" else 0.0
+    motion = natural_head_motion(speech.activity, rate, np.random.default_rng([seed, 1]), strength)
+    blinks = natural_blinks(count, rate, np.random.default_rng([seed, 2]), blink_per_minute)
+
+    def windows() -> Iterator[Floats]:
+        for start in range(0, count, BATCH_FRAMES):
+            end = min(start + BATCH_FRAMES, count)
+            part = pipeline_basis.deform(speech.coefficients[start:end], blinks[start:end], amount)
+            yield _pose(separate_lips(rest + part), motion.part(start, end), head)
+
+    return count, windows()
+
+
+def _pose(shapes: Floats, motion: HeadMotion, head: object) -> Floats:
+    from talkhead.face.pose import HeadPose
+
+    assert isinstance(head, HeadPose)
+    points: Floats = head.to_picture(motion.apply(shapes))
+    return points
+
+
+@torch.inference_mode()
+def render_frames(
+    pipeline: Pipeline,
+    picture: Pixels,
+    identity: Floats,
+    windows: Iterator[Floats],
+    *,
+    num_steps: int = 1,
+    seed: int = 0,
+) -> Iterator[Pixels]:
+    """Turn landmarks into frames of a picture.
+
+    Args:
+        pipeline: the networks.
+        picture: uint8 (H, W, 3).
+        identity: (478, 3), the mesh in the picture, pixels.
+        windows: meshes (T, 478, 3) of the frames to make, pixels of the picture.
+        num_steps: sampling steps.
+        seed: of the diffusion noise, one for all frames.
+
+    Yields:
+        uint8 (T, H, W, 3) for every window.
+    """
+    device = pipeline.device
+    canvas = prepare_canvas(picture, face_crop(identity), device)
+    mesh = torch.from_numpy(canvas.crop.to_crop(identity)).to(device)[None]
+    channels = pipeline.denoiser.config.latent_channels
+    generator = torch.Generator().manual_seed(seed)
+    shape = (1, channels, REGION_HEIGHT_PX // LATENT_PX, REGION_WIDTH_PX // LATENT_PX)
+    epsilon = torch.randn(shape, generator=generator).to(device)
+    scale = pipeline.denoiser.config.residual_scale
+    enabled = pipeline.dtype != torch.float32
+    for points in windows:
+        target = torch.from_numpy(canvas.crop.to_crop(points)).to(device)
+        grid, maps = draw_maps(mesh, target)
+        small = canvas.small.expand(len(target), -1, -1, -1)
+        size = (CROP_SIDE_PX, CROP_SIDE_PX)
+        warped = lower_face(warp_image(small, resize_grid(grid, size)))
+        warped = warped.contiguous(memory_format=torch.channels_last)
+        conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
+        with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
+            latents = pipeline.autoencoder.encode(warped).float()
+
+            def denoise(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+                out: torch.Tensor = pipeline.denoiser(noisy, time, latents, conditions)  # noqa: B023
+                return out.float()
+
+            *_, clean = sample_ddim(denoise, epsilon.expand_as(latents), num_steps)
+            made = pipeline.autoencoder.decode(latents + scale * clean).float().clamp(-1, 1)
+        yield composite(canvas, grid, maps, target, warped, made)
+
+
+def _levels(audio: Path, total: int, rate: float) -> Floats:
+    """Return the sound level of every frame, reading a window at a time."""
+    per_frame = SAMPLE_RATE_HZ / rate
+    parts, start = [], 0
+    block = round(WINDOW_FRAMES * per_frame)
+    for waveform in stream_waveform(audio, block):
+        count = min(-(-len(waveform) // round(per_frame)), total - start)
+        if count > 0:
+            parts.append(frame_levels(waveform, count, rate))
+        start += count
+    levels = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    return np.pad(levels, (0, total - len(levels)), constant_values=-100.0).astype(np.float32)
+
+
+def _windows(audio: Path, total: int, rate: float) -> Iterator[tuple[int, Floats]]:
+    """Yield window starts and their sound, with context and half a second more on both sides."""
+    per_frame = round(SAMPLE_RATE_HZ / rate)
+    lead = round(LEAD_S * SAMPLE_RATE_HZ)
+    blocks = stream_waveform(audio, WINDOW_FRAMES * per_frame)
+    held, held_start = np.zeros(lead, np.float32), -lead
+    for start in range(0, total, WINDOW_FRAMES):
+        first = max(start - CONTEXT_FRAMES, 0)
+        last = min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
+        begin, end = first * per_frame - lead, last * per_frame + lead
+        while held_start + len(held) < end:
+            block = next(blocks, None)
+            if block is None:
+                held = np.pad(held, (0, end - held_start - len(held)))
+                break
+            held = np.concatenate([held, block])
+        held, held_start = held[begin - held_start :], begin
+        yield start, held[: end - begin]
+
+
+LEAD_S = 0.3
+"""Sound given to the encoder before and after the frames of a window."""
+
+
+@torch.inference_mode()
+def _generate(
+    generator: LandmarkGenerator, waveform: Floats, count: int, rate: float, shape: Floats
+) -> Floats:
+    device = generator.style.device
+    made, _ = generator(
+        torch.from_numpy(waveform)[None].to(device),
+        frame_positions(count, rate, LEAD_S)[None].to(device),
+        generator.style[None],
+        torch.from_numpy(shape)[None].to(device),
+    )
+    coefficients: Floats = made[0].float().cpu().numpy()
+    return coefficients
+
+
+def _fade(first: int, last: int, start: int, total: int) -> Floats:
+    """Weights of a window's frames, shape = (T, 1): 1 inside, ramps where a neighbour takes over."""
+    half = CONTEXT_FRAMES // 2
+    at = np.arange(first, last) + 0.5
+    rise = np.ones_like(at) if start == 0 else np.clip((at - (start - half)) / (2 * half), 0, 1)
+    end = start + WINDOW_FRAMES
+    fall = np.ones_like(at) if end >= total else np.clip((end + half - at) / (2 * half), 0, 1)
+    return (rise * fall)[:, None].astype(np.float32)
+
+
+def _gate(levels: Floats, loudest: float, rate: float) -> Floats:
+    """Return 1 where somebody speaks and 0 in silence, shape = (T,), smooth; it opens before the sound does."""
+    speaks = np.clip((levels - (loudest - GATE_DB)) / GATE_SOFT_DB, 0, 1)
+    held = maximum_filter1d(speaks, size=2 * round(0.12 * rate) + 1, mode="nearest")
+    smooth: Floats = gaussian_filter1d(held, 0.05 * rate, mode="nearest").astype(np.float32)
+    return smooth
