@@ -19,12 +19,13 @@ from talkhead.face.crop import CROP_SIDE_PX, face_crop
 from talkhead.face.maps import draw_maps
 from talkhead.face.motion import (
     MotionBasis,
+    blink_scale,
     identity_at_rest,
     mouth_scale,
     proportions,
     separate_lips,
 )
-from talkhead.face.natural import HeadMotion, natural_blinks, natural_head_motion
+from talkhead.face.natural import natural_blinks, natural_head_motion
 from talkhead.face.region import LATENT_PX, REGION_HEIGHT_PX, REGION_WIDTH_PX, lower_face
 from talkhead.face.warp import resize_grid, warp_image
 from talkhead.media.audio import scan_audio, stream_waveform
@@ -43,6 +44,8 @@ BATCH_FRAMES = 8
 WINDOW_FRAMES = 200
 CONTEXT_FRAMES = 40
 """Frames of context on both sides of a window; neighbouring windows are faded over the inner half of them."""
+LEAD_S = 0.3
+"""Sound given to the encoder before and after the frames of a window."""
 GATE_DB = 32.0
 """Sound this far below the loudest speech counts as silence."""
 GATE_SOFT_DB = 8.0
@@ -168,7 +171,7 @@ def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Fl
 
 
 def predict_landmarks(
-    pipeline_basis: MotionBasis,
+    basis: MotionBasis,
     generator: LandmarkGenerator,
     audio: Path,
     identity: Floats,
@@ -183,7 +186,7 @@ def predict_landmarks(
     """Turn a voice into the landmarks of a face that says it.
 
     Args:
-        pipeline_basis: see `basis_of`.
+        basis: see `basis_of`.
         generator: the first stage.
         audio: the recording.
         identity: (478, 3), the mesh in the picture, pixels.
@@ -202,29 +205,23 @@ def predict_landmarks(
     """
     if pose not in POSES:
         raise TalkheadError(f"pose is {' or '.join(POSES)}, not {pose!r}")
-    rest, head = identity_at_rest(identity, pipeline_basis)
+    rest, head = identity_at_rest(identity, basis)
     speech = listen(generator, audio, proportions(rest), fps)
     count, rate = len(speech.coefficients), float(fps)
     amount = mouth_scale(rest) * expression_strength
     strength = pose_strength if pose == "natural" else 0.0
     motion = natural_head_motion(speech.activity, rate, np.random.default_rng([seed, 1]), strength)
     blinks = natural_blinks(count, rate, np.random.default_rng([seed, 2]), blink_per_minute)
+    blinks *= np.float32(blink_scale(rest, basis))
 
     def windows() -> Iterator[Floats]:
         for start in range(0, count, BATCH_FRAMES):
             end = min(start + BATCH_FRAMES, count)
-            part = pipeline_basis.deform(speech.coefficients[start:end], blinks[start:end], amount)
-            yield _pose(separate_lips(rest + part), motion.part(start, end), head)
+            part = basis.deform(speech.coefficients[start:end], blinks[start:end], amount)
+            shapes = separate_lips(rest + part)
+            yield head.to_picture(motion.part(start, end).apply(shapes))
 
     return count, windows()
-
-
-def _pose(shapes: Floats, motion: HeadMotion, head: object) -> Floats:
-    from talkhead.face.pose import HeadPose
-
-    assert isinstance(head, HeadPose)
-    points: Floats = head.to_picture(motion.apply(shapes))
-    return points
 
 
 @torch.inference_mode()
@@ -275,7 +272,8 @@ def render_frames(
                 return out.float()
 
             *_, clean = sample_ddim(denoise, epsilon.expand_as(latents), num_steps)
-            made = pipeline.autoencoder.decode(latents + scale * clean).float().clamp(-1, 1)
+            made = pipeline.autoencoder.decode(latents + scale * clean).float()
+        made = (made + pipeline.autoencoder.lost_detail(warped)).clamp(-1, 1)
         yield composite(canvas, grid, maps, target, warped, made)
 
 
@@ -311,10 +309,6 @@ def _windows(audio: Path, total: int, rate: float) -> Iterator[tuple[int, Floats
             held = np.concatenate([held, block])
         held, held_start = held[begin - held_start :], begin
         yield start, held[: end - begin]
-
-
-LEAD_S = 0.3
-"""Sound given to the encoder before and after the frames of a window."""
 
 
 @torch.inference_mode()

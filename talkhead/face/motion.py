@@ -188,6 +188,15 @@ def eye_closure(points: Floats) -> Floats:
     return np.clip(1 - opening / max(float(usual), 1e-6), 0, 1).astype(np.float32)
 
 
+def blink_scale(rest: Floats, basis: MotionBasis) -> float:
+    """Return how much of the basis' blink closes a person's eyes: their opening over the travel of the lids."""
+    travel = (
+        basis.blink[159, 1] - basis.blink[145, 1] + basis.blink[386, 1] - basis.blink[374, 1]
+    )
+    opening = rest[145, 1] - rest[159, 1] + rest[374, 1] - rest[386, 1]
+    return float(np.clip(opening / max(float(travel), 1e-6), 0.0, 1.6))
+
+
 def fit_motion_basis(
     deformations: Floats, closures: Floats, lids: Floats, num_components: int
 ) -> MotionBasis:

@@ -114,13 +114,24 @@ class Autoencoder(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to latents (B, latent_channels, H / 8, W / 8)."""
         patches = functional.pixel_unshuffle(image, PATCH_PX)
-        latents: Tensor = self.linear_encoder(patches) + self.encoder(patches)
+        # The straight path carries nearly everything, and is cheap: it keeps its full precision.
+        with torch.autocast(image.device.type, enabled=False):
+            straight = self.linear_encoder(patches.float())
+        latents: Tensor = straight + self.encoder(patches)
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Map latents (B, latent_channels, h, w) to images (B, 3, 8 h, 8 w), not clamped."""
-        straight = functional.pixel_shuffle(self.linear_decoder(latents), PATCH_PX)
+        with torch.autocast(latents.device.type, enabled=False):
+            straight = functional.pixel_shuffle(self.linear_decoder(latents.float()), PATCH_PX)
         return straight + functional.pixel_shuffle(self.decoder(latents), 4)
+
+    def lost_detail(self, image: Tensor) -> Tensor:
+        """Return what the straight path loses of images, (B, 3, H, W): added to decoded latents, it is not lost."""
+        with torch.autocast(image.device.type, enabled=False):
+            patches = functional.pixel_unshuffle(image.float(), PATCH_PX)
+            kept = self.linear_decoder(self.linear_encoder(patches))
+            return image - functional.pixel_shuffle(kept, PATCH_PX)
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode and decode."""

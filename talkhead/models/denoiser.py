@@ -158,6 +158,10 @@ class Denoiser(nn.Module):
             (B, latent_channels, h, w).
         """
         embedding = functional.relu(self.time(time))
+        # The more noise, the smaller its share of the input: at time 1, where nothing else is left, the estimate
+        # cannot depend on it.
+        signal = (time.float() * (math.pi / 2)).cos().clamp(min=0)
+        noisy = noisy * signal[:, None, None, None].to(noisy.dtype)
         x = torch.cat([noisy, warped, functional.pixel_unshuffle(maps, 4)], 1)
         x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
         skips = []

@@ -52,7 +52,7 @@ def draw_times(count: int, end_share: float, generator: torch.Generator) -> Tens
 def diffusion_loss(
     denoiser: Denoiser, clean: Tensor, time: Tensor, epsilon: Tensor, weight: Tensor
 ) -> Tensor:
-    """Return the weighted mean squared error of the velocity.
+    """Return the weighted mean squared error of the velocity of every sample, shape = (B,).
 
     Args:
         denoiser: the network with its conditions bound.
@@ -63,7 +63,7 @@ def diffusion_loss(
     """
     noisy, velocity = training_pair(clean, time, epsilon)
     error = (denoiser(noisy, time).float() - velocity).square()
-    return (error * weight).mean()
+    return (error * weight).mean((1, 2, 3))
 
 
 def sample_ddim(denoiser: Denoiser, epsilon: Tensor, num_steps: int) -> Iterator[Tensor]:
