@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.checkpoint import save_checkpoint
+from talkhead.errors import TalkheadError
+from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.region import lower_face
 from talkhead.models.autoencoder import PATCH_PX, Autoencoder, AutoencoderConfig
 from talkhead.training.loop import Batch, Sample
@@ -49,7 +51,9 @@ class AutoencoderSamples:
         frame = clip.frame(int(rng.integers(len(clip))))
         side, size = self._crop_px, frame.shape[0]
         # The lower half gets more: mouths are what the decoder must be good at.
-        top = int(rng.integers(size - side + 1) if rng.random() < 0.5 else rng.integers(size // 4, size - side + 1))
+        lowest = size - side
+        above = 0 if rng.random() < 0.5 else min(size // 4, lowest)
+        top = int(rng.integers(above, lowest + 1))
         left = int(rng.integers(size - side + 1))
         square = frame[top : top + side, left : left + side]
         if rng.random() < 0.5:
@@ -66,11 +70,19 @@ class AutoencoderTask:
         model_config: sizes of the network.
         config: settings of the task.
         seed: of the samples and the first weights.
+
+    Raises:
+        TalkheadError: the squares do not fit into the crops, or there are no clips.
     """
 
     def __init__(
         self, data: Path, model_config: AutoencoderConfig, config: AutoencoderTaskConfig, seed: int
     ) -> None:
+        if config.crop_px % PATCH_PX or not PATCH_PX <= config.crop_px <= CROP_SIDE_PX:
+            raise TalkheadError(
+                f"crop_px is {config.crop_px}: it has to be a multiple of {PATCH_PX},"
+                f" {CROP_SIDE_PX} at most"
+            )
         train, unseen, _ = split_rows(data)
         self._config = config
         bank = ClipBank(data, train)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from talkhead.errors import TalkheadError
 
@@ -22,7 +22,7 @@ class LoopConfig:
     data: str
     """Folder made by `talkhead prepare`; a relative path starts at the TOML file."""
     run: str
-    """Folder of this run: logs, previews, state to resume from, and the checkpoint. Relative paths as above."""
+    """Folder of this run, found alike: logs, previews, state to resume from, checkpoint."""
     steps: int
     """Optimizer steps of the whole run."""
     batch_size: int
@@ -37,8 +37,8 @@ class LoopConfig:
     """Gradients are scaled down to this norm."""
     ema_decay: float = 0.999
     """Decay of the running mean of the weights, which is what gets saved."""
-    precision: str = "bfloat16"
-    """bfloat16 (autocast) or float32."""
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of the computation; the weights themselves are float32."""
     seed: int = 0
     """Everything random is drawn from it."""
     num_workers: int = 1
@@ -49,6 +49,29 @@ class LoopConfig:
     """Steps between two validations, which also write a preview picture."""
     save_every: int = 250
     """Steps between two saves of the state to resume from."""
+
+
+def check_loop(config: LoopConfig, *, source: str = "[train]") -> None:
+    """Refuse numbers that no run can have.
+
+    Args:
+        config: the settings.
+        source: where they are from, for the message.
+
+    Raises:
+        TalkheadError: a number is too small, or too large.
+    """
+    for name in ("steps", "batch_size", "log_every", "validate_every", "save_every"):
+        if getattr(config, name) < 1:
+            raise TalkheadError(f"{source}: {name} has to be at least 1")
+    for name in ("warmup_steps", "weight_decay", "seed", "num_workers"):
+        if getattr(config, name) < 0:
+            raise TalkheadError(f"{source}: {name} cannot be negative")
+    for name in ("learning_rate", "clip_norm"):
+        if not getattr(config, name) > 0:
+            raise TalkheadError(f"{source}: {name} has to be more than 0")
+    if not 0 <= config.ema_decay < 1:
+        raise TalkheadError(f"{source}: ema_decay has to be from 0 to less than 1")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

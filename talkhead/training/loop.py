@@ -1,10 +1,9 @@
-"""One training loop for every task: mixed precision, running mean of the weights, logs, and resuming after a kill."""
+"""One training loop for every task: mixed precision, mean weights, logs, resuming after a kill."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from talkhead.errors import TalkheadError
 from talkhead.media.picture import write_picture
-from talkhead.training.config import LoopConfig
+from talkhead.training.config import LoopConfig, check_loop
 
 Batch = Mapping[str, Tensor]
 Sample = dict[str, npt.NDArray[Any]]
@@ -71,13 +70,13 @@ class Report:
 
 
 class _Stream(Dataset[Sample]):
-    """Samples of the steps that are left, so that a resumed run goes on with the sample it would have seen."""
+    """Samples of the steps that are left: a resumed run goes on with what it would have seen."""
 
     def __init__(self, samples: Samples, start: int, end: int) -> None:
         self._samples, self._start, self._end = samples, start, end
 
     def __len__(self) -> int:
-        return self._end - self._start
+        return max(self._end - self._start, 0)
 
     def __getitem__(self, index: int) -> Sample:
         return self._samples.sample(self._start + index)
@@ -90,10 +89,10 @@ def train(task: Task, config: LoopConfig, run: Path, device: str = "auto") -> It
         Reports of training and validation. The last checkpoint is run/checkpoint.
 
     Raises:
-        TalkheadError: the run folder belongs to a run with other settings.
+        TalkheadError: a setting makes no sense, the run folder belongs to another model, or the
+            loss is not finite any more.
     """
-    if config.precision not in ("bfloat16", "float32"):
-        raise TalkheadError(f"precision is bfloat16 or float32, not {config.precision!r}")
+    check_loop(config)
     run.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(
         mixed_precision="bf16" if config.precision == "bfloat16" else "no", cpu=device == "cpu"
@@ -116,8 +115,9 @@ def train(task: Task, config: LoopConfig, run: Path, device: str = "auto") -> It
         persistent_workers=False,
         prefetch_factor=4 if config.num_workers else None,
     )
+    _trim_log(run / "log.jsonl", step)
     log = (run / "log.jsonl").open("a", encoding="utf-8")
-    board = _board(run)
+    board = _board(run, step)
     started, seen = time.monotonic(), 0
     sums: dict[str, Tensor] = {}
     try:
@@ -138,14 +138,22 @@ def train(task: Task, config: LoopConfig, run: Path, device: str = "auto") -> It
             for key, value in {**losses, "gradient_norm": norm}.items():
                 sums[key] = sums.get(key, torch.zeros((), device=value.device)) + value.detach()
             last = step == config.steps
-            if step % config.log_every == 0 or last:
+            is_logged = step % config.log_every == 0 or last
+            is_validated = step % config.validate_every == 0 or last
+            is_saved = step % config.save_every == 0 or last
+            if (is_logged or is_validated or is_saved) and not math.isfinite(float(norm)):
+                raise TalkheadError(
+                    f"the gradient is not finite at step {step}: lower the learning rate; the run"
+                    " goes on from its last saved state"
+                )
+            if is_logged:
                 count = (step - 1) % config.log_every + 1
                 values = {key: float(value) / min(count, seen) for key, value in sums.items()}
                 values["steps_per_s"] = seen / (time.monotonic() - started)
                 values["learning_rate"] = learning_rate(config, step - 1)
                 sums = {}
                 yield _record(Report(step, config.steps, values, "train"), log, board)
-            if step % config.validate_every == 0 or last:
+            if is_validated:
                 with _weights(model, average):
                     model.eval()
                     with torch.no_grad(), accelerator.autocast():
@@ -156,7 +164,7 @@ def train(task: Task, config: LoopConfig, run: Path, device: str = "auto") -> It
                 if picture is not None:
                     write_picture(run / f"preview-{step:06d}.png", picture)
                 yield _record(Report(step, config.steps, scores, "validate"), log, board)
-            if step % config.save_every == 0 or last:
+            if is_saved:
                 _save_state(run, step, model, average, optimizer)
     finally:
         log.close()
@@ -174,9 +182,7 @@ def _mix(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 
-def _update_average(
-    average: dict[str, Tensor], model: nn.Module, decay: float, step: int
-) -> None:
+def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
     decay = min(decay, (1 + step) / (10 + step))  # early weights are soon forgotten
     with torch.no_grad():
         for name, value in model.state_dict().items():
@@ -202,17 +208,27 @@ class _weights:  # noqa: N801 - a context manager, used like a function
 
 def _record(report: Report, log: Any, board: Any) -> Report:
     line = {"kind": report.kind, "step": report.step, **report.values}
-    log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
+    rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}
+    log.write(json.dumps(rounded) + "\n")
     log.flush()
     for key, value in report.values.items():
         board.add_scalar(f"{report.kind}/{key}", value, report.step)
     return report
 
 
-def _board(run: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import
+def _trim_log(path: Path, step: int) -> None:
+    """Take out what a killed run logged after the state from which it goes on."""
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        whole = [line for line in lines if line.endswith("}")]  # a kill can cut the last one
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
-    return SummaryWriter(str(run / "tensorboard"))
+
+def _board(run: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+    return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
 
 
 def _save_state(
@@ -226,8 +242,9 @@ def _save_state(
     partial, target, old = run / "state.partial", run / "state", run / "state.old"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial / "model.safetensors")
-    save_file({k: v.contiguous() for k, v in average.items()}, partial / "average.safetensors")
+    for name, weights in (("model", model.state_dict()), ("average", average)):
+        tensors = {key: value.contiguous() for key, value in weights.items()}
+        save_file(tensors, partial / f"{name}.safetensors")
     moments = {
         f"{index}.{key}": value.contiguous()
         for index, state in optimizer.state_dict()["state"].items()
@@ -236,8 +253,9 @@ def _save_state(
     save_file(moments, partial / "optimizer.safetensors")
     (partial / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
     if target.exists():
-        os.replace(target, old)
-    os.replace(partial, target)
+        shutil.rmtree(old, ignore_errors=True)  # left by a kill just before the last line
+        target.replace(old)
+    partial.replace(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -246,7 +264,7 @@ def _load_state(
 ) -> int:
     target = run / "state"
     if not target.exists() and (run / "state.old").exists():
-        os.replace(run / "state.old", target)  # killed between the two renames
+        (run / "state.old").replace(target)  # killed between the two renames
     if not target.exists():
         return 0
     try:
@@ -261,7 +279,8 @@ def _load_state(
         optimizer.load_state_dict({"state": states, "param_groups": groups})
         step: int = json.loads((target / "state.json").read_text(encoding="utf-8"))["step"]
     except (RuntimeError, KeyError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise TalkheadError(
-            f"cannot resume from {target}: {str(error).splitlines()[0]}; remove it or choose another run folder"
+            f"cannot resume from {target}, remove it or choose another run folder: {reason[:200]}"
         ) from error
     return step

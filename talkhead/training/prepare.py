@@ -5,9 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
+import re
+import signal
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from talkhead.errors import TalkheadError
+from talkhead.errors import TalkheadError, WeightsError
 from talkhead.face.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
 from talkhead.face.detection import FaceDetector
 from talkhead.face.mesh import NUM_SURFACE_POINTS, STABLE_POINTS, mouth_opening
@@ -24,7 +31,15 @@ from talkhead.face.pose import fit_head_pose
 from talkhead.media.audio import read_waveform
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
-from talkhead.training.clips import Clip, ClipInfo, encode_frames, write_clip, write_manifest
+from talkhead.training.clips import (
+    MANIFEST,
+    Clip,
+    ClipInfo,
+    encode_frames,
+    read_manifest,
+    write_clip,
+    write_manifest,
+)
 from talkhead.training.sync import best_lag, loudness
 
 Floats = npt.NDArray[np.float32]
@@ -60,40 +75,62 @@ class Outcome:
     source: Source
     clips: tuple[str, ...]
     dropped: str = ""
+    broken: bool = False
+    """It could not be read: a later run tries it again."""
 
 
 def list_sources(videos: Path) -> list[Source]:
-    """List the videos of a folder, or of a CSV with the columns file and, if known, id, split, person, sound, licence.
+    """List the videos of a folder, or of a CSV list.
+
+    A folder's videos are all of the split `train`, each a person of its own. A list has the column
+    `file` (relative paths start at the list) and, where it is known, `id`, `split`, `person`,
+    `sound` and `licence`.
 
     Raises:
-        TalkheadError: nothing there, or the CSV lacks its column.
+        TalkheadError: nothing there, the list lacks its column, or two videos have one name.
     """
-    if videos.is_dir():
-        paths = sorted(p for p in videos.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-        if not paths:
-            raise TalkheadError(f"{videos} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
-        names = ["-".join(p.relative_to(videos).with_suffix("").parts) for p in paths]
-        return [
-            Source(name, path, "train", name, "unknown", "unknown")
-            for name, path in zip(names, paths, strict=True)
-        ]
-    if not videos.is_file():
-        raise TalkheadError(f"{videos} does not exist: give a folder of videos or a CSV list")
+    sources = _in_folder(videos) if videos.is_dir() else _in_list(videos)
+    taken: dict[str, Path] = {}
+    for source in sources:
+        other = taken.setdefault(source.name, source.path)
+        if other is not source.path:
+            raise TalkheadError(
+                f"{other} and {source.path} are both named {source.name}: rename one, or give them"
+                " different ids in a CSV list"
+            )
+    return sources
+
+
+def _in_folder(folder: Path) -> list[Source]:
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not paths:
+        raise TalkheadError(f"{folder} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
+    names = [_name_of(path.relative_to(folder)) for path in paths]
+    return [
+        Source(name, path, "train", name, "unknown", "unknown")
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _in_list(path: Path) -> list[Source]:
+    if not path.is_file():
+        raise TalkheadError(f"{path} does not exist: give a folder of videos or a CSV list")
     try:
-        with videos.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TalkheadError(f"{videos} is not a CSV list of videos: {error}") from error
+        raise TalkheadError(f"{path} is not a CSV list of videos: {error}") from error
     if not rows or "file" not in rows[0]:
-        raise TalkheadError(f"{videos} needs a column named file")
+        raise TalkheadError(f"{path} needs a column named file, and a row for every video")
     sources = []
-    for row in rows:
-        path = videos.parent / row["file"]
-        name = row.get("id") or "-".join(Path(row["file"]).with_suffix("").parts)
+    for number, row in enumerate(rows, 1):
+        if not row["file"]:
+            raise TalkheadError(f"{path}: video {number} of the list has no file")
+        name = _name_of(Path(row["file"]), row.get("id"))
         sources.append(
             Source(
                 name,
-                path,
+                path.parent / row["file"],
                 row.get("split") or "train",
                 row.get("person") or name,
                 row.get("sound") or "unknown",
@@ -103,16 +140,34 @@ def list_sources(videos: Path) -> list[Source]:
     return sources
 
 
+def _name_of(path: Path, identifier: str | None = None) -> str:
+    """Return a name that serves as a file name and, having no dots, takes a clip's number."""
+    return re.sub(r"[^\w-]+", "_", identifier or "-".join(path.with_suffix("").parts))
+
+
 def prepare(
     sources: list[Source], output: Path, *, fps: Fraction = DEFAULT_FPS, num_workers: int = 2
 ) -> Iterator[Outcome]:
     """Prepare videos in several processes; what an earlier run finished is left as it is.
 
+    The manifest is written at the end, also when the caller stops early: then the worker processes
+    are ended at once, and what they have half done is removed.
+
     Yields:
-        One outcome per video, in the order in which they end. The manifest is written at the end, also when the
-        caller stops early.
+        One outcome per video, in the order in which they end.
+
+    Raises:
+        TalkheadError: the folder was prepared at another rate, or a worker process was killed.
+        WeightsError: the networks of mediapipe 1.x are missing.
     """
     done_folder = output / "done"
+    if (output / MANIFEST).is_file():
+        rates = {row.fps for row in read_manifest(output)} - {str(fps)}
+        if rates:
+            raise TalkheadError(
+                f"{output} was prepared at {min(rates)} frames a second, not at {fps}:"
+                " choose another folder"
+            )
     done_folder.mkdir(parents=True, exist_ok=True)
     waiting = []
     for source in sources:
@@ -122,29 +177,60 @@ def prepare(
             yield Outcome(source, tuple(record["clips"]), record["dropped"])
         else:
             waiting.append(source)
+    before = set(multiprocessing.active_children())
     # A fresh interpreter per worker: mediapipe's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context)
+    pool = ProcessPoolExecutor(
+        num_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
     try:
         futures = [pool.submit(_prepare_one, source, output, fps) for source in waiting]
         for future in as_completed(futures):
             outcome = future.result()
-            record = {"clips": outcome.clips, "dropped": outcome.dropped}
-            done = done_folder / f"{outcome.source.name}.json"
-            partial = done.with_suffix(".partial")
-            partial.write_text(json.dumps(record), encoding="utf-8")
-            os.replace(partial, done)
+            if not outcome.broken:
+                record = {"clips": outcome.clips, "dropped": outcome.dropped}
+                done = done_folder / f"{outcome.source.name}.json"
+                partial = done.with_suffix(".partial")
+                partial.write_text(json.dumps(record), encoding="utf-8")
+                partial.replace(done)
             yield outcome
+    except BaseException as error:
+        for worker in set(multiprocessing.active_children()) - before:
+            worker.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise TalkheadError(
+                "a worker process was killed, perhaps for want of memory: run the command again"
+                " with fewer workers; what is done is kept"
+            ) from error
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        for half in output.glob("*/*.partial"):
+            half.unlink()
         write_manifest(output)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent process, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _prepare_one(source: Source, output: Path, fps: Fraction) -> Outcome:
     try:
         names = prepare_video(source, output, fps)
+    except WeightsError:
+        raise
     except TalkheadError as error:
-        return Outcome(source, (), str(error))
+        return Outcome(source, (), str(error), broken=True)
     return Outcome(source, names, "" if names else "no stretch with one steady, frontal face")
 
 
@@ -161,15 +247,17 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
     waveform = read_waveform(source.path) if info.has_audio else np.zeros(0, np.float32)
     names = []
     for number, (start, points) in enumerate(find_stretches(track)):
-        name = f"{source.name}-{number}" if number else source.name
+        name = f"{source.name}.{number}" if number else source.name
         pose = fit_head_pose(points)
-        yaw = float(np.median(np.abs(np.degrees(np.arctan2(pose.rotation[:, 0, 2], pose.rotation[:, 2, 2])))))
+        turn = np.arctan2(pose.rotation[:, 0, 2], pose.rotation[:, 2, 2])
+        yaw = float(np.median(np.abs(np.degrees(turn))))
         eyes = float(np.median(pose.scale))
         if yaw > MAX_YAW_DEG or eyes < MIN_EYE_DISTANCE_PX:
             continue
         crops = track_crops(points, float(fps))
         begin = float(start / fps)
-        frames = read_frames(source.path, fps=fps, start_s=begin, duration_s=float(len(points) / fps))
+        length_s = float(len(points) / fps)
+        frames = read_frames(source.path, fps=fps, start_s=begin, duration_s=length_s)
         jpeg, offsets = encode_frames(
             crop.extract(frame) for crop, frame in zip(crops, frames, strict=False)
         )
@@ -224,7 +312,7 @@ def find_stretches(track: list[Floats | None]) -> Iterator[tuple[int, Floats]]:
         First frame and meshes (T, 478, 3) of every stretch that is long enough.
     """
     start, points, gap = 0, list[Floats](), 0
-    for index, mesh in enumerate([*track, None, None, None, None]):
+    for index, mesh in enumerate([*track, *[None] * (MAX_GAP_FRAMES + 1)]):
         jumped = mesh is not None and len(points) > 0 and _is_jump(points[-1], mesh)
         if mesh is not None and not jumped and len(points) < MAX_CLIP_FRAMES:
             if not points:
@@ -251,7 +339,12 @@ def _is_jump(before: Floats, after: Floats) -> bool:
 
 
 def track_crops(points: Floats, fps: float) -> list[Crop]:
-    """Return one crop per frame: a side for the whole stretch, a centre that follows the face smoothly."""
+    """Return one crop per frame: one side for the whole stretch, centres that follow the face.
+
+    Args:
+        points: shape = (T, 478, 3), pixels.
+        fps: frames a second; the centres are smoothed over time.
+    """
     surface = points[:, :NUM_SURFACE_POINTS, :2]
     low, high = surface.min(1), surface.max(1)
     side = FACE_MARGIN * float(np.median((high - low).max(1)))

@@ -1,0 +1,127 @@
+"""`talkhead prepare`: videos to training clips."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from talkhead.cli.output import JsonOption, QuietOption, print_json, with_progress
+from talkhead.errors import BatchError, NoFaceError, TalkheadError
+
+if TYPE_CHECKING:
+    from talkhead.training.clips import ClipInfo
+    from talkhead.training.prepare import Outcome
+
+_MAX_DEFAULT_WORKERS = 8
+
+
+def prepare(
+    videos: Annotated[
+        Path,
+        typer.Argument(
+            metavar="VIDEOS",
+            help="A folder of videos, or a CSV list with the column file and, where known, id,"
+            " split, person, sound, licence.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DATA", help="Folder of the clips.", show_default=False
+        ),
+    ],
+    fps: Annotated[str, typer.Option("--fps", help="Frames a second of the clips.")] = "25",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Processes at work; each takes one video at a time.",
+            show_default="one per core, up to 8",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Turn videos into training clips: tracked crops, landmarks and sound.
+
+    Videos that an earlier run has finished are left as they are. A video without a steady, frontal
+    face is dropped, and one that cannot be read is reported; the command then goes on with the
+    others and exits 5.
+    """
+    from talkhead.media.rates import parse_fps
+    from talkhead.training.clips import read_manifest
+    from talkhead.training.prepare import list_sources
+    from talkhead.training.prepare import prepare as prepare_videos
+
+    rate = parse_fps(fps)
+    sources = list_sources(videos)
+    if output.exists() and not output.is_dir():
+        raise TalkheadError(f"{output} is not a folder: choose another one for the clips")
+    dropped: list[Outcome] = []
+    num_workers = min(workers or _usable_cores(), len(sources))
+    outcomes = prepare_videos(sources, output, fps=rate, num_workers=num_workers)
+    with contextlib.closing(outcomes):  # ends the worker processes, whatever happens here
+        for outcome in with_progress(outcomes, label="videos", total=len(sources), quiet=quiet):
+            if outcome.dropped:
+                dropped.append(outcome)
+                verb = "failed" if outcome.broken else "dropped"
+                typer.echo(f"{outcome.source.name} {verb}: {outcome.dropped}", err=True)
+    summary = _summary(output, read_manifest(output), len(sources), dropped)
+    if as_json:
+        print_json(summary)
+    else:
+        typer.echo(_in_words(summary))
+    if summary["failed"]:
+        raise BatchError(
+            f"{len(summary['failed'])} of {len(sources)} videos cannot be read: see the lines above"
+        )
+    if not summary["clips"]:
+        raise NoFaceError(f"no video of {videos} has a stretch with one steady, frontal face")
+
+
+def _usable_cores() -> int:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(count or 1, _MAX_DEFAULT_WORKERS)
+
+
+def _summary(
+    output: Path, rows: list[ClipInfo], num_videos: int, dropped: list[Outcome]
+) -> dict[str, Any]:
+    """Describe a prepared folder as it is now, earlier runs included."""
+    from fractions import Fraction
+
+    splits: dict[str, dict[str, Any]] = {}
+    for split in sorted({row.split for row in rows}):
+        chosen = [row for row in rows if row.split == split]
+        splits[split] = {
+            "clips": len(chosen),
+            "people": len({row.person for row in chosen}),
+            "seconds": round(float(sum(row.num_frames / Fraction(row.fps) for row in chosen)), 2),
+        }
+    return {
+        "data": str(output),
+        "videos": num_videos,
+        "clips": len(rows),
+        "splits": splits,
+        "dropped": {out.source.name: out.dropped for out in dropped if not out.broken},
+        "failed": {out.source.name: out.dropped for out in dropped if out.broken},
+    }
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    splits = ", ".join(
+        f"{name}: {split['clips']} clips of {split['people']} people,"
+        f" {split['seconds'] / 60:.1f} minutes"
+        for name, split in summary["splits"].items()
+    )
+    return (
+        f"{summary['data']}: {summary['videos']} videos, {summary['clips']} clips,"
+        f" {len(summary['dropped'])} dropped, {len(summary['failed'])} failed"
+        + (f" ({splits})" if splits else "")
+    )

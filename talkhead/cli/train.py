@@ -1,0 +1,102 @@
+"""`talkhead train`: a TOML file to a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from talkhead.cli.device import DeviceOption, resolve_device
+from talkhead.cli.output import JsonOption, QuietOption, print_json
+from talkhead.errors import TalkheadError
+
+if TYPE_CHECKING:
+    from talkhead.training.loop import Report
+
+TaskName = Literal["autoencoder", "denoiser", "landmarks"]
+
+_EXTRA = ("accelerate", "tensorboard")
+
+
+def train(
+    task_name: Annotated[TaskName, typer.Argument(metavar="TASK", show_default=False)],
+    settings_path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG.toml",
+            help="Settings: see examples/train-TASK.toml.",
+            show_default=False,
+        ),
+    ],
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train one of the models: autoencoder, denoiser or landmarks.
+
+    Everything goes into the run folder that the settings name: the checkpoint, logs for people,
+    machines and TensorBoard, preview pictures, and the state from which the same command goes on
+    after it was stopped.
+    """
+    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TalkheadError(
+            f"training needs {' and '.join(missing)}: install it with `pip install"
+            " 'talkhead[train]'`, from a checkout with `pip install '.[train]'`"
+        )
+    from talkhead.training.loop import train as run_training
+    from talkhead.training.tasks import build_task
+
+    resolve_device(device)
+    task, settings = build_task(task_name, settings_path)
+    reports = run_training(task, settings.loop, settings.run, device)
+    with contextlib.closing(reports):
+        for report in reports:
+            if not quiet:
+                typer.echo(_line(report), err=True)
+    scores = _last_scores(settings.run)
+    summary = {
+        "task": task_name,
+        "steps": settings.loop.steps,
+        "checkpoint": str(settings.run / "checkpoint"),
+        "scores": scores,
+    }
+    if as_json:
+        print_json(summary)
+    else:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        typer.echo(f"{summary['checkpoint']}: {settings.loop.steps} steps, {shown}")
+
+
+def _line(report: Report) -> str:
+    """Write a report for people, with the time that is left."""
+    values = dict(report.values)
+    speed = values.pop("steps_per_s", None)
+    parts = [f"{report.kind} {report.step}/{report.steps}"]
+    parts += [f"{name} {value:.4g}" for name, value in values.items()]
+    if speed:
+        parts.append(f"{speed:.2f} steps/s")
+        parts.append(f"{_duration((report.steps - report.step) / speed)} left")
+    return "  ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def _last_scores(run: Path) -> dict[str, Any]:
+    """Return the scores of the last validation that the run's log holds."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in reversed(lines):
+        values: dict[str, Any] = json.loads(line)
+        if values.pop("kind") == "validate":
+            del values["step"]
+            return values
+    return {}

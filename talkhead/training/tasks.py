@@ -1,0 +1,118 @@
+"""From a TOML file to a task: which classes belong to which name, and what a file must not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talkhead.checkpoint import build_config
+from talkhead.errors import TalkheadError
+from talkhead.models.autoencoder import AutoencoderConfig
+from talkhead.models.denoiser import DenoiserConfig
+from talkhead.models.landmarks import LandmarkGeneratorConfig
+from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
+from talkhead.training.config import LoopConfig, check_loop, read_toml
+from talkhead.training.denoiser import DenoiserTask, DenoiserTaskConfig
+from talkhead.training.landmarks import LandmarksTask, LandmarksTaskConfig
+from talkhead.training.loop import Task
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a TOML file says, checked; its paths start at its folder."""
+
+    loop: LoopConfig
+    model: Any
+    """The configuration of the network: the table [model]."""
+    task: Any
+    """The table [task]."""
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        """The prepared folder."""
+        return self.folder / self.loop.data
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run."""
+        return self.folder / self.loop.run
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a task's name stands for."""
+
+    model_type: type[Any]
+    task_type: type[Any]
+    build: Callable[[Settings], Task]
+
+
+def _autoencoder(settings: Settings) -> Task:
+    return AutoencoderTask(settings.data, settings.model, settings.task, settings.loop.seed)
+
+
+def _denoiser(settings: Settings) -> Task:
+    autoencoder = settings.folder / settings.task.autoencoder
+    return DenoiserTask(
+        settings.data, settings.model, settings.task, settings.loop.seed, autoencoder
+    )
+
+
+def _landmarks(settings: Settings) -> Task:
+    return LandmarksTask(settings.data, settings.model, settings.task, settings.loop.seed)
+
+
+TASKS = {
+    "autoencoder": _Kind(AutoencoderConfig, AutoencoderTaskConfig, _autoencoder),
+    "denoiser": _Kind(DenoiserConfig, DenoiserTaskConfig, _denoiser),
+    "landmarks": _Kind(LandmarkGeneratorConfig, LandmarksTaskConfig, _landmarks),
+}
+
+
+def read_settings(name: str, path: Path) -> Settings:
+    """Read the settings of a task.
+
+    Args:
+        name: of the task, a key of `TASKS`.
+        path: a TOML file with the tables [train], [model] and [task]; the last may be left out
+            where every setting of the task has a default.
+
+    Raises:
+        TalkheadError: the file cannot be read, or a key is missing, unknown, or has a value that
+            makes no sense.
+    """
+    tables = read_toml(path)
+
+    def table(key: str, config_type: type[Any]) -> Any:
+        values = tables.pop(key, {})
+        if not isinstance(values, dict):
+            raise TalkheadError(f"{path}: {key} has to be a table, [{key}]")
+        return build_config(config_type, values, source=f"{path}, [{key}]")
+
+    kind = TASKS[name]
+    settings = Settings(
+        loop=table("train", LoopConfig),
+        model=table("model", kind.model_type),
+        task=table("task", kind.task_type),
+        folder=path.parent,
+    )
+    if tables:
+        raise TalkheadError(
+            f"{path} has {', '.join(tables)} beside the tables [train], [model] and [task]"
+        )
+    check_loop(settings.loop, source=f"{path}, [train]")
+    return settings
+
+
+def build_task(name: str, path: Path) -> tuple[Task, Settings]:
+    """Read the settings of a task and get everything ready to train.
+
+    Raises:
+        TalkheadError: as for `read_settings`, or the data does not serve the task.
+        WeightsError: a checkpoint that the task needs is missing or corrupt.
+    """
+    settings = read_settings(name, path)
+    return TASKS[name].build(settings), settings
