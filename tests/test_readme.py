@@ -61,7 +61,6 @@ def test_every_link_of_the_readme_leads_to_a_file() -> None:
         assert (TOP / link).exists(), link
 
 
-@pytest.mark.xfail(strict=True, reason="the render command is not written yet")
 def test_every_talkhead_command_of_the_readme_is_understood() -> None:
     command = typer.main.get_command(app)
     for words in talkhead_commands():
@@ -71,7 +70,7 @@ def test_every_talkhead_command_of_the_readme_is_understood() -> None:
         sub.make_context(name, rest, parent=context)
 
 
-@pytest.mark.xfail(strict=True, reason="the render command is not written yet")
+@pytest.mark.xfail(strict=True, reason="the weights are not there yet")
 def test_the_readmes_render_command_makes_a_video(tmp_path: Path) -> None:
     render = shlex.split(SET_UP_AND_RENDER.split("&&")[2])
     (tmp_path / "examples").symlink_to(EXAMPLES)
