@@ -16,7 +16,7 @@ from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError
 from talkhead.face.composite import composite, prepare_canvas
 from talkhead.face.crop import CROP_SIDE_PX, face_crop
-from talkhead.face.maps import draw_maps
+from talkhead.face.maps import draw_maps, warp_identity
 from talkhead.face.motion import (
     MotionBasis,
     blink_scale,
@@ -27,7 +27,6 @@ from talkhead.face.motion import (
 )
 from talkhead.face.natural import natural_blinks, natural_head_motion
 from talkhead.face.region import LATENT_PX, REGION_HEIGHT_PX, REGION_WIDTH_PX, lower_face
-from talkhead.face.warp import resize_grid, warp_image
 from talkhead.media.audio import scan_audio, stream_waveform
 from talkhead.media.loudness import frame_levels, speech_gain
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
@@ -260,8 +259,7 @@ def render_frames(
         target = torch.from_numpy(canvas.crop.to_crop(points)).to(device)
         grid, maps = draw_maps(mesh, target)
         small = canvas.small.expand(len(target), -1, -1, -1)
-        size = (CROP_SIDE_PX, CROP_SIDE_PX)
-        warped = lower_face(warp_image(small, resize_grid(grid, size)))
+        warped = lower_face(warp_identity(small, grid, maps))
         warped = warped.contiguous(memory_format=torch.channels_last)
         conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
         with torch.autocast(device.type, pipeline.dtype, enabled=enabled):

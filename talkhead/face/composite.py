@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.face.crop import CROP_SIDE_PX, Crop
-from talkhead.face.maps import MAP_SIDE_PX
+from talkhead.face.maps import cavity_shade
 from talkhead.face.masks import blur, soft_mask
 from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
 from talkhead.face.warp import resize_grid, warp_image
@@ -69,6 +69,7 @@ def composite(
     side = canvas.square.shape[-1]
     batch = len(grid)
     frames = warp_image(canvas.square.expand(batch, -1, -1, -1), resize_grid(grid, (side, side)))
+    frames = frames * cavity_shade(maps, (side, side))
     mask = soft_mask(target, maps)
     mouth = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
     frame = (LEFT_PX, CROP_SIDE_PX - RIGHT_PX, TOP_PX, CROP_SIDE_PX - BOTTOM_PX)
@@ -105,5 +106,3 @@ def _paste(canvas: Canvas, squares: Pixels) -> Pixels:
 def _to_tensor(image: Pixels, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float()
 
-
-assert MAP_SIDE_PX * 2 == CROP_SIDE_PX

@@ -7,7 +7,7 @@ the crop's resolution, are
     1     face: 1 on the mesh
     2-4   place on the mean face (x, y, z): which part of a face this pixel is
     5-7   displacement against the identity (x, y, z): where the warp stretched, and how the head turned
-    8     opening of the identity's own mouth, the same everywhere: whether its teeth can be trusted
+    8     cavity: 1 where the mouth opens beyond what the identity shows of its inside
 
 The dense maps replace contours drawn as lines: they carry the same edges, and depth and motion besides.
 """
@@ -16,21 +16,28 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.mesh import MEAN_FACE, MOUTH_TRIANGLES, NUM_SURFACE_POINTS
+from talkhead.face.masks import blur
+from talkhead.face.mesh import MEAN_FACE, NUM_SURFACE_POINTS
 from talkhead.face.warp import (
+    FIRST_CAVITY_TRIANGLE,
+    FIRST_MOUTH_TRIANGLE,
     NUM_MESH_TRIANGLES,
-    NUM_RING_POINTS,
+    NUM_WARP_POINTS,
     rasterize,
+    resize_grid,
     sampling_grid,
+    warp_image,
     warp_points,
 )
 
 NUM_MAPS = 9
 MAP_SIDE_PX = CROP_SIDE_PX // 2
 DISPLACEMENT_UNIT_PX = 16.0
-OPENING_UNIT_PX = 16.0
+CAVITY_SHADE = 0.3
+"""Where the warp has only a stretched lip to show, it is darkened to this: a mouth is dark inside."""
 
 
 def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +54,7 @@ def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     identity = identity.expand_as(target)
     source, goal = warp_points(identity, target, float(CROP_SIDE_PX))
     ratio = MAP_SIDE_PX / CROP_SIDE_PX
-    helpers = torch.zeros(2 * NUM_RING_POINTS, 3, device=device)
+    helpers = torch.zeros(NUM_WARP_POINTS - NUM_SURFACE_POINTS, 3, device=device)
     places = torch.cat([torch.as_tensor(MEAN_FACE[:NUM_SURFACE_POINTS], device=device), helpers])
     displacement = (goal - source) / DISPLACEMENT_UNIT_PX
     attributes = torch.cat(
@@ -55,20 +62,38 @@ def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     )
     values, triangles = rasterize(goal * ratio, attributes, MAP_SIDE_PX)
     grid = sampling_grid(values[:, :2], triangles >= 0)
-    is_mouth = torch.zeros(NUM_MESH_TRIANGLES, dtype=torch.bool, device=device)
-    is_mouth[torch.as_tensor(MOUTH_TRIANGLES, device=device)] = True
     on_face = (triangles >= 0) & (triangles < NUM_MESH_TRIANGLES)
-    mouth = on_face & is_mouth[triangles.clamp(0, NUM_MESH_TRIANGLES - 1)]
-    opening = (identity[:, 13, :2] - identity[:, 14, :2]).norm(dim=-1) / OPENING_UNIT_PX
-    constant = opening[:, None, None].expand(batch, MAP_SIDE_PX, MAP_SIDE_PX)
+    mouth = on_face & (triangles >= FIRST_MOUTH_TRIANGLE)
+    cavity = on_face & (triangles >= FIRST_CAVITY_TRIANGLE)
     face = on_face.to(values.dtype)
     maps = torch.cat(
         [
             torch.stack([mouth.to(values.dtype), face], 1),
-            values[:, 2:5] * face[:, None],
+            values[:, 2:5] * (face - mouth.to(values.dtype))[:, None],
             values[:, 5:],
-            constant[:, None].to(values.dtype),
+            cavity[:, None].to(values.dtype),
         ],
         1,
     )
     return grid, maps
+
+
+def warp_identity(image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
+    """Warp an identity's crop to a frame, the cavity of the mouth darkened.
+
+    Args:
+        image: (B, 3, S, S) in [-1, 1].
+        grid: (B, 128, 128, 2), from `draw_maps`.
+        maps: (B, 9, 128, 128), from `draw_maps`.
+
+    Returns:
+        (B, 3, S, S).
+    """
+    size = (image.shape[-2], image.shape[-1])
+    return (warp_image(image, resize_grid(grid, size)) + 1) * cavity_shade(maps, size) - 1
+
+
+def cavity_shade(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the factor that darkens the cavity of the mouth, (B, 1, *size)."""
+    shade = 1 - (1 - CAVITY_SHADE) * blur(maps[:, 8:9], 1)
+    return functional.interpolate(shade, size=size, mode="bilinear", align_corners=False)

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.maps import MAP_SIDE_PX
 
 LOWER_EYELIDS = (145, 374)
 EYE_GAP_PX = 6.0
@@ -25,10 +24,10 @@ def lower_face_mask(target: Tensor, maps: Tensor) -> Tensor:
     Returns:
         (B, 1, 128, 128), 0 or 1.
     """
-    ratio = MAP_SIDE_PX / CROP_SIDE_PX
+    ratio = maps.shape[-1] / CROP_SIDE_PX
     eyelids = target[:, list(LOWER_EYELIDS), 1].amax(1)  # the lower eye of a tilted head
     top = (eyelids + EYE_GAP_PX) * ratio
-    line = torch.arange(MAP_SIDE_PX, device=maps.device) + 0.5
+    line = torch.arange(maps.shape[-1], device=maps.device) + 0.5
     below = line[None, None, :, None] > top[:, None, None, None]
     return maps[:, 1:2] * below
 
@@ -40,7 +39,7 @@ def soft_mask(target: Tensor, maps: Tensor) -> Tensor:
         (B, 1, 128, 128) in [0, 1].
     """
     mask = lower_face_mask(target, maps)
-    radius = FEATHER_PX * MAP_SIDE_PX // CROP_SIDE_PX
+    radius = FEATHER_PX * maps.shape[-1] // CROP_SIDE_PX
     shrunk = 1 - functional.max_pool2d(1 - mask, 2 * radius + 1, stride=1, padding=radius)
     return blur(shrunk, radius)
 

@@ -12,7 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.face.mesh import FACE_OVAL, MOUTH_TRIANGLES, NUM_SURFACE_POINTS, TRIANGLES
+from talkhead.face.mesh import (
+    FACE_OVAL,
+    LEFT_MOUTH_CORNER,
+    LOWER_INNER_LIP,
+    MOUTH_TRIANGLES,
+    NUM_SURFACE_POINTS,
+    RIGHT_MOUTH_CORNER,
+    TRIANGLES,
+    UPPER_INNER_LIP,
+    Indices,
+)
 
 RING_SCALE = 1.45
 """A ring of helper points around the face oval carries hair, ears and neck along; beyond it the picture stands still."""
@@ -20,7 +30,7 @@ RING_JAW_SHARE = 0.35
 NUM_RING_POINTS = len(FACE_OVAL)
 
 
-def _strip(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
+def _strip(inner: Indices, outer: Indices) -> Indices:
     """Triangulate the band between two closed rings of the same length, shape = (2 N, 3)."""
     inner_next, outer_next = np.roll(inner, -1), np.roll(outer, -1)
     return np.concatenate(
@@ -28,11 +38,36 @@ def _strip(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
     )
 
 
-_RING = NUM_SURFACE_POINTS + np.arange(NUM_RING_POINTS)
-_FRAME = NUM_SURFACE_POINTS + NUM_RING_POINTS + np.arange(NUM_RING_POINTS)
-WARP_TRIANGLES = np.concatenate([TRIANGLES, _strip(FACE_OVAL, _RING), _strip(_RING, _FRAME)])
-"""Mesh triangles, then the band from the face oval to the ring, then from the ring to the frame of the crop."""
-NUM_MESH_TRIANGLES = len(TRIANGLES)
+def _mouth_strips(teeth: Indices) -> tuple[Indices, Indices]:
+    """Triangulate the mouth above and below the teeth's edge, shape = (18, 3) each, between the mouth's corners."""
+    right, left = RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER
+
+    def strip(upper: Indices, lower: Indices) -> Indices:
+        quads = [
+            triangle
+            for a, b, c, d in zip(upper[:-1], upper[1:], lower[:-1], lower[1:], strict=True)
+            for triangle in ((a, b, c), (b, d, c))
+        ]
+        ends = [(right, upper[0], lower[0]), (upper[-1], left, lower[-1])]
+        return np.array([ends[0], *quads, ends[1]], np.int64)
+
+    return strip(UPPER_INNER_LIP, teeth), strip(teeth, LOWER_INNER_LIP)
+
+
+_TEETH = NUM_SURFACE_POINTS + np.arange(len(UPPER_INNER_LIP))
+_RING = _TEETH[-1] + 1 + np.arange(NUM_RING_POINTS)
+_FRAME = _RING[-1] + 1 + np.arange(NUM_RING_POINTS)
+NUM_WARP_POINTS = int(_FRAME[-1]) + 1
+_SKIN = np.delete(TRIANGLES, MOUTH_TRIANGLES, axis=0)
+_SHOWN, _CAVITY = _mouth_strips(_TEETH)
+WARP_TRIANGLES = np.concatenate(
+    [_SKIN, _SHOWN, _CAVITY, _strip(FACE_OVAL, _RING), _strip(_RING, _FRAME)]
+)
+"""Skin and eyes; the mouth as the identity shows it; the mouth below that; from the face oval to the ring; from the
+ring to the frame of the crop."""
+FIRST_MOUTH_TRIANGLE = len(_SKIN)
+FIRST_CAVITY_TRIANGLE = FIRST_MOUTH_TRIANGLE + len(_SHOWN)
+NUM_MESH_TRIANGLES = FIRST_CAVITY_TRIANGLE + len(_CAVITY)
 
 
 def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, Tensor]:
@@ -44,7 +79,11 @@ def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, 
         side: side of the crop in pixels.
 
     Returns:
-        Two tensors (B, 540, 3): surface points, ring, frame. Frame points do not move.
+        Two tensors (B, 549, 3): surface points, teeth's edge, ring, frame. Frame points do not move.
+
+    The teeth's edge keeps teeth from stretching: the upper ones are fixed to the skull, so that what shows below the
+    upper lip keeps its size. A mouth that opens wider than the identity's shows a cavity below the edge, of which
+    the identity tells nothing; one that closes covers its teeth.
     """
     oval = torch.as_tensor(FACE_OVAL, device=identity.device)
     identity_oval, target_oval = identity[:, oval], target[:, oval]
@@ -67,9 +106,18 @@ def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, 
     ring = torch.cat([ring_xy, ring[..., 2:]], -1)
     ring_target = torch.cat([ring_target_xy, ring_target[..., 2:]], -1)
     surface = slice(0, NUM_SURFACE_POINTS)
+    upper_lip = torch.as_tensor(UPPER_INNER_LIP, device=identity.device)
+    lower_lip = torch.as_tensor(LOWER_INNER_LIP, device=identity.device)
+    opening = identity[:, lower_lip] - identity[:, upper_lip]
+    target_opening = target[:, lower_lip] - target[:, upper_lip]
+    gap = opening[..., :2].norm(dim=-1, keepdim=True).clamp(min=1e-3)
+    target_gap = target_opening[..., :2].norm(dim=-1, keepdim=True).clamp(min=1e-3)
+    shown = torch.minimum(gap, target_gap)
+    teeth = identity[:, upper_lip] + opening * (shown / gap)
+    teeth_target = target[:, upper_lip] + target_opening * (shown / target_gap)
     return (
-        torch.cat([identity[:, surface], ring, frame], 1),
-        torch.cat([target[:, surface], ring_target, frame], 1),
+        torch.cat([identity[:, surface], teeth, ring, frame], 1),
+        torch.cat([target[:, surface], teeth_target, ring_target, frame], 1),
     )
 
 
@@ -189,15 +237,3 @@ def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
     shift = (grid - still_small).permute(0, 3, 1, 2)
     shift = functional.interpolate(shift, size=size, mode="bilinear", align_corners=False)
     return still + shift.permute(0, 2, 3, 1)
-
-
-__all__ = [
-    "MOUTH_TRIANGLES",
-    "NUM_MESH_TRIANGLES",
-    "WARP_TRIANGLES",
-    "rasterize",
-    "resize_grid",
-    "sampling_grid",
-    "warp_image",
-    "warp_points",
-]
