@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.checkpoint import load_state, read_config, save_checkpoint
+from talkhead.errors import TalkheadError
 from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.maps import MAP_SIDE_PX, draw_maps
+from talkhead.face.maps import MAP_SIDE_PX, NUM_MAPS, draw_maps, warp_identity
 from talkhead.face.masks import lower_face_mask
-from talkhead.face.mesh import MIRROR
+from talkhead.face.mesh import MIRROR, mouth_opening
 from talkhead.face.region import LATENT_PX, lower_face
 from talkhead.face.warp import resize_grid, warp_image
 from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
@@ -26,6 +27,10 @@ from talkhead.training.loop import Batch, Sample
 from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
 
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
+MIN_DISTANCE_FRAMES = 5
+"""Frames nearer than this to the identity's are not scored: there the warp is exact."""
+NUM_MEASURED_PAIRS = 96
+"""Pairs from which the scale of the residuals is measured."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,18 @@ class DenoiserTaskConfig:
 
     autoencoder: str
     """Checkpoint folder of the autoencoder whose latents are denoised; relative to the TOML file."""
-    end_share: float = 0.5
+    end_share: float = 0.7
     """Share of the samples at time 1, pure noise: the only time that one-step sampling visits."""
+    energy_floor: float = 0.03
+    """Pairs whose residuals have less energy than this, in units of the residual scale, weigh no more."""
     near_share: float = 0.2
     """Share of pairs at most three frames apart: what is right already has to be left alone."""
+    opening_share: float = 0.3
+    """Share of pairs from a nearly closed to a wide open mouth: what was never visible has to be made."""
     mouth_weight: float = 2.0
     """Extra weight of the error around the mouth."""
+    inside_weight: float = 4.0
+    """Extra weight of the error inside the lips."""
     background_weight: float = 0.05
     """Weight of the error outside the face, where the picture is not changed in the end."""
     validation_frames: int = 8
@@ -57,7 +68,12 @@ class DenoiserSamples:
         rng = np.random.default_rng([self._seed, index])
         _, clip = self._bank.draw(rng)
         first = int(rng.integers(len(clip)))
-        if rng.random() < self._config.near_share:
+        kind = rng.random()
+        if kind > 1 - self._config.opening_share:
+            order = mouth_opening(clip.landmarks).argsort()
+            third = len(clip) // 3
+            first, second = int(order[rng.integers(third)]), int(order[-1 - rng.integers(third)])
+        elif kind < self._config.near_share:
             second = int(np.clip(first + rng.integers(-3, 4), 0, len(clip) - 1))
         else:
             second = int(rng.integers(len(clip)))
@@ -106,7 +122,8 @@ def pair(
     image = torch.from_numpy(to_model(identity))[None]
     mesh = torch.from_numpy(target_mesh)[None]
     grid, maps = draw_maps(torch.from_numpy(identity_mesh)[None], mesh)
-    warped = lower_face(warp_image(image, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX))))
+    warped = lower_face(warp_identity(image, grid, maps))
+    plain = lower_face(warp_image(image, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX))))
     mask = lower_face_mask(mesh, maps)
     lips = mesh[0, [61, 291, 0, 17], :2] * MAP_RATIO
     low, high = lips.amin(0) - 4, lips.amax(0) + 4
@@ -116,10 +133,12 @@ def pair(
     )
     near = functional.max_pool2d(mask, 9, stride=1, padding=4)
     weight = config.background_weight + (1 - config.background_weight) * near
-    weight = weight + config.mouth_weight * mouth
+    inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
+    weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
     return {
         "target": lower_face(to_model(target)),
         "warped": warped[0].numpy(),
+        "plain": plain[0].numpy(),
         "maps": lower_face(maps, MAP_RATIO)[0].numpy(),
         "mask": lower_face(mask, MAP_RATIO)[0].numpy(),
         "mouth": lower_face(mouth, MAP_RATIO)[None].float().numpy(),
@@ -136,6 +155,10 @@ class DenoiserTask:
         config: settings of the task.
         seed: of the samples and the first weights.
         autoencoder: checkpoint folder.
+
+    Raises:
+        TalkheadError: the sizes do not fit the autoencoder or the maps, or there are no clips.
+        WeightsError: the autoencoder's checkpoint is missing or corrupt.
     """
 
     def __init__(
@@ -151,19 +174,41 @@ class DenoiserTask:
         self.autoencoder = Autoencoder(
             read_config(autoencoder, AutoencoderConfig, architecture="autoencoder")
         )
+        for name, found, wanted in (
+            ("latent_channels", model_config.latent_channels, self.autoencoder.config.latent_channels),
+            ("map_channels", model_config.map_channels, NUM_MAPS),
+        ):
+            if found != wanted:
+                raise TalkheadError(f"{name} of the denoiser is {found}, it has to be {wanted}")
         load_state(autoencoder, self.autoencoder)
         self.autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.samples = DenoiserSamples(ClipBank(data, train), config, seed)
+        if model_config.residual_scale == 0:
+            model_config = replace(model_config, residual_scale=self._measure_residuals(seed))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model: Denoiser = Denoiser(model_config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         bank = ClipBank(data, unseen or train)
         self._validation = [self._validation_pairs(clip) for clip in bank.clips]
 
+    def _measure_residuals(self, seed: int) -> float:
+        """Return the standard deviation of the latent residuals where they count."""
+        squares = weights = 0.0
+        for index in range(NUM_MEASURED_PAIRS):
+            sample = self.samples.sample(2**40 + seed + index)
+            target, warped, weight = (
+                torch.from_numpy(sample[key])[None] for key in ("target", "warped", "weight")
+            )
+            residual = self.encode(target) - self.encode(warped)
+            squares += float((residual.square() * weight).mean())
+            weights += float(weight.mean())
+        return round((squares / weights) ** 0.5, 4)
+
     def _validation_pairs(self, clip: Clip) -> dict[str, Tensor]:
         """Spread frames of a clip, made from the frame that is most typical of it."""
         typical = typical_frame(clip)
-        picks = np.linspace(0, len(clip) - 1, self._config.validation_frames).astype(int)
+        others = np.flatnonzero(np.abs(np.arange(len(clip)) - typical) > MIN_DISTANCE_FRAMES)
+        picks = others[np.linspace(0, len(others) - 1, self._config.validation_frames).astype(int)]
         identity = clip.frame(typical)
         pairs = [
             pair(identity, clip.frame(i), clip.landmarks[typical], clip.landmarks[i], self._config)
@@ -189,15 +234,21 @@ class DenoiserTask:
         time = draw_times(count, self._config.end_share, generator).to(clean.device)
         epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
         weight = batch["weight"]
+        # A pair that the warp gets nearly right has little error, but a viewer sees all of it: errors count
+        # against what there was to correct.
+        energy = (clean.square() * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
+        weight = weight * (0.2 / (energy + self._config.energy_floor))[:, None, None, None]
 
         def denoiser(noisy: Tensor, when: Tensor) -> Tensor:
             out: Tensor = model(noisy, when, warped, batch["maps"])
             return out
 
-        loss = diffusion_loss(denoiser, clean, time, epsilon, weight)
-        # What predicting no residual at all would cost at time 1: below it, the network beats the warp.
-        nothing = (clean.square() * weight).mean()
-        return {"loss": loss, "nothing": nothing}
+        losses = diffusion_loss(denoiser, clean, time, epsilon, weight)
+        # Share of the warp's error that is left at time 1: below 1, the network beats the warp.
+        at_end = time == 1
+        nothing = (clean.square() * weight).mean((1, 2, 3))
+        left = (losses * at_end).sum() / (nothing * at_end).sum().clamp(min=1e-6)
+        return {"loss": losses.mean(), "left": left}
 
     def reconstruct(self, model: Denoiser, batch: Batch, num_steps: int, seed: int = 0) -> Tensor:
         """Sample the lower faces of a batch, (B, 3, 160, 192) in [-1, 1]."""
@@ -212,7 +263,8 @@ class DenoiserTask:
         ):
             pass
         latents = warped + clean * model.config.residual_scale
-        return self.autoencoder.decode(latents).float().clamp(-1, 1)
+        made = self.autoencoder.decode(latents).float()
+        return (made + self.autoencoder.lost_detail(batch["warped"])).clamp(-1, 1)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """PSNR of the lower face of people not in training: the warp alone, and denoised in one step and in four."""
@@ -222,15 +274,15 @@ class DenoiserTask:
         for clip in self._validation:
             batch = {key: value.to(device) for key, value in clip.items()}
             row = {
-                "warp_psnr": _masked_psnr(batch["warped"], batch["target"], batch["mask"]),
-                "mouth_warp_psnr": _masked_psnr(batch["warped"], batch["target"], batch["mouth"]),
+                "warp_psnr": _masked_psnr(batch["plain"], batch["target"], batch["mask"]),
+                "mouth_warp_psnr": _masked_psnr(batch["plain"], batch["target"], batch["mouth"]),
             }
             for steps, name in ((1, "psnr"), (4, "psnr_4_steps")):
                 made = self.reconstruct(model, batch, steps)
                 row[name] = _masked_psnr(made, batch["target"], batch["mask"])
                 if steps == 1:
                     row["mouth_psnr"] = _masked_psnr(made, batch["target"], batch["mouth"])
-            row["worst_gain"] = row["psnr"] - row["warp_psnr"]
+            row["gain"] = row["worst_gain"] = row["psnr"] - row["warp_psnr"]
             rows.append(row)
         scores = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         scores["worst_gain"] = min(row["worst_gain"] for row in rows)
