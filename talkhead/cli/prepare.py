@@ -114,14 +114,18 @@ def _summary(
     }
 
 
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"
+
+
 def _in_words(summary: dict[str, Any]) -> str:
     splits = ", ".join(
-        f"{name}: {split['clips']} clips of {split['people']} people,"
+        f"{name}: {_clips(split['clips'])} of {split['people']} people,"
         f" {split['seconds'] / 60:.1f} minutes"
         for name, split in summary["splits"].items()
     )
     return (
-        f"{summary['data']}: {summary['videos']} videos, {summary['clips']} clips,"
+        f"{summary['data']}: {summary['videos']} videos, {_clips(summary['clips'])},"
         f" {len(summary['dropped'])} dropped, {len(summary['failed'])} failed"
         + (f" ({splits})" if splits else "")
     )

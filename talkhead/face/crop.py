@@ -16,14 +16,14 @@ Pixels = npt.NDArray[np.uint8]
 
 CROP_SIDE_PX = 256
 FACE_MARGIN = 1.5
-"""Side of the crop over the longer side of the face's bounding box: leaves room for a dropping jaw."""
+"""Side of the crop over the longer side of the face's box: leaves room for a dropping jaw."""
 FACE_CENTRE_DROP = 0.04
-"""The crop's centre lies this much of its side below the centre of the face, for the same reason."""
+"""The crop's centre lies this share of its side below the face's centre, for the same reason."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A square in picture pixels: its centre and side, all floats; it may reach beyond the picture."""
+    """A square in picture pixels: its centre and side; it may reach beyond the picture."""
 
     x: float
     y: float
@@ -35,7 +35,7 @@ class Crop:
         return CROP_SIDE_PX / self.side
 
     def to_crop(self, points: Floats) -> Floats:
-        """Map points in picture pixels, shape = (..., 2 or 3), to crop pixels; depth is scaled alike."""
+        """Map points (..., 2 or 3) in picture pixels to crop pixels; depth scales alike."""
         origin = np.zeros(points.shape[-1], np.float32)
         origin[:2] = self.x - self.side / 2, self.y - self.side / 2
         return ((points - origin) * np.float32(self.scale)).astype(np.float32)
@@ -47,11 +47,11 @@ class Crop:
         return (points / np.float32(self.scale) + origin).astype(np.float32)
 
     def extract(self, picture: Pixels, side_px: int = CROP_SIDE_PX) -> Pixels:
-        """Return the crop of a picture, uint8 (H, W, 3), as uint8 (side_px, side_px, 3); edges are repeated."""
+        """Cut a picture, uint8 (H, W, 3), to uint8 (side_px, side_px, 3); edges are repeated."""
         height, width = picture.shape[:2]
         left, top = self.x - self.side / 2, self.y - self.side / 2
         right, bottom = left + self.side, top + self.side
-        # Pillow filters properly at any scale, but only inside the picture: edges are repeated beforehand.
+        # Pillow filters properly at any scale, but only inside the picture: repeat edges first.
         before = (max(0, math.ceil(-top)), max(0, math.ceil(-left)))
         after = (max(0, math.ceil(bottom - height)), max(0, math.ceil(right - width)))
         rows = slice(max(0, math.floor(top) - 4), max(0, math.ceil(bottom) + 4))

@@ -1,15 +1,16 @@
 """Conditioning maps: everything the denoiser is told about a frame besides the identity's pixels.
 
-One rasterisation of the target mesh gives both the sampling grid of the warp and the maps. The maps, at half of
-the crop's resolution, are
+One rasterisation of the target mesh gives both the sampling grid of the warp and the maps. The
+maps, at half of the crop's resolution, are
 
     0     mouth opening: 1 inside the inner lips
     1     face: 1 on the mesh
     2-4   place on the mean face (x, y, z): which part of a face this pixel is
-    5-7   displacement against the identity (x, y, z): where the warp stretched, and how the head turned
+    5-7   displacement against the identity (x, y, z): where the warp stretched, how the head turned
     8     cavity: 1 where the mouth opens beyond what the identity shows of its inside
 
-The dense maps replace contours drawn as lines: they carry the same edges, and depth and motion besides.
+The dense maps replace contours drawn as lines: they carry the same edges, and depth and motion
+besides.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def lower_face_mask(target: Tensor, maps: Tensor) -> Tensor:
 
 
 def soft_mask(target: Tensor, maps: Tensor) -> Tensor:
-    """Return the mask of `lower_face_mask`, its border feathered inward so that it is zero outside the face.
+    """Return the mask of `lower_face_mask`, feathered inward: it is zero outside the face.
 
     Returns:
         (B, 1, 128, 128) in [0, 1].
@@ -46,8 +46,8 @@ def soft_mask(target: Tensor, maps: Tensor) -> Tensor:
 
 def blur(mask: Tensor, radius: int) -> Tensor:
     """Blur twice with a square window of `radius` pixels on each side: nearly a Gaussian."""
+    reach = max(radius // 2, 1)
     for _ in range(2):
-        padded = functional.pad(mask, (radius // 2,) * 4 if radius > 1 else (1,) * 4, mode="replicate")
-        width = 2 * (radius // 2 if radius > 1 else 1) + 1
-        mask = functional.avg_pool2d(padded, width, stride=1)
+        padded = functional.pad(mask, (reach,) * 4, mode="replicate")
+        mask = functional.avg_pool2d(padded, 2 * reach + 1, stride=1)
     return mask

@@ -1,9 +1,11 @@
 """The 478-point face mesh: contours, triangles, mirror table, mean face and the 68-point view.
 
-Index numbers are those of mediapipe's face mesh with iris points (468 surface points and two irises of five).
-Left and right are the person's own. Contours are closed rings unless their name says otherwise.
+Index numbers are those of mediapipe's face mesh with iris points (468 surface points and two irises
+of five). Left and right are the person's own. Contours are closed rings unless their name says
+otherwise.
 
-Source: mediapipe's published connections; the table from 478 to 68 points is PeizhiYan/Mediapipe_2_Dlib_Landmarks (MIT).
+Source: mediapipe's published connections; the table from 478 to 68 points is that of
+PeizhiYan/Mediapipe_2_Dlib_Landmarks (MIT).
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ def _ring(*indices: int) -> Indices:
 
 
 # fmt: off
-OUTER_LIPS = _ring(61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-INNER_LIPS = _ring(78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+OUTER_LIPS = _ring(61, 185, 40, 39, 37, 0, 267, 269, 270, 409,
+                   291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+INNER_LIPS = _ring(78, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+                   308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 UPPER_INNER_LIP = _ring(191, 80, 81, 82, 13, 312, 311, 310, 415)  # open, between the corners
 LOWER_INNER_LIP = _ring(95, 88, 178, 87, 14, 317, 402, 318, 324)  # open, point below point
 RIGHT_EYE = _ring(33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
@@ -37,17 +41,19 @@ RIGHT_IRIS = _ring(469, 470, 471, 472)
 LEFT_IRIS = _ring(474, 475, 476, 477)
 RIGHT_BROW = _ring(70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
 LEFT_BROW = _ring(300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
-FACE_OVAL = _ring(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-                  152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+FACE_OVAL = _ring(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288,
+                  397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
+                  172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 NOSE_BRIDGE = _ring(168, 6, 197, 195, 5)  # open
-# Points that speech and blinks hardly move: eye corners, nose bridge and sides, forehead. Head pose is fitted on them.
-STABLE_POINTS = _ring(33, 133, 362, 263, 168, 6, 197, 195, 9, 8, 151, 10, 109, 338, 67, 297, 103, 332, 54, 284,
-                      193, 417, 122, 351, 196, 419, 21, 251)
+# Points that speech and blinks hardly move: eye corners, nose bridge and sides, forehead.
+# Head pose is fitted on them.
+STABLE_POINTS = _ring(33, 133, 362, 263, 168, 6, 197, 195, 9, 8, 151, 10, 109, 338, 67, 297,
+                      103, 332, 54, 284, 193, 417, 122, 351, 196, 419, 21, 251)
 
 _IBUG68: tuple[tuple[int, ...], ...] = (
     # jaw
-    (127,), (234,), (93,), (132, 58), (58, 172), (136,), (150,), (176,), (152,), (400,), (379,), (365,),
-    (397, 288), (361,), (323,), (454,), (356,),
+    (127,), (234,), (93,), (132, 58), (58, 172), (136,), (150,), (176,), (152,),
+    (400,), (379,), (365,), (397, 288), (361,), (323,), (454,), (356,),
     # brows
     (70,), (63,), (105,), (66,), (107,), (336,), (296,), (334,), (293,), (300,),
     # nose
@@ -76,9 +82,9 @@ def _table(name: str) -> npt.NDArray[np.generic]:
 TRIANGLES: Indices = _table("triangles").astype(np.int64)
 """(898, 3), seen from the front clockwise on the screen; mouth and eye openings are filled."""
 MIRROR: Indices = _table("mirror").astype(np.int64)
-"""(478,): the index of every point's partner on the other side; points on the middle line map to themselves."""
+"""(478,): every point's partner on the other side; points on the middle line are their own."""
 MEAN_FACE: Floats = _table("mean_face").astype(np.float32)
-"""(478, 3): mean of about 90 people's aligned meshes, symmetric, unit = distance of the outer eye corners."""
+"""(478, 3): mean of about 90 people's aligned meshes, symmetric; unit: eye distance."""
 
 _INNER = set(INNER_LIPS.tolist())
 MOUTH_TRIANGLES: Indices = np.flatnonzero([set(t) <= _INNER for t in TRIANGLES.tolist()])
@@ -94,21 +100,22 @@ def to_ibug68(points: Floats) -> Floats:
     Returns:
         shape = (..., 68, C); the jaw is a mesh edge, not the contour that 68-point detectors draw.
     """
-    return np.stack([points[..., list(group), :].mean(-2) for group in _IBUG68], axis=-2).astype(np.float32)
+    means = [points[..., list(group), :].mean(-2) for group in _IBUG68]
+    return np.stack(means, axis=-2).astype(np.float32)
 
 
 def mouth_opening(points: Floats) -> Floats:
     """Return the inner lips' opening over the distance of the outer eye corners, shape = (...,)."""
-    opening = np.linalg.norm(points[..., UPPER_LIP_CENTRE, :2] - points[..., LOWER_LIP_CENTRE, :2], axis=-1)
-    return (opening / _eye_distance(points)).astype(np.float32)
+    gap = points[..., UPPER_LIP_CENTRE, :2] - points[..., LOWER_LIP_CENTRE, :2]
+    return (np.linalg.norm(gap, axis=-1) / _eye_distance(points)).astype(np.float32)
 
 
 def mouth_width(points: Floats) -> Floats:
     """Return the inner lips' width over the distance of the outer eye corners, shape = (...,)."""
-    width = np.linalg.norm(points[..., RIGHT_MOUTH_CORNER, :2] - points[..., LEFT_MOUTH_CORNER, :2], axis=-1)
-    return (width / _eye_distance(points)).astype(np.float32)
+    across = points[..., RIGHT_MOUTH_CORNER, :2] - points[..., LEFT_MOUTH_CORNER, :2]
+    return (np.linalg.norm(across, axis=-1) / _eye_distance(points)).astype(np.float32)
 
 
 def _eye_distance(points: Floats) -> Floats:
-    distance = np.linalg.norm(points[..., RIGHT_EYE_CORNER, :] - points[..., LEFT_EYE_CORNER, :], axis=-1)
-    return np.maximum(distance, 1e-6).astype(np.float32)
+    across = points[..., RIGHT_EYE_CORNER, :] - points[..., LEFT_EYE_CORNER, :]
+    return np.maximum(np.linalg.norm(across, axis=-1), 1e-6).astype(np.float32)

@@ -1,9 +1,9 @@
-"""Motion space: a face at rest plus deformations in a linear basis, in face space (unit: eye distance).
+"""Motion space: a face at rest plus linear deformations, in face space (unit: eye distance).
 
     points_px = pose(rest + amount * sum_k coefficient_k * component_k + closure * blink)
 
-The basis holds what speech moves: mouth, jaw and cheeks; eyelids have one component of their own. A person keeps
-their own rest shape; the amount scales motion to the width of their mouth.
+The basis holds what speech moves: mouth, jaw and cheeks; eyelids have one component of their own. A
+person keeps their own rest shape; the amount scales motion to the width of their mouth.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class MotionBasis:
         return (speech + closure[:, None, None] * self.blink).astype(np.float32)
 
     def project(self, deformations: Floats) -> Floats:
-        """Return the least-squares coefficients, shape = (T, K), of deformations, shape = (T, 478, 3)."""
+        """Return the least-squares coefficients (T, K) of deformations (T, 478, 3)."""
         flat = self.components.reshape(len(self.components), -1)
         gram = flat @ flat.T
         return np.linalg.solve(gram, flat @ deformations.reshape(len(deformations), -1).T).T.astype(
@@ -69,7 +69,7 @@ class MotionBasis:
 
 
 def speech_region() -> Floats:
-    """Return how much of each point's motion belongs to speech, shape = (478,): 1 at the mouth, 0 at the eyes."""
+    """Return the share of speech in each point's motion, shape = (478,): 1 at mouth, 0 at eyes."""
     y = MEAN_FACE[:, 1]
     eyes = y[[33, 133, 362, 263]].mean()
     nose = y[4]
@@ -98,8 +98,8 @@ def rest_of_clip(points: Floats) -> tuple[Floats, HeadPose]:
         points: shape = (T, 478, 3), any similarity frame.
 
     Returns:
-        Rest shape (478, 3) in face space: the mean of the frames with the most closed lips; and the pose, fitted
-        against that shape.
+        Rest shape (478, 3) in face space: the mean of the frames with the most closed lips; and the
+        pose, fitted against that shape.
     """
     aligned = fit_head_pose(points).to_face(points)
     opening = mouth_opening(aligned)
@@ -123,8 +123,8 @@ def identity_at_rest(points: Floats, basis: MotionBasis) -> tuple[Floats, HeadPo
 def close_lips(shape: Floats, basis: MotionBasis, num_steps: int = 60) -> Floats:
     """Move the lips of a face, shape = (478, 3), together by a jaw motion that the basis knows.
 
-    The coefficients with the smallest norm are sought (in standard deviations) that bring every pair of inner-lip
-    points within `MAX_REST_OPENING`; what is left is split between the lips.
+    The coefficients with the smallest norm are sought (in standard deviations) that bring every
+    pair of inner-lip points within `MAX_REST_OPENING`; what is left is split between the lips.
     """
     gap = shape[LOWER_INNER_LIP, 1] - shape[UPPER_INNER_LIP, 1]
     excess = np.maximum(gap - MAX_REST_OPENING, 0)
@@ -139,7 +139,7 @@ def close_lips(shape: Floats, basis: MotionBasis, num_steps: int = 60) -> Floats
 
 
 def separate_lips(points: Floats, limit: float | None = None) -> Floats:
-    """Return meshes, shape = (T, 478, 3), whose inner lips do not cross, nor gape by more than `limit`.
+    """Return meshes (T, 478, 3) whose inner lips do not cross, nor gape by more than `limit`.
 
     Crossing points meet in the middle; outer lips follow by half.
     """
@@ -164,7 +164,7 @@ def mouth_scale(rest: Floats) -> float:
 
 
 def proportions(rest: Floats) -> Floats:
-    """Return the mouth's width, both lips' thickness and the chin's height, in eye distances, shape = (4,)."""
+    """Return width of mouth, thickness of both lips, height of chin, in eye distances, (4,)."""
     return np.array(
         [
             np.linalg.norm(rest[61] - rest[291]),
@@ -177,7 +177,7 @@ def proportions(rest: Floats) -> Floats:
 
 
 def eye_closure(points: Floats) -> Floats:
-    """Return how far the eyes of a clip are closed, shape = (T,): 0 at their usual opening, 1 at none.
+    """Return how far the eyes are closed, shape = (T,): 0 at their usual opening, 1 at none.
 
     Args:
         points: shape = (T, 478, 3), face space.
@@ -189,10 +189,8 @@ def eye_closure(points: Floats) -> Floats:
 
 
 def blink_scale(rest: Floats, basis: MotionBasis) -> float:
-    """Return how much of the basis' blink closes a person's eyes: their opening over the travel of the lids."""
-    travel = (
-        basis.blink[159, 1] - basis.blink[145, 1] + basis.blink[386, 1] - basis.blink[374, 1]
-    )
+    """Return how much of the basis' blink closes a person's eyes: opening over travel of lids."""
+    travel = basis.blink[159, 1] - basis.blink[145, 1] + basis.blink[386, 1] - basis.blink[374, 1]
     opening = rest[145, 1] - rest[159, 1] + rest[374, 1] - rest[386, 1]
     return float(np.clip(opening / max(float(travel), 1e-6), 0.0, 1.6))
 

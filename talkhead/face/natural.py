@@ -16,9 +16,9 @@ DRIFT_S = 0.7
 """Time scale of slow head motion."""
 NOD_S = 0.16
 """Time scale of the nods that come with emphasis."""
-ANGLES_RAD = np.radians([1.3, 1.9, 1.0]).astype(np.float32)
+ANGLES_RAD = np.radians([2.0, 2.9, 1.5]).astype(np.float32)
 """Standard deviation of pitch, yaw and roll."""
-SHIFT = np.array([0.016, 0.010], np.float32)
+SHIFT = np.array([0.028, 0.018], np.float32)
 """Standard deviation of the head's shift to the side and up, in eye distances."""
 PIVOT = np.array([0.0, 0.75, 0.75], np.float32)
 """Where the head turns: the top of the neck, in face space."""
@@ -55,7 +55,8 @@ def natural_head_motion(
     """Draw head motion.
 
     Args:
-        activity: shape = (T,), loudness of the voice from 0 to 1: a speaking head moves more, and nods with emphasis.
+        activity: shape = (T,), loudness of the voice from 0 to 1: a speaking head moves more, and
+            nods with emphasis.
         fps: frames a second.
         rng: seeded.
         strength: 0 for none.
@@ -81,7 +82,8 @@ def natural_blinks(
 ) -> Floats:
     """Draw how far the eyes are closed in every frame, shape = (count,), from 0 to 1.
 
-    Pauses between blinks are drawn from a log-normal distribution, as they are in people; lids close faster than they open.
+    Pauses between blinks are drawn from a log-normal distribution, as they are in people; lids
+    close faster than they open.
     """
     closure = np.zeros(count, np.float32)
     if per_minute <= 0:

@@ -1,4 +1,4 @@
-"""Rigid head pose against deformation: a similarity transform fitted on points that speech does not move."""
+"""Rigid head pose: a similarity transform fitted on points that speech does not move."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class HeadPose:
     def to_picture(self, points: Floats) -> Floats:
         """Map face-space points, shape = (..., N, 3), to pixels."""
         turned = points @ np.swapaxes(self.rotation, -1, -2)
-        return (self.scale[..., None, None] * turned + self.translation[..., None, :]).astype(np.float32)
+        moved = self.scale[..., None, None] * turned + self.translation[..., None, :]
+        return moved.astype(np.float32)
 
     def to_face(self, points_px: Floats) -> Floats:
         """Map pixels, shape = (..., N, 3), to face space: the inverse of `to_picture`."""
@@ -46,7 +47,8 @@ def fit_similarity(source: Floats, target: Floats) -> HeadPose:
         source: shape = (..., N, 3) or (N, 3).
         target: shape = (..., N, 3).
 
-    Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns" (1991).
+    Source: Umeyama, "Least-squares estimation of transformation parameters between two point
+    patterns" (1991).
     """
     source = np.broadcast_to(source, target.shape).astype(np.float64)
     target = target.astype(np.float64)
@@ -67,7 +69,7 @@ def fit_similarity(source: Floats, target: Floats) -> HeadPose:
 def fit_head_pose(
     points_px: Floats, shape: Floats = MEAN_FACE, indices: Indices = STABLE_POINTS
 ) -> HeadPose:
-    """Return the head pose of meshes, shape = (..., 478, 3), against a face at rest, shape = (478, 3)."""
+    """Return the head pose of meshes (..., 478, 3) against a face at rest (478, 3)."""
     return fit_similarity(shape[indices], points_px[..., indices, :])
 
 

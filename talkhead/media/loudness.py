@@ -19,7 +19,7 @@ SILENCE_DB = -70.0
 
 
 def frame_levels(waveform: Floats, num_frames: int, fps: float) -> Floats:
-    """Return the sound level of every video frame in decibels of full scale, at least -100, shape = (T,)."""
+    """Return every frame's level in decibels of full scale, at least -100, shape = (T,)."""
     edges = np.round(np.arange(num_frames + 1) / fps * SAMPLE_RATE_HZ).astype(int)
     power = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
     edges = edges.clip(0, len(waveform))

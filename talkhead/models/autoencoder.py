@@ -1,8 +1,9 @@
 """Compact autoencoder: 256 px crops to 32 x 32 latents and back.
 
-Both ways have a straight linear path on 8 x 8 patches beside the network. Set to the principal components of the
-patches it is the best linear autoencoder from the first step on, and it keeps the latents close to an orthogonal
-view of the pixels: an error in the latents costs about as much as the same error in the pixels.
+Both ways have a straight linear path on 8 x 8 patches beside the network. Set to the principal
+components of the patches it is the best linear autoencoder from the first step on, and it keeps the
+latents close to an orthogonal view of the pixels: an error in the latents costs about as much as
+the same error in the pixels.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Autoencoder(nn.Module):
         return straight + functional.pixel_shuffle(self.decoder(latents), 4)
 
     def lost_detail(self, image: Tensor) -> Tensor:
-        """Return what the straight path loses of images, (B, 3, H, W): added to decoded latents, it is not lost."""
+        """Return what the straight path loses of images (B, 3, H, W), to add to what is decoded."""
         with torch.autocast(image.device.type, enabled=False):
             patches = functional.pixel_unshuffle(image.float(), PATCH_PX)
             kept = self.linear_decoder(self.linear_encoder(patches))

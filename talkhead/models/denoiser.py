@@ -1,16 +1,18 @@
 """Residual latent denoiser: a U-Net that corrects the warped identity where the warp is wrong.
 
-It diffuses the difference between the true latents and those of the warped identity. At zero output the frame is
-the warp itself, so that skin, beard and light of a person never seen in training are kept.
+It diffuses the difference between the true latents and those of the warped identity. At zero output
+the frame is the warp itself, so that skin, beard and light of a person never seen in training are
+kept.
 
-Skips are added, not concatenated, and widths change only between levels: nearly all work is in 3 x 3 convolutions
-between equal widths, most of it below the costly top level.
+Skips are added, not concatenated, and widths change only between levels: nearly all work is in
+3 x 3 convolutions between equal widths, most of it below the costly top level.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +29,7 @@ class DenoiserConfig:
     widths: tuple[int, ...]
     """Channels of every level; each level halves the resolution."""
     num_blocks: tuple[int, ...]
-    """Residual blocks of every level, in each direction; at the lowest level, before and after the attention."""
+    """Residual blocks of every level each way; at the lowest, before and after the attention."""
     num_heads: int
     """Attention heads at the lowest level."""
     residual_scale: float
@@ -57,7 +59,9 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(64, channels), nn.ReLU(), nn.Linear(channels, channels))
+        self.layers = nn.Sequential(
+            nn.Linear(64, channels), nn.ReLU(), nn.Linear(channels, channels)
+        )
 
     def forward(self, time: Tensor) -> Tensor:
         """Map times (B,) to (B, channels)."""
@@ -134,12 +138,9 @@ class Denoiser(nn.Module):
         self.down = nn.ModuleList(blocks(level) for level in levels)
         self.up = nn.ModuleList(blocks(level) for level in levels)
         self.shrink = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
-        self.grow = nn.ModuleList(
-            nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.attention = Attention(widths[-1], config.num_heads)
         self.norm_out = nn.GroupNorm(_groups(widths[0]), widths[0])
         self.conv_out = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
@@ -158,8 +159,8 @@ class Denoiser(nn.Module):
             (B, latent_channels, h, w).
         """
         embedding = functional.relu(self.time(time))
-        # The more noise, the smaller its share of the input: at time 1, where nothing else is left, the estimate
-        # cannot depend on it.
+        # The more noise, the smaller its share of the input: at time 1, where nothing else is left,
+        # the estimate cannot depend on it.
         signal = (time.float() * (math.pi / 2)).cos().clamp(min=0)
         noisy = noisy * signal[:, None, None, None].to(noisy.dtype)
         x = torch.cat([noisy, warped, functional.pixel_unshuffle(maps, 4)], 1)
@@ -176,7 +177,8 @@ class Denoiser(nn.Module):
             for block in self.up[level]:  # type: ignore[attr-defined]
                 x = block(x, embedding)
             if level:
-                x = functional.interpolate(self.grow[level - 1](x), scale_factor=2.0, mode="nearest")
+                x = self.grow[level - 1](x)
+                x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
                 x = x + skips[level - 1]
         out: Tensor = self.conv_out(functional.relu(self.norm_out(x)))
         return out

@@ -8,17 +8,19 @@
     x_t        noisy      signal * clean + noise * epsilon
     v_t        velocity   signal * epsilon - noise * clean
 
-At t = 1 no signal is left, so that sampling from noise starts where training ended, and a single step returns the
-network's estimate of the mean.
+At t = 1 no signal is left, so that sampling from noise starts where training ended, and a single
+step returns the network's estimate of the mean.
 
-Sources: Salimans and Ho, "Progressive distillation for fast sampling of diffusion models" (2022), appendix D;
-Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2023) for the zero terminal signal.
+Sources: Salimans and Ho, "Progressive distillation for fast sampling of diffusion models" (2022),
+appendix D; Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2023) for
+the zero terminal signal.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ def schedule(time: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def training_pair(clean: Tensor, time: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the network sees and what it must answer: noisy and velocity, shape = (B, C, h, w)."""
+    """Return what the network sees and what it must answer: noisy and velocity (B, C, h, w)."""
     signal, noise = schedule(time)
     return signal * clean + noise * epsilon, signal * epsilon - noise * clean
 
@@ -42,7 +44,8 @@ def training_pair(clean: Tensor, time: Tensor, epsilon: Tensor) -> tuple[Tensor,
 def draw_times(count: int, end_share: float, generator: torch.Generator) -> Tensor:
     """Draw training times, shape = (count,): exactly 1 with probability `end_share`, else uniform.
 
-    Time 1 is the only one that a single-step sampler visits; it deserves more than its share of the training.
+    Time 1 is the only one that a single-step sampler visits; it deserves more than its share of the
+    training.
     """
     uniform = torch.rand(count, generator=generator)
     at_end = torch.rand(count, generator=generator) < end_share
@@ -75,13 +78,14 @@ def sample_ddim(denoiser: Denoiser, epsilon: Tensor, num_steps: int) -> Iterator
         num_steps: network evaluations.
 
     Yields:
-        After every step the estimate of the clean latents, (B, C, h, w); the last one is the sample.
+        After every step the estimate of the clean latents, (B, C, h, w); the last one is the
+        sample.
 
     Source: Song, Meng and Ermon, "Denoising diffusion implicit models" (2020), equation 12.
     """
     times = torch.linspace(1, 0, num_steps + 1, device=epsilon.device)
     noisy = epsilon
-    for now, after in zip(times[:-1], times[1:], strict=True):
+    for now, after in pairwise(times):
         signal, noise = schedule(now[None])
         velocity = denoiser(noisy, now.expand(len(noisy))).to(noisy.dtype)
         clean = signal * noisy - noise * velocity

@@ -41,8 +41,9 @@ TINY = LandmarkGeneratorConfig(
 class LandmarkGenerator(nn.Module):
     """Speech encoder, LSTM and the motion basis that its coefficients belong to.
 
-    Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `style` (4,), the default speaking style;
-    `shape_mean` and `shape_spread` (4,), of the proportions of the people it was trained on.
+    Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `style` (4,), the default
+    speaking style; `shape_mean` and `shape_spread` (4,), of the proportions of the people it was
+    trained on.
     """
 
     components: Tensor
@@ -82,11 +83,14 @@ class LandmarkGenerator(nn.Module):
         Args:
             waveform: (B, N), normalised loudness.
             positions: (B, F), feature positions of the video frames.
-            style: (B, 4): how wide and how lively the mouth is used, in standard deviations over people.
-            shape: (B, 4): proportions of the identity's mouth and jaw, see `talkhead.face.motion.proportions`.
+            style: (B, 4): how wide and how lively the mouth is used, in standard deviations over
+                people.
+            shape: (B, 4): proportions of the identity's mouth and jaw, see
+                `talkhead.face.motion.proportions`.
 
         Returns:
-            Coefficients (B, F, K) in standard deviations, and the convolutions' features (B, T, C), for training.
+            Coefficients (B, F, K) in standard deviations, and the convolutions' features (B, T, C),
+            for training.
         """
         features, conv_features, level = self.speech(waveform)
         joined = torch.cat([features, level[..., None].to(features.dtype)], -1)

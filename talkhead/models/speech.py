@@ -1,4 +1,4 @@
-"""Compact wav2vec 2.0: waveform to speech features, 50 a second, and the sound level beside them."""
+"""Compact wav2vec 2.0: waveform to speech features, 50 a second, with the sound level beside."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TINY = SpeechConfig(
 
 
 class SpeechEncoder(nn.Module):
-    """`transformers.Wav2Vec2Model` in a small configuration, fed with waveforms of normalised loudness."""
+    """`transformers.Wav2Vec2Model` in a small size, for waveforms of normalised loudness."""
 
     def __init__(self, config: SpeechConfig) -> None:
         super().__init__()
@@ -91,16 +91,18 @@ class SpeechEncoder(nn.Module):
             waveform: (B, N) with N >= 400, normalised loudness.
 
         Returns:
-            Features (B, T, hidden_size), features of the convolutions alone (B, T, conv_channels[-1]) and sound level
-            (B, T), about 0 for loud speech and -1 for silence; T = (N - 400) // 320 + 1.
+            Features (B, T, hidden_size), features of the convolutions alone, (B, T, last of
+            conv_channels), and sound level (B, T), about 0 for loud speech and -1 for silence;
+            T = (N - 400) // 320 + 1.
         """
         out = self.wav2vec(waveform)
         return out.last_hidden_state, out.extract_features, sound_level(waveform)
 
 
 def sound_level(waveform: Tensor) -> Tensor:
-    """Return the level of every feature's stretch of sound, (B, N) to (B, T): decibels over 50, at least -1.2."""
-    power = functional.avg_pool1d(waveform.float().square()[:, None], FIELD_SAMPLES, HOP_SAMPLES)[:, 0]
+    """Return every feature's sound level, (B, N) to (B, T): decibels over 50, at least -1.2."""
+    square = waveform.float().square()[:, None]
+    power = functional.avg_pool1d(square, FIELD_SAMPLES, HOP_SAMPLES)[:, 0]
     return (10 * torch.log10(power + 1e-6) + 20).clamp(min=-60) / 50
 
 

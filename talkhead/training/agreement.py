@@ -1,7 +1,8 @@
 """Measure with the landmark generator how far sound and lips of prepared clips are apart.
 
-Loudness tells little: a mouth is not open because a voice is loud. A generator trained on clips that are in time
-predicts the opening that a sound asks for, and finds the lag of most others; unrelated sound shows as low agreement.
+Loudness tells little: a mouth is not open because a voice is loud. A generator trained on clips
+that are in time predicts the opening that a sound asks for, and finds the lag of most others;
+unrelated sound shows as low agreement.
 """
 
 from __future__ import annotations

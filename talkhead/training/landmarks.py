@@ -1,8 +1,8 @@
-"""Task `landmarks`: waveform in, motion coefficients of the speaker's face out; speech encoder and LSTM together."""
+"""Task `landmarks`: waveform in, motion of the face out; speech encoder and LSTM together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.checkpoint import save_checkpoint
+from talkhead.errors import TalkheadError
 from talkhead.face.mesh import (
     FACE_OVAL,
     INNER_LIPS,
@@ -34,7 +35,7 @@ from talkhead.face.motion import (
     rest_of_clip,
 )
 from talkhead.media.loudness import frame_levels, speech_gain
-from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.models.landmarks import (
     NUM_STYLE,
     LandmarkGenerator,
@@ -54,7 +55,7 @@ LEAD_S = 0.3
 NUM_MEL = 80
 NUM_BASIS_FRAMES = 6000
 POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
-POINT_WEIGHTS = np.concatenate([np.full(20, 1.5), np.full(20, 1.0), np.full(17, 0.5)]).astype(np.float32)
+POINT_WEIGHTS = np.repeat(np.array([1.5, 1.0, 0.5], np.float32), [20, 20, 17])
 SOUNDS = ("good", "weak", "offset", "unknown")
 """Notes on a clip's sound with which it can teach lips."""
 
@@ -66,7 +67,8 @@ class LandmarksTaskConfig:
     window_frames: int = 64
     """Frames of one sample; shorter clips are left out."""
     min_agreement: float = 0.25
-    """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is noted as good."""
+    """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is
+    noted as good."""
     use_offsets: bool = True
     """Shift the sound of every clip by the measured lag."""
     mel_weight: float = 0.3
@@ -96,7 +98,12 @@ class LandmarkSamples:
     """Windows of talkers, at changed speed and with disturbed sound."""
 
     def __init__(
-        self, bank: ClipBank, talkers: list[Talker], config: LandmarksTaskConfig, fps: float, seed: int
+        self,
+        bank: ClipBank,
+        talkers: list[Talker],
+        config: LandmarksTaskConfig,
+        fps: float,
+        seed: int,
     ) -> None:
         self._bank, self._talkers, self._config = bank, talkers, config
         self._fps, self._seed = fps, seed
@@ -149,7 +156,7 @@ class LandmarksTask:
         seed: of the samples and the first weights.
 
     Raises:
-        talkhead.errors.TalkheadError: no clip has sound that serves.
+        TalkheadError: no clip has sound that serves, or the clips are at another rate.
     """
 
     def __init__(
@@ -161,11 +168,16 @@ class LandmarksTask:
     ) -> None:
         train, unseen, seen = split_rows(data)
         self._config = config
-        bank = ClipBank(
-            data, [row for row in train if _teaches_lips(row, config)], frames=False
-        )
-        self._fps = float(Fraction(bank.rows[0].fps))
-        self.basis = _fit_basis(ClipBank(data, train, frames=False), model_config.num_components, seed)
+        bank = ClipBank(data, [row for row in train if _teaches_lips(row, config)], frames=False)
+        rates = {Fraction(row.fps) for row in train} - {DEFAULT_FPS}
+        if rates:
+            raise TalkheadError(
+                f"{data} was prepared at {min(rates)} frames a second: the generator works at"
+                f" {DEFAULT_FPS}, prepare the videos at that rate"
+            )
+        self._fps = float(DEFAULT_FPS)
+        everyone = ClipBank(data, train, frames=False)
+        self.basis = _fit_basis(everyone, model_config.num_components, seed)
         talkers = _talkers(bank, self.basis, config)
         styles = np.stack([talker.style for talker in talkers])
         self._style_mean, self._style_spread = styles.mean(0), styles.std(0) + 1e-6
@@ -184,29 +196,23 @@ class LandmarksTask:
         generator.shape_spread.copy_(torch.from_numpy(shapes.std(0) + 1e-3))
         filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=512, n_mels=NUM_MEL)
         self._mel_filters = torch.from_numpy(filters)
+        groups = {"unseen": unseen, "seen_person": seen} if unseen or seen else {"train": train}
+        scored = {
+            name: [row for row in rows if _is_scored(row)][: None if name == "unseen" else 24]
+            for name, rows in groups.items()
+        }
         self._held_out = {
             name: _talkers(ClipBank(data, rows, frames=False), self.basis, config)
-            for name, rows in (
-                ("unseen", [row for row in unseen if _is_scored(row)]),
-                ("seen_person", [row for row in seen if _is_scored(row)][:24]),
-            )
+            for name, rows in scored.items()
             if rows
         }
 
     def _standardised(self, talker: Talker) -> Talker:
         style = (talker.style - self._style_mean) / self._style_spread
-        return Talker(
-            talker.coefficients,
-            talker.waveform,
-            talker.shape,
-            style.clip(-2.5, 2.5).astype(np.float32),
-            talker.opening,
-            talker.width,
-            talker.lag,
-        )
+        return replace(talker, style=style.clip(-2.5, 2.5).astype(np.float32))
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Positions, velocities, concordance of the mouth, and the spectrum from the convolutions."""
+        """Positions, velocities, concordance of the mouth, spectrum from the convolutions."""
         assert isinstance(model, Trainee)
         truth = batch["coefficients"]
         frames = truth.shape[1]
@@ -255,15 +261,14 @@ class LandmarksTask:
             return_complex=True,
         ).abs()
         mel = torch.einsum("mf,bft->btm", self._mel_filters.to(waveform.device), spectrum.square())
-        # The window of 400 samples sits in the middle of 512: one frame fewer, shifted by 56 samples.
+        # The window of 400 samples is in the middle of 512: one frame fewer, 56 samples later.
         level = (torch.log(mel + 1e-4) + 4) / 3
         frames = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
-        return functional.pad(level.transpose(1, 2), (0, frames - level.shape[1]), mode="replicate").transpose(
-            1, 2
-        )
+        missing = (0, frames - level.shape[1])
+        return functional.pad(level.transpose(1, 2), missing, mode="replicate").transpose(1, 2)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Correlation of generated and true mouth opening and width, at each clip's best lag and at lag 0."""
+        """Correlate generated and true opening and width, at each clip's best lag and at lag 0."""
         assert isinstance(model, Trainee)
         scores = {}
         for name, talkers in self._held_out.items():
@@ -275,12 +280,14 @@ class LandmarksTask:
     def _score(self, generator: LandmarkGenerator, talker: Talker) -> dict[str, float]:
         made = generate(generator, talker, self._fps)
         components = generator.components.detach().cpu()
-        opening, width = (made @ d.numpy() for d in mouth_directions(components))
+        directions = [direction.numpy() for direction in mouth_directions(components)]
+        opening, width = (made @ direction for direction in directions)
+        true_opening = talker.coefficients @ directions[0]
         return {
             "opening_best": best_lag(talker.opening, opening, detrend_frames=None)[1],
             "opening_lag0": best_lag(talker.opening, opening, 0, detrend_frames=None)[1],
             "width_best": best_lag(talker.width, width, detrend_frames=None)[1],
-            "opening_size": float(opening.std() / (talker.coefficients @ mouth_directions(components)[0].numpy()).std()),
+            "opening_size": float(opening.std() / max(true_opening.std(), 1e-6)),
         }
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
@@ -288,9 +295,12 @@ class LandmarksTask:
         assert isinstance(model, Trainee)
         direction = mouth_directions(model.generator.components.detach().cpu())[0].numpy()
         talkers = [t for group in self._held_out.values() for t in group[:6]]
+        if not talkers:
+            return None
         picture = np.full((110 * len(talkers), 750, 3), 255, np.uint8)
         for row, talker in enumerate(talkers):
-            pair = talker.coefficients @ direction, generate(model.generator, talker, self._fps) @ direction
+            made = generate(model.generator, talker, self._fps)
+            pair = talker.coefficients @ direction, made @ direction
             low = min(values.min() for values in pair)
             high = max(values.max() for values in pair)
             for values, colour in zip(pair, ((0, 0, 0), (220, 30, 30)), strict=True):
@@ -401,8 +411,9 @@ def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> 
 
 
 def mouth_directions(components: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what one unit of every coefficient adds to the mouth's opening and to its width, shape = (K,) each."""
-    opening = (components[:, LOWER_INNER_LIP[2:7], 1] - components[:, UPPER_INNER_LIP[2:7], 1]).mean(1)
+    """Return what a unit of each coefficient adds to the mouth's opening and width, (K,) each."""
+    lower, upper = components[:, LOWER_INNER_LIP[2:7], 1], components[:, UPPER_INNER_LIP[2:7], 1]
+    opening = (lower - upper).mean(1)
     width = components[:, LEFT_MOUTH_CORNER, 0] - components[:, RIGHT_MOUTH_CORNER, 0]
     return opening, width
 

@@ -11,7 +11,7 @@ from talkhead.errors import TalkheadError
 from talkhead.training.clips import Clip, ClipInfo, read_clip, read_manifest
 
 PERSON_POWER = 0.5
-"""A person is drawn with the frames they have to this power: one person's hours do not drown the others."""
+"""People are drawn by their number of frames to this power: one's hours do not drown the others."""
 
 
 class ClipBank:
@@ -34,9 +34,7 @@ class ClipBank:
         frames: dict[str, int] = {}
         for row in rows:
             frames[row.person] = frames.get(row.person, 0) + row.num_frames
-        weights = [
-            row.num_frames * frames[row.person] ** (PERSON_POWER - 1) for row in rows
-        ]
+        weights = [row.num_frames * frames[row.person] ** (PERSON_POWER - 1) for row in rows]
         self._cumulative = np.cumsum(weights) / np.sum(weights)
 
     def draw(self, rng: np.random.Generator) -> tuple[int, Clip]:
@@ -47,7 +45,7 @@ class ClipBank:
 
 
 def split_rows(folder: Path) -> tuple[list[ClipInfo], list[ClipInfo], list[ClipInfo]]:
-    """Return manifest lines of training, of held-out people, and of held-out clips of people in training.
+    """Return the manifest's lines of training, of held-out people, and of held-out clips of others.
 
     Raises:
         TalkheadError: the folder was not prepared.

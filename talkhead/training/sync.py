@@ -1,4 +1,4 @@
-"""How far sound and lips are apart: the lag at which the lips' opening agrees best with what the sound asks for."""
+"""How far sound and lips are apart: the lag at which the opening agrees best with the sound."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_LAG_FRAMES = 8
 
 
 def loudness(waveform: Floats, num_frames: int, fps: float) -> Floats:
-    """Return the sound level of every video frame in decibels, at most 50 under the loudest, shape = (T,)."""
+    """Return every frame's level in decibels, at most 50 under the loudest, shape = (T,)."""
     level = frame_levels(waveform, num_frames, fps)
     return np.maximum(level, level.max(initial=-100.0) - 50).astype(np.float32)
 
@@ -21,15 +21,17 @@ def loudness(waveform: Floats, num_frames: int, fps: float) -> Floats:
 def best_lag(
     seen: Floats, expected: Floats, max_lag: int = MAX_LAG_FRAMES, detrend_frames: int | None = 50
 ) -> tuple[int, float]:
-    """Return the lag of `seen` behind `expected` with the highest Pearson correlation, and that correlation.
+    """Return the lag of `seen` behind `expected` with the highest Pearson correlation, and that.
 
-    Slow drift is taken out first, if asked: a head that turns or a voice that fades is not lip motion.
+    Slow drift is taken out first, if asked: a head that turns or a voice that fades is not lip
+    motion.
 
     Args:
         seen: shape = (T,).
         expected: shape = (T,).
         max_lag: largest lag looked at, in frames, either way.
-        detrend_frames: length of the running mean that is subtracted; None leaves the series as they are.
+        detrend_frames: length of the running mean that is subtracted; None leaves the series as
+            they are.
     """
     if detrend_frames is not None:
         seen = _without_drift(seen, detrend_frames)

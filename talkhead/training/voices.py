@@ -1,4 +1,4 @@
-"""Augmentation of speech: what rooms, microphones, codecs and backgrounds do to a voice, and other vocal tracts."""
+"""Augmentation of speech: what rooms, microphones, codecs and backgrounds do to a voice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def disturb(waveform: Floats, rng: np.random.Generator) -> Floats:
-    """Colour, limit, reverberate, add noise to and scale a waveform of normalised loudness, shape = (N,)."""
+    """Colour, limit, reverberate, add noise to and scale a waveform of normalised loudness (N,)."""
     count = len(waveform)
     frequencies = np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ)
     spectrum = np.fft.rfft(waveform)
@@ -29,7 +29,8 @@ def disturb(waveform: Floats, rng: np.random.Generator) -> Floats:
     level = np.sqrt(np.square(waveform).mean() + 1e-12)
     if rng.random() < 0.7:
         noise = np.fft.rfft(rng.normal(size=count)) * _random_colour(frequencies, rng, 12.0)
-        noise *= level * 10 ** (-rng.uniform(3, 35) / 20) / (np.sqrt(np.square(np.abs(noise)).mean() / count) + 1e-9)
+        own_level = np.sqrt(np.square(np.abs(noise)).mean() / count) + 1e-9
+        noise *= level * 10 ** (-rng.uniform(3, 35) / 20) / own_level
         spectrum += noise
     gain = 10 ** (rng.normal(0, 3) / 20)
     return (np.fft.irfft(spectrum, count) * gain).astype(np.float32)
