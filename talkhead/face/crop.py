@@ -64,7 +64,7 @@ class Crop:
         image = Image.fromarray(np.ascontiguousarray(cut))
         box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
         resized = image.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
-        return np.asarray(resized, np.uint8)
+        return np.array(resized, np.uint8)  # a copy that may be written to
 
 
 def face_crop(points_px: Floats) -> Crop:

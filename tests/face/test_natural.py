@@ -1,0 +1,170 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.signal import find_peaks
+
+from talkhead.face.mesh import MEAN_FACE
+from talkhead.face.natural import (
+    ANGLES_RAD,
+    PIVOT,
+    HeadMotion,
+    natural_blinks,
+    natural_head_motion,
+)
+
+Floats = npt.NDArray[np.float32]
+FPS = 25.0
+
+
+def speech(seconds: float, fps: float = FPS) -> Floats:
+    """Loudness of a voice that speaks for two seconds and pauses for one."""
+    time_s = np.arange(round(seconds * fps)) / fps
+    syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * time_s)
+    return np.asarray(syllables * (time_s % 3 < 2), np.float32)
+
+
+def motion(seed: int, seconds: float = 10, fps: float = FPS, strength: float = 1.0) -> HeadMotion:
+    rng = np.random.default_rng(seed)
+    return natural_head_motion(speech(seconds, fps), fps, rng, strength)
+
+
+def test_the_same_seed_moves_the_head_the_same_way_and_another_one_does_not() -> None:
+    one, again, other = motion(1), motion(1), motion(2)
+    np.testing.assert_array_equal(one.angles_rad, again.angles_rad)
+    np.testing.assert_array_equal(one.shift, again.shift)
+    assert np.abs(one.angles_rad - other.angles_rad).max() > 0.01
+
+
+def test_the_first_frame_is_the_picture_itself_and_motion_grows_from_there() -> None:
+    made = motion(3)
+    assert not made.angles_rad[0].any()
+    assert not made.shift[0].any()
+    assert np.abs(made.angles_rad[1]).max() < 0.1 * np.abs(made.angles_rad).max()
+
+
+def test_no_strength_means_no_motion_and_double_strength_double() -> None:
+    none = motion(4, strength=0.0)
+    assert not none.angles_rad.any()
+    assert not none.shift.any()
+    single, double = motion(4), motion(4, strength=2.0)
+    np.testing.assert_allclose(double.angles_rad, 2 * single.angles_rad, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(double.shift, 2 * single.shift, rtol=1e-5, atol=1e-7)
+
+
+def test_a_head_moves_by_a_few_degrees_and_not_in_jumps() -> None:
+    made = motion(5, seconds=120)
+    spread = made.angles_rad.std(0)
+    assert (spread > 0.3 * ANGLES_RAD).all()
+    assert (spread < 1.5 * ANGLES_RAD).all()
+    assert np.degrees(np.abs(made.angles_rad).max()) < 15
+    per_frame = np.degrees(np.abs(np.diff(made.angles_rad, axis=0)).max())
+    assert per_frame < 1.5
+    assert np.abs(np.diff(made.shift, axis=0)).max() < 0.02
+
+
+def test_a_speaking_head_moves_more_than_a_silent_one() -> None:
+    count = 3000
+    silent = natural_head_motion(np.zeros(count, np.float32), FPS, np.random.default_rng(6))
+    talking = natural_head_motion(np.ones(count, np.float32), FPS, np.random.default_rng(6))
+    assert talking.angles_rad.std() > 1.5 * silent.angles_rad.std()
+    assert silent.angles_rad.std() > 0
+
+
+@pytest.mark.parametrize("fps", [10.0, 30.0, 60.0])
+def test_motion_is_as_fast_at_every_frame_rate(fps: float) -> None:
+    made = motion(7, seconds=200, fps=fps)
+    speed = np.abs(np.diff(made.angles_rad[:, 1])).mean() * fps
+    reference = motion(8, seconds=200)
+    assert speed == pytest.approx(np.abs(np.diff(reference.angles_rad[:, 1])).mean() * FPS, rel=0.3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_short_clips_are_finite(count: int) -> None:
+    made = natural_head_motion(np.ones(count, np.float32), FPS, np.random.default_rng(0))
+    assert made.angles_rad.shape == made.shift.shape == (count, 3)
+    assert np.isfinite(made.angles_rad).all()
+    assert natural_blinks(count, FPS, np.random.default_rng(0)).shape == (count,)
+
+
+def test_turning_keeps_the_shape_and_the_pivot() -> None:
+    made = motion(9)
+    points = np.repeat(np.concatenate([MEAN_FACE, PIVOT[None]])[None], len(made.shift), 0)
+    moved = made.apply(points)
+    assert moved.dtype == np.float32
+    sides = np.linalg.norm(moved[:, 33] - moved[:, 152], axis=-1)
+    np.testing.assert_allclose(sides, np.linalg.norm(MEAN_FACE[33] - MEAN_FACE[152]), rtol=1e-4)
+    np.testing.assert_allclose(moved[:, -1], PIVOT + made.shift, atol=1e-5)
+
+
+def test_no_motion_leaves_the_points_alone() -> None:
+    still = HeadMotion(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))
+    points = np.repeat(MEAN_FACE[None], 2, 0)
+    np.testing.assert_allclose(still.apply(points), points, atol=1e-6)
+
+
+def test_positive_yaw_and_pitch_by_hand() -> None:
+    def nose_after(angles: list[float]) -> Floats:
+        made = HeadMotion(np.float32([angles]), np.zeros((1, 3), np.float32))
+        return np.asarray(made.apply(MEAN_FACE[None])[0, 4] - MEAN_FACE[4])
+
+    # The tip of the nose is in front of the pivot (z is smaller) and above it (y is smaller).
+    assert nose_after([0, 0.1, 0])[0] < 0  # R_y moves z into x: -z sin
+    assert nose_after([0.1, 0, 0])[1] > 0  # a nod goes down
+    assert nose_after([0, 0, 0.1])[0] > 0  # what is above tilts to the picture's right
+
+
+def test_a_part_of_the_motion_is_a_slice() -> None:
+    made = motion(10)
+    part = made.part(40, 48)
+    np.testing.assert_array_equal(part.angles_rad, made.angles_rad[40:48])
+    np.testing.assert_array_equal(part.shift, made.shift[40:48])
+
+
+def peaks_of(closure: Floats) -> Floats:
+    padded = np.concatenate([[0], closure, [0]])
+    places, _ = find_peaks(padded, height=0.2, plateau_size=1)
+    return np.asarray(padded[places], np.float32)
+
+
+@pytest.mark.parametrize("per_minute", [8.0, 16.0, 30.0])
+@pytest.mark.parametrize("fps", [25.0, 50.0])
+def test_blinks_come_about_as_often_as_asked_for(per_minute: float, fps: float) -> None:
+    minutes = 20
+    closure = natural_blinks(round(minutes * 60 * fps), fps, np.random.default_rng(0), per_minute)
+    count = len(peaks_of(closure))
+    assert count == pytest.approx(minutes * per_minute, rel=0.15)
+
+
+def test_every_blink_closes_the_eyes_and_opens_them_again() -> None:
+    closure = natural_blinks(30_000, FPS, np.random.default_rng(1))
+    peaks = peaks_of(closure)[:-1]  # the last may be cut off
+    assert len(peaks) > 200
+    assert peaks.min() > 0.85
+    assert np.median(peaks) > 0.98
+    assert closure.max() <= 1
+    assert closure.min() == 0
+    assert np.mean(closure > 0) < 0.15
+
+
+def test_blinks_last_a_fraction_of_a_second_and_close_faster_than_they_open() -> None:
+    fps = 200.0
+    closure = natural_blinks(120_000, fps, np.random.default_rng(2))
+    edges = np.diff((closure > 0).astype(int))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    length_s = (ends[:100] - starts[:100]) / fps
+    assert 0.15 < length_s.min()
+    assert length_s.max() < 0.5
+    rising, falling = (np.diff(closure) > 0).sum(), (np.diff(closure) < 0).sum()
+    assert falling > 1.2 * rising
+
+
+def test_blinks_are_seeded_and_can_be_turned_off() -> None:
+    one = natural_blinks(1000, FPS, np.random.default_rng(3))
+    np.testing.assert_array_equal(one, natural_blinks(1000, FPS, np.random.default_rng(3)))
+    assert (one != natural_blinks(1000, FPS, np.random.default_rng(4))).any()
+    assert not natural_blinks(1000, FPS, np.random.default_rng(3), per_minute=0).any()
+
+
+def test_eyes_are_open_in_the_first_frame() -> None:
+    for seed in range(20):
+        assert natural_blinks(50, FPS, np.random.default_rng(seed))[0] == 0

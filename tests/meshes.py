@@ -1,0 +1,112 @@
+"""Meshes of known shape in crop pixels, and a motion basis made by hand."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from talkhead.face.crop import CROP_SIDE_PX, face_crop
+from talkhead.face.mesh import (
+    LEFT_MOUTH_CORNER,
+    LOWER_INNER_LIP,
+    MEAN_FACE,
+    NUM_SURFACE_POINTS,
+    OUTER_LIPS,
+    RIGHT_MOUTH_CORNER,
+    UPPER_INNER_LIP,
+    Indices,
+)
+from talkhead.face.motion import MotionBasis, lid_region, speech_region
+
+Floats = npt.NDArray[np.float32]
+
+
+def mean_mesh(width_px: float = 100.0, x: float = 0.0, y: float = 0.0) -> Floats:
+    """The mean face from the front, shape = (478, 3); `width_px` is the distance of its eyes' outer corners."""
+    return np.asarray(MEAN_FACE * width_px + np.array([x, y, 0]), np.float32)
+
+
+def crop_mesh() -> Floats:
+    """The mean face in the pixels of its own crop, shape = (478, 3)."""
+    points = mean_mesh()
+    return face_crop(points).to_crop(points)
+
+
+def opened(points: Floats, by: float) -> Floats:
+    """Drop the lower lip and the jaw of a mesh, shape = (478, 3), by pixels (or whatever its unit)."""
+    return np.asarray(points + by * _jaw(), np.float32)
+
+
+def as_batch(*meshes: Floats) -> Tensor:
+    """Meshes as a tensor, shape = (B, 478, 3)."""
+    return torch.from_numpy(np.stack(meshes))
+
+
+def hand_made_basis() -> MotionBasis:
+    """Jaw down, upper lip up, mouth wide, lips forward; and lids that fall over the eyes."""
+    region = speech_region()
+    upper = np.zeros(len(MEAN_FACE), np.float32)
+    upper[UPPER_INNER_LIP] = 1
+    upper[OUTER_LIPS[1:10]] = 0.5
+    side = np.sign(MEAN_FACE[:, 0]) * np.minimum(np.abs(MEAN_FACE[:, 0]) / 0.26, 1) * region
+    lips = np.zeros(len(MEAN_FACE), np.float32)
+    lips[[*UPPER_INNER_LIP, *LOWER_INNER_LIP, *OUTER_LIPS]] = 1
+    components = np.stack(
+        [
+            0.05 * _jaw(),
+            _along(1, -0.02 * upper),
+            _along(0, 0.03 * side),
+            _along(2, -0.03 * lips),
+        ]
+    )
+    closed = np.zeros(len(MEAN_FACE), np.float32)
+    above = lid_region() * (MEAN_FACE[:, 1] < MEAN_FACE[[33, 133, 362, 263], 1].mean())
+    closed += 0.12 * above
+    return MotionBasis(components.astype(np.float32), _along(1, closed))
+
+
+def turning(angle_rad: float, points: Floats) -> Floats:
+    """Turn a mesh about the vertical axis through its middle: positive turns it to the picture's right."""
+    middle = points.mean(0)
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    turn = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+    return np.asarray((points - middle) @ turn.T + middle, np.float32)
+
+
+def side_scale(points: Floats) -> float:
+    """Pixels of the crop per eye distance."""
+    return float(np.linalg.norm(points[33] - points[263]))
+
+
+def _jaw() -> Floats:
+    """All that is below the lips goes down, in the middle by 1, shape = (478, 3); nothing folds over."""
+    x, y = MEAN_FACE[:, 0], MEAN_FACE[:, 1]
+
+    def lip(inner: Indices) -> Floats:
+        ring = MEAN_FACE[[RIGHT_MOUTH_CORNER, *inner, LEFT_MOUTH_CORNER]]
+        return np.interp(x, ring[:, 0], ring[:, 1])
+
+    upper, lower = lip(UPPER_INNER_LIP), lip(LOWER_INNER_LIP)
+    height = np.maximum(lower - upper, 0.03)
+    share = np.clip((y - (upper + lower) / 2) / height + 0.5, 0, 1)
+    weight = share * np.clip(1.2 - np.abs(x) / 0.5, 0, 1)
+    weight[NUM_SURFACE_POINTS:] = 0
+    return _along(1, np.minimum(weight, 1))
+
+
+def _along(axis: int, weight: Floats) -> Floats:
+    moved = np.zeros((len(weight), 3), np.float32)
+    moved[:, axis] = weight
+    return moved
+
+
+__all__ = [
+    "CROP_SIDE_PX",
+    "as_batch",
+    "crop_mesh",
+    "hand_made_basis",
+    "mean_mesh",
+    "opened",
+    "side_scale",
+    "turning",
+]

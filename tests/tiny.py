@@ -1,0 +1,89 @@
+"""A folder of weights that is complete and tiny: real networks, untrained, with a motion basis made by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from talkhead.checkpoint import save_checkpoint
+from talkhead.media.audio import write_waveform
+from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.models import autoencoder, denoiser, landmarks
+from tests.meshes import hand_made_basis
+
+
+def write_tiny_weights(folder: Path) -> Path:
+    """Write autoencoder, denoiser and landmark generator as `--weights FOLDER` takes them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        models: dict[str, tuple[nn.Module, object]] = {
+            "autoencoder": (tiny_autoencoder(), autoencoder.TINY),
+            "denoiser": (tiny_denoiser(), denoiser.TINY),
+            "landmarks": (tiny_generator(), landmarks.TINY),
+        }
+    for name, (model, config) in models.items():
+        save_checkpoint(
+            folder / name, architecture=name, config=config, state=model.state_dict()
+        )
+    return folder
+
+
+def tiny_autoencoder() -> autoencoder.Autoencoder:
+    """Patches to their mean colours and the slopes of their brightness, and back."""
+    model = autoencoder.Autoencoder(autoencoder.TINY)
+    model.set_linear_path(torch.zeros(3 * 64), smooth_components(8), 8.0)
+    return model
+
+
+def tiny_denoiser() -> denoiser.Denoiser:
+    """A denoiser that already changes a little what it is given."""
+    model = denoiser.Denoiser(denoiser.TINY)
+    nn.init.normal_(model.conv_out.weight, std=0.02)
+    return model
+
+
+def tiny_generator() -> landmarks.LandmarkGenerator:
+    """A generator whose coefficients are about one standard deviation, and follow the sound."""
+    model = landmarks.LandmarkGenerator(landmarks.TINY)
+    basis = hand_made_basis()
+    with torch.no_grad():
+        model.out.weight *= 12
+        model.project.weight *= 3
+        model.components.copy_(torch.from_numpy(basis.components))
+        model.blink.copy_(torch.from_numpy(basis.blink))
+    return model
+
+
+def smooth_components(count: int) -> Tensor:
+    """Orthonormal patches (count, 192) in the order of `pixel_unshuffle`: low frequencies first."""
+    line = (torch.arange(8) - 3.5) / 4
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    shapes = [torch.ones(8, 8), x, y, x * y, x * x, y * y]
+    colours = [torch.tensor(colour) for colour in ((1.0, 1, 1), (1.0, 0, -1), (-1.0, 2, -1))]
+    patches = [colour[:, None, None] * shape for shape in shapes for colour in colours]
+    flat = torch.stack([patch.reshape(-1) for patch in patches[:count]])
+    orthonormal, _ = torch.linalg.qr(flat.T)
+    return orthonormal.T.contiguous()
+
+
+def voice(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Noise in syllables, four a second, shape = (N,) at 16 kHz."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    syllables = np.clip(np.sin(2 * np.pi * 4 * time_s + rng.uniform(0, 6)), 0, 1)
+    carrier = np.sin(2 * np.pi * rng.uniform(150, 250) * time_s) + rng.normal(size=len(time_s))
+    return np.asarray(0.15 * syllables * carrier, np.float32)
+
+
+def write_voice(path: Path, seconds: float, seed: int = 0) -> Path:
+    """Write `voice` as wav."""
+    write_waveform(path, voice(seconds, seed))
+    return path
+
+
+def write_silence(path: Path, seconds: float) -> Path:
+    """Write digital silence as wav."""
+    write_waveform(path, np.zeros(round(seconds * SAMPLE_RATE_HZ), np.float32))
+    return path
