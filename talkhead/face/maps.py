@@ -38,7 +38,7 @@ NUM_MAPS = 9
 MAP_SIDE_PX = CROP_SIDE_PX // 2
 DISPLACEMENT_UNIT_PX = 16.0
 CAVITY_SHADE = 0.3
-"""Where the warp has only a stretched lip to show, it is darkened to this: a mouth is dark inside."""
+"""Where the warp has only a stretched lip to show, it is darkened to this, as mouths are inside."""
 
 
 def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,7 @@ def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     source, goal = warp_points(identity, target, float(CROP_SIDE_PX))
     ratio = MAP_SIDE_PX / CROP_SIDE_PX
     helpers = torch.zeros(NUM_WARP_POINTS - NUM_SURFACE_POINTS, 3, device=device)
-    places = torch.cat([torch.as_tensor(MEAN_FACE[:NUM_SURFACE_POINTS], device=device), helpers])
+    places = torch.cat([torch.tensor(MEAN_FACE[:NUM_SURFACE_POINTS], device=device), helpers])
     displacement = (goal - source) / DISPLACEMENT_UNIT_PX
     attributes = torch.cat(
         [source[..., :2] * ratio, places.expand(batch, -1, -1), displacement], -1

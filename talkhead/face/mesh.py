@@ -101,21 +101,21 @@ def to_ibug68(points: Floats) -> Floats:
         shape = (..., 68, C); the jaw is a mesh edge, not the contour that 68-point detectors draw.
     """
     means = [points[..., list(group), :].mean(-2) for group in _IBUG68]
-    return np.stack(means, axis=-2).astype(np.float32)
+    return np.asarray(np.stack(means, axis=-2), np.float32)
 
 
 def mouth_opening(points: Floats) -> Floats:
     """Return the inner lips' opening over the distance of the outer eye corners, shape = (...,)."""
     gap = points[..., UPPER_LIP_CENTRE, :2] - points[..., LOWER_LIP_CENTRE, :2]
-    return (np.linalg.norm(gap, axis=-1) / _eye_distance(points)).astype(np.float32)
+    return np.asarray(np.linalg.norm(gap, axis=-1) / _eye_distance(points), np.float32)
 
 
 def mouth_width(points: Floats) -> Floats:
     """Return the inner lips' width over the distance of the outer eye corners, shape = (...,)."""
     across = points[..., RIGHT_MOUTH_CORNER, :2] - points[..., LEFT_MOUTH_CORNER, :2]
-    return (np.linalg.norm(across, axis=-1) / _eye_distance(points)).astype(np.float32)
+    return np.asarray(np.linalg.norm(across, axis=-1) / _eye_distance(points), np.float32)
 
 
 def _eye_distance(points: Floats) -> Floats:
     across = points[..., RIGHT_EYE_CORNER, :] - points[..., LEFT_EYE_CORNER, :]
-    return np.maximum(np.linalg.norm(across, axis=-1), 1e-6).astype(np.float32)
+    return np.asarray(np.maximum(np.linalg.norm(across, axis=-1), 1e-6), np.float32)

@@ -57,15 +57,14 @@ class MotionBasis:
             shape = (T, 478, 3).
         """
         speech = np.tensordot(coefficients * np.float32(amount), self.components, axes=1)
-        return (speech + closure[:, None, None] * self.blink).astype(np.float32)
+        return np.asarray(speech + closure[:, None, None] * self.blink, np.float32)
 
     def project(self, deformations: Floats) -> Floats:
         """Return the least-squares coefficients (T, K) of deformations (T, 478, 3)."""
         flat = self.components.reshape(len(self.components), -1)
         gram = flat @ flat.T
-        return np.linalg.solve(gram, flat @ deformations.reshape(len(deformations), -1).T).T.astype(
-            np.float32
-        )
+        products = flat @ deformations.reshape(len(deformations), -1).T
+        return np.asarray(np.linalg.solve(gram, products).T, np.float32)
 
 
 def speech_region() -> Floats:
@@ -75,7 +74,7 @@ def speech_region() -> Floats:
     nose = y[4]
     weight = np.clip((y - eyes - 0.15) / (nose - eyes - 0.15), 0, 1)
     weight[468:] = 0
-    return (weight * weight * (3 - 2 * weight)).astype(np.float32)
+    return np.asarray(weight * weight * (3 - 2 * weight), np.float32)
 
 
 def lid_region() -> Floats:
@@ -135,7 +134,7 @@ def close_lips(shape: Floats, basis: MotionBasis, num_steps: int = 60) -> Floats
     coefficients = -np.linalg.solve(rows @ rows.T + ridge, rows @ excess).astype(np.float32)
     coefficients = np.clip(coefficients, -3, 3)
     closed = shape + np.tensordot(coefficients, basis.components, axes=1)
-    return separate_lips(closed[None], limit=MAX_REST_OPENING)[0]
+    return np.asarray(separate_lips(closed[None], limit=MAX_REST_OPENING)[0], np.float32)
 
 
 def separate_lips(points: Floats, limit: float | None = None) -> Floats:
@@ -185,7 +184,7 @@ def eye_closure(points: Floats) -> Floats:
     opening = np.linalg.norm(points[:, 159] - points[:, 145], axis=1)
     opening = opening + np.linalg.norm(points[:, 386] - points[:, 374], axis=1)
     usual = np.percentile(opening, 75)
-    return np.clip(1 - opening / max(float(usual), 1e-6), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - opening / max(float(usual), 1e-6), 0, 1), np.float32)
 
 
 def blink_scale(rest: Floats, basis: MotionBasis) -> float:

@@ -107,4 +107,4 @@ def _smooth_noise(count: int, channels: int, sigma: float, rng: np.random.Genera
     margin = int(4 * sigma)
     noise = rng.normal(size=(count + 2 * margin, channels))
     smooth = gaussian_filter1d(noise, sigma, axis=0)[margin : margin + count]
-    return (smooth * np.sqrt(2 * np.sqrt(np.pi) * sigma)).astype(np.float32)
+    return np.asarray(smooth * np.sqrt(2 * np.sqrt(np.pi) * sigma), np.float32)

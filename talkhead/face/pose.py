@@ -32,12 +32,12 @@ class HeadPose:
         """Map face-space points, shape = (..., N, 3), to pixels."""
         turned = points @ np.swapaxes(self.rotation, -1, -2)
         moved = self.scale[..., None, None] * turned + self.translation[..., None, :]
-        return moved.astype(np.float32)
+        return np.asarray(moved, np.float32)
 
     def to_face(self, points_px: Floats) -> Floats:
         """Map pixels, shape = (..., N, 3), to face space: the inverse of `to_picture`."""
         centred = (points_px - self.translation[..., None, :]) / self.scale[..., None, None]
-        return (centred @ self.rotation).astype(np.float32)
+        return np.asarray(centred @ self.rotation, np.float32)
 
 
 def fit_similarity(source: Floats, target: Floats) -> HeadPose:

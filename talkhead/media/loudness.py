@@ -24,7 +24,7 @@ def frame_levels(waveform: Floats, num_frames: int, fps: float) -> Floats:
     power = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
     edges = edges.clip(0, len(waveform))
     mean = (power[edges[1:]] - power[edges[:-1]]) / np.maximum(edges[1:] - edges[:-1], 1)
-    return (10 * np.log10(np.maximum(mean, 10 ** (FLOOR_DB / 10)))).astype(np.float32)
+    return np.asarray(10 * np.log10(np.maximum(mean, 10 ** (FLOOR_DB / 10))), np.float32)
 
 
 def speech_gain(levels_db: Floats) -> float:

@@ -68,7 +68,7 @@ class TimeEmbedding(nn.Module):
         rate = torch.exp(torch.linspace(0, math.log(1000.0), 32, device=time.device))
         angle = time.float()[:, None] * rate
         features = torch.cat([angle.cos(), angle.sin()], 1)
-        out: Tensor = self.layers(features.to(self.layers[0].weight.dtype))
+        out: Tensor = self.layers(features.to(next(self.layers.parameters()).dtype))
         return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,8 @@ class SpeechEncoder(nn.Module):
     def __init__(self, config: SpeechConfig) -> None:
         super().__init__()
         self.config = config
+        # Not among the arguments that every version of transformers declares.
+        attention: dict[str, Any] = {"attn_implementation": "sdpa"}
         self.wav2vec = Wav2Vec2Model(
             Wav2Vec2Config(
                 hidden_size=config.hidden_size,
@@ -80,7 +83,7 @@ class SpeechEncoder(nn.Module):
                 layerdrop=0.0,
                 mask_time_prob=0.0,
                 apply_spec_augment=False,
-                attn_implementation="sdpa",
+                **attention,
             )
         )
 

@@ -33,9 +33,10 @@ class AutoencoderTaskConfig:
     gradient_weight: float = 0.5
     """Weight of the L1 error of the picture's gradients."""
     noise: float = 0.0
-    """Standard deviation of the noise on the latents, in their own scale: what the decoder learns to bear."""
+    """Standard deviation of noise on the latents, in their scale: the decoder learns to bear it."""
     linear_weight: float = 0.02
-    """Weight that keeps latents near the principal components: they stay an almost orthogonal view of the pixels."""
+    """Weight that keeps latents near the principal components, an almost orthogonal view of the
+    pixels."""
 
 
 class AutoencoderSamples:
@@ -89,7 +90,8 @@ class AutoencoderTask:
         self.samples = AutoencoderSamples(bank, config.crop_px, seed)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model: Autoencoder = Autoencoder(model_config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model = Autoencoder(model_config)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._set_principal_components(seed)
         self._validation = _validation_frames(data, unseen or train)
 
@@ -123,9 +125,7 @@ class AutoencoderTask:
         gradient = _gradient_error(decoded, image)
         with torch.autocast(image.device.type, enabled=False):
             patches = functional.pixel_unshuffle(image, PATCH_PX)
-            linear = functional.conv2d(
-                patches, self._components.to(image), self._bias.to(image)
-            )
+            linear = functional.conv2d(patches, self._components.to(image), self._bias.to(image))
         drift = (latents.float() - linear).square().mean()
         loss = pixel + self._config.gradient_weight * gradient + self._config.linear_weight * drift
         return {"loss": loss, "pixel": pixel, "gradient": gradient, "drift": drift}
@@ -137,8 +137,9 @@ class AutoencoderTask:
         whole, lower = [], []
         for frame in self._validation:
             image = torch.from_numpy(to_model(frame))[None].to(device)
-            decoded = _to_pixels(model(image))
-            error = (decoded.double() - torch.from_numpy(frame).permute(2, 0, 1).double()).square()
+            decoded = _to_pixels(model(image))[0].permute(1, 2, 0).numpy()
+            difference = decoded.astype(np.float64) - frame
+            error = torch.from_numpy(np.square(difference).transpose(2, 0, 1))
             whole.append(float(_psnr(error)))
             lower.append(float(_psnr(lower_face(error))))
         return {"psnr": float(np.mean(whole)), "lower_face_psnr": float(np.mean(lower))}
@@ -149,7 +150,8 @@ class AutoencoderTask:
         device = next(model.parameters()).device
         image = torch.from_numpy(np.stack([to_model(frame) for frame in frames])).to(device)
         decoded = _to_pixels(model(image)).permute(0, 2, 3, 1).numpy()
-        return np.concatenate([np.concatenate(list(frames), 1), np.concatenate(list(decoded), 1)], 0)
+        rows = [np.concatenate(list(pictures), 1) for pictures in (frames, decoded)]
+        return np.asarray(np.concatenate(rows, 0), np.uint8)
 
     def save(self, folder: Path, model: nn.Module) -> None:
         """Write the checkpoint folder."""

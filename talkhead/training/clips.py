@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,17 +124,16 @@ def read_clip(folder: Path, name: str, *, frames: bool = True) -> Clip:
     """
     path = folder / "clips" / f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if int(arrays["schema"]) != SCHEMA:
                 raise TalkheadError(f"{path} is of another version: run talkhead prepare again")
             skipped = () if frames else ("jpeg", "jpeg_offsets")
-            return Clip(
-                **{
-                    field.name: np.zeros(0) if field.name in skipped else arrays[field.name]
-                    for field in fields(Clip)
-                }
-            )
-    except (OSError, ValueError, KeyError, EOFError) as error:
+            values: dict[str, Any] = {
+                field.name: np.zeros(0) if field.name in skipped else arrays[field.name]
+                for field in fields(Clip)
+            }
+            return Clip(**values)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TalkheadError(
             f"cannot read the clip {path} ({error}): run talkhead prepare again"
         ) from error

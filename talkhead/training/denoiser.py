@@ -1,7 +1,8 @@
-"""Task `denoiser`: a frame of a person, warped to another frame's landmarks, corrected to that frame."""
+"""Task `denoiser`: a frame of a person, warped to another frame's landmarks and corrected."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,15 +39,15 @@ class DenoiserTaskConfig:
     """The table [task] of `talkhead train denoiser`."""
 
     autoencoder: str
-    """Checkpoint folder of the autoencoder whose latents are denoised; relative to the TOML file."""
+    """Checkpoint folder of the autoencoder whose latents are denoised; from the TOML file on."""
     end_share: float = 0.7
     """Share of the samples at time 1, pure noise: the only time that one-step sampling visits."""
     energy_floor: float = 0.03
-    """Pairs whose residuals have less energy than this, in units of the residual scale, weigh no more."""
+    """Pairs with less energy in their residuals than this, in residual scales, weigh no more."""
     near_share: float = 0.2
     """Share of pairs at most three frames apart: what is right already has to be left alone."""
     opening_share: float = 0.3
-    """Share of pairs from a nearly closed to a wide open mouth: what was never visible has to be made."""
+    """Share of pairs from a nearly closed to a wide open mouth: what was hidden has to be made."""
     mouth_weight: float = 2.0
     """Extra weight of the error around the mouth."""
     inside_weight: float = 4.0
@@ -64,7 +65,7 @@ class DenoiserSamples:
         self._bank, self._config, self._seed = bank, config, seed
 
     def sample(self, index: int) -> Sample:
-        """Return `target` and `warped` (3, 160, 192), `maps` (9, 80, 96) and `weight` (1, 20, 24)."""
+        """Return `target` and `warped` (3, 160, 192), `maps` (9, 80, 96), `weight` (1, 20, 24)."""
         rng = np.random.default_rng([self._seed, index])
         _, clip = self._bank.draw(rng)
         first = int(rng.integers(len(clip)))
@@ -174,8 +175,9 @@ class DenoiserTask:
         self.autoencoder = Autoencoder(
             read_config(autoencoder, AutoencoderConfig, architecture="autoencoder")
         )
+        latent_channels = self.autoencoder.config.latent_channels
         for name, found, wanted in (
-            ("latent_channels", model_config.latent_channels, self.autoencoder.config.latent_channels),
+            ("latent_channels", model_config.latent_channels, latent_channels),
             ("map_channels", model_config.map_channels, NUM_MAPS),
         ):
             if found != wanted:
@@ -202,7 +204,7 @@ class DenoiserTask:
             residual = self.encode(target) - self.encode(warped)
             squares += float((residual.square() * weight).mean())
             weights += float(weight.mean())
-        return round((squares / weights) ** 0.5, 4)
+        return round(math.sqrt(squares / weights), 4)
 
     def _validation_pairs(self, clip: Clip) -> dict[str, Tensor]:
         """Spread frames of a clip, made from the frame that is most typical of it."""
@@ -234,8 +236,8 @@ class DenoiserTask:
         time = draw_times(count, self._config.end_share, generator).to(clean.device)
         epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
         weight = batch["weight"]
-        # A pair that the warp gets nearly right has little error, but a viewer sees all of it: errors count
-        # against what there was to correct.
+        # A pair that the warp gets nearly right has little error, but a viewer sees all of it:
+        # errors count against what there was to correct.
         energy = (clean.square() * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
         weight = weight * (0.2 / (energy + self._config.energy_floor))[:, None, None, None]
 
@@ -267,7 +269,7 @@ class DenoiserTask:
         return (made + self.autoencoder.lost_detail(batch["warped"])).clamp(-1, 1)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """PSNR of the lower face of people not in training: the warp alone, and denoised in one step and in four."""
+        """PSNR of lower faces of people not in training: warped, denoised in one step, in four."""
         assert isinstance(model, Denoiser)
         device = next(model.parameters()).device
         rows = []
@@ -300,7 +302,7 @@ class DenoiserTask:
             cells = [((i.float() + 1) * 127.5).round().clamp(0, 255).byte() for i in images]
             row = torch.cat([c[k] for k in range(len(cells[0])) for c in cells], -1)
             rows.append(row.permute(1, 2, 0).cpu().numpy())
-        return np.concatenate(rows, 0)
+        return np.asarray(np.concatenate(rows, 0), np.uint8)
 
     def save(self, folder: Path, model: nn.Module) -> None:
         """Write the checkpoint folder."""

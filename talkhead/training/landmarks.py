@@ -368,14 +368,15 @@ def _is_scored(row: ClipInfo) -> bool:
 def _fit_basis(bank: ClipBank, num_components: int, seed: int) -> MotionBasis:
     rng = np.random.default_rng([seed, 1])
     per_draw = 20
-    cache: dict[int, tuple[Floats, Floats, Floats]] = {}
+    cache: dict[int, tuple[Floats, Floats, np.float32]] = {}
     parts = []
     for _ in range(NUM_BASIS_FRAMES // per_draw):
         index, clip = bank.draw(rng)
         if index not in cache:
             rest, pose = rest_of_clip(clip.landmarks)
             aligned = pose.to_face(clip.landmarks)
-            cache[index] = aligned - rest, eye_closure(aligned), np.float32(mouth_scale(rest))
+            motion = np.asarray(aligned - rest, np.float32)
+            cache[index] = motion, eye_closure(aligned), np.float32(mouth_scale(rest))
         deformation, closure, scale = cache[index]
         picks = rng.integers(len(deformation), size=per_draw)
         parts.append((deformation[picks] / scale, closure[picks], deformation[picks]))
@@ -412,8 +413,8 @@ def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> 
 
 def mouth_directions(components: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a unit of each coefficient adds to the mouth's opening and width, (K,) each."""
-    lower, upper = components[:, LOWER_INNER_LIP[2:7], 1], components[:, UPPER_INNER_LIP[2:7], 1]
-    opening = (lower - upper).mean(1)
+    lower, upper = LOWER_INNER_LIP[2:7].tolist(), UPPER_INNER_LIP[2:7].tolist()
+    opening = (components[:, lower, 1] - components[:, upper, 1]).mean(1)
     width = components[:, LEFT_MOUTH_CORNER, 0] - components[:, RIGHT_MOUTH_CORNER, 0]
     return opening, width
 

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,7 +82,9 @@ class _Stream(Dataset[Sample]):
         return self._samples.sample(self._start + index)
 
 
-def train(task: Task, config: LoopConfig, run: Path, device: str = "auto") -> Iterator[Report]:
+def train(
+    task: Task, config: LoopConfig, run: Path, device: str = "auto"
+) -> Generator[Report, None, None]:
     """Train until `config.steps`, from the state in the run folder if there is one.
 
     Yields:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -147,7 +147,7 @@ def _name_of(path: Path, identifier: str | None = None) -> str:
 
 def prepare(
     sources: list[Source], output: Path, *, fps: Fraction = DEFAULT_FPS, num_workers: int = 2
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Prepare videos in several processes; what an earlier run finished is left as it is.
 
     The manifest is written at the end, also when the caller stops early: then the worker processes

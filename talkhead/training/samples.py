@@ -31,10 +31,10 @@ class ClipBank:
             raise TalkheadError(f"{folder} has no clips for this task: see its manifest.jsonl")
         self.rows = rows
         self.clips = [read_clip(folder, row.clip, frames=frames) for row in rows]
-        frames: dict[str, int] = {}
+        count: dict[str, int] = {}
         for row in rows:
-            frames[row.person] = frames.get(row.person, 0) + row.num_frames
-        weights = [row.num_frames * frames[row.person] ** (PERSON_POWER - 1) for row in rows]
+            count[row.person] = count.get(row.person, 0) + row.num_frames
+        weights = [row.num_frames * count[row.person] ** (PERSON_POWER - 1) for row in rows]
         self._cumulative = np.cumsum(weights) / np.sum(weights)
 
     def draw(self, rng: np.random.Generator) -> tuple[int, Clip]:

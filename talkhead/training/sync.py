@@ -50,7 +50,7 @@ def best_lag(
 
 def _without_drift(values: Floats, length: int) -> Floats:
     if len(values) <= length:
-        return values - values.mean()
+        return np.asarray(values - values.mean(), np.float32)
     kernel = np.ones(length) / length
     padded = np.pad(values, (length // 2, length - 1 - length // 2), mode="edge")
     return (values - np.convolve(padded, kernel, "valid")).astype(np.float32)

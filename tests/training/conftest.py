@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from talkhead.models import autoencoder
+from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
+from tests.prepared import write_prepared
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder of three people, read by many tests and changed by none."""
+    return write_prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="session")
+def tiny_autoencoder(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of an autoencoder as it is before its training: principal components."""
+    folder = tmp_path_factory.mktemp("autoencoder")
+    task = AutoencoderTask(prepared, autoencoder.TINY, AutoencoderTaskConfig(), seed=0)
+    task.save(folder, task.model)
+    return folder

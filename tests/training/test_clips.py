@@ -1,0 +1,109 @@
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from talkhead.errors import TalkheadError
+from talkhead.training.clips import (
+    MANIFEST,
+    read_clip,
+    read_manifest,
+    samples_of_frames,
+    write_clip,
+    write_manifest,
+)
+from tests.drawn_face import draw_face
+from tests.prepared import describe_clip, make_clip
+
+
+def test_a_clip_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    clip = make_clip(12, seed=3)
+    info = describe_clip("eva.1", clip)
+    write_clip(tmp_path, info, clip)
+    assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == [
+        "eva.1.json",
+        "eva.1.npz",
+    ]
+    again = read_clip(tmp_path, "eva.1")
+    for field in dataclasses.fields(clip):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(clip, field.name))
+        assert getattr(again, field.name).dtype == getattr(clip, field.name).dtype
+    assert len(again) == 12
+    assert write_manifest(tmp_path) == [info]
+    assert read_manifest(tmp_path) == [info]
+
+
+def test_frames_lose_little_in_the_file(tmp_path: Path) -> None:
+    clip = make_clip(3, seed=0)
+    write_clip(tmp_path, describe_clip("a", clip), clip)
+    frame = read_clip(tmp_path, "a").frame(2)
+    assert frame.shape == (256, 256, 3)
+    assert frame.dtype == np.uint8
+    errors = [
+        np.abs(frame.astype(int) - draw_face(256, float(level))).mean()
+        for level in np.linspace(0, 0.08, 6)
+    ]
+    assert min(errors) < 1
+
+
+def test_a_clip_can_be_read_without_its_frames(tmp_path: Path) -> None:
+    clip = make_clip(5, seed=0)
+    write_clip(tmp_path, describe_clip("a", clip), clip)
+    bare = read_clip(tmp_path, "a", frames=False)
+    assert len(bare.jpeg) == 0
+    np.testing.assert_array_equal(bare.landmarks, clip.landmarks)
+
+
+def test_the_waveform_is_in_full_scale() -> None:
+    clip = make_clip(3, seed=0)
+    waveform = clip.waveform_float()
+    assert waveform.dtype == np.float32
+    np.testing.assert_allclose(waveform * 32768, clip.waveform)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "another schema", "a key less"])
+def test_a_damaged_clip_is_refused_with_what_to_do(tmp_path: Path, damage: str) -> None:
+    clip = make_clip(3, seed=0)
+    write_clip(tmp_path, describe_clip("a", clip), clip)
+    path = tmp_path / "clips" / "a.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif damage == "text":
+        path.write_text("not a clip")
+    elif damage == "another schema":
+        np.savez(path, **(arrays | {"schema": np.int64(99)}))
+    else:
+        del arrays["crops"]
+        np.savez(path, **arrays)
+    with pytest.raises(TalkheadError, match="run talkhead prepare again") as caught:
+        read_clip(tmp_path, "a")
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_that_was_not_prepared_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TalkheadError, match="run talkhead prepare VIDEOS -o"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["{", '{"clip": "a"}', "[]", '{"clip": "a", "colour": "red"}'])
+def test_a_manifest_that_does_not_fit_is_refused_with_the_line(tmp_path: Path, line: str) -> None:
+    clip = make_clip(3, seed=0)
+    good = json.dumps(dataclasses.asdict(describe_clip("a", clip)))
+    (tmp_path / MANIFEST).write_text(f"{good}\n{line}\n")
+    with pytest.raises(TalkheadError, match="line 2 does not fit"):
+        read_manifest(tmp_path)
+
+
+def test_samples_of_frames_meet_end_to_end() -> None:
+    assert samples_of_frames(0, 25, 25.0) == (0, 16_000)
+    assert samples_of_frames(10, 5, 25.0) == (6400, 9600)
+    fps = 30000 / 1001
+    ends = [samples_of_frames(start, 7, fps) for start in range(0, 70, 7)]
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(ends))

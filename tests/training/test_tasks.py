@@ -1,0 +1,185 @@
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from talkhead.checkpoint import load_state, read_config
+from talkhead.errors import TalkheadError, WeightsError
+from talkhead.models import autoencoder, denoiser, landmarks
+from talkhead.training.loop import Report, train
+from talkhead.training.tasks import TASKS, build_task, read_settings
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PRESETS = {
+    "autoencoder": autoencoder.COMPACT,
+    "denoiser": denoiser.COMPACT,
+    "landmarks": landmarks.COMPACT,
+}
+TINY: dict[str, tuple[Any, dict[str, Any]]] = {
+    "autoencoder": (autoencoder.TINY, {"crop_px": 128}),
+    "denoiser": (denoiser.TINY, {"validation_frames": 2}),
+    "landmarks": (landmarks.TINY, {"window_frames": 16}),
+}
+MODELS: dict[str, tuple[type[Any], type[Any]]] = {
+    "autoencoder": (autoencoder.Autoencoder, autoencoder.AutoencoderConfig),
+    "denoiser": (denoiser.Denoiser, denoiser.DenoiserConfig),
+    "landmarks": (landmarks.LandmarkGenerator, landmarks.LandmarkGeneratorConfig),
+}
+WriteSettings = Callable[..., Path]
+
+
+def as_toml(tables: dict[str, Any], prefix: str = "") -> str:
+    """Write tables of numbers, texts, lists and tables; JSON's values are TOML's too."""
+    lines = []
+    for name, values in tables.items():
+        lines.append(f"[{prefix}{name}]")
+        nested = {key: value for key, value in values.items() if isinstance(value, dict)}
+        lines += [f"{k} = {json.dumps(v)}" for k, v in values.items() if k not in nested]
+        lines.append(as_toml(nested, f"{prefix}{name}."))
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def write_settings(tmp_path: Path, prepared: Path, tiny_autoencoder: Path) -> WriteSettings:
+    """Write settings for a few steps of a tiny model; keywords change the table [train]."""
+
+    def write(name: str, **changes: Any) -> Path:
+        model, task = TINY[name]
+        loop = {"data": str(prepared), "run": "run", "steps": 4, "batch_size": 2}
+        loop |= {"learning_rate": 1e-3, "warmup_steps": 1, "precision": "float32"}
+        loop |= {"num_workers": 0, "log_every": 1, "validate_every": 4, "save_every": 2}
+        paths = {"autoencoder": str(tiny_autoencoder)} if name == "denoiser" else {}
+        tables = {
+            "train": loop | changes,
+            "model": dataclasses.asdict(model),
+            "task": task | paths,
+        }
+        path = tmp_path / f"{name}.toml"
+        path.write_text(as_toml(tables))
+        return path
+
+    return write
+
+
+def run_steps(name: str, path: Path, *, stop_after: int | None = None) -> list[Report]:
+    task, settings = build_task(name, path)
+    reports = []
+    running = train(task, settings.loop, settings.run, "cpu")
+    for report in running:
+        reports.append(report)
+        if report.step == stop_after:
+            running.close()
+    return reports
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_run_that_was_stopped_ends_bit_for_bit_like_one_that_was_not(
+    name: str, write_settings: WriteSettings, tmp_path: Path
+) -> None:
+    reports = run_steps(name, write_settings(name, run="whole"))
+    assert [report.step for report in reports if report.kind == "train"] == [1, 2, 3, 4]
+    assert all(report.values["loss"] > 0 for report in reports if report.kind == "train")
+    assert reports[-1].kind == "validate"
+    assert reports[-1].values
+
+    cut = write_settings(name, run="cut")
+    run_steps(name, cut, stop_after=3)  # one step after the state was saved
+    rest = run_steps(name, cut)
+    assert [report.step for report in rest] == [3, 4, 4]
+    whole, cut_run = tmp_path / "whole", tmp_path / "cut"
+    for file in ("state/model", "state/average", "state/optimizer", "checkpoint/model"):
+        one = load_file(whole / f"{file}.safetensors")
+        other = load_file(cut_run / f"{file}.safetensors")
+        assert one.keys() == other.keys()
+        assert [key for key in one if not torch.equal(one[key], other[key])] == []
+    logs = [
+        [(line["kind"], line["step"]) for line in map(json.loads, log.read_text().splitlines())]
+        for log in (whole / "log.jsonl", cut_run / "log.jsonl")
+    ]
+    assert logs[0] == logs[1]
+    assert (cut_run / "preview-000004.png").is_file()
+
+    model_type, config_type = MODELS[name]
+    config = read_config(whole / "checkpoint", config_type, architecture=name)
+    assert config == TINY[name][0]
+    model = model_type(config)
+    load_state(whole / "checkpoint", model)
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
+
+
+def test_a_run_that_is_complete_does_nothing_more(write_settings: WriteSettings) -> None:
+    path = write_settings("autoencoder", steps=1)
+    assert len(run_steps("autoencoder", path)) == 2
+    assert run_steps("autoencoder", path) == []
+
+
+def test_the_scale_of_residuals_is_measured_when_it_is_not_given(
+    write_settings: WriteSettings,
+) -> None:
+    path = write_settings("denoiser")
+    path.write_text(path.read_text().replace("residual_scale = 0.5", "residual_scale = 0.0"))
+    task, _ = build_task("denoiser", path)
+    assert isinstance(task.model, denoiser.Denoiser)
+    scale = task.model.config.residual_scale
+    samples = [task.samples.sample(index) for index in range(32)]
+    encode = task.encode  # type: ignore[attr-defined]
+    target, warped = (
+        encode(torch.stack([torch.from_numpy(sample[key]) for sample in samples]))
+        for key in ("target", "warped")
+    )
+    weight = torch.stack([torch.from_numpy(sample["weight"]) for sample in samples])
+    mean = ((target - warped).square() * weight).mean() / weight.mean()
+    assert scale == pytest.approx(float(mean.sqrt()), rel=0.3)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_shipped_settings_are_the_shipped_sizes(name: str) -> None:
+    settings = read_settings(name, EXAMPLES / f"train-{name}.toml")
+    assert settings.model == PRESETS[name]
+    assert settings.data == EXAMPLES / settings.loop.data
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch_size = 2", "batchsize = 2", "[train]: 1 key missing (batch_size); 1 key unknown"),
+        ("steps = 4", 'steps = "4"', "[train]: steps is '4', it has to be int"),
+        ("steps = 4", "steps = 0", "[train]: steps has to be at least 1"),
+        ("float32", "float8", "[train]: precision is 'float8', it has to be one of"),
+        ("learning_rate = 0.001", "learning_rate = -1", "learning_rate has to be more than 0"),
+        ("width = 16", "width = 16\ndepth = 3", "[model]: 1 key unknown (depth)"),
+        ("[task]", "[tasks]", "has tasks beside the tables [train], [model] and [task]"),
+        ("[train]", "[train", "cannot read the settings"),
+        ("crop_px = 128", "crop_px = 33", "crop_px is 33: it has to be a multiple of 8"),
+        ('data = "', 'data = "/nowhere', "has no manifest.jsonl: run talkhead prepare"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_one_line(
+    old: str, new: str, message: str, write_settings: WriteSettings
+) -> None:
+    path = write_settings("autoencoder")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(TalkheadError) as caught:
+        build_task("autoencoder", path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_denoiser_that_does_not_fit_its_autoencoder_is_refused(
+    write_settings: WriteSettings, tmp_path: Path
+) -> None:
+    path = write_settings("denoiser")
+    text = path.read_text()
+    path.write_text(text.replace("latent_channels = 8", "latent_channels = 16"))
+    with pytest.raises(TalkheadError, match="latent_channels of the denoiser is 16"):
+        build_task("denoiser", path)
+    path.write_text(text.replace('autoencoder = "', 'autoencoder = "missing'))
+    with pytest.raises(WeightsError, match="there is no folder of weights"):
+        build_task("denoiser", path)
