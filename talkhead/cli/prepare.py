@@ -45,6 +45,15 @@ def prepare(
             show_default="one per core, up to 8",
         ),
     ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--weights",
+            metavar="NAME|FOLDER|none",
+            help="Landmark generator that measures how far sound and lips are apart;"
+            " none leaves it at a guess from the loudness.",
+        ),
+    ] = "default",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -72,6 +81,8 @@ def prepare(
                 dropped.append(outcome)
                 verb = "failed" if outcome.broken else "dropped"
                 typer.echo(f"{outcome.source.name} {verb}: {outcome.dropped}", err=True)
+    if weights != "none":
+        _measure_agreement(output, weights, quiet=quiet)
     summary = _summary(output, read_manifest(output), len(sources), dropped)
     if as_json:
         print_json(summary)
@@ -83,6 +94,22 @@ def prepare(
         )
     if not summary["clips"]:
         raise NoFaceError(f"no video of {videos} has a stretch with one steady, frontal face")
+
+
+def _measure_agreement(data: Path, weights: str, *, quiet: bool) -> None:
+    """Measure the clips that no generator has measured yet."""
+    import torch
+
+    from talkhead.synthesis import load_generator
+    from talkhead.training.agreement import measure_agreement, unmeasured
+    from talkhead.weights import resolve_weights
+
+    total = len(unmeasured(data))
+    if total:
+        folder = resolve_weights(weights) / "landmarks"
+        rows = measure_agreement(data, load_generator(folder, torch.device("cpu")))
+        for _ in with_progress(rows, label="sound and lips", total=total, quiet=quiet):
+            pass
 
 
 def _usable_cores() -> int:

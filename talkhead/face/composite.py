@@ -1,4 +1,4 @@
-"""From the small crop back into the picture: the warp at full resolution, corrected by what the denoiser changed."""
+"""From the crop back into the picture: the full warp, corrected by what the denoiser changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from talkhead.face.crop import CROP_SIDE_PX, Crop
 from talkhead.face.maps import cavity_shade
 from talkhead.face.masks import blur, soft_mask
 from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
-from talkhead.face.warp import resize_grid, warp_image
+from talkhead.face.warp import resize_grid, still_grid, warp_image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -28,12 +28,18 @@ class Canvas:
         crop: the square, on whole pixels.
         square: (1, 3, S, S) in [0, 255], the crop at the picture's own resolution.
         small: (1, 3, 256, 256) in [-1, 1], the crop as the networks see it.
+        still: (1, S, S, 2), the grid that leaves the square as it is.
     """
 
     picture: Pixels
     crop: Crop
     square: Tensor
     small: Tensor
+    still: Tensor
+
+
+MAX_CHUNK_PIXELS = 2_000_000
+"""Frames of large pictures are put together a few at a time, so that memory stays bounded."""
 
 
 def prepare_canvas(picture: Pixels, crop: Crop, device: torch.device) -> Canvas:
@@ -43,7 +49,7 @@ def prepare_canvas(picture: Pixels, crop: Crop, device: torch.device) -> Canvas:
     whole = Crop(left + side / 2, top + side / 2, float(side))
     square = _to_tensor(whole.extract(picture, side), device)
     small = _to_tensor(whole.extract(picture), device) / 127.5 - 1
-    return Canvas(picture, whole, square, small)
+    return Canvas(picture, whole, square, small, still_grid(side, side, device))
 
 
 def composite(
@@ -51,9 +57,9 @@ def composite(
 ) -> Pixels:
     """Put frames together.
 
-    Outside the mouth the picture keeps its own fine detail: it is warped at full resolution, and only the
-    difference that the denoiser made is added. Inside the opened mouth, where the warp has nothing true to show, the
-    denoiser's pixels are taken as they are.
+    Outside the mouth the picture keeps its own fine detail: it is warped at full resolution, and
+    only the difference that the denoiser made is added. Inside the opened mouth, where the warp has
+    nothing true to show, the denoiser's pixels are taken as they are.
 
     Args:
         canvas: the picture.
@@ -67,14 +73,30 @@ def composite(
         uint8 (B, H, W, 3).
     """
     side = canvas.square.shape[-1]
-    batch = len(grid)
-    frames = warp_image(canvas.square.expand(batch, -1, -1, -1), resize_grid(grid, (side, side)))
-    frames = frames * cavity_shade(maps, (side, side))
     mask = soft_mask(target, maps)
-    mouth = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
-    frame = (LEFT_PX, CROP_SIDE_PX - RIGHT_PX, TOP_PX, CROP_SIDE_PX - BOTTOM_PX)
-    change = functional.pad((made - warped) * 127.5, frame)
-    replaced = functional.pad((made + 1) * 127.5, frame)
+    mouth = mask * blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
+    border = (LEFT_PX, CROP_SIDE_PX - RIGHT_PX, TOP_PX, CROP_SIDE_PX - BOTTOM_PX)
+    change = functional.pad((made - warped) * 127.5, border)
+    replaced = functional.pad((made + 1) * 127.5, border)
+    step = max(1, MAX_CHUNK_PIXELS // side**2)
+    squares = [
+        _blend(canvas, *(values[start : start + step] for values in (grid, maps, mask, mouth, change, replaced)))
+        for start in range(0, len(grid), step)
+    ]
+    return _paste(canvas, np.concatenate(squares))
+
+
+def _blend(
+    canvas: Canvas,
+    grid: Tensor,
+    maps: Tensor,
+    mask: Tensor,
+    mouth: Tensor,
+    change: Tensor,
+    replaced: Tensor,
+) -> Pixels:
+    """Return the working squares of frames, uint8 (B, S, S, 3)."""
+    side = canvas.square.shape[-1]
     size = (side, side)
 
     def enlarge(image: Tensor) -> Tensor:
@@ -84,12 +106,15 @@ def composite(
             image, size=size, mode="bilinear", align_corners=False, antialias=side < image.shape[-1]
         )
 
-    mask, mouth = enlarge(mask), enlarge(mouth * mask)
-    corrected = frames + enlarge(change) * mask
-    # Little is gained from the denoiser's pixels over the change while both have the same resolution.
-    frames = corrected + (enlarge(replaced) - corrected) * mouth
-    squares = frames.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return _paste(canvas, squares)
+    frames = warp_image(
+        canvas.square.expand(len(grid), -1, -1, -1), resize_grid(grid, size, canvas.still)
+    )
+    frames.mul_(cavity_shade(maps, size)).add_(enlarge(change) * enlarge(mask))
+    frames.lerp_(enlarge(replaced), enlarge(mouth))
+    squares: Pixels = (
+        frames.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    )
+    return squares
 
 
 def _paste(canvas: Canvas, squares: Pixels) -> Pixels:

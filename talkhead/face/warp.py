@@ -1,8 +1,8 @@
-"""Mesh warp: from target landmarks to a sampling grid, by rasterising the face's triangles span by span.
+"""Mesh warp: from target landmarks to a sampling grid, rasterising triangles span by span.
 
-A span is the run of pixels that one triangle covers in one row. Values inside a triangle are linear, so that a span
-is a start and a slope: the work grows with the pixels covered and not with bounding boxes, and one batch is one
-sequence of tensor operations on the CPU and on CUDA alike.
+A span is the run of pixels that one triangle covers in one row. Values inside a triangle are
+linear, so that a span is a start and a slope: the work grows with the pixels covered and not with
+bounding boxes, and one batch is one sequence of tensor operations on the CPU and on CUDA alike.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from talkhead.face.mesh import (
 )
 
 RING_SCALE = 1.45
-"""A ring of helper points around the face oval carries hair, ears and neck along; beyond it the picture stands still."""
+"""A ring of helper points around the face carries hair, ears and neck along; beyond, all is still."""
 RING_JAW_SHARE = 0.35
 NUM_RING_POINTS = len(FACE_OVAL)
 
@@ -79,18 +79,20 @@ def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, 
         side: side of the crop in pixels.
 
     Returns:
-        Two tensors (B, 549, 3): surface points, teeth's edge, ring, frame. Frame points do not move.
+        Two tensors (B, 549, 3): surface points, teeth's edge, ring, frame. Frame points do not
+        move.
 
-    The teeth's edge keeps teeth from stretching: the upper ones are fixed to the skull, so that what shows below the
-    upper lip keeps its size. A mouth that opens wider than the identity's shows a cavity below the edge, of which
-    the identity tells nothing; one that closes covers its teeth.
+    The teeth's edge keeps teeth from stretching: the upper ones are fixed to the skull, so that
+    what shows below the upper lip keeps its size. A mouth that opens wider than the identity's
+    shows a cavity below the edge, of which the identity tells nothing; one that closes covers its
+    teeth.
     """
-    oval = torch.as_tensor(FACE_OVAL, device=identity.device)
+    oval = torch.tensor(FACE_OVAL, device=identity.device)
     identity_oval, target_oval = identity[:, oval], target[:, oval]
     centre = identity_oval.mean(1, keepdim=True)
     ring = centre + RING_SCALE * (identity_oval - centre)
-    # The ring follows the head's shift and a share of each point's own motion, so that a dropping jaw stretches
-    # the neck a little but does not push the collar down.
+    # The ring follows the head's shift and a share of each point's own motion, so that a dropping
+    # jaw stretches the neck a little but does not push the collar down.
     motion = target_oval - identity_oval
     weight = torch.full((NUM_RING_POINTS, 1), RING_JAW_SHARE, device=identity.device)
     upper = motion[:, :9].mean(1, keepdim=True) + motion[:, 28:].mean(1, keepdim=True)
@@ -106,8 +108,8 @@ def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, 
     ring = torch.cat([ring_xy, ring[..., 2:]], -1)
     ring_target = torch.cat([ring_target_xy, ring_target[..., 2:]], -1)
     surface = slice(0, NUM_SURFACE_POINTS)
-    upper_lip = torch.as_tensor(UPPER_INNER_LIP, device=identity.device)
-    lower_lip = torch.as_tensor(LOWER_INNER_LIP, device=identity.device)
+    upper_lip = torch.tensor(UPPER_INNER_LIP, device=identity.device)
+    lower_lip = torch.tensor(LOWER_INNER_LIP, device=identity.device)
     opening = identity[:, lower_lip] - identity[:, upper_lip]
     target_opening = target[:, lower_lip] - target[:, upper_lip]
     gap = opening[..., :2].norm(dim=-1, keepdim=True).clamp(min=1e-3)
@@ -125,13 +127,14 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     """Interpolate vertex attributes over the pixels of a square image.
 
     Args:
-        points: (B, V, 3) vertices of `WARP_TRIANGLES` in pixels; pixel centres lie at i + 0.5. Smaller z is in front.
+        points: (B, V, 3) vertices of `WARP_TRIANGLES` in pixels; pixel centres lie at i + 0.5;
+            smaller z is in front.
         attributes: (B, V, K) values to interpolate.
         size: side of the image in pixels.
 
     Returns:
-        values (B, K, size, size), zero where nothing is drawn, and triangles (B, size, size), int64, the index of
-        the triangle seen in every pixel, or -1.
+        values (B, K, size, size), zero where nothing is drawn, and triangles (B, size, size),
+        int64, the index of the triangle seen in every pixel, or -1.
     """
     batch, _, channels = attributes.shape
     device = points.device
@@ -150,7 +153,7 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
     front = area > 1e-4  # triangles seen from behind, or without area, are not drawn
     inverse = torch.where(front, 1 / area.clamp(min=1e-4), 0.0)
-    # Barycentric weights of corners 1 and 2 are linear in x and y: gradient (B F, 2 weights, 2 axes).
+    # Barycentric weights of corners 1 and 2 are linear in x and y: gradient (B F, 2 weights, 2).
     gradient = torch.stack(
         [
             torch.stack([e2[:, 1], -e2[:, 0]], -1),
@@ -228,12 +231,22 @@ def warp_image(image: Tensor, grid: Tensor) -> Tensor:
     )
 
 
-def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample a grid (B, h, w, 2) to another output size: displacements are interpolated, not positions."""
-    height, width = size
-    theta = torch.eye(2, 3, device=grid.device, dtype=grid.dtype).expand(len(grid), 2, 3)
-    still_small = functional.affine_grid(theta, [len(grid), 1, *grid.shape[1:3]], align_corners=False)
-    still = functional.affine_grid(theta, [len(grid), 1, height, width], align_corners=False)
-    shift = (grid - still_small).permute(0, 3, 1, 2)
+def still_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """Return the grid that leaves an image as it is, (1, height, width, 2)."""
+    theta = torch.eye(2, 3, device=device)[None]
+    return functional.affine_grid(theta, [1, 1, height, width], align_corners=False)
+
+
+def resize_grid(grid: Tensor, size: tuple[int, int], still: Tensor | None = None) -> Tensor:
+    """Resample a grid (B, h, w, 2) to another output size: displacements are interpolated, not positions.
+
+    Args:
+        grid: from `sampling_grid`.
+        size: height and width.
+        still: `still_grid` of that size, where it is at hand.
+    """
+    if still is None:
+        still = still_grid(*size, grid.device)
+    shift = (grid - still_grid(*grid.shape[1:3], grid.device)).permute(0, 3, 1, 2)
     shift = functional.interpolate(shift, size=size, mode="bilinear", align_corners=False)
-    return still + shift.permute(0, 2, 3, 1)
+    return shift.permute(0, 2, 3, 1) + still

@@ -29,8 +29,18 @@ MIN_LAG_GAIN = 0.08
 """A lag has to agree better than no lag by this much, or the clip counts as in time."""
 
 
+def unmeasured(folder: Path) -> list[ClipInfo]:
+    """Return the clips that have sound and were measured by no generator.
+
+    Raises:
+        talkhead.errors.TalkheadError: the folder was not prepared.
+    """
+    rows = read_manifest(folder)
+    return [row for row in rows if row.has_sound and row.agreement_method != METHOD]
+
+
 def measure_agreement(folder: Path, generator: LandmarkGenerator) -> Iterator[ClipInfo]:
-    """Measure every clip that has sound, and rewrite its line of the manifest.
+    """Measure the clips that need it, and rewrite their lines of the manifest.
 
     Args:
         folder: made by `talkhead prepare`.
@@ -43,9 +53,7 @@ def measure_agreement(folder: Path, generator: LandmarkGenerator) -> Iterator[Cl
         talkhead.errors.TalkheadError: the folder was not prepared, or a clip is damaged.
     """
     opening_of, _ = mouth_directions(generator.components.float().cpu())
-    for row in read_manifest(folder):
-        if not row.has_sound:
-            continue
+    for row in unmeasured(folder):
         clip = read_clip(folder, row.clip, frames=False)
         fps = float(Fraction(row.fps))
         rest, pose = rest_of_clip(clip.landmarks)
