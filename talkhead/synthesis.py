@@ -42,7 +42,7 @@ Pixels = npt.NDArray[np.uint8]
 BATCH_FRAMES = 8
 WINDOW_FRAMES = 200
 CONTEXT_FRAMES = 40
-"""Frames of context on both sides of a window; neighbouring windows are faded over the inner half of them."""
+"""Frames of context on both sides of a window; windows fade into each other over half of them."""
 LEAD_S = 0.3
 """Sound given to the encoder before and after the frames of a window."""
 GATE_DB = 32.0
@@ -113,7 +113,8 @@ def load_generator(folder: Path, device: torch.device) -> LandmarkGenerator:
 
 def basis_of(generator: LandmarkGenerator) -> MotionBasis:
     """Return the motion basis that a generator carries."""
-    return MotionBasis(generator.components.float().cpu().numpy(), generator.blink.float().cpu().numpy())
+    components, blink = generator.components.float().cpu(), generator.blink.float().cpu()
+    return MotionBasis(components.numpy(), blink.numpy())
 
 
 def listen(
@@ -122,7 +123,7 @@ def listen(
     """Run the first stage over a recording, window by window.
 
     Args:
-        generator: speech encoder and LSTM; it was trained at 25 frames a second and always runs at them.
+        generator: speech encoder and LSTM; trained at 25 frames a second, it always runs at them.
         audio: anything ffmpeg reads.
         shape: (4,), the identity's proportions.
         fps: rate of the result.
@@ -140,7 +141,8 @@ def listen(
     if gain > 0:
         weights = np.zeros((total, 1), np.float32)
         for start, waveform in _windows(audio, total, rate):
-            first, last = max(start - CONTEXT_FRAMES, 0), min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
+            first = max(start - CONTEXT_FRAMES, 0)
+            last = min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
             made = _generate(generator, waveform * np.float32(gain), last - first, rate, shape)
             fade = _fade(first, last, start, total)
             coefficients[first:last] += made * fade
@@ -158,7 +160,7 @@ def listen(
 
 
 def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Floats:
-    """Resample a series, shape = (T, ...), linearly on time stamps (middles of frames) to `count` frames."""
+    """Resample a series (T, ...) linearly to `count` frames, on time stamps (middles of frames)."""
     if fps == new_fps and count == len(values):
         return values
     at = (np.arange(count) + 0.5) * float(fps / new_fps) - 0.5
@@ -166,7 +168,7 @@ def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Fl
     low = np.minimum(np.floor(at).astype(int), max(len(values) - 2, 0))
     high = np.minimum(low + 1, len(values) - 1)
     share = (at - low).reshape(-1, *[1] * (values.ndim - 1))
-    return (values[low] * (1 - share) + values[high] * share).astype(np.float32)
+    return np.asarray(values[low] * (1 - share) + values[high] * share, np.float32)
 
 
 def predict_landmarks(
@@ -325,7 +327,7 @@ def _generate(
 
 
 def _fade(first: int, last: int, start: int, total: int) -> Floats:
-    """Weights of a window's frames, shape = (T, 1): 1 inside, ramps where a neighbour takes over."""
+    """Weights of a window's frames, shape = (T, 1): 1 inside, ramps where another takes over."""
     half = CONTEXT_FRAMES // 2
     at = np.arange(first, last) + 0.5
     rise = np.ones_like(at) if start == 0 else np.clip((at - (start - half)) / (2 * half), 0, 1)
@@ -335,7 +337,7 @@ def _fade(first: int, last: int, start: int, total: int) -> Floats:
 
 
 def _gate(levels: Floats, loudest: float, rate: float) -> Floats:
-    """Return 1 where somebody speaks and 0 in silence, shape = (T,), smooth; it opens before the sound does."""
+    """Return 1 where somebody speaks and 0 in silence, shape = (T,); it opens before the sound."""
     speaks = np.clip((levels - (loudest - GATE_DB)) / GATE_SOFT_DB, 0, 1)
     held = maximum_filter1d(speaks, size=2 * round(0.12 * rate) + 1, mode="nearest")
     smooth: Floats = gaussian_filter1d(held, 0.05 * rate, mode="nearest").astype(np.float32)

@@ -31,9 +31,7 @@ PoseStrengthOption = Annotated[
 ExpressionStrengthOption = Annotated[
     float, typer.Option("--expression-strength", min=0, max=3, help="Scale of the mouth's motion.")
 ]
-BlinkOption = Annotated[
-    str, typer.Option("--blink", metavar="RATE|off", help="Blinks a minute.")
-]
+BlinkOption = Annotated[str, typer.Option("--blink", metavar="RATE|off", help="Blinks a minute.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists.")
 ]

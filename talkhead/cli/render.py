@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talkhead.cli.device import DeviceName, DeviceOption, DtypeName, DtypeOption
+from talkhead.cli.device import DeviceOption, DtypeOption
 from talkhead.cli.options import (
     BlinkOption,
     ChooseOption,
@@ -124,9 +124,7 @@ def render(
             expression_strength=expression_strength,
             blink_per_minute=blink_rate,
         )
-    frames = render_frames(
-        pipeline, picture.pixels, identity, windows, num_steps=steps, seed=seed
-    )
+    frames = render_frames(pipeline, picture.pixels, identity, windows, num_steps=steps, seed=seed)
     with writer:
         flat = (frame for window in frames for frame in window)
         for frame in with_progress(flat, label="frames", total=total, quiet=quiet):
@@ -190,4 +188,3 @@ def _peak_memory_mb() -> float | None:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
-

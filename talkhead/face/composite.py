@@ -79,8 +79,9 @@ def composite(
     change = functional.pad((made - warped) * 127.5, border)
     replaced = functional.pad((made + 1) * 127.5, border)
     step = max(1, MAX_CHUNK_PIXELS // side**2)
+    layers = (grid, maps, mask, mouth, change, replaced)
     squares = [
-        _blend(canvas, *(values[start : start + step] for values in (grid, maps, mask, mouth, change, replaced)))
+        _blend(canvas, *(layer[start : start + step] for layer in layers))
         for start in range(0, len(grid), step)
     ]
     return _paste(canvas, np.concatenate(squares))
@@ -130,4 +131,3 @@ def _paste(canvas: Canvas, squares: Pixels) -> Pixels:
 
 def _to_tensor(image: Pixels, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float()
-

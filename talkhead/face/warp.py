@@ -25,7 +25,7 @@ from talkhead.face.mesh import (
 )
 
 RING_SCALE = 1.45
-"""A ring of helper points around the face carries hair, ears and neck along; beyond, all is still."""
+"""A ring of helper points around the face carries hair, ears and neck; beyond, all is still."""
 RING_JAW_SHARE = 0.35
 NUM_RING_POINTS = len(FACE_OVAL)
 
@@ -39,7 +39,7 @@ def _strip(inner: Indices, outer: Indices) -> Indices:
 
 
 def _mouth_strips(teeth: Indices) -> tuple[Indices, Indices]:
-    """Triangulate the mouth above and below the teeth's edge, shape = (18, 3) each, between the mouth's corners."""
+    """Triangulate the mouth above and below the teeth's edge, shape = (18, 3) each."""
     right, left = RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER
 
     def strip(upper: Indices, lower: Indices) -> Indices:
@@ -63,8 +63,8 @@ _SHOWN, _CAVITY = _mouth_strips(_TEETH)
 WARP_TRIANGLES = np.concatenate(
     [_SKIN, _SHOWN, _CAVITY, _strip(FACE_OVAL, _RING), _strip(_RING, _FRAME)]
 )
-"""Skin and eyes; the mouth as the identity shows it; the mouth below that; from the face oval to the ring; from the
-ring to the frame of the crop."""
+"""Skin and eyes; the mouth as the identity shows it; the mouth below that; from the face oval to
+the ring; from the ring to the frame of the crop."""
 FIRST_MOUTH_TRIANGLE = len(_SKIN)
 FIRST_CAVITY_TRIANGLE = FIRST_MOUTH_TRIANGLE + len(_SHOWN)
 NUM_MESH_TRIANGLES = FIRST_CAVITY_TRIANGLE + len(_CAVITY)
@@ -154,13 +154,8 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     front = area > 1e-4  # triangles seen from behind, or without area, are not drawn
     inverse = torch.where(front, 1 / area.clamp(min=1e-4), 0.0)
     # Barycentric weights of corners 1 and 2 are linear in x and y: gradient (B F, 2 weights, 2).
-    gradient = torch.stack(
-        [
-            torch.stack([e2[:, 1], -e2[:, 0]], -1),
-            torch.stack([-e1[:, 1], e1[:, 0]], -1),
-        ],
-        1,
-    ) * inverse[:, None, None]
+    normals = [torch.stack([e2[:, 1], -e2[:, 0]], -1), torch.stack([-e1[:, 1], e1[:, 0]], -1)]
+    gradient = torch.stack(normals, 1) * inverse[:, None, None]
     rise = values[:, 1:] - values[:, :1]  # (B F, 2, K)
     slope_x = (gradient[:, :, :1] * rise).sum(1)  # (B F, K)
 
@@ -238,7 +233,7 @@ def still_grid(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def resize_grid(grid: Tensor, size: tuple[int, int], still: Tensor | None = None) -> Tensor:
-    """Resample a grid (B, h, w, 2) to another output size: displacements are interpolated, not positions.
+    """Resample a grid (B, h, w, 2) to another size: displacements are interpolated, not places.
 
     Args:
         grid: from `sampling_grid`.
@@ -247,6 +242,7 @@ def resize_grid(grid: Tensor, size: tuple[int, int], still: Tensor | None = None
     """
     if still is None:
         still = still_grid(*size, grid.device)
-    shift = (grid - still_grid(*grid.shape[1:3], grid.device)).permute(0, 3, 1, 2)
+    height, width = grid.shape[1:3]
+    shift = (grid - still_grid(height, width, grid.device)).permute(0, 3, 1, 2)
     shift = functional.interpolate(shift, size=size, mode="bilinear", align_corners=False)
     return shift.permute(0, 2, 3, 1) + still
