@@ -22,7 +22,7 @@ SHIFT = np.array([0.028, 0.018], np.float32)
 """Standard deviation of the head's shift to the side and up, in eye distances."""
 PIVOT = np.array([0.0, 0.75, 0.75], np.float32)
 """Where the head turns: the top of the neck, in face space."""
-BLINK_S = (0.28, 0.08)
+BLINK_S = (0.32, 0.06)
 """Mean and spread of a blink's length."""
 
 
@@ -92,10 +92,10 @@ def natural_blinks(
     time_s = 0.4 * mean_s * rng.lognormal(0, 0.4)
     frames_s = (np.arange(count) + 0.5) / fps
     while time_s < count / fps:
-        length_s = float(np.clip(rng.normal(*BLINK_S), 0.18, 0.45))
+        length_s = float(np.clip(rng.normal(*BLINK_S), 0.22, 0.45))
         phase = (frames_s - time_s) / length_s
-        closing = np.clip(phase / 0.35, 0, 1)
-        opening = np.clip((1 - phase) / 0.55, 0, 1)
+        closing = np.clip(phase / 0.3, 0, 1)
+        opening = np.clip((1 - phase) / 0.5, 0, 1)
         lid = np.minimum(closing, opening)
         closure = np.maximum(closure, (lid * lid * (3 - 2 * lid)).astype(np.float32))
         time_s += max(length_s + 0.3, mean_s * float(rng.lognormal(-0.18, 0.6)))
