@@ -16,11 +16,11 @@ DRIFT_S = 0.7
 """Time scale of slow head motion."""
 NOD_S = 0.16
 """Time scale of the nods that come with emphasis."""
-ANGLES_RAD = np.radians([2.0, 2.9, 1.5]).astype(np.float32)
+ANGLES_RAD = np.radians([1.1, 2.3, 1.2]).astype(np.float32)
 """Standard deviation of pitch, yaw and roll."""
-SHIFT = np.array([0.028, 0.018], np.float32)
+SHIFT = np.array([0.020, 0.007], np.float32)
 """Standard deviation of the head's shift to the side and up, in eye distances."""
-PIVOT = np.array([0.0, 0.75, 0.75], np.float32)
+PIVOT = np.array([0.0, 0.75, 0.4], np.float32)
 """Where the head turns: the top of the neck, in face space."""
 BLINK_S = (0.32, 0.06)
 """Mean and spread of a blink's length."""
@@ -68,7 +68,7 @@ def natural_head_motion(
     emphasis = activity - gaussian_filter1d(activity, 0.8 * fps, mode="nearest")
     nod = gaussian_filter1d(emphasis, NOD_S * fps, mode="nearest").astype(np.float32)
     angles = drift[:, :3] * ANGLES_RAD
-    angles[:, 0] -= nod * np.float32(np.radians(2.2))
+    angles[:, 0] -= nod * np.float32(np.radians(1.3))
     shift = np.zeros((count, 3), np.float32)
     shift[:, :2] = drift[:, 3:] * SHIFT
     # The first frame is the picture itself: motion grows from there.
