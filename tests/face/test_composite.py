@@ -42,7 +42,7 @@ def noise(width: int, height: int) -> Pixels:
 def smooth(width: int, height: int) -> Pixels:
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 40 + phase) + np.cos(y / 50 - phase) for phase in (0, 1, 2)]
-    return (np.stack(waves, -1) * 45 + 127).astype(np.uint8)
+    return np.asarray(np.stack(waves, -1) * 45 + 127).astype(np.uint8)
 
 
 def scene(name: str, picture: Pixels | None = None) -> tuple[Canvas, Floats]:
@@ -93,7 +93,7 @@ def test_an_open_mouth_without_motion_gives_back_a_smooth_picture(name: str) -> 
 @pytest.mark.parametrize("name", SCENES)
 def test_outside_the_crop_every_pixel_is_the_pictures(name: str) -> None:
     canvas, points = scene(name)
-    moved = np.stack([opened(points, 20), turning(0.3, points) + np.float32([4, -3, 0])])
+    moved = np.stack([opened(points, 20), turning(0.3, points) + np.array([4, -3, 0], np.float32)])
     grid, maps, target, warped = drawn(canvas, points, moved)
     frames = composite(canvas, grid, maps, target, warped, torch.rand_like(warped) * 2 - 1)
     rows, columns = square_of(canvas)
@@ -136,7 +136,7 @@ def test_inside_an_opened_mouth_the_denoisers_pixels_are_taken() -> None:
 def test_a_turning_head_meets_the_picture_without_a_seam() -> None:
     width, height = 640, 720
     canvas, points = scene("large", smooth(width, height))
-    moved = turning(0.05, points) + np.float32([3, 2, 0])
+    moved = turning(0.05, points) + np.array([3, 2, 0], np.float32)
     grid, maps, target, warped = drawn(canvas, points, moved[None])
     frame = composite(canvas, grid, maps, target, warped, warped)[0].astype(int)
     rows, columns = square_of(canvas)

@@ -13,7 +13,7 @@ Pixels = npt.NDArray[np.uint8]
 def gradient(width: int, height: int) -> Pixels:
     """Red grows by 1 every pixel to the right, green by 1 every pixel down."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([x, y, np.full_like(x, 77)], -1).astype(np.uint8)
+    return np.asarray(np.stack([x, y, np.full_like(x, 77)], -1), np.uint8)
 
 
 def expected(crop: Crop, side_px: int, width: int, height: int) -> npt.NDArray[np.float64]:
@@ -36,7 +36,7 @@ def test_points_go_to_the_crop_and_back() -> None:
 def test_points_go_to_the_crop_by_hand() -> None:
     crop = Crop(x=100, y=200, side=128)  # two crop pixels per pixel
     assert crop.scale == 2
-    points = np.float32([[100, 200, 5], [36, 136, -1], [164, 264, 0]])
+    points = np.array([[100, 200, 5], [36, 136, -1], [164, 264, 0]], np.float32)
     np.testing.assert_allclose(
         crop.to_crop(points), [[128, 128, 10], [0, 0, -2], [CROP_SIDE_PX, CROP_SIDE_PX, 0]]
     )

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -24,7 +26,8 @@ Floats = npt.NDArray[np.float32]
 def filled(points: Floats, ring: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """A ring of points filled by scikit-image, at the resolution of the maps."""
     corners = points[ring, 1::-1] * (MAP_SIDE_PX / CROP_SIDE_PX) - 0.5  # (row, column)
-    return np.asarray(polygon2mask((MAP_SIDE_PX, MAP_SIDE_PX), corners))
+    fill: Callable[..., npt.NDArray[np.bool_]] = polygon2mask
+    return np.asarray(fill((MAP_SIDE_PX, MAP_SIDE_PX), corners))
 
 
 def test_there_are_nine_maps_and_a_grid_at_half_the_resolution() -> None:
@@ -60,7 +63,7 @@ def test_places_on_a_mean_face_are_its_own_coordinates() -> None:
 
 
 def test_places_move_with_the_target_and_not_with_the_identity() -> None:
-    face, shift = crop_mesh(), np.float32([8, -6, 0])  # whole pixels of the maps
+    face, shift = crop_mesh(), np.array([8, -6, 0], np.float32)  # whole pixels of the maps
     _, here = draw_maps(as_batch(face), as_batch(face))
     _, there = draw_maps(as_batch(face), as_batch(face + shift))
     moved = here[..., 3:, :-4]
@@ -69,7 +72,7 @@ def test_places_move_with_the_target_and_not_with_the_identity() -> None:
 
 
 def test_displacement_is_that_of_the_mesh_in_its_unit() -> None:
-    face, shift = crop_mesh(), np.float32([5, -3, 2])
+    face, shift = crop_mesh(), np.array([5, -3, 2], np.float32)
     _, maps = draw_maps(as_batch(face), as_batch(face + shift))
     skin = (maps[0, 1] > 0) & (maps[0, 0] == 0)
     for axis in range(3):

@@ -32,7 +32,7 @@ def test_the_mask_begins_below_the_lower_eye_of_a_tilted_head() -> None:
     face = crop_mesh()
     middle = face.mean(0)
     cos, sin = np.cos(0.4), np.sin(0.4)
-    turn = np.float32([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
     tilted = ((face - middle) @ turn.T + middle).astype(np.float32)
     _, maps = draw_maps(as_batch(face), as_batch(tilted))
     mask = lower_face_mask(as_batch(tilted), maps)[0, 0]
@@ -72,7 +72,8 @@ def test_the_soft_mask_has_no_step() -> None:
 
 def test_the_mask_of_a_symmetric_face_is_symmetric() -> None:
     face = crop_mesh()
-    mirrored = face[MIRROR] * np.float32([-1, 1, 1]) + np.float32([CROP_SIDE_PX, 0, 0])
+    flip, shift = np.array([[-1, 1, 1], [CROP_SIDE_PX, 0, 0]], np.float32)
+    mirrored = face[MIRROR] * flip + shift
     _, maps = draw_maps(as_batch(face), as_batch(face))
     _, flipped = draw_maps(as_batch(mirrored), as_batch(mirrored))
     one = soft_mask(as_batch(face), maps)

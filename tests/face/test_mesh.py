@@ -25,7 +25,7 @@ RINGS = {
 
 def numbered() -> Floats:
     """Point i lies at (i, 10 i, -i)."""
-    return np.arange(mesh.NUM_POINTS, dtype=np.float32)[:, None] * np.float32([1, 10, -1])
+    return np.arange(mesh.NUM_POINTS, dtype=np.float32)[:, None] * np.array([1, 10, -1], np.float32)
 
 
 def edges(triangles: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -62,7 +62,7 @@ def test_points_on_the_middle_line_are_their_own_mirror_image() -> None:
 
 
 def test_the_mean_face_is_symmetric_and_one_eye_distance_wide() -> None:
-    flipped = mesh.MEAN_FACE * np.float32([-1, 1, 1])
+    flipped = mesh.MEAN_FACE * np.array([-1, 1, 1], np.float32)
     np.testing.assert_allclose(flipped[mesh.MIRROR], mesh.MEAN_FACE, atol=1e-6)
     corners = mesh.MEAN_FACE[[mesh.RIGHT_EYE_CORNER, mesh.LEFT_EYE_CORNER]]
     assert np.linalg.norm(corners[0] - corners[1]) == pytest.approx(1, abs=1e-5)
@@ -171,7 +171,7 @@ def test_the_68_point_view_of_eyes_and_lips_is_symmetric() -> None:
     pairs = [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46), (48, 54), (49, 53)]
     pairs += [(50, 52), (59, 55), (58, 56), (60, 64), (61, 63), (67, 65), (31, 35), (17, 26)]
     right, left = view[[a for a, _ in pairs]], view[[b for _, b in pairs]]
-    np.testing.assert_allclose(right * np.float32([-1, 1, 1]), left, atol=1e-6)
+    np.testing.assert_allclose(right * np.array([-1, 1, 1], np.float32), left, atol=1e-6)
 
 
 def test_opening_and_width_of_the_mouth_are_in_eye_distances() -> None:

@@ -65,8 +65,8 @@ def test_nothing_is_deformed_without_coefficients(basis: MotionBasis) -> None:
 
 
 def test_deformations_add_up(basis: MotionBasis) -> None:
-    coefficients = np.float32([[1, 0, 0, 0], [0, 2, 0, 0], [1, 2, 0, 0]])
-    made = basis.deform(coefficients, np.float32([0, 1, 1]), amount=0.5)
+    coefficients = np.array([[1, 0, 0, 0], [0, 2, 0, 0], [1, 2, 0, 0]], np.float32)
+    made = basis.deform(coefficients, np.array([0, 1, 1], np.float32), amount=0.5)
     np.testing.assert_allclose(made[0], 0.5 * basis.components[0], atol=1e-6)
     np.testing.assert_allclose(made[1], basis.components[1] + basis.blink, atol=1e-6)
     np.testing.assert_allclose(made[2], made[0] + made[1], atol=1e-6)  # blinks are not scaled
@@ -220,8 +220,8 @@ def test_closure_is_zero_for_usual_eyes_and_one_for_closed_ones(basis: MotionBas
 
 
 def test_a_blink_of_full_scale_brings_the_lids_together(basis: MotionBasis) -> None:
-    for shape in (MEAN_FACE, MEAN_FACE * np.float32([1, 1.2, 1])):
-        amount = np.float32([blink_scale(shape, basis)])
+    for shape in (MEAN_FACE, MEAN_FACE * np.array([1, 1.2, 1], np.float32)):
+        amount = np.array([blink_scale(shape, basis)], np.float32)
         closed = shape + basis.deform(np.zeros((1, 4), np.float32), amount)[0]
         opening = closed[[145, 374], 1] - closed[[159, 386], 1]
         np.testing.assert_allclose(opening, 0, atol=2e-3)
@@ -257,5 +257,5 @@ def test_the_first_component_of_a_fitted_basis_carries_the_most_motion(
     deformations = basis.deform(coefficients, np.zeros(300, np.float32))
     closures = rng.uniform(0, 1, 300).astype(np.float32)
     fitted = fit_motion_basis(deformations, closures, np.zeros_like(deformations), 3)
-    size = np.square(fitted.components * np.float32([1, 1, 0.3])).sum((1, 2))
+    size = np.square(fitted.components * np.array([1, 1, 0.3], np.float32)).sum((1, 2))
     assert (np.diff(size) < 0).all()

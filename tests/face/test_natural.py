@@ -104,7 +104,7 @@ def test_no_motion_leaves_the_points_alone() -> None:
 
 def test_positive_yaw_and_pitch_by_hand() -> None:
     def nose_after(angles: list[float]) -> Floats:
-        made = HeadMotion(np.float32([angles]), np.zeros((1, 3), np.float32))
+        made = HeadMotion(np.array([angles], np.float32), np.zeros((1, 3), np.float32))
         return np.asarray(made.apply(MEAN_FACE[None])[0, 4] - MEAN_FACE[4])
 
     # The tip of the nose is in front of the pivot (z is smaller) and above it (y is smaller).

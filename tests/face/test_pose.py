@@ -39,10 +39,10 @@ def test_a_transform_and_its_inverse_cancel() -> None:
 
 
 def test_a_transform_by_hand() -> None:
-    quarter = np.float32([[0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x becomes y
-    pose = HeadPose(np.float32(2), quarter, np.float32([10, 20, 30]))
+    quarter = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], np.float32)  # x becomes y
+    pose = HeadPose(np.array(2, np.float32), quarter, np.array([10, 20, 30], np.float32))
     np.testing.assert_allclose(
-        pose.to_picture(np.float32([[1, 0, 0], [0, 1, 5]])), [[10, 22, 30], [8, 20, 40]]
+        pose.to_picture(np.array([[1, 0, 0], [0, 1, 5]], np.float32)), [[10, 22, 30], [8, 20, 40]]
     )
 
 
@@ -76,10 +76,10 @@ def test_no_other_similarity_fits_noisy_points_better() -> None:
 
 
 def test_a_mirrored_face_is_fitted_by_a_rotation_and_never_by_a_reflection() -> None:
-    mirrored = MEAN_FACE * np.float32([-1, 1, 1])
+    mirrored = MEAN_FACE * np.array([-1, 1, 1], np.float32)
     rng = np.random.default_rng(4)
     for source in (MEAN_FACE, rng.normal(size=(30, 3)).astype(np.float32)):
-        flipped = source * np.float32([-1, 1, 1])
+        flipped = source * np.array([-1, 1, 1], np.float32)
         found = fit_similarity(source, flipped)
         assert np.linalg.det(found.rotation) == pytest.approx(1, abs=1e-4)
         np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(3), atol=1e-4)
@@ -114,7 +114,7 @@ def test_the_head_pose_uses_the_stable_points_alone() -> None:
 
 
 def test_the_head_pose_of_a_persons_own_shape_is_exact() -> None:
-    own = MEAN_FACE * np.float32([1.2, 0.9, 1])
+    own = MEAN_FACE * np.array([1.2, 0.9, 1], np.float32)
     known = poses(3)
     found = fit_head_pose(known.to_picture(own), own)
     np.testing.assert_allclose(found.rotation, known.rotation, atol=1e-3)
