@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
 import typer
 from PIL import Image
@@ -70,7 +69,6 @@ def test_every_talkhead_command_of_the_readme_is_understood() -> None:
         sub.make_context(name, rest, parent=context)
 
 
-@pytest.mark.xfail(strict=True, reason="the weights are not there yet")
 def test_the_readmes_render_command_makes_a_video(tmp_path: Path) -> None:
     render = shlex.split(SET_UP_AND_RENDER.split("&&")[2])
     (tmp_path / "examples").symlink_to(EXAMPLES)

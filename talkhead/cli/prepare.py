@@ -67,11 +67,14 @@ def prepare(
     from talkhead.training.clips import read_manifest
     from talkhead.training.prepare import list_sources
     from talkhead.training.prepare import prepare as prepare_videos
+    from talkhead.weights import resolve_weights
 
     rate = parse_fps(fps)
     sources = list_sources(videos)
     if output.exists() and not output.is_dir():
         raise TalkheadError(f"{output} is not a folder: choose another one for the clips")
+    # Missing weights are found out before the slow work.
+    generator = None if weights == "none" else resolve_weights(weights) / "landmarks"
     dropped: list[Outcome] = []
     num_workers = min(workers or _usable_cores(), len(sources))
     outcomes = prepare_videos(sources, output, fps=rate, num_workers=num_workers)
@@ -81,8 +84,8 @@ def prepare(
                 dropped.append(outcome)
                 verb = "failed" if outcome.broken else "dropped"
                 typer.echo(f"{outcome.source.name} {verb}: {outcome.dropped}", err=True)
-    if weights != "none":
-        _measure_agreement(output, weights, quiet=quiet)
+    if generator is not None:
+        _measure_agreement(output, generator, quiet=quiet)
     summary = _summary(output, read_manifest(output), len(sources), dropped)
     if as_json:
         print_json(summary)
@@ -96,18 +99,16 @@ def prepare(
         raise NoFaceError(f"no video of {videos} has a stretch with one steady, frontal face")
 
 
-def _measure_agreement(data: Path, weights: str, *, quiet: bool) -> None:
+def _measure_agreement(data: Path, generator: Path, *, quiet: bool) -> None:
     """Measure the clips that no generator has measured yet."""
     import torch
 
     from talkhead.synthesis import load_generator
     from talkhead.training.agreement import measure_agreement, unmeasured
-    from talkhead.weights import resolve_weights
 
     total = len(unmeasured(data))
     if total:
-        folder = resolve_weights(weights) / "landmarks"
-        rows = measure_agreement(data, load_generator(folder, torch.device("cpu")))
+        rows = measure_agreement(data, load_generator(generator, torch.device("cpu")))
         for _ in with_progress(rows, label="sound and lips", total=total, quiet=quiet):
             pass
 
