@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from talkhead.face.crop import CROP_SIDE_PX, face_crop
+from talkhead.face.crop import face_crop
 from talkhead.face.mesh import (
     LEFT_MOUTH_CORNER,
     LOWER_INNER_LIP,
@@ -21,8 +21,13 @@ from talkhead.face.motion import MotionBasis, lid_region, speech_region
 Floats = npt.NDArray[np.float32]
 
 
+def floats(values: object) -> Floats:
+    """An array of float32, as all our points are."""
+    return np.array(values, np.float32)
+
+
 def mean_mesh(width_px: float = 100.0, x: float = 0.0, y: float = 0.0) -> Floats:
-    """The mean face from the front, shape = (478, 3); `width_px` is the distance of its eyes' outer corners."""
+    """The mean face from the front, (478, 3), the outer corners of its eyes so far apart."""
     return np.asarray(MEAN_FACE * width_px + np.array([x, y, 0]), np.float32)
 
 
@@ -33,7 +38,7 @@ def crop_mesh() -> Floats:
 
 
 def opened(points: Floats, by: float) -> Floats:
-    """Drop the lower lip and the jaw of a mesh, shape = (478, 3), by pixels (or whatever its unit)."""
+    """Drop the lower lip and the jaw of a mesh, shape = (478, 3), in its own unit."""
     return np.asarray(points + by * _jaw(), np.float32)
 
 
@@ -59,27 +64,20 @@ def hand_made_basis() -> MotionBasis:
             _along(2, -0.03 * lips),
         ]
     )
-    closed = np.zeros(len(MEAN_FACE), np.float32)
-    above = lid_region() * (MEAN_FACE[:, 1] < MEAN_FACE[[33, 133, 362, 263], 1].mean())
-    closed += 0.12 * above
-    return MotionBasis(components.astype(np.float32), _along(1, closed))
+    above = MEAN_FACE[:, 1] < MEAN_FACE[[33, 133, 362, 263], 1].mean()
+    return MotionBasis(components.astype(np.float32), _along(1, 0.12 * lid_region() * above))
 
 
 def turning(angle_rad: float, points: Floats) -> Floats:
-    """Turn a mesh about the vertical axis through its middle: positive turns it to the picture's right."""
+    """Turn a mesh about the vertical axis through its middle, to the picture's right."""
     middle = points.mean(0)
     cos, sin = np.cos(angle_rad), np.sin(angle_rad)
     turn = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
     return np.asarray((points - middle) @ turn.T + middle, np.float32)
 
 
-def side_scale(points: Floats) -> float:
-    """Pixels of the crop per eye distance."""
-    return float(np.linalg.norm(points[33] - points[263]))
-
-
 def _jaw() -> Floats:
-    """All that is below the lips goes down, in the middle by 1, shape = (478, 3); nothing folds over."""
+    """All that is below the lips goes down, (478, 3), in the middle by 1; nothing folds over."""
     x, y = MEAN_FACE[:, 0], MEAN_FACE[:, 1]
 
     def lip(inner: Indices) -> Floats:
@@ -98,15 +96,3 @@ def _along(axis: int, weight: Floats) -> Floats:
     moved = np.zeros((len(weight), 3), np.float32)
     moved[:, axis] = weight
     return moved
-
-
-__all__ = [
-    "CROP_SIDE_PX",
-    "as_batch",
-    "crop_mesh",
-    "hand_made_basis",
-    "mean_mesh",
-    "opened",
-    "side_scale",
-    "turning",
-]

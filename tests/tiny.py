@@ -1,4 +1,4 @@
-"""A folder of weights that is complete and tiny: real networks, untrained, with a motion basis made by hand."""
+"""A complete folder of tiny weights: real networks, untrained; and voices to feed them."""
 
 from pathlib import Path
 
@@ -24,9 +24,7 @@ def write_tiny_weights(folder: Path) -> Path:
             "landmarks": (tiny_generator(), landmarks.TINY),
         }
     for name, (model, config) in models.items():
-        save_checkpoint(
-            folder / name, architecture=name, config=config, state=model.state_dict()
-        )
+        save_checkpoint(folder / name, architecture=name, config=config, state=model.state_dict())
     return folder
 
 
@@ -65,7 +63,8 @@ def smooth_components(count: int) -> Tensor:
     patches = [colour[:, None, None] * shape for shape in shapes for colour in colours]
     flat = torch.stack([patch.reshape(-1) for patch in patches[:count]])
     orthonormal, _ = torch.linalg.qr(flat.T)
-    return orthonormal.T.contiguous()
+    rows: Tensor = orthonormal.T.contiguous()
+    return rows
 
 
 def voice(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:

@@ -67,6 +67,7 @@ def render(
     """Make a video of the person in FACE saying AUDIO."""
     import time
 
+    from talkhead.errors import TalkheadError
     from talkhead.face.detection import FaceDetector, choose_face
     from talkhead.face.track import LandmarkTrack
     from talkhead.media.audio import scan_audio
@@ -88,6 +89,12 @@ def render(
     info = scan_audio(audio)
     total = num_frames(info.duration_s, rate)
     size = (width - width % 2, height - height % 2)
+    track = None if landmarks is None else LandmarkTrack.read(landmarks)
+    if track is not None and track.size != (width, height):
+        raise TalkheadError(
+            f"{landmarks} is for a picture of {track.size[0]} x {track.size[1]} px, {face} has"
+            f" {width} x {height}: make it with --face and this picture"
+        )
 
     from talkhead import __version__
     from talkhead.cli.device import resolve_device, resolve_dtype
@@ -102,15 +109,12 @@ def render(
     writer = VideoWriter(
         output, size=size, fps=rate, sound=audio, crf=crf, metadata=notes, overwrite=overwrite
     )
-    track = None
-    if landmarks is not None:
-        track = LandmarkTrack.read(landmarks)
     with FaceDetector(max_faces=32) as detector:
         identity = choose_face(detector.detect(picture.pixels), choose, (width, height))
     pipeline = load_pipeline(folder, torch_device, resolve_dtype(dtype, torch_device))
     started = time.perf_counter()
     if track is not None:
-        windows = _windows_of(track, rate, total, (width, height))
+        windows = _windows_of(track, rate, total)
     else:
         _, windows = predict_landmarks(
             pipeline.basis,
@@ -155,23 +159,13 @@ def render(
 
 
 def _windows_of(
-    track: LandmarkTrack, rate: Fraction, total: int, size: tuple[int, int]
+    track: LandmarkTrack, rate: Fraction, total: int
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Cut a track that somebody gives into windows of the video's length; its last pose is held.
-
-    Raises:
-        TalkheadError: it was made for a picture of another size.
-    """
+    """Cut a track that somebody gives into windows of the video's length; its end is held."""
     import numpy as np
 
-    from talkhead.errors import TalkheadError
     from talkhead.synthesis import BATCH_FRAMES
 
-    if track.size != size:
-        raise TalkheadError(
-            f"the landmarks are for a picture of {track.size[0]} x {track.size[1]} px, "
-            f"this one has {size[0]} x {size[1]}: make them with --face and this picture"
-        )
     points = track.resample(rate).points[:total]
     if len(points) < total:
         points = np.concatenate([points, np.repeat(points[-1:], total - len(points), axis=0)])

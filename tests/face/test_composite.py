@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 CPU = torch.device("cpu")
 
-# Width, height, the middle of the face and the distance of its eyes: inside, odd, at a border, beyond all.
+# Width and height, the middle of the face and the distance of its eyes.
 SCENES = {
     "small": (150, 140, 75.0, 75.0, 30.0),
     "odd": (301, 233, 150.5, 115.2, 44.3),
@@ -48,11 +48,13 @@ def smooth(width: int, height: int) -> Pixels:
 def scene(name: str, picture: Pixels | None = None) -> tuple[Canvas, Floats]:
     width, height, x, y, eyes = SCENES[name]
     points = mean_mesh(eyes, x, y)
-    canvas = prepare_canvas(noise(width, height) if picture is None else picture, face_crop(points), CPU)
-    return canvas, points
+    picture = noise(width, height) if picture is None else picture
+    return prepare_canvas(picture, face_crop(points), CPU), points
 
 
-def drawn(canvas: Canvas, identity: Floats, targets: Floats) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def drawn(
+    canvas: Canvas, identity: Floats, targets: Floats
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Grid, maps, target in crop pixels, and the warped lower face."""
     mesh = torch.from_numpy(canvas.crop.to_crop(identity))[None]
     target = torch.from_numpy(canvas.crop.to_crop(targets))

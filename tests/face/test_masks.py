@@ -72,8 +72,9 @@ def test_the_soft_mask_has_no_step() -> None:
 
 def test_the_mask_of_a_symmetric_face_is_symmetric() -> None:
     face = crop_mesh()
-    flip, shift = np.array([[-1, 1, 1], [CROP_SIDE_PX, 0, 0]], np.float32)
-    mirrored = face[MIRROR] * flip + shift
+    mirrored = face[MIRROR] * np.array([-1, 1, 1], np.float32) + np.array(
+        [CROP_SIDE_PX, 0, 0], np.float32
+    )
     _, maps = draw_maps(as_batch(face), as_batch(face))
     _, flipped = draw_maps(as_batch(mirrored), as_batch(mirrored))
     one = soft_mask(as_batch(face), maps)

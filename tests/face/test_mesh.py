@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,15 +49,12 @@ def test_a_ring_keeps_its_neighbours_in_the_mirror() -> None:
             continue
         mirrored = mesh.MIRROR[right].tolist()
         ring = left.tolist()
-        steps = {
-            (ring.index(b) - ring.index(a)) % len(ring)
-            for a, b in zip(mirrored, mirrored[1:], strict=False)
-        }
+        steps = {(ring.index(b) - ring.index(a)) % len(ring) for a, b in pairwise(mirrored)}
         assert steps in ({1}, {len(ring) - 1})
 
 
 def test_points_on_the_middle_line_are_their_own_mirror_image() -> None:
-    own = mesh.MIRROR == np.arange(mesh.NUM_POINTS)
+    own = np.equal(mesh.MIRROR, np.arange(mesh.NUM_POINTS))
     assert {0, 1, 4, 6, 10, 13, 14, 17, mesh.CHIN, 168} <= set(np.flatnonzero(own).tolist())
     np.testing.assert_allclose(mesh.MEAN_FACE[own, 0], 0, atol=1e-6)
 

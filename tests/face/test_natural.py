@@ -152,7 +152,7 @@ def test_blinks_last_a_fraction_of_a_second_and_close_faster_than_they_open() ->
     edges = np.diff((closure > 0).astype(int))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     length_s = (ends[:100] - starts[:100]) / fps
-    assert 0.15 < length_s.min()
+    assert length_s.min() > 0.15
     assert length_s.max() < 0.5
     rising, falling = (np.diff(closure) > 0).sum(), (np.diff(closure) < 0).sum()
     assert falling > 1.2 * rising

@@ -30,7 +30,7 @@ from talkhead.face.warp import (
     warp_image,
     warp_points,
 )
-from tests.meshes import as_batch, crop_mesh, opened, turning
+from tests.meshes import as_batch, crop_mesh, floats, opened, turning
 
 Doubles = npt.NDArray[np.float64]
 RING, FRAME = slice(-2 * NUM_RING_POINTS, -NUM_RING_POINTS), slice(-NUM_RING_POINTS, None)
@@ -48,11 +48,14 @@ def displacement_px(grid: Tensor) -> Tensor:
     return (grid - still_grid(grid.shape[1])) * (CROP_SIDE_PX / 2)
 
 
-def drawn_one_by_one(points: Doubles, values: Doubles, size: int) -> tuple[Doubles, Doubles, Doubles]:
+def drawn_one_by_one(
+    points: Doubles, values: Doubles, size: int
+) -> tuple[Doubles, Doubles, Doubles]:
     """Draw with a loop over triangles and a depth buffer, from the textbook.
 
-    Returns values (size, size, K), triangle numbers (size, size), and how far every pixel's middle is from the nearest
-    edge of any triangle that is drawn, in barycentric units: what lies on an edge may go to either side.
+    Returns values (size, size, K), triangle numbers (size, size), and how far every pixel's middle
+    is from the nearest edge of any triangle, in barycentric units: what lies on an edge may go to
+    either side.
     """
     y, x = np.mgrid[:size, :size] + 0.5
     out = np.zeros((size, size, values.shape[1]))
@@ -82,7 +85,7 @@ def scene(yaw_rad: float, size: int) -> tuple[Tensor, Tensor]:
     target = turning(yaw_rad, opened(crop_mesh(), 12))
     _, goal = warp_points(as_batch(crop_mesh()), as_batch(target), float(CROP_SIDE_PX))
     generator = torch.Generator().manual_seed(0)
-    goal[..., :2] += 0.01 * torch.randn(goal.shape[:2] + (2,), generator=generator)
+    goal[..., :2] += 0.01 * torch.randn((*goal.shape[:2], 2), generator=generator)
     values = torch.rand(1, goal.shape[1], 3, generator=generator)
     return goal * (size / CROP_SIDE_PX), values
 
@@ -97,9 +100,7 @@ def test_triangles_are_drawn_as_one_by_one(yaw_rad: float) -> None:
     clear = margin > 0.02
     assert clear.mean() > 0.5
     np.testing.assert_array_equal(index[0].numpy()[clear], number[clear])
-    np.testing.assert_allclose(
-        drawn[0].permute(1, 2, 0).numpy()[clear], expected[clear], atol=2e-3
-    )
+    np.testing.assert_allclose(drawn[0].permute(1, 2, 0).numpy()[clear], expected[clear], atol=2e-3)
 
 
 @pytest.mark.xfail(strict=True, reason="triangles with a level edge are not drawn")
@@ -142,10 +143,11 @@ def test_values_of_a_flat_face_are_linear() -> None:
 def test_the_nearer_triangle_wins(depth_px: float, nose_is_seen: bool) -> None:
     face = crop_mesh()
     nose_tip = 4
-    around = np.unique(WARP_TRIANGLES[(WARP_TRIANGLES == nose_tip).any(1)])
+    around = np.unique(WARP_TRIANGLES[np.equal(WARP_TRIANGLES, nose_tip).any(1)])
     moved = face.copy()
-    # The tip of the nose, over the left cheek.
-    moved[around] += np.array([45, 0, depth_px], np.float32)
+    moved[around] += np.array(
+        [45, 0, depth_px], np.float32
+    )  # the tip of the nose, over the left cheek
     source, goal = warp_points(as_batch(face), as_batch(moved), float(CROP_SIDE_PX))
     _, index = rasterize(goal, source, CROP_SIDE_PX)
     x, y = np.floor(moved[nose_tip, :2]).astype(int)
@@ -291,8 +293,7 @@ def test_ring_points_stay_inside_the_frame_whatever_the_size_of_the_face() -> No
 
 def test_hair_and_neck_go_along_with_a_shifted_head() -> None:
     face = crop_mesh()
-    shifted = face + np.array([3, 0, 0], np.float32)
-    source, goal = warp_points(as_batch(face), as_batch(shifted), 1000.0)
+    source, goal = warp_points(as_batch(face), as_batch(face + floats([3, 0, 0])), 1000.0)
     inside = (source[:, RING, 0] > 2) & (source[:, RING, 0] < 998)
     moved = (goal - source)[:, RING, 0][inside]
     torch.testing.assert_close(moved, torch.full_like(moved, 3.0), atol=1e-3, rtol=0)
@@ -328,9 +329,8 @@ def test_a_still_grid_is_still_at_every_size() -> None:
 def test_a_resized_grid_moves_the_picture_by_the_same_share() -> None:
     shift = torch.tensor([0.1, -0.05])
     resized = resize_grid(still_grid(32) + shift, (77, 77))
-    torch.testing.assert_close(
-        resized - resize_grid(still_grid(32), (77, 77)), shift.expand(1, 77, 77, 2), atol=1e-6, rtol=0
-    )
+    moved = resized - resize_grid(still_grid(32), (77, 77))
+    torch.testing.assert_close(moved, shift.expand(1, 77, 77, 2), atol=1e-6, rtol=0)
 
 
 def test_a_still_grid_gives_back_the_picture_and_beyond_it_the_border() -> None:

@@ -33,7 +33,7 @@ def trained() -> Denoiser:
         for _ in range(12):
             optimiser.zero_grad()
             loss = (model(noisy, time, warped, maps) - target).square().mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
     return model.eval().requires_grad_(False)
 
@@ -105,7 +105,7 @@ def test_one_batch_is_learnt_by_heart() -> None:
     for _ in range(150):
         optimiser.zero_grad()
         loss = (model(noisy, time, warped, maps) - target).square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     assert float(loss.detach()) < 0.1 * float(target.square().mean())
 

@@ -16,7 +16,6 @@ from talkhead.models.landmarks import (
 from talkhead.models.speech import frame_positions
 from tests.tiny import tiny_generator, voice, write_tiny_weights
 
-
 NUM_FRAMES = 20
 
 

@@ -1,0 +1,161 @@
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from talkhead.errors import WeightsError
+from talkhead.face.detection import DETECTOR_NAME, FaceDetector
+from talkhead.face.mesh import MEAN_FACE
+from talkhead.face.pose import fit_head_pose
+from talkhead.face.track import LandmarkTrack
+from tests.cli.conftest import Run, RunHere
+from tests.drawn_face import draw_face
+from tests.tiny import write_silence, write_voice
+
+SECONDS = 0.5
+SIDE = 256
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    return write_voice(tmp_path / "voice.wav", SECONDS)
+
+
+@pytest.fixture
+def face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    try:
+        FaceDetector().close()
+    except WeightsError:
+        pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
+    Image.fromarray(draw_face(SIDE)).save(tmp_path / "face.png")
+    return tmp_path / "face.png"
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_voice_becomes_a_track_that_reads_back(
+    audio: Path, run_talkhead: Run, tiny_weights: Path, tmp_path: Path
+) -> None:
+    ended = run_talkhead(
+        "landmarks", str(audio), "-o", "track.npz", "--weights", str(tiny_weights), "--json"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    result = json.loads(ended.stdout)
+    assert (result["output"], result["frames"], result["fps"]) == ("track.npz", 13, "25")
+    track = LandmarkTrack.read(tmp_path / "track.npz")
+    assert track.points.shape == (13, 478, 3)
+    assert track.fps == 25
+    assert track.size == (result["width"], result["height"])
+    assert names(tmp_path) - {"cache"} == {"voice.wav", "track.npz"}
+    # Without a picture: a mean face in the middle of an empty one, that moves.
+    assert track.points[..., :2].min() > 0
+    assert track.points[..., :2].max() < min(track.size)
+    rest = fit_head_pose(track.points).to_face(track.points)
+    assert np.abs(rest[:, 10] - MEAN_FACE[10]).max() < 0.05
+    assert np.ptp(track.points[:, 17], axis=0).max() > 1
+
+
+def test_npz_and_json_hold_the_same_and_two_runs_the_same_bytes(
+    audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    for name in ("one.npz", "two.npz", "one.json"):
+        ended = run_here("landmarks", str(audio), "-o", name, "--weights", str(tiny_weights))
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout == f"{name}: 13 frames at 25 fps\n"
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    npz = LandmarkTrack.read(tmp_path / "one.npz")
+    text = LandmarkTrack.read(tmp_path / "one.json")
+    np.testing.assert_array_equal(npz.points, text.points)
+    assert (npz.fps, npz.size, npz.detector) == (text.fps, text.size, text.detector)
+
+
+def test_rendering_a_track_is_rendering_its_voice(
+    face: Path, audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    shared = ("--weights", str(tiny_weights), "--seed", "7")
+    steps = [
+        ("landmarks", str(audio), "--face", str(face), "-o", "track.json", *shared),
+        ("render", str(face), str(audio), "-o", "track.mp4", "--landmarks", "track.json", *shared),
+        ("render", str(face), str(audio), "-o", "voice.mp4", *shared),
+    ]
+    for step in steps:
+        ended = run_here(*step)
+        assert (ended.returncode, ended.stderr) == (0, "")
+    track = LandmarkTrack.read(tmp_path / "track.json")
+    assert track.size == (SIDE, SIDE)
+    with FaceDetector() as detector:
+        assert track.detector == detector.name
+        found = detector.detect(draw_face(SIDE))[0]
+    np.testing.assert_allclose(track.points[0, [33, 263, 168]], found[[33, 263, 168]], atol=1)
+    assert (tmp_path / "track.mp4").read_bytes() == (tmp_path / "voice.mp4").read_bytes()
+
+
+def test_options_reach_the_track(
+    audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    ended = run_here(
+        *("landmarks", str(audio), "-o", "track.npz", "--weights", str(tiny_weights)),
+        *("--fps", "29.97", "--pose", "still", "--blink", "off", "--expression-strength", "0"),
+    )
+    assert ended.returncode == 0, ended.stderr
+    track = LandmarkTrack.read(tmp_path / "track.npz")
+    assert track.fps == Fraction(30_000, 1001)
+    assert len(track.points) == 15  # 14.99
+    assert np.ptp(track.points, axis=0).max() < 1e-3
+    assert track.detector == DETECTOR_NAME
+
+
+def test_silence_rests(audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path) -> None:
+    silence = write_silence(tmp_path / "silence.wav", 0.4)
+    ended = run_here(
+        *("landmarks", str(silence), "-o", "track.npz", "--weights", str(tiny_weights)),
+        *("--pose", "still", "--blink", "off"),
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    points = LandmarkTrack.read(tmp_path / "track.npz").points
+    assert np.ptp(points, axis=0).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("absent.wav", "-o", "t.npz"), 2, "absent.wav does not exist"),
+        (("voice.wav", "-o", "t.txt"), 2, "t.txt must end in .npz or .json"),
+        (("voice.wav", "-o", "absent/t.npz"), 2, "output folder absent does not exist"),
+        (("voice.wav", "-o", "old.npz"), 2, "old.npz exists"),
+        (("voice.wav", "-o", "t.npz", "--face", "absent.png"), 2, "absent.png does not exist"),
+        (("voice.wav", "-o", "t.npz", "--face", "text.png"), 2, "text.png is not a picture"),
+        (("voice.wav", "-o", "t.npz", "--face", "video.mp4"), 2, "not there yet"),
+        (("text.wav", "-o", "t.npz"), 2, "cannot be read as sound"),
+        (("voice.wav", "-o", "t.npz", "--weights", "absent"), 4, "no weights named 'absent'"),
+        (("voice.wav", "-o", "t.npz", "--fps", "0"), 2, "out of range"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+    audio: Path,
+    run_here: RunHere,
+    tiny_weights: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "old.npz").write_bytes(b"precious")
+    (tmp_path / "text.png").write_text("text")
+    (tmp_path / "text.wav").write_text("text")
+    (tmp_path / "video.mp4").write_bytes(b"video")
+    before = names(tmp_path)
+    weights = () if "--weights" in arguments else ("--weights", str(tiny_weights))
+    ended = run_here("landmarks", *arguments, *weights)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert ended.stderr.startswith("talkhead: ")
+    assert words in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert names(tmp_path) == before
+    assert (tmp_path / "old.npz").read_bytes() == b"precious"
