@@ -46,7 +46,7 @@ def run_talkhead(tmp_path: Path) -> Run:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
