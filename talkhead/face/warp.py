@@ -163,35 +163,37 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     bottom = (xy[..., 1].amax(1) - 0.5).floor().clamp(-1, size - 1).long()
     rows = torch.where(front, (bottom - top + 1).clamp(min=0), 0)
     owner = torch.repeat_interleave(rows)
-    row = top[owner] + _run_positions(rows, owner)
-    y = row + 0.5 - p0[owner, 1]
+    row = top.index_select(0, owner) + _run_positions(rows, owner)
+    y = row + 0.5 - p0[:, 1].index_select(0, owner)
     # Each weight w(x) = g x + h is not negative inside: every edge bounds the span on one side.
     g = gradient[:, :, 0]
-    g = torch.cat([g, -g.sum(1, keepdim=True)], 1)[owner]
-    h = gradient[owner, :, 1] * y[:, None]
+    g = torch.cat([g, -g.sum(1, keepdim=True)], 1).index_select(0, owner)
+    h = gradient[:, :, 1].index_select(0, owner) * y[:, None]
     h = torch.cat([h, 1 - h.sum(1, keepdim=True)], 1)
     crossing = -h / torch.where(g.abs() < 1e-9, 1e-9, g)
     low = torch.where(g > 0, crossing, -torch.inf).amax(1)
     high = torch.where(g <= 0, crossing, torch.inf).amin(1)
-    x0 = p0[owner, 0]
+    x0 = p0[:, 0].index_select(0, owner)
     first = (low + x0 - 0.5 - 1e-3).ceil().clamp(0, size)
     last = (high + x0 - 0.5 + 1e-3).floor().clamp(-1, size - 1)
     length = (last - first + 1).clamp(min=0).long()
-    start_value = values[owner, 0] + slope_x[owner] * (first + 0.5 - x0)[:, None]
-    start_value = start_value + ((gradient[:, :, 1:] * rise).sum(1))[owner] * y[:, None]
+    along = slope_x.index_select(0, owner)
+    start_value = values[:, 0].index_select(0, owner) + along * (first + 0.5 - x0)[:, None]
+    down = (gradient[:, :, 1:] * rise).sum(1)
+    start_value = start_value + down.index_select(0, owner) * y[:, None]
 
     span = torch.repeat_interleave(length)
     image = owner // count
     base = (image * size + row) * size + first.long()
-    pixel = base[span] + _run_positions(length, span)
+    pixel = base.index_select(0, span) + _run_positions(length, span)
     winner = torch.full((batch * size * size,), -1, dtype=torch.int64, device=device)
     winner = winner.scatter_reduce(0, pixel, span, "amax")
     seen = winner >= 0
     winner = winner.clamp(min=0)
-    step = torch.arange(batch * size * size, device=device) - base[winner]
-    drawn = start_value[winner] + slope_x[owner][winner] * step[:, None]
+    step = torch.arange(batch * size * size, device=device) - base.index_select(0, winner)
+    drawn = start_value.index_select(0, winner) + along.index_select(0, winner) * step[:, None]
     drawn = torch.where(seen[:, None], drawn, 0.0)
-    index = order.reshape(-1)[owner[winner]]
+    index = order.reshape(-1).index_select(0, owner).index_select(0, winner)
     index = torch.where(seen, index, -1).reshape(batch, size, size)
     return drawn.reshape(batch, size, size, channels).permute(0, 3, 1, 2), index
 
@@ -199,7 +201,7 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
 def _run_positions(lengths: Tensor, owner: Tensor) -> Tensor:
     """Return 0, 1, 2, ... within every run, for runs of the given lengths laid end to end."""
     starts = lengths.cumsum(0) - lengths
-    return torch.arange(len(owner), device=lengths.device) - starts[owner]
+    return torch.arange(len(owner), device=lengths.device) - starts.index_select(0, owner)
 
 
 def sampling_grid(source_xy: Tensor, seen: Tensor) -> Tensor:
