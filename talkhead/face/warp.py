@@ -27,6 +27,8 @@ from talkhead.face.mesh import (
 RING_SCALE = 1.45
 """A ring of helper points around the face carries hair, ears and neck; beyond, all is still."""
 RING_JAW_SHARE = 0.35
+RING_FADE_PX = 24.0
+"""Ring points nearer than this to the frame of the crop move less."""
 NUM_RING_POINTS = len(FACE_OVAL)
 
 
@@ -95,8 +97,11 @@ def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, 
     # jaw stretches the neck a little but does not push the collar down.
     motion = target_oval - identity_oval
     weight = torch.full((NUM_RING_POINTS, 1), RING_JAW_SHARE, device=identity.device)
-    upper = motion[:, :9].mean(1, keepdim=True) + motion[:, 28:].mean(1, keepdim=True)
-    ring_target = ring + weight * motion + (1 - weight) * 0.5 * upper
+    upper = motion[:, 1:9].mean(1, keepdim=True) + motion[:, 28:].mean(1, keepdim=True)
+    # What reaches beyond the crop stands still: the picture goes on there, and must meet it.
+    room = torch.minimum(ring[..., :2], side - ring[..., :2]).amin(-1, keepdim=True)
+    share = (room / RING_FADE_PX).clamp(0, 1)
+    ring_target = ring + share * (weight * motion + (1 - weight) * 0.5 * upper)
     angle = torch.atan2(ring[..., 1] - side / 2, ring[..., 0] - side / 2)
     direction = torch.stack([angle.cos(), angle.sin()], -1)
     frame_xy = side / 2 + direction * (side / 2 / direction.abs().amax(-1, keepdim=True))
@@ -170,7 +175,8 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     g = torch.cat([g, -g.sum(1, keepdim=True)], 1).index_select(0, owner)
     h = gradient[:, :, 1].index_select(0, owner) * y[:, None]
     h = torch.cat([h, 1 - h.sum(1, keepdim=True)], 1)
-    crossing = -h / torch.where(g.abs() < 1e-9, 1e-9, g)
+    g = torch.where(g.abs() < 1e-9, 1e-9, g)  # a level edge bounds nothing in its row
+    crossing = -h / g
     low = torch.where(g > 0, crossing, -torch.inf).amax(1)
     high = torch.where(g <= 0, crossing, torch.inf).amin(1)
     x0 = p0[:, 0].index_select(0, owner)
