@@ -143,7 +143,9 @@ def listen(
         for start, waveform in _windows(audio, total, rate):
             first = max(start - CONTEXT_FRAMES, 0)
             last = min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
-            made = _generate(generator, waveform * np.float32(gain), last - first, rate, shape)
+            made = generate_coefficients(
+                generator, waveform * np.float32(gain), last - first, rate, shape
+            )
             fade = _fade(first, last, start, total)
             coefficients[first:last] += made * fade
             weights[first:last] += fade
@@ -157,6 +159,33 @@ def listen(
         fps,
         info.duration_s,
     )
+
+
+@torch.no_grad()
+def generate_coefficients(
+    generator: LandmarkGenerator, waveform: Floats, count: int, rate: float, shape: Floats
+) -> Floats:
+    """Run the landmark generator once, in its default style.
+
+    Args:
+        generator: speech encoder and LSTM.
+        waveform: (N,), normalised loudness, with `LEAD_S` more at both ends.
+        count: frames.
+        rate: frames a second.
+        shape: (4,), the identity's proportions.
+
+    Returns:
+        Coefficients, shape = (count, K).
+    """
+    device = generator.style.device
+    made, _ = generator(
+        torch.from_numpy(waveform)[None].to(device),
+        frame_positions(count, rate, LEAD_S)[None].to(device),
+        generator.style[None],
+        torch.from_numpy(shape)[None].to(device),
+    )
+    coefficients: Floats = made[0].float().cpu().numpy()
+    return coefficients
 
 
 def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Floats:
@@ -255,26 +284,50 @@ def render_frames(
     generator = torch.Generator().manual_seed(seed)
     shape = (1, channels, REGION_HEIGHT_PX // LATENT_PX, REGION_WIDTH_PX // LATENT_PX)
     epsilon = torch.randn(shape, generator=generator).to(device)
-    scale = pipeline.denoiser.config.residual_scale
     enabled = pipeline.dtype != torch.float32
     for points in windows:
         target = torch.from_numpy(canvas.crop.to_crop(points)).to(device)
         grid, maps = draw_maps(mesh, target)
         small = canvas.small.expand(len(target), -1, -1, -1)
         warped = lower_face(warp_identity(small, grid, maps))
-        warped = warped.contiguous(memory_format=torch.channels_last)
         conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
         with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
-            latents = pipeline.autoencoder.encode(warped).float()
-
-            def denoise(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-                out: torch.Tensor = pipeline.denoiser(noisy, time, latents, conditions)  # noqa: B023
-                return out.float()
-
-            *_, clean = sample_ddim(denoise, epsilon.expand_as(latents), num_steps)
-            made = pipeline.autoencoder.decode(latents + scale * clean).float()
-        made = (made + pipeline.autoencoder.lost_detail(warped)).clamp(-1, 1)
+            made = correct(
+                pipeline.autoencoder, pipeline.denoiser, warped, conditions, epsilon, num_steps
+            )
         yield composite(canvas, grid, maps, target, warped, made)
+
+
+def correct(
+    autoencoder: Autoencoder,
+    denoiser: Denoiser,
+    warped: torch.Tensor,
+    maps: torch.Tensor,
+    epsilon: torch.Tensor,
+    num_steps: int,
+) -> torch.Tensor:
+    """Let the denoiser correct warped lower faces.
+
+    Args:
+        autoencoder: of the latents.
+        denoiser: of the residual.
+        warped: (B, 3, H, W) in [-1, 1].
+        maps: (B, 9, H / 2, W / 2), conditioning maps of the same part of the crop.
+        epsilon: (1, C, H / 8, W / 8), the noise that all frames start from.
+        num_steps: sampling steps.
+
+    Returns:
+        (B, 3, H, W) in [-1, 1].
+    """
+    latents = autoencoder.encode(warped.contiguous(memory_format=torch.channels_last)).float()
+
+    def denoise(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = denoiser(noisy, time, latents, maps)
+        return out
+
+    *_, clean = sample_ddim(denoise, epsilon.expand_as(latents), num_steps)
+    made = autoencoder.decode(latents + denoiser.config.residual_scale * clean).float()
+    return (made + autoencoder.lost_detail(warped)).clamp(-1, 1)
 
 
 def _levels(audio: Path, total: int, rate: float) -> Floats:
@@ -309,21 +362,6 @@ def _windows(audio: Path, total: int, rate: float) -> Iterator[tuple[int, Floats
             held = np.concatenate([held, block])
         held, held_start = held[begin - held_start :], begin
         yield start, held[: end - begin]
-
-
-@torch.inference_mode()
-def _generate(
-    generator: LandmarkGenerator, waveform: Floats, count: int, rate: float, shape: Floats
-) -> Floats:
-    device = generator.style.device
-    made, _ = generator(
-        torch.from_numpy(waveform)[None].to(device),
-        frame_positions(count, rate, LEAD_S)[None].to(device),
-        generator.style[None],
-        torch.from_numpy(shape)[None].to(device),
-    )
-    coefficients: Floats = made[0].float().cpu().numpy()
-    return coefficients
 
 
 def _fade(first: int, last: int, start: int, total: int) -> Floats:

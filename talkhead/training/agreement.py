@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import torch
-
 from talkhead.face.mesh import mouth_opening
 from talkhead.face.motion import proportions, rest_of_clip
 from talkhead.media.files import replacing
@@ -59,8 +57,7 @@ def measure_agreement(folder: Path, generator: LandmarkGenerator) -> Iterator[Cl
         rest, pose = rest_of_clip(clip.landmarks)
         waveform = clip.waveform_float()
         gain = speech_gain(frame_levels(waveform, len(clip), fps))
-        shape = torch.from_numpy(proportions(rest))
-        made = generate_motion(generator, waveform * gain, len(clip), fps, shape)
+        made = generate_motion(generator, waveform * gain, len(clip), fps, proportions(rest))
         seen = mouth_opening(pose.to_face(clip.landmarks))
         expected = made @ opening_of.numpy()
         lag, agreement = best_lag(seen, expected)

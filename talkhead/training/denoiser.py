@@ -22,7 +22,8 @@ from talkhead.face.region import LATENT_PX, lower_face
 from talkhead.face.warp import resize_grid, warp_image
 from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
 from talkhead.models.denoiser import Denoiser, DenoiserConfig
-from talkhead.models.diffusion import diffusion_loss, draw_times, sample_ddim
+from talkhead.models.diffusion import diffusion_loss, draw_times
+from talkhead.synthesis import correct
 from talkhead.training.clips import Clip
 from talkhead.training.loop import Batch, Sample
 from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
@@ -254,19 +255,13 @@ class DenoiserTask:
 
     def reconstruct(self, model: Denoiser, batch: Batch, num_steps: int, seed: int = 0) -> Tensor:
         """Sample the lower faces of a batch, (B, 3, 160, 192) in [-1, 1]."""
-        warped = self.encode(batch["warped"])
+        image = batch["warped"]
+        channels, (height, width) = model.config.latent_channels, image.shape[-2:]
         generator = torch.Generator().manual_seed(seed)
-        epsilon = torch.randn((1, *warped.shape[1:]), generator=generator).to(warped)
-        clean = warped
-        for clean in sample_ddim(  # noqa: B007 - the last estimate is the sample
-            lambda noisy, time: model(noisy, time, warped, batch["maps"]),
-            epsilon.expand_as(warped),
-            num_steps,
-        ):
-            pass
-        latents = warped + clean * model.config.residual_scale
-        made = self.autoencoder.decode(latents).float()
-        return (made + self.autoencoder.lost_detail(batch["warped"])).clamp(-1, 1)
+        shape = (1, channels, height // LATENT_PX, width // LATENT_PX)
+        epsilon = torch.randn(shape, generator=generator).to(image)
+        self.autoencoder.to(image.device)
+        return correct(self.autoencoder, model, image, batch["maps"], epsilon, num_steps)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """PSNR of lower faces of people not in training: warped, denoised in one step, in four."""

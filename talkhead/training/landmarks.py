@@ -42,6 +42,7 @@ from talkhead.models.landmarks import (
     LandmarkGeneratorConfig,
 )
 from talkhead.models.speech import FIELD_SAMPLES, HOP_SAMPLES, frame_positions
+from talkhead.synthesis import LEAD_S, generate_coefficients
 from talkhead.training.clips import Clip, ClipInfo
 from talkhead.training.loop import Batch, Sample
 from talkhead.training.samples import ClipBank, split_rows
@@ -50,8 +51,6 @@ from talkhead.training.voices import disturb
 
 Floats = npt.NDArray[np.float32]
 
-LEAD_S = 0.3
-"""Sound before and after a window of frames."""
 NUM_MEL = 80
 NUM_BASIS_FRAMES = 6000
 POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
@@ -324,30 +323,21 @@ class LandmarksTask:
 
 def generate(generator: LandmarkGenerator, talker: Talker, fps: float) -> Floats:
     """Generate a whole clip's coefficients in the default style, shape = (T, K)."""
-    shape = torch.from_numpy(talker.shape)
-    return generate_motion(generator, talker.waveform, len(talker.coefficients), fps, shape)
+    count = len(talker.coefficients)
+    return generate_motion(generator, talker.waveform, count, fps, talker.shape)
 
 
-@torch.no_grad()
 def generate_motion(
-    generator: LandmarkGenerator, waveform: Floats, num_frames: int, fps: float, shape: Tensor
+    generator: LandmarkGenerator, waveform: Floats, num_frames: int, fps: float, shape: Floats
 ) -> Floats:
     """Generate motion in the default style for a whole waveform of normalised loudness.
 
     Returns:
         Coefficients, shape = (num_frames, K).
     """
-    device = generator.style.device
     lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
     padded = np.concatenate([lead, waveform.astype(np.float32), lead])
-    made, _ = generator(
-        torch.from_numpy(padded)[None].to(device),
-        frame_positions(num_frames, fps, LEAD_S)[None].to(device),
-        generator.style[None],
-        shape[None].to(device),
-    )
-    result: Floats = made[0].float().cpu().numpy()
-    return result
+    return generate_coefficients(generator, padded, num_frames, fps, shape)
 
 
 def window_samples(frames: int, fps: float) -> int:
