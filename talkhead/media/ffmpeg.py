@@ -105,13 +105,15 @@ def read_frames_args(
     """Decode pictures to raw RGB on stdout, one each 1 / fps seconds from `start_s` on.
 
     Frame k is the picture shown at start_s + k / fps. The seek goes a little further back, so
-    that rounding cannot lose the picture at `start_s` itself.
+    that rounding cannot lose the picture at `start_s` itself. Frames are counted anew after it:
+    with a time stamp that begins late, the raw output would repeat the first one to fill the gap.
     """
     seek_s = max(0.0, start_s - 0.5)
     width, height = size
     limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
     filters = (
         f"fps={_rate(fps)}:start_time={start_s - seek_s:.6f}",
+        "setpts=N",
         f"scale={width}:{height}:{SCALE_FLAGS}",
     )
     return [

@@ -84,9 +84,11 @@ def test_colours_come_back_as_they_were_written(tmp_path: Path) -> None:
         np.testing.assert_allclose(frame[64, 32 * k + 16].astype(int), colour, atol=4)
 
 
-def test_a_window_is_a_slice_of_the_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_sound", [False, True])
+def test_a_window_is_a_slice_of_the_whole(tmp_path: Path, wav: Path, *, has_sound: bool) -> None:
+    sound = wav if has_sound else None
     for fps in (FPS, Fraction(30000, 1001)):
-        path = write(tmp_path / "a.mp4", counting_frames(60), fps=fps)
+        path = write(tmp_path / "a.mp4", counting_frames(60), fps=fps, sound=sound)
         for start, count in [(0, 5), (1, 1), (7, 20), (33, 27)]:
             window = read_frames(path, start_s=float(start / fps), duration_s=float(count / fps))
             assert [number_of(frame) for frame in window] == list(range(start, start + count))
