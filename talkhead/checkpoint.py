@@ -20,6 +20,7 @@ from talkhead.errors import TalkheadError, WeightsError
 
 if TYPE_CHECKING:
     import torch
+    from _typeshed import DataclassInstance
 
 CONFIG_NAME = "config.json"
 TENSORS_NAME = "model.safetensors"
@@ -92,6 +93,28 @@ def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) 
     if found != architecture:
         raise WeightsError(f"{path} is of the architecture {found!r}, {architecture!r} is needed")
     return build_config(config_type, settings, source=str(path), error=WeightsError)
+
+
+def load_alike(
+    folder: Path, module: torch.nn.Module, config: DataclassInstance, *, architecture: str
+) -> None:
+    """Fill a module with the tensors of a saved model that has to have the same sizes.
+
+    Args:
+        folder: a checkpoint.
+        module: as `config` says.
+        config: the sizes.
+        architecture: the name that the checkpoint has to carry.
+
+    Raises:
+        WeightsError: as for `read_config` and `load_state`, or the sizes differ.
+    """
+    found = read_config(folder, type(config), architecture=architecture)
+    for field in dataclasses.fields(config):
+        stored, wanted = getattr(found, field.name), getattr(config, field.name)
+        if stored != wanted:
+            raise WeightsError(f"{folder} has {field.name} {stored}, {wanted} is wanted")
+    load_state(folder, module)
 
 
 def load_state(folder: Path, module: torch.nn.Module) -> None:

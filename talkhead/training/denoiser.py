@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import load_state, read_config, save_checkpoint
+from talkhead.checkpoint import load_alike, load_state, read_config, save_checkpoint
 from talkhead.errors import TalkheadError
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.maps import MAP_SIDE_PX, NUM_MAPS, draw_maps, warp_identity
@@ -41,6 +41,8 @@ class DenoiserTaskConfig:
 
     autoencoder: str
     """Checkpoint folder of the autoencoder whose latents are denoised; from the TOML file on."""
+    initial: str = ""
+    """Checkpoint folder whose weights a new run starts from, found alike; "" for random ones."""
     end_share: float = 0.7
     """Share of the samples at time 1, pure noise: the only time that one-step sampling visits."""
     energy_floor: float = 0.03
@@ -56,7 +58,7 @@ class DenoiserTaskConfig:
     background_weight: float = 0.05
     """Weight of the error outside the face, where the picture is not changed in the end."""
     validation_frames: int = 8
-    """Frames of every held-out clip that are scored."""
+    """Frames of every held-out clip that are scored, each made from another one of the clip."""
 
 
 class DenoiserSamples:
@@ -88,13 +90,15 @@ class DenoiserSamples:
 def _augment(
     frames: list[npt.NDArray[np.uint8]], meshes: npt.NDArray[np.float32], rng: np.random.Generator
 ) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    """Shift, turn, scale, mirror and recolour a pair alike."""
+    """Shift, turn, stretch, shear, mirror, relight and recolour a pair alike."""
     centre = CROP_SIDE_PX / 2
     angle = rng.normal(0, np.radians(4))
-    scale = float(np.exp(rng.normal(0, 0.05)))
+    cos, sin = np.cos(angle), np.sin(angle)
+    scale = np.exp(rng.normal(0, 0.05))
+    # Faces a little wider, longer or more slanting than the people who were filmed.
+    shape = np.eye(2) + rng.normal(0, 0.04, (2, 2))
+    linear = scale * np.array([[cos, -sin], [sin, cos]]) @ shape
     shift = rng.normal(0, 4, 2)
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]])
     if rng.random() < 0.5:
         linear = linear @ np.diag([-1.0, 1.0])
         meshes = meshes[:, MIRROR]
@@ -109,8 +113,23 @@ def _augment(
     stacked = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
     grid = functional.affine_grid(theta, [1, 3, *stacked.shape[2:]], align_corners=False)
     turned = warp_image(stacked, grid.expand(len(frames), -1, -1, -1))
-    warped = [f.permute(1, 2, 0).round().byte().numpy() for f in turned]
+    lit = (_light(rng) * _mix_colours(turned, rng)).clamp(0, 255)
+    warped = [f.permute(1, 2, 0).round().byte().numpy() for f in lit]
     return jitter_colours(warped, rng), moved.astype(np.float32)
+
+
+def _light(rng: np.random.Generator) -> Tensor:
+    """Light from a side, (256, 256): a factor that changes evenly over the picture."""
+    line = torch.linspace(-1, 1, CROP_SIDE_PX)
+    across, down = rng.normal(0, 0.15, 2)
+    return torch.exp(line * float(across) + line[:, None] * float(down))
+
+
+def _mix_colours(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Mix the channels of (B, 3, H, W): other light, other skin."""
+    matrix = np.eye(3) + rng.normal(0, 0.06, (3, 3))
+    matrix /= matrix.sum(1, keepdims=True)
+    return torch.einsum("dc,bchw->bdhw", torch.from_numpy(matrix).float(), images)
 
 
 def pair(
@@ -119,13 +138,23 @@ def pair(
     identity_mesh: npt.NDArray[np.float32],
     target_mesh: npt.NDArray[np.float32],
     config: DenoiserTaskConfig,
+    *,
+    scored: bool = False,
 ) -> Sample:
-    """Warp the identity to the target and cut everything to the lower face."""
+    """Warp the identity to the target and cut everything to the lower face.
+
+    Args:
+        identity: uint8 (256, 256, 3).
+        target: alike.
+        identity_mesh: (478, 3), crop pixels.
+        target_mesh: alike.
+        config: the weights.
+        scored: also return what scores are taken with: `plain`, the warp without its darkened
+            mouth, `mask` and `mouth`.
+    """
     image = torch.from_numpy(to_model(identity))[None]
     mesh = torch.from_numpy(target_mesh)[None]
     grid, maps = draw_maps(torch.from_numpy(identity_mesh)[None], mesh)
-    warped = lower_face(warp_identity(image, grid, maps))
-    plain = lower_face(warp_image(image, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX))))
     mask = lower_face_mask(mesh, maps)
     lips = mesh[0, [61, 291, 0, 17], :2] * MAP_RATIO
     low, high = lips.amin(0) - 4, lips.amax(0) + 4
@@ -137,15 +166,18 @@ def pair(
     weight = config.background_weight + (1 - config.background_weight) * near
     inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
     weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
-    return {
+    sample = {
         "target": lower_face(to_model(target)),
-        "warped": warped[0].numpy(),
-        "plain": plain[0].numpy(),
+        "warped": lower_face(warp_identity(image, grid, maps))[0].numpy(),
         "maps": lower_face(maps, MAP_RATIO)[0].numpy(),
-        "mask": lower_face(mask, MAP_RATIO)[0].numpy(),
-        "mouth": lower_face(mouth, MAP_RATIO)[None].float().numpy(),
         "weight": functional.avg_pool2d(lower_face(weight, MAP_RATIO), 4)[0].numpy(),
     }
+    if scored:
+        plain = warp_image(image, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX)))
+        sample["plain"] = lower_face(plain)[0].numpy()
+        sample["mask"] = lower_face(mask, MAP_RATIO)[0].numpy()
+        sample["mouth"] = lower_face(mouth, MAP_RATIO)[None].float().numpy()
+    return sample
 
 
 class DenoiserTask:
@@ -157,10 +189,11 @@ class DenoiserTask:
         config: settings of the task.
         seed: of the samples and the first weights.
         autoencoder: checkpoint folder.
+        initial: checkpoint folder of a denoiser to go on from.
 
     Raises:
         TalkheadError: the sizes do not fit the autoencoder or the maps, or there are no clips.
-        WeightsError: the autoencoder's checkpoint is missing or corrupt.
+        WeightsError: a checkpoint is missing or corrupt, or the one to go on from has other sizes.
     """
 
     def __init__(
@@ -170,6 +203,7 @@ class DenoiserTask:
         config: DenoiserTaskConfig,
         seed: int,
         autoencoder: Path,
+        initial: Path | None = None,
     ) -> None:
         train, unseen, _ = split_rows(data)
         self._config = config
@@ -191,8 +225,10 @@ class DenoiserTask:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model: Denoiser = Denoiser(model_config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if initial is not None:
+            load_alike(initial, self.model, model_config, architecture="denoiser")
         bank = ClipBank(data, unseen or train)
-        self._validation = [self._validation_pairs(clip) for clip in bank.clips]
+        self._validation = [self._validation_pairs(clip, k) for k, clip in enumerate(bank.clips)]
 
     def _measure_residuals(self, seed: int) -> float:
         """Return the standard deviation of the latent residuals where they count."""
@@ -207,16 +243,16 @@ class DenoiserTask:
             weights += float(weight.mean())
         return round(math.sqrt(squares / weights), 4)
 
-    def _validation_pairs(self, clip: Clip) -> dict[str, Tensor]:
-        """Spread frames of a clip, made from the frame that is most typical of it."""
-        typical = typical_frame(clip)
-        others = np.flatnonzero(np.abs(np.arange(len(clip)) - typical) > MIN_DISTANCE_FRAMES)
-        picks = others[np.linspace(0, len(others) - 1, self._config.validation_frames).astype(int)]
-        identity = clip.frame(typical)
-        pairs = [
-            pair(identity, clip.frame(i), clip.landmarks[typical], clip.landmarks[i], self._config)
-            for i in picks
-        ]
+    def _validation_pairs(self, clip: Clip, seed: int) -> dict[str, Tensor]:
+        """Spread frames of a clip, each made from another one that is drawn for it."""
+        rng = np.random.default_rng(seed)
+        frames = np.arange(len(clip))
+        pairs = []
+        for target in np.linspace(0, len(clip) - 1, self._config.validation_frames).astype(int):
+            first = int(rng.choice(frames[np.abs(frames - target) > MIN_DISTANCE_FRAMES]))
+            pictures = clip.frame(first), clip.frame(target)
+            meshes = clip.landmarks[first], clip.landmarks[target]
+            pairs.append(pair(*pictures, *meshes, self._config, scored=True))
         return {key: torch.from_numpy(np.stack([p[key] for p in pairs])) for key in pairs[0]}
 
     def encode(self, image: Tensor) -> Tensor:
@@ -308,12 +344,6 @@ class DenoiserTask:
             state=model.state_dict(),
             dtype=torch.float16,
         )
-
-
-def typical_frame(clip: Clip) -> int:
-    """Return the frame whose mesh is nearest to the clip's median mesh."""
-    median = np.median(clip.landmarks, axis=0)
-    return int(np.abs(clip.landmarks - median).mean((1, 2)).argmin())
 
 
 def _masked_psnr(made: Tensor, target: Tensor, mask: Tensor) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import save_checkpoint
+from talkhead.checkpoint import load_alike, save_checkpoint
 from talkhead.errors import TalkheadError
 from talkhead.face.mesh import (
     FACE_OVAL,
@@ -42,7 +42,7 @@ from talkhead.models.landmarks import (
     LandmarkGeneratorConfig,
 )
 from talkhead.models.speech import FIELD_SAMPLES, HOP_SAMPLES, frame_positions
-from talkhead.synthesis import LEAD_S, generate_coefficients
+from talkhead.synthesis import LEAD_S, basis_of, generate_coefficients
 from talkhead.training.clips import Clip, ClipInfo
 from talkhead.training.loop import Batch, Sample
 from talkhead.training.samples import ClipBank, split_rows
@@ -65,6 +65,9 @@ class LandmarksTaskConfig:
 
     window_frames: int = 64
     """Frames of one sample; shorter clips are left out."""
+    initial: str = ""
+    """Checkpoint folder whose weights and motion basis a new run starts from; a relative path
+    starts at the TOML file; "" for random weights and a basis fitted to the clips."""
     min_agreement: float = 0.25
     """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is
     noted as good."""
@@ -153,9 +156,11 @@ class LandmarksTask:
         model_config: sizes of the generator.
         config: settings of the task.
         seed: of the samples and the first weights.
+        initial: checkpoint folder of a generator to go on from.
 
     Raises:
         TalkheadError: no clip has sound that serves, or the clips are at another rate.
+        WeightsError: the checkpoint to go on from is missing, corrupt, or has other sizes.
     """
 
     def __init__(
@@ -164,6 +169,7 @@ class LandmarksTask:
         model_config: LandmarkGeneratorConfig,
         config: LandmarksTaskConfig,
         seed: int,
+        initial: Path | None = None,
     ) -> None:
         train, unseen, seen = split_rows(data)
         self._config = config
@@ -176,23 +182,28 @@ class LandmarksTask:
             )
         self._fps = float(DEFAULT_FPS)
         everyone = ClipBank(data, train, frames=False)
-        self.basis = _fit_basis(everyone, model_config.num_components, seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model: Trainee = Trainee(model_config)
+        generator = self.model.generator
+        if initial is None:
+            self.basis = _fit_basis(everyone, model_config.num_components, seed)
+            generator.components.copy_(torch.from_numpy(self.basis.components))
+            generator.blink.copy_(torch.from_numpy(self.basis.blink))
+        else:
+            load_alike(initial, generator, model_config, architecture="landmarks")
+            self.basis = basis_of(generator)
         talkers = _talkers(bank, self.basis, config)
         styles = np.stack([talker.style for talker in talkers])
         self._style_mean, self._style_spread = styles.mean(0), styles.std(0) + 1e-6
         talkers = [self._standardised(talker) for talker in talkers]
         self.samples = LandmarkSamples(bank, talkers, config, self._fps, seed)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.model: Trainee = Trainee(model_config)
-        generator = self.model.generator
-        shapes = np.stack([talker.shape for talker in talkers])
-        generator.components.copy_(torch.from_numpy(self.basis.components))
-        generator.blink.copy_(torch.from_numpy(self.basis.blink))
-        # Someone who speaks clearly: the mouth as wide as most people's, livelier than most.
-        generator.style.copy_(torch.tensor([0.0, 0.7, 0.0, 0.7]))
-        generator.shape_mean.copy_(torch.from_numpy(shapes.mean(0)))
-        generator.shape_spread.copy_(torch.from_numpy(shapes.std(0) + 1e-3))
+        if initial is None:
+            shapes = np.stack([talker.shape for talker in talkers])
+            # Someone who speaks clearly: the mouth as wide as most people's, livelier than most.
+            generator.style.copy_(torch.tensor([0.0, 0.7, 0.0, 0.7]))
+            generator.shape_mean.copy_(torch.from_numpy(shapes.mean(0)))
+            generator.shape_spread.copy_(torch.from_numpy(shapes.std(0) + 1e-3))
         filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=512, n_mels=NUM_MEL)
         self._mel_filters = torch.from_numpy(filters)
         groups = {"unseen": unseen, "seen_person": seen} if unseen or seen else {"train": train}

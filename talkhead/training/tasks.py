@@ -40,6 +40,11 @@ class Settings:
         """The folder of the run."""
         return self.folder / self.loop.run
 
+    @property
+    def initial(self) -> Path | None:
+        """The checkpoint that the run starts from."""
+        return self.folder / self.task.initial if self.task.initial else None
+
 
 @dataclass(frozen=True)
 class _Kind:
@@ -57,12 +62,19 @@ def _autoencoder(settings: Settings) -> Task:
 def _denoiser(settings: Settings) -> Task:
     autoencoder = settings.folder / settings.task.autoencoder
     return DenoiserTask(
-        settings.data, settings.model, settings.task, settings.loop.seed, autoencoder
+        settings.data,
+        settings.model,
+        settings.task,
+        settings.loop.seed,
+        autoencoder,
+        settings.initial,
     )
 
 
 def _landmarks(settings: Settings) -> Task:
-    return LandmarksTask(settings.data, settings.model, settings.task, settings.loop.seed)
+    return LandmarksTask(
+        settings.data, settings.model, settings.task, settings.loop.seed, settings.initial
+    )
 
 
 TASKS = {
@@ -112,7 +124,7 @@ def build_task(name: str, path: Path) -> tuple[Task, Settings]:
 
     Raises:
         TalkheadError: as for `read_settings`, or the data does not serve the task.
-        WeightsError: a checkpoint that the task needs is missing or corrupt.
+        WeightsError: a checkpoint that the task needs, or starts from, is missing or corrupt.
     """
     settings = read_settings(name, path)
     return TASKS[name].build(settings), settings

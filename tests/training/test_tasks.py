@@ -112,6 +112,32 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_like_one_that_was_not(
     assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
+@pytest.mark.parametrize("name", ["denoiser", "landmarks"])
+def test_a_run_starts_from_a_checkpoint(
+    name: str, write_settings: WriteSettings, tmp_path: Path
+) -> None:
+    run_steps(name, write_settings(name, run="first", steps=1))
+    first = tmp_path / "first/checkpoint"
+    settings = write_settings(name, run="second", seed=1)
+    text = settings.read_text().replace("[task]", '[task]\ninitial = "first/checkpoint"')
+    settings.write_text(text)
+    task, _ = build_task(name, settings)
+    model: Any = task.model.generator if name == "landmarks" else task.model
+    stored = load_file(first / "model.safetensors")
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, stored[key].to(value.dtype)), key
+
+    settings.write_text(text.replace("first/checkpoint", "elsewhere"))
+    with pytest.raises(WeightsError, match="elsewhere"):
+        build_task(name, settings)
+    config = json.loads((first / "config.json").read_text())
+    key = "num_heads" if name == "denoiser" else "hidden_size"
+    (first / "config.json").write_text(json.dumps(config | {key: 2 * config[key]}))
+    settings.write_text(text)
+    with pytest.raises(WeightsError, match=key):
+        build_task(name, settings)
+
+
 def test_a_run_that_is_complete_does_nothing_more(write_settings: WriteSettings) -> None:
     path = write_settings("autoencoder", steps=1)
     assert len(run_steps("autoencoder", path)) == 2
