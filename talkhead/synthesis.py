@@ -27,6 +27,7 @@ from talkhead.face.motion import (
 )
 from talkhead.face.natural import natural_blinks, natural_head_motion
 from talkhead.face.region import LATENT_PX, REGION_HEIGHT_PX, REGION_WIDTH_PX, lower_face
+from talkhead.face.registration import Registration
 from talkhead.media.audio import scan_audio, stream_waveform
 from talkhead.media.loudness import frame_levels, speech_gain
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
@@ -115,6 +116,12 @@ def basis_of(generator: LandmarkGenerator) -> MotionBasis:
     """Return the motion basis that a generator carries."""
     components, blink = generator.components.float().cpu(), generator.blink.float().cpu()
     return MotionBasis(components.numpy(), blink.numpy())
+
+
+def registration_of(denoiser: Denoiser) -> Registration:
+    """Return the registration that a denoiser was trained with."""
+    basis, weights = denoiser.registration_basis, denoiser.registration_weights
+    return Registration(basis.float().cpu().numpy(), weights.float().cpu().numpy())
 
 
 def listen(
@@ -279,14 +286,17 @@ def render_frames(
     """
     device = pipeline.device
     canvas = prepare_canvas(picture, face_crop(identity), device)
-    mesh = torch.from_numpy(canvas.crop.to_crop(identity)).to(device)[None]
+    registration = registration_of(pipeline.denoiser)
+    own_mesh = canvas.crop.to_crop(identity)
+    mesh = torch.from_numpy(own_mesh).to(device)[None]
     channels = pipeline.denoiser.config.latent_channels
     generator = torch.Generator().manual_seed(seed)
     shape = (1, channels, REGION_HEIGHT_PX // LATENT_PX, REGION_WIDTH_PX // LATENT_PX)
     epsilon = torch.randn(shape, generator=generator).to(device)
     enabled = pipeline.dtype != torch.float32
     for points in windows:
-        target = torch.from_numpy(canvas.crop.to_crop(points)).to(device)
+        moved = registration.apply(own_mesh, canvas.crop.to_crop(points))
+        target = torch.from_numpy(moved).to(device)
         grid, maps = draw_maps(mesh, target)
         small = canvas.small.expand(len(target), -1, -1, -1)
         warped = lower_face(warp_identity(small, grid, maps))

@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from talkhead.face.mesh import NUM_POINTS
+from talkhead.face.registration import NUM_POSE_FEATURES
+
 
 @dataclass(frozen=True)
 class DenoiserConfig:
@@ -34,6 +37,8 @@ class DenoiserConfig:
     """Attention heads at the lowest level."""
     residual_scale: float
     """Standard deviation of the latent residuals: they are divided by it."""
+    registration_components: int
+    """Deformations that the registration looks at."""
 
 
 COMPACT = DenoiserConfig(
@@ -43,6 +48,7 @@ COMPACT = DenoiserConfig(
     num_blocks=(1, 2, 2),
     num_heads=5,
     residual_scale=0.31,
+    registration_components=40,
 )
 TINY = DenoiserConfig(
     latent_channels=8,
@@ -51,6 +57,7 @@ TINY = DenoiserConfig(
     num_blocks=(1, 1),
     num_heads=2,
     residual_scale=0.5,
+    registration_components=4,
 )
 
 
@@ -119,7 +126,14 @@ class Denoiser(nn.Module):
     """U-Net over latents: noisy residual, warped identity and conditioning maps in, velocity out.
 
     Sides of the latents must be multiples of 2 ** (levels - 1).
+
+    Buffers: `registration_basis` (K, 478, 3) and `registration_weights` (6 + K, 478, 2), the linear
+    model that target meshes go through before the identity is warped to them, see
+    `talkhead.face.registration`.
     """
+
+    registration_basis: Tensor
+    registration_weights: Tensor
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
@@ -145,6 +159,11 @@ class Denoiser(nn.Module):
         self.norm_out = nn.GroupNorm(_groups(widths[0]), widths[0])
         self.conv_out = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
         _zero(self.conv_out)
+        count = config.registration_components
+        self.register_buffer("registration_basis", torch.zeros(count, NUM_POINTS, 3))
+        self.register_buffer(
+            "registration_weights", torch.zeros(NUM_POSE_FEATURES + count, NUM_POINTS, 2)
+        )
 
     def forward(self, noisy: Tensor, time: Tensor, warped: Tensor, maps: Tensor) -> Tensor:
         """Return the velocity of the scaled residual.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,13 +20,15 @@ from talkhead.face.maps import MAP_SIDE_PX, NUM_MAPS, draw_maps, warp_identity
 from talkhead.face.masks import lower_face_mask
 from talkhead.face.mesh import MIRROR, mouth_opening
 from talkhead.face.region import LATENT_PX, lower_face
+from talkhead.face.registration import Registration
 from talkhead.face.warp import resize_grid, warp_image
 from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
 from talkhead.models.denoiser import Denoiser, DenoiserConfig
 from talkhead.models.diffusion import diffusion_loss, draw_times
-from talkhead.synthesis import correct
+from talkhead.synthesis import correct, registration_of
 from talkhead.training.clips import Clip
 from talkhead.training.loop import Batch, Sample
+from talkhead.training.registration import fit_registration
 from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
 
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
@@ -43,6 +46,8 @@ class DenoiserTaskConfig:
     """Checkpoint folder of the autoencoder whose latents are denoised; from the TOML file on."""
     initial: str = ""
     """Checkpoint folder whose weights a new run starts from, found alike; "" for random ones."""
+    registration_pairs: int = 8000
+    """Pairs of frames that the registration is fitted to, unless the run starts from another's."""
     end_share: float = 0.7
     """Share of the samples at time 1, pure noise: the only time that one-step sampling visits."""
     energy_floor: float = 0.03
@@ -64,8 +69,11 @@ class DenoiserTaskConfig:
 class DenoiserSamples:
     """Pairs of frames of one clip."""
 
-    def __init__(self, bank: ClipBank, config: DenoiserTaskConfig, seed: int) -> None:
-        self._bank, self._config, self._seed = bank, config, seed
+    def __init__(
+        self, bank: ClipBank, registration: Registration, config: DenoiserTaskConfig, seed: int
+    ) -> None:
+        self._bank, self._registration = bank, registration
+        self._config, self._seed = config, seed
 
     def sample(self, index: int) -> Sample:
         """Return `target` and `warped` (3, 160, 192), `maps` (9, 80, 96), `weight` (1, 20, 24)."""
@@ -84,7 +92,7 @@ class DenoiserSamples:
         frames = [clip.frame(first), clip.frame(second)]
         meshes = clip.landmarks[[first, second]]
         frames, meshes = _augment(frames, meshes, rng)
-        return pair(frames[0], frames[1], meshes[0], meshes[1], self._config)
+        return pair(frames, meshes, self._registration, self._config)
 
 
 def _augment(
@@ -133,51 +141,55 @@ def _mix_colours(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def pair(
-    identity: npt.NDArray[np.uint8],
-    target: npt.NDArray[np.uint8],
-    identity_mesh: npt.NDArray[np.float32],
-    target_mesh: npt.NDArray[np.float32],
+    frames: Sequence[npt.NDArray[np.uint8]],
+    meshes: npt.NDArray[np.float32],
+    registration: Registration,
     config: DenoiserTaskConfig,
     *,
     scored: bool = False,
 ) -> Sample:
-    """Warp the identity to the target and cut everything to the lower face.
+    """Warp an identity to a target and cut everything to the lower face.
 
     Args:
-        identity: uint8 (256, 256, 3).
-        target: alike.
-        identity_mesh: (478, 3), crop pixels.
-        target_mesh: alike.
+        frames: identity and target, uint8 (256, 256, 3).
+        meshes: (2, 478, 3), crop pixels.
+        registration: what the target's mesh goes through first.
         config: the weights.
-        scored: also return what scores are taken with: `plain`, the warp without its darkened
-            mouth, `mask` and `mouth`.
+        scored: also return what scores are taken with: `plain`, the warp to the mesh as it is,
+            without the darkened mouth, `mask` and `mouth`.
     """
-    image = torch.from_numpy(to_model(identity))[None]
-    mesh = torch.from_numpy(target_mesh)[None]
-    grid, maps = draw_maps(torch.from_numpy(identity_mesh)[None], mesh)
-    mask = lower_face_mask(mesh, maps)
-    lips = mesh[0, [61, 291, 0, 17], :2] * MAP_RATIO
-    low, high = lips.amin(0) - 4, lips.amax(0) + 4
-    line = torch.arange(MAP_SIDE_PX) + 0.5
-    mouth = ((line[:, None] > low[1]) & (line[:, None] < high[1])) & (
-        (line > low[0]) & (line < high[0])
-    )
+    image = torch.from_numpy(to_model(frames[0]))[None]
+    identity = torch.from_numpy(meshes[:1])
+    mesh = torch.from_numpy(registration.apply(meshes[0], meshes[1:]))
+    grid, maps = draw_maps(identity, mesh)
+    mask, mouth = lower_face_mask(mesh, maps), _around_mouth(mesh[0])
     near = functional.max_pool2d(mask, 9, stride=1, padding=4)
     weight = config.background_weight + (1 - config.background_weight) * near
     inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
     weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
     sample = {
-        "target": lower_face(to_model(target)),
+        "target": lower_face(to_model(frames[1])),
         "warped": lower_face(warp_identity(image, grid, maps))[0].numpy(),
         "maps": lower_face(maps, MAP_RATIO)[0].numpy(),
         "weight": functional.avg_pool2d(lower_face(weight, MAP_RATIO), 4)[0].numpy(),
     }
     if scored:
+        mesh = torch.from_numpy(meshes[1:])
+        grid, maps = draw_maps(identity, mesh)
         plain = warp_image(image, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX)))
         sample["plain"] = lower_face(plain)[0].numpy()
-        sample["mask"] = lower_face(mask, MAP_RATIO)[0].numpy()
-        sample["mouth"] = lower_face(mouth, MAP_RATIO)[None].float().numpy()
+        sample["mask"] = lower_face(lower_face_mask(mesh, maps), MAP_RATIO)[0].numpy()
+        sample["mouth"] = lower_face(_around_mouth(mesh[0]), MAP_RATIO)[None].float().numpy()
     return sample
+
+
+def _around_mouth(mesh: Tensor) -> Tensor:
+    """Return the box around the lips of a mesh (478, 3), shape = (128, 128)."""
+    lips = mesh[[61, 291, 0, 17], :2] * MAP_RATIO
+    low, high = lips.amin(0) - 4, lips.amax(0) + 4
+    line = torch.arange(MAP_SIDE_PX) + 0.5
+    rows = (line > low[1]) & (line < high[1])
+    return rows[:, None] & (line > low[0]) & (line < high[0])
 
 
 class DenoiserTask:
@@ -219,16 +231,32 @@ class DenoiserTask:
                 raise TalkheadError(f"{name} of the denoiser is {found}, it has to be {wanted}")
         load_state(autoencoder, self.autoencoder)
         self.autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.samples = DenoiserSamples(ClipBank(data, train), config, seed)
+        bank = ClipBank(data, train)
+        self.registration = (
+            fit_registration(
+                bank, model_config.registration_components, config.registration_pairs, seed
+            )
+            if initial is None
+            else self._load_registration(initial, model_config)
+        )
+        self.samples = DenoiserSamples(bank, self.registration, config, seed)
         if model_config.residual_scale == 0:
             model_config = replace(model_config, residual_scale=self._measure_residuals(seed))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model: Denoiser = Denoiser(model_config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.registration_basis.copy_(torch.from_numpy(self.registration.components))
+        self.model.registration_weights.copy_(torch.from_numpy(self.registration.weights))
         if initial is not None:
             load_alike(initial, self.model, model_config, architecture="denoiser")
         bank = ClipBank(data, unseen or train)
         self._validation = [self._validation_pairs(clip, k) for k, clip in enumerate(bank.clips)]
+
+    @staticmethod
+    def _load_registration(initial: Path, model_config: DenoiserConfig) -> Registration:
+        model = Denoiser(model_config)
+        load_alike(initial, model, model_config, architecture="denoiser")
+        return registration_of(model)
 
     def _measure_residuals(self, seed: int) -> float:
         """Return the standard deviation of the latent residuals where they count."""
@@ -250,9 +278,9 @@ class DenoiserTask:
         pairs = []
         for target in np.linspace(0, len(clip) - 1, self._config.validation_frames).astype(int):
             first = int(rng.choice(frames[np.abs(frames - target) > MIN_DISTANCE_FRAMES]))
-            pictures = clip.frame(first), clip.frame(target)
-            meshes = clip.landmarks[first], clip.landmarks[target]
-            pairs.append(pair(*pictures, *meshes, self._config, scored=True))
+            two = clip.frame(first), clip.frame(target)
+            meshes = clip.landmarks[[first, target]]
+            pairs.append(pair(two, meshes, self.registration, self._config, scored=True))
         return {key: torch.from_numpy(np.stack([p[key] for p in pairs])) for key in pairs[0]}
 
     def encode(self, image: Tensor) -> Tensor:
