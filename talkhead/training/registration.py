@@ -32,6 +32,8 @@ DETAIL_PX = 6
 RIDGE = 0.03
 ENERGY_FLOOR = 4e-4
 """Pairs whose errors, in [-1, 1] squared, are smaller weigh no more."""
+MIN_SPREAD = 1e-3
+"""Deformations that hardly occur are not blown up: standard deviation of a component."""
 BATCH_PAIRS = 32
 
 
@@ -125,7 +127,7 @@ def _without_weights(pairs: list[_Pair], num_components: int) -> Registration:
     faces = fit_head_pose(meshes).to_face(meshes)
     differences = (faces[:, 1] - faces[:, 0]).reshape(len(pairs), -1)
     _, spread, vectors = scipy.linalg.svd(differences, full_matrices=False)
-    spread = spread[:num_components] / np.sqrt(len(pairs))
+    spread = np.maximum(spread[:num_components] / np.sqrt(len(pairs)), MIN_SPREAD)
     scaled = vectors[:num_components] / (2 * spread[:, None])
     size = NUM_POSE_FEATURES + num_components
     return Registration(

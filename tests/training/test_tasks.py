@@ -22,7 +22,7 @@ PRESETS = {
 }
 TINY: dict[str, tuple[Any, dict[str, Any]]] = {
     "autoencoder": (autoencoder.TINY, {"crop_px": 128}),
-    "denoiser": (denoiser.TINY, {"validation_frames": 2}),
+    "denoiser": (denoiser.TINY, {"validation_frames": 2, "registration_pairs": 8}),
     "landmarks": (landmarks.TINY, {"window_frames": 16}),
 }
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
