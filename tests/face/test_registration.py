@@ -1,4 +1,5 @@
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from talkhead.face.mesh import MEAN_FACE, NUM_POINTS
@@ -6,12 +7,12 @@ from talkhead.face.pose import HeadPose, rotation_from_angles
 from talkhead.face.registration import NUM_POSE_FEATURES, Registration
 
 
-def turned(yaw_deg: float, *, scale: float = 80.0, jaw: float = 0.0) -> np.ndarray:
+def turned(yaw_deg: float, *, scale: float = 80.0, jaw: float = 0.0) -> npt.NDArray[np.float32]:
     """A face turned to the side, its chin dropped by `jaw` eye distances."""
     face = MEAN_FACE.copy()
     face[face[:, 1] > 0.5, 1] += jaw
     rotation = rotation_from_angles(np.radians([0.0, yaw_deg, 0.0]).astype(np.float32))
-    pose = HeadPose(np.float32(scale), rotation, np.array([128, 120, 0], np.float32))
+    pose = HeadPose(np.array(scale, np.float32), rotation, np.array([128, 120, 0], np.float32))
     return pose.to_picture(face)
 
 

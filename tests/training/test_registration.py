@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter
 
@@ -15,8 +16,10 @@ from talkhead.training.registration import fit_registration
 from talkhead.training.samples import ClipBank, split_rows
 from tests.prepared import describe_clip, make_clip
 
+Floats = npt.NDArray[np.float32]
 
-def warp(image: torch.Tensor, source: np.ndarray, target: np.ndarray) -> torch.Tensor:
+
+def warp(image: torch.Tensor, source: Floats, target: Floats) -> torch.Tensor:
     grid, _ = draw_maps(torch.from_numpy(source)[None], torch.from_numpy(target)[None])
     return warp_image(image, resize_grid(grid, (256, 256)))
 
