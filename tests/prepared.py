@@ -97,6 +97,7 @@ def describe_clip(name: str, clip: Clip, *, split: str = "train", person: str = 
         offset_frames=lag,
         agreement=round(agreement, 3),
         agreement_method="loudness",
+        transcript="place blue by p four now",
     )
 
 

@@ -18,7 +18,7 @@ from talkhead.errors import TalkheadError
 if TYPE_CHECKING:
     from talkhead.training.loop import Report
 
-TaskName = Literal["autoencoder", "denoiser", "landmarks"]
+TaskName = Literal["autoencoder", "denoiser", "landmarks", "speech"]
 
 _EXTRA = ("accelerate", "tensorboard")
 
@@ -37,7 +37,7 @@ def train(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train one of the models: autoencoder, denoiser or landmarks.
+    """Train one of the models: autoencoder, denoiser, landmarks or speech.
 
     Everything goes into the run folder that the settings name: the checkpoint, logs for people,
     machines and TensorBoard, preview pictures, and the state from which the same command goes on

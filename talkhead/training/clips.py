@@ -47,6 +47,8 @@ class ClipInfo:
     agreement: float
     """Correlation of the lips' opening with what the sound asks for, at that lag."""
     agreement_method: str
+    transcript: str = ""
+    """What is said, where the list tells it and the clip is the whole video."""
 
 
 @dataclass(frozen=True)

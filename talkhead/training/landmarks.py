@@ -68,6 +68,8 @@ class LandmarksTaskConfig:
     initial: str = ""
     """Checkpoint folder whose weights and motion basis a new run starts from; a relative path
     starts at the TOML file; "" for random weights and a basis fitted to the clips."""
+    speech: str = ""
+    """Checkpoint folder of a pre-trained speech encoder that a new run starts with, found alike."""
     min_agreement: float = 0.25
     """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is
     noted as good."""
@@ -157,10 +159,11 @@ class LandmarksTask:
         config: settings of the task.
         seed: of the samples and the first weights.
         initial: checkpoint folder of a generator to go on from.
+        speech: checkpoint folder of a speech encoder to begin with.
 
     Raises:
         TalkheadError: no clip has sound that serves, or the clips are at another rate.
-        WeightsError: the checkpoint to go on from is missing, corrupt, or has other sizes.
+        WeightsError: a checkpoint to go on from is missing, corrupt, or has other sizes.
     """
 
     def __init__(
@@ -170,6 +173,7 @@ class LandmarksTask:
         config: LandmarksTaskConfig,
         seed: int,
         initial: Path | None = None,
+        speech: Path | None = None,
     ) -> None:
         train, unseen, seen = split_rows(data)
         self._config = config
@@ -193,6 +197,8 @@ class LandmarksTask:
         else:
             load_alike(initial, generator, model_config, architecture="landmarks")
             self.basis = basis_of(generator)
+        if speech is not None:
+            load_alike(speech, generator.speech, model_config.speech, architecture="speech")
         talkers = _talkers(bank, self.basis, config)
         styles = np.stack([talker.style for talker in talkers])
         self._style_mean, self._style_spread = styles.mean(0), styles.std(0) + 1e-6

@@ -66,6 +66,7 @@ class Source:
     person: str
     sound: str
     licence: str
+    transcript: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def list_sources(videos: Path) -> list[Source]:
 
     A folder's videos are all of the split `train`, each a person of its own. A list has the column
     `file` (relative paths start at the list) and, where it is known, `id`, `split`, `person`,
-    `sound` and `licence`.
+    `sound`, `licence` and `transcript`.
 
     Raises:
         TalkheadError: nothing there, the list lacks its column, or two videos have one name.
@@ -135,6 +136,7 @@ def _in_list(path: Path) -> list[Source]:
                 row.get("person") or name,
                 row.get("sound") or "unknown",
                 row.get("licence") or "unknown",
+                row.get("transcript") or "",
             )
         )
     return sources
@@ -289,6 +291,7 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
             offset_frames=lag,
             agreement=round(agreement, 3),
             agreement_method="loudness",
+            transcript=source.transcript if count == len(track) else "",
         )
         clip = Clip(
             landmarks=landmarks,

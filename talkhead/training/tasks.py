@@ -12,11 +12,13 @@ from talkhead.errors import TalkheadError
 from talkhead.models.autoencoder import AutoencoderConfig
 from talkhead.models.denoiser import DenoiserConfig
 from talkhead.models.landmarks import LandmarkGeneratorConfig
+from talkhead.models.speech import SpeechConfig
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.config import LoopConfig, check_loop, read_toml
 from talkhead.training.denoiser import DenoiserTask, DenoiserTaskConfig
 from talkhead.training.landmarks import LandmarksTask, LandmarksTaskConfig
 from talkhead.training.loop import Task
+from talkhead.training.speech import SpeechTask, SpeechTaskConfig
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,14 @@ def _denoiser(settings: Settings) -> Task:
 
 
 def _landmarks(settings: Settings) -> Task:
+    encoder = settings.folder / settings.task.speech if settings.task.speech else None
     return LandmarksTask(
+        settings.data, settings.model, settings.task, settings.loop.seed, settings.initial, encoder
+    )
+
+
+def _speech(settings: Settings) -> Task:
+    return SpeechTask(
         settings.data, settings.model, settings.task, settings.loop.seed, settings.initial
     )
 
@@ -81,6 +90,7 @@ TASKS = {
     "autoencoder": _Kind(AutoencoderConfig, AutoencoderTaskConfig, _autoencoder),
     "denoiser": _Kind(DenoiserConfig, DenoiserTaskConfig, _denoiser),
     "landmarks": _Kind(LandmarkGeneratorConfig, LandmarksTaskConfig, _landmarks),
+    "speech": _Kind(SpeechConfig, SpeechTaskConfig, _speech),
 }
 
 

@@ -92,9 +92,9 @@ def test_a_folder_is_listed_with_its_sub_folders(tmp_path: Path) -> None:
 def test_a_list_gives_splits_and_people(tmp_path: Path) -> None:
     listing = tmp_path / "list.csv"
     listing.write_text(
-        "\ufefffile,split,person,sound,licence,id\n"
-        "v/a.mp4,dev,anna,good,CC0,first\n"
-        "/far/b.mp4,,,,,\n",
+        "\ufefffile,split,person,sound,licence,id,transcript\n"
+        "v/a.mp4,dev,anna,good,CC0,first,lay white at z\n"
+        "/far/b.mp4,,,,,,\n",
         encoding="utf-8",
     )
     one, two = list_sources(listing)
@@ -104,7 +104,8 @@ def test_a_list_gives_splits_and_people(tmp_path: Path) -> None:
         "dev",
         "anna",
     )
-    assert (one.sound, one.licence) == ("good", "CC0")
+    assert (one.sound, one.licence, one.transcript) == ("good", "CC0", "lay white at z")
+    assert two.transcript == ""
     assert (two.path, two.split, two.sound) == (Path("/far/b.mp4"), "train", "unknown")
     assert "/" not in two.name
     assert two.person == two.name

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError, WeightsError
-from talkhead.models import autoencoder, denoiser, landmarks
+from talkhead.models import autoencoder, denoiser, landmarks, speech
 from talkhead.training.loop import Report, train
 from talkhead.training.tasks import TASKS, build_task, read_settings
 
@@ -19,16 +19,19 @@ PRESETS = {
     "autoencoder": autoencoder.COMPACT,
     "denoiser": denoiser.COMPACT,
     "landmarks": landmarks.COMPACT,
+    "speech": speech.COMPACT,
 }
 TINY: dict[str, tuple[Any, dict[str, Any]]] = {
     "autoencoder": (autoencoder.TINY, {"crop_px": 128}),
     "denoiser": (denoiser.TINY, {"validation_frames": 2, "registration_pairs": 8}),
     "landmarks": (landmarks.TINY, {"window_frames": 16}),
+    "speech": (speech.TINY, {"validation_samples": 2, "recorded_share": 0.5}),
 }
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "autoencoder": (autoencoder.Autoencoder, autoencoder.AutoencoderConfig),
     "denoiser": (denoiser.Denoiser, denoiser.DenoiserConfig),
     "landmarks": (landmarks.LandmarkGenerator, landmarks.LandmarkGeneratorConfig),
+    "speech": (speech.SpeechEncoder, speech.SpeechConfig),
 }
 WriteSettings = Callable[..., Path]
 
@@ -112,7 +115,7 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_like_one_that_was_not(
     assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
-@pytest.mark.parametrize("name", ["denoiser", "landmarks"])
+@pytest.mark.parametrize("name", [n for n in TASKS if n != "autoencoder"])
 def test_a_run_starts_from_a_checkpoint(
     name: str, write_settings: WriteSettings, tmp_path: Path
 ) -> None:
@@ -122,7 +125,10 @@ def test_a_run_starts_from_a_checkpoint(
     text = settings.read_text().replace("[task]", '[task]\ninitial = "first/checkpoint"')
     settings.write_text(text)
     task, _ = build_task(name, settings)
-    model: Any = task.model.generator if name == "landmarks" else task.model
+    model: Any = task.model
+    model = {"landmarks": lambda: model.generator, "speech": lambda: model.encoder}.get(
+        name, lambda: model
+    )()
     stored = load_file(first / "model.safetensors")
     for key, value in model.state_dict().items():
         assert torch.equal(value, stored[key].to(value.dtype)), key
@@ -131,11 +137,28 @@ def test_a_run_starts_from_a_checkpoint(
     with pytest.raises(WeightsError, match="elsewhere"):
         build_task(name, settings)
     config = json.loads((first / "config.json").read_text())
-    key = "num_heads" if name == "denoiser" else "hidden_size"
+    key = "num_heads" if name == "denoiser" else "num_layers"
     (first / "config.json").write_text(json.dumps(config | {key: 2 * config[key]}))
     settings.write_text(text)
     with pytest.raises(WeightsError, match=key):
         build_task(name, settings)
+
+
+def test_the_generator_begins_with_a_pre_trained_encoder(
+    write_settings: WriteSettings, tmp_path: Path
+) -> None:
+    run_steps("speech", write_settings("speech", run="speech", steps=1))
+    settings = write_settings("landmarks")
+    text = settings.read_text().replace("[task]", '[task]\nspeech = "speech/checkpoint"')
+    settings.write_text(text)
+    task, _ = build_task("landmarks", settings)
+    encoder: Any = task.model.generator
+    stored = load_file(tmp_path / "speech/checkpoint/model.safetensors")
+    for key, value in encoder.speech.state_dict().items():
+        assert torch.equal(value, stored[key].to(value.dtype)), key
+    settings.write_text(text.replace("feedforward_size = 32", "feedforward_size = 64"))
+    with pytest.raises(WeightsError, match="feedforward_size"):
+        build_task("landmarks", settings)
 
 
 def test_a_run_that_is_complete_does_nothing_more(write_settings: WriteSettings) -> None:
