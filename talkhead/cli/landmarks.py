@@ -1,9 +1,14 @@
-"""`talkhead landmarks`: a voice in, a landmark track out."""
+"""`talkhead landmarks`: a voice in, a landmark track out; or the track that a video shows."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +17,6 @@ from talkhead.cli.options import (
     BlinkOption,
     ChooseOption,
     ExpressionStrengthOption,
-    FpsOption,
     OverwriteOption,
     PoseOption,
     PoseStrengthOption,
@@ -22,9 +26,35 @@ from talkhead.cli.options import (
     refuse_video,
 )
 from talkhead.cli.output import JsonOption, OfflineOption, QuietOption, print_json, with_progress
+from talkhead.errors import NoFaceError, TalkheadError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from talkhead.media.video import VideoWriter
+
+    Floats = npt.NDArray[np.float32]
+    Pixels = npt.NDArray[np.uint8]
 
 DEFAULT_SIDE_PX = 512
 """Side of the empty picture that a track is made for when no face is given."""
+PREVIEW_SIDE_PX = 720
+"""Larger previews are scaled down to this."""
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """What is to be written: meshes, one a frame, and the pictures that they belong to."""
+
+    rate: Fraction
+    size: tuple[int, int]
+    detector: str
+    num_frames: int
+    frames: Iterator[Floats]
+    pictures: Iterator[Pixels]
+    sound: Path | None
+    frames_without_face: int = 0
 
 
 def landmarks(
@@ -39,13 +69,28 @@ def landmarks(
         Path | None,
         typer.Option("--face", help="Picture of the face; else a mean face.", show_default=False),
     ] = None,
+    detect: Annotated[
+        bool,
+        typer.Option("--detect", help="Write the track that the video AUDIO shows instead."),
+    ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option("--preview", help="Also draw the track: a video, .mp4.", show_default=False),
+    ] = None,
     weights: WeightsOption = "default",
     choose: ChooseOption = "largest",
     pose: PoseOption = "natural",
     pose_strength: PoseStrengthOption = 1.0,
     expression_strength: ExpressionStrengthOption = 1.0,
     blink: BlinkOption = "16",
-    fps: FpsOption = "25",
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            "--fps",
+            help="Frames a second: 25, 30000/1001; else 25, or the video's own with --detect.",
+            show_default=False,
+        ),
+    ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
@@ -54,68 +99,187 @@ def landmarks(
     offline: OfflineOption = False,
 ) -> None:
     """Write the landmarks of a face that says AUDIO, to look at, edit and render."""
-    import numpy as np
-
-    from talkhead.errors import TalkheadError
-    from talkhead.face.detection import DETECTOR_NAME, FaceDetector, choose_face
-    from talkhead.face.mesh import MEAN_FACE
-    from talkhead.face.track import LandmarkTrack
-    from talkhead.media.audio import scan_audio
     from talkhead.media.files import check_input, check_output
-    from talkhead.media.picture import read_picture
-    from talkhead.media.rates import parse_fps
+    from talkhead.media.rates import DEFAULT_FPS, parse_fps
+    from talkhead.media.video import check_video_name
 
-    rate, blink_rate = parse_fps(fps), parse_blink(blink)
+    rate, blink_rate = None if fps is None else parse_fps(fps), parse_blink(blink)
     check_input(audio)
-    check_output(output, overwrite=overwrite)
+    for path in (output, *([] if preview is None else [preview])):
+        check_output(path, overwrite=overwrite)
+    if preview is not None:
+        check_video_name(preview)
     if output.suffix.lower() not in (".npz", ".json"):
         raise TalkheadError(f"{output} must end in .npz or .json")
-    scan_audio(audio)
-    detector_name = DETECTOR_NAME
-    if face is None:
-        size = (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
-        identity = MEAN_FACE * (DEFAULT_SIDE_PX * 0.27)
-        identity[:, :2] += DEFAULT_SIDE_PX / 2
+    if detect and face is not None:
+        raise TalkheadError("--detect looks for the face in the video: leave --face out")
+    if detect:
+        motion = _seen(audio, rate, choose, quiet=quiet)
     else:
-        check_input(face)
-        refuse_video(face)
-        pixels = read_picture(face).pixels
-        size = (pixels.shape[1], pixels.shape[0])
-        with FaceDetector(max_faces=32) as detector:
-            detector_name = detector.name
-            identity = choose_face(detector.detect(pixels), choose, size)
+        from talkhead.cli.device import resolve_device
+        from talkhead.media.audio import scan_audio
+        from talkhead.synthesis import basis_of, load_generator, predict_landmarks
+        from talkhead.weights import resolve_weights
 
-    from talkhead.cli.device import resolve_device
-    from talkhead.synthesis import basis_of, load_generator, predict_landmarks
-    from talkhead.weights import resolve_weights
-
-    folder = resolve_weights(weights, offline=offline)
-    generator = load_generator(folder / "landmarks", resolve_device(device))
-    total, windows = predict_landmarks(
-        basis_of(generator),
-        generator,
-        audio,
-        identity,
-        fps=rate,
-        seed=seed,
-        pose=pose,
-        pose_strength=pose_strength,
-        expression_strength=expression_strength,
-        blink_per_minute=blink_rate,
-    )
-    flat = (points for window in windows for points in window)
-    points = np.stack(list(with_progress(flat, label="frames", total=total, quiet=quiet)))
-    LandmarkTrack(points=points, fps=rate, size=size, detector=detector_name).write(output)
-    if as_json:
-        print_json(
-            {
-                "output": str(output),
-                "frames": total,
-                "fps": str(rate),
-                "width": size[0],
-                "height": size[1],
-                "seed": seed,
-            }
+        scan_audio(audio)
+        rate = rate or DEFAULT_FPS
+        identity, size, detector_name, picture = _identity(face, choose)
+        folder = resolve_weights(weights, offline=offline)
+        generator = load_generator(folder / "landmarks", resolve_device(device))
+        total, windows = predict_landmarks(
+            basis_of(generator),
+            generator,
+            audio,
+            identity,
+            fps=rate,
+            seed=seed,
+            pose=pose,
+            pose_strength=pose_strength,
+            expression_strength=expression_strength,
+            blink_per_minute=blink_rate,
         )
+        flat = (points for window in windows for points in window)
+        frames = with_progress(flat, label="frames", total=total, quiet=quiet)
+        pictures = itertools.repeat(picture)
+        motion = _Motion(rate, size, detector_name, total, frames, pictures, audio)
+    _write(motion, output, preview, overwrite=overwrite)
+    if as_json:
+        result = {
+            "output": str(output),
+            "frames": motion.num_frames,
+            "fps": str(motion.rate),
+            "width": motion.size[0],
+            "height": motion.size[1],
+        }
+        result |= {"frames_without_face": motion.frames_without_face} if detect else {"seed": seed}
+        print_json(result | ({} if preview is None else {"preview": str(preview)}))
     else:
-        typer.echo(f"{output}: {total} frames at {rate} fps")
+        missing = motion.frames_without_face
+        without = f", {missing} of them without a face" if missing else ""
+        typer.echo(f"{output}: {motion.num_frames} frames at {motion.rate} fps{without}")
+
+
+def _identity(face: Path | None, choose: str) -> tuple[Floats, tuple[int, int], str, Pixels]:
+    """Return the mesh to move, its picture's size, what placed it, and the picture."""
+    import numpy as np
+
+    from talkhead.face.detection import DETECTOR_NAME, FaceDetector, choose_face
+    from talkhead.face.mesh import MEAN_FACE
+    from talkhead.media.files import check_input
+    from talkhead.media.picture import read_picture
+
+    if face is None:
+        side = DEFAULT_SIDE_PX
+        identity = MEAN_FACE * (side * 0.27)
+        identity[:, :2] += side / 2
+        white = np.full((side, side, 3), 255, np.uint8)
+        return identity.astype(np.float32), (side, side), DETECTOR_NAME, white
+    check_input(face)
+    refuse_video(face)
+    pixels = read_picture(face).pixels
+    size = (pixels.shape[1], pixels.shape[0])
+    with FaceDetector(max_faces=32) as detector:
+        found = choose_face(detector.detect(pixels), choose, size)
+        return found, size, detector.name, pixels
+
+
+def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _Motion:
+    """Find the face in every frame of a video.
+
+    Where a face is lost for a while, its mesh goes evenly from where it was to where it comes back.
+    """
+    import numpy as np
+
+    from talkhead.face.detection import FaceDetector, choose_face
+    from talkhead.media.video import probe_video, read_frames
+
+    info = probe_video(video)
+    rate, size = rate or info.fps, (info.width, info.height)
+    total = round(float(info.duration_s) * float(rate)) or None
+    found: dict[int, Floats] = {}
+    count = 0
+    last: Floats | None = None
+    with FaceDetector(max_faces=8, video=True) as detector:
+        frames = read_frames(video, fps=rate)
+        for frame in with_progress(frames, label="frames", total=total, quiet=quiet):
+            faces = detector.detect(frame)
+            if faces and last is None:
+                last = choose_face(faces, choose, size)
+            elif faces and last is not None:
+                before = last[:, :2].mean(0)
+                last = min(faces, key=lambda f: float(np.linalg.norm(f[:, :2].mean(0) - before)))
+            if faces and last is not None:
+                found[count] = last
+            count += 1
+        name = detector.name
+    if not found:
+        raise NoFaceError(f"{video} shows no face")
+    keys = sorted(found)
+    points = []
+    for index in range(count):
+        after = int(np.searchsorted(keys, index))
+        high = keys[min(after, len(keys) - 1)]
+        low = high if after < len(keys) and keys[after] == index else keys[max(after - 1, 0)]
+        share = np.float32((index - low) / (high - low)) if high > low else np.float32(0)
+        points.append(found[low] * (1 - share) + found[high] * share)
+    return _Motion(
+        rate,
+        size,
+        name,
+        count,
+        iter(points),
+        read_frames(video, fps=rate),
+        video if info.has_audio else None,
+        count - len(found),
+    )
+
+
+def _write(motion: _Motion, output: Path, preview: Path | None, *, overwrite: bool) -> None:
+    from talkhead.face.track import LandmarkTrack
+    from talkhead.media.video import VideoWriter
+
+    with ExitStack() as stack:
+        if isinstance(motion.pictures, Generator):
+            stack.enter_context(closing(motion.pictures))
+        frames = motion.frames
+        if preview is not None:
+            writer = VideoWriter(
+                preview,
+                size=_preview_size(motion.size),
+                fps=motion.rate,
+                sound=motion.sound,
+                overwrite=overwrite,
+            )
+            frames = _drawn(motion, stack.enter_context(writer))
+        LandmarkTrack.write_windows(
+            output,
+            (points[None] for points in frames),
+            motion.num_frames,
+            motion.rate,
+            motion.size,
+            motion.detector,
+        )
+
+
+def _preview_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, PREVIEW_SIDE_PX / max(size))
+    width, height = (max(2, round(side * scale / 2) * 2) for side in size)
+    return width, height
+
+
+def _drawn(motion: _Motion, writer: VideoWriter) -> Iterator[Floats]:
+    """Pass meshes on, and write them to the preview."""
+    import numpy as np
+    from PIL import Image
+
+    from talkhead.face.drawing import draw_mesh
+
+    small = _preview_size(motion.size)
+    scale = np.array(small, np.float32) / np.array(motion.size, np.float32)
+    last: tuple[Pixels, Pixels] | None = None
+    for points, picture in zip(motion.frames, motion.pictures, strict=False):
+        if last is None or last[0] is not picture:
+            reduced = Image.fromarray(picture).resize(small, Image.Resampling.BILINEAR)
+            last = picture, np.array(reduced)
+        writer.write(draw_mesh(last[1], points[:, :2] * scale))
+        yield points

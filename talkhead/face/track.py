@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -103,10 +103,51 @@ class LandmarkTrack:
         Raises:
             TalkheadError: another suffix, or the folder is missing or cannot be written to.
         """
+        self.write_windows(path, [self.points], self.num_frames, self.fps, self.size, self.detector)
+
+    @staticmethod
+    def write_windows(
+        path: Path,
+        windows: Iterable[npt.NDArray[np.float32]],
+        num_frames: int,
+        fps: Fraction,
+        size: tuple[int, int],
+        detector: str,
+    ) -> None:
+        """Write a track that never is in memory as a whole.
+
+        Args:
+            path: as for `write`.
+            windows: points (T, 478, 3) of stretches of frames, one after the other.
+            num_frames: of all windows together.
+            fps: as the field.
+            size: as the field.
+            detector: as the field.
+
+        Raises:
+            ValueError: a window or a field is not as stated there, or the frames are not as many.
+            TalkheadError: as for `write`.
+        """
         path = Path(path)
         write, _ = _format(path)
+        head: dict[str, npt.NDArray[Any]] = {
+            "schema": np.array(SCHEMA, dtype=np.int64),
+            "detector": np.array(detector, dtype=np.str_),
+            "fps": np.array(fps.as_integer_ratio(), dtype=np.int64),
+            "size": np.array(size, dtype=np.int64),
+        }
+
+        def checked() -> Iterator[npt.NDArray[np.float32]]:
+            count = 0
+            for points in windows:
+                LandmarkTrack(points, fps, size, detector)  # refuses what does not fit
+                count += len(points)
+                yield points
+            if count != num_frames:
+                raise ValueError(f"{num_frames} frames were announced, {count} came")
+
         with replacing(path) as temporary:
-            write(self, temporary)
+            write(temporary, head, checked(), num_frames)
 
     def resample(self, fps: Fraction, num_frames: int | None = None) -> LandmarkTrack:
         """The same motion at another frame rate, linear in time between frames.
@@ -131,9 +172,13 @@ class LandmarkTrack:
         return LandmarkTrack(points, fps, self.size, self.detector)
 
 
+_Head = Mapping[str, npt.NDArray[Any]]
+_Windows = Iterator[npt.NDArray[np.float32]]
+
+
 def _format(
     path: Path,
-) -> tuple[Callable[[LandmarkTrack, Path], None], Callable[[Path], Mapping[str, Any]]]:
+) -> tuple[Callable[[Path, _Head, _Windows, int], None], Callable[[Path], Mapping[str, Any]]]:
     """The writer and the reader for a suffix."""
     formats = {".npz": (_write_npz, _read_npz), ".json": (_write_json, _read_json)}
     if path.suffix.lower() not in formats:
@@ -141,16 +186,18 @@ def _format(
     return formats[path.suffix.lower()]
 
 
-def _write_npz(track: LandmarkTrack, path: Path) -> None:
-    fields: dict[str, npt.NDArray[Any]] = {
-        "schema": np.array(SCHEMA, dtype=np.int64),
-        "detector": np.array(track.detector, dtype=np.str_),
-        "fps": np.array(track.fps.as_integer_ratio(), dtype=np.int64),
-        "size": np.array(track.size, dtype=np.int64),
-        "points": track.points,
-    }
-    with path.open("wb") as file:  # given a path, numpy would add a suffix to ".NPZ"
-        np.savez(file, **fields)
+def _write_npz(path: Path, head: _Head, windows: _Windows, num_frames: int) -> None:
+    # As numpy's savez does, which wants whole arrays.
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, value in head.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, value, allow_pickle=False)  # type: ignore[no-untyped-call]
+        with archive.open("points.npy", "w", force_zip64=True) as file:
+            shape = (num_frames, NUM_POINTS, 3)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            for points in windows:
+                file.write(np.ascontiguousarray(points, "<f4").tobytes())
 
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
@@ -169,18 +216,13 @@ def _read_npz(path: Path) -> Mapping[str, Any]:
     return fields
 
 
-def _write_json(track: LandmarkTrack, path: Path) -> None:
-    head = {
-        "schema": SCHEMA,
-        "detector": track.detector,
-        "fps": list(track.fps.as_integer_ratio()),
-        "size": list(track.size),
-    }
+def _write_json(path: Path, head: _Head, windows: _Windows, num_frames: int) -> None:
+    del num_frames
     with path.open("w", encoding="utf-8") as file:
         file.write("{\n")
-        file.writelines(f"{json.dumps(key)}: {json.dumps(head[key])},\n" for key in head)
+        file.writelines(f"{json.dumps(key)}: {json.dumps(head[key].tolist())},\n" for key in head)
         file.write('"points": [\n')
-        for index, frame in enumerate(track.points):
+        for index, frame in enumerate(frame for points in windows for frame in points):
             # Through text: the shortest decimals that are this float32 and no other.
             decimals = frame.astype(np.str_).astype(np.float64).tolist()
             file.write(",\n" if index else "")

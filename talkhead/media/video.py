@@ -173,8 +173,7 @@ class VideoWriter:
         """
         self.path = Path(path)
         self.size = size
-        if self.path.suffix.lower() not in _SUFFIXES:
-            raise TalkheadError(f"{path} is not named as an mp4; end the output's name in .mp4")
+        check_video_name(self.path)
         check_output(self.path, overwrite=overwrite)
         if not all(2 <= side <= MAX_SIDE_PX for side in size):
             raise TalkheadError(
@@ -251,6 +250,16 @@ class VideoWriter:
         return TalkheadError(
             f"{self.path} could not be written ({reason}); check the sound and the disk's space"
         )
+
+
+def check_video_name(path: Path) -> None:
+    """Refuse a name that is none for a video that we write.
+
+    Raises:
+        TalkheadError: it ends in something else than .mp4, .m4v or .mov.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise TalkheadError(f"{path} is not named as an mp4; end the output's name in .mp4")
 
 
 def _sound_codec(path: Path) -> str:

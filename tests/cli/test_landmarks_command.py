@@ -3,6 +3,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -11,6 +12,7 @@ from talkhead.face.detection import DETECTOR_NAME, FaceDetector
 from talkhead.face.mesh import MEAN_FACE
 from talkhead.face.pose import fit_head_pose
 from talkhead.face.track import LandmarkTrack
+from talkhead.media.video import VideoWriter, probe_video, read_frames
 from tests.cli.conftest import RunHere
 from tests.drawn_face import draw_face
 from tests.tiny import write_silence, write_voice
@@ -159,3 +161,77 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(
     assert ended.stderr.count("\n") == 1
     assert names(tmp_path) == before
     assert (tmp_path / "old.npz").read_bytes() == b"precious"
+
+
+def red_share(picture: npt.NDArray[np.uint8]) -> float:
+    """Share of the pixels that have the colour of drawn lips."""
+    red, green, blue = (picture[..., c].astype(int) for c in range(3))
+    return float(((red > 150) & (green < 110) & (blue < 150)).mean())
+
+
+def test_a_preview_shows_the_track_with_its_sound(
+    audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    ended = run_here(
+        *("landmarks", str(audio), "-o", "track.json", "--preview", "look.mp4", "--json"),
+        *("--weights", str(tiny_weights), "--fps", "12.5"),
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout)["preview"] == "look.mp4"
+    info = probe_video(tmp_path / "look.mp4")
+    assert (info.width, info.height, info.fps, info.has_audio) == (512, 512, Fraction(25, 2), True)
+    pictures = list(read_frames(tmp_path / "look.mp4"))
+    assert len(pictures) == LandmarkTrack.read(tmp_path / "track.json").num_frames == 7
+    for picture in pictures:
+        assert picture[0, 0].min() > 240
+        assert 0.0005 < red_share(picture) < 0.02
+
+
+def test_the_track_that_a_video_shows_is_written(
+    face: Path, audio: Path, run_here: RunHere, tmp_path: Path
+) -> None:
+    still = np.array(Image.open(face))
+    moved = [np.roll(still, 2 * k, axis=1) for k in range(6)]
+    empty = np.full_like(still, 128)
+    frames = np.stack([moved[0], moved[1], empty, moved[3], moved[4], moved[5]])
+    with VideoWriter(tmp_path / "v.mp4", size=(SIDE, SIDE), fps=Fraction(10), sound=audio) as video:
+        video.write(frames)
+    ended = run_here(
+        *("landmarks", "v.mp4", "--detect", "-o", "seen.npz", "--preview", "look.mp4", "--json")
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    result = json.loads(ended.stdout)
+    assert (result["frames"], result["fps"], result["frames_without_face"]) == (6, "10", 1)
+    track = LandmarkTrack.read(tmp_path / "seen.npz")
+    assert track.size == (SIDE, SIDE)
+    shift = np.diff(track.points[..., 0].mean(1))
+    np.testing.assert_allclose(shift, 2, atol=1.2)  # evenly, the frame without a face too
+    assert len(list(read_frames(tmp_path / "look.mp4"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("voice.wav", "--detect"), 2, "no picture"),
+        (("v.mp4", "--detect", "--face", "v.mp4"), 2, "leave --face out"),
+        (("v.mp4", "--detect"), 3, "shows no face"),
+        (("v.mp4", "--detect", "--preview", "look.avi"), 2, "end the output's name in .mp4"),
+    ],
+)
+def test_what_cannot_be_detected_is_said_in_one_line(
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+    audio: Path,
+    face: Path,
+    run_here: RunHere,
+    tmp_path: Path,
+) -> None:
+    with VideoWriter(tmp_path / "v.mp4", size=(64, 64), fps=Fraction(10), sound=None) as video:
+        video.write(np.full((3, 64, 64, 3), 90, np.uint8))
+    before = names(tmp_path)
+    ended = run_here("landmarks", *arguments, "-o", "seen.npz")
+    assert ended.returncode == code
+    assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert names(tmp_path) == before

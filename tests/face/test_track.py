@@ -50,6 +50,23 @@ def test_a_track_comes_back_as_it_was_written(tmp_path: Path, suffix: str, fps: 
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_windows_make_the_same_file_as_the_whole(tmp_path: Path, suffix: str) -> None:
+    track = make_track(7)
+    one, other = tmp_path / f"one{suffix}", tmp_path / f"other{suffix}"
+    track.write(one)
+    windows = iter([track.points[:3], track.points[3:4], track.points[4:]])
+    LandmarkTrack.write_windows(other, windows, 7, track.fps, track.size, track.detector)
+    assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(ValueError, match="8 frames were announced, 7 came"):
+        LandmarkTrack.write_windows(one, [track.points], 8, track.fps, track.size, "d")
+    broken = np.full((1, 478, 3), np.nan, np.float32)
+    with pytest.raises(ValueError, match="not finite"):
+        LandmarkTrack.write_windows(one, [track.points, broken], 8, track.fps, track.size, "d")
+    assert one.read_bytes() == other.read_bytes()
+    assert set(tmp_path.iterdir()) == {one, other}
+
+
 def test_extreme_floats_survive_json_exactly(tmp_path: Path) -> None:
     points = np.zeros((1, 478, 3), np.float32)
     info = np.finfo(np.float32)
