@@ -5,14 +5,18 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import typer
 from PIL import Image
 
 from talkhead.cli.app import app
+from talkhead.face.mesh import LEFT_BROW, RIGHT_BROW
+from talkhead.face.track import LandmarkTrack
 
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -67,6 +71,20 @@ def test_every_talkhead_command_of_the_readme_is_understood() -> None:
         # Parses the arguments of the sub-command, and goes no further.
         name, sub, rest = command.resolve_command(context, words[1:])  # type: ignore[attr-defined]
         sub.make_context(name, rest, parent=context)
+
+
+def test_the_readmes_program_edits_a_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len([line for line in program.splitlines() if line]) <= 12
+    points = np.random.default_rng(0).uniform(0, 99, (80, 478, 3)).astype(np.float32)
+    track = LandmarkTrack(points, Fraction(25), (100, 100), "hand")
+    track.write(tmp_path / "track.npz")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "README.md", "exec"), {})
+    change = LandmarkTrack.read(tmp_path / "raised.npz").points - points
+    assert change[50, LEFT_BROW, 1] == pytest.approx(-8, abs=0.01)
+    assert np.abs(change[20]).max() < 1e-3
+    assert np.flatnonzero(np.abs(change[50]).max(1)).tolist() == sorted([*LEFT_BROW, *RIGHT_BROW])
 
 
 def test_the_readmes_render_command_makes_a_video(tmp_path: Path) -> None:
