@@ -95,7 +95,7 @@ class SpeechEncoder(nn.Module):
 
         Returns:
             Features (B, T, hidden_size), features of the convolutions alone, (B, T, last of
-            conv_channels), and sound level (B, T), about 0 for loud speech and -1 for silence;
+            conv_channels), and sound level (B, T), about 0 for loud speech and -0.8 for silence;
             T = (N - 400) // 320 + 1.
         """
         out = self.wav2vec(waveform)
@@ -103,10 +103,10 @@ class SpeechEncoder(nn.Module):
 
 
 def sound_level(waveform: Tensor) -> Tensor:
-    """Return every feature's sound level, (B, N) to (B, T): decibels over 50, at least -1.2."""
+    """Return every feature's sound level, (B, N) to (B, T): decibels over 50, at least -0.8."""
     square = waveform.float().square()[:, None]
     power = functional.avg_pool1d(square, FIELD_SAMPLES, HOP_SAMPLES)[:, 0]
-    return (10 * torch.log10(power + 1e-6) + 20).clamp(min=-60) / 50
+    return (10 * torch.log10(power + 1e-6) + 20) / 50
 
 
 def resample_features(features: Tensor, positions: Tensor) -> Tensor:
