@@ -25,9 +25,14 @@ from talkhead.face.motion import (
     proportions,
     separate_lips,
 )
-from talkhead.face.natural import natural_blinks, natural_head_motion
+from talkhead.face.natural import (
+    followed_head_motion,
+    natural_blinks,
+    natural_head_motion,
+)
 from talkhead.face.region import LATENT_PX, REGION_HEIGHT_PX, REGION_WIDTH_PX, lower_face
 from talkhead.face.registration import Registration
+from talkhead.face.track import LandmarkTrack
 from talkhead.media.audio import scan_audio, stream_waveform
 from talkhead.media.loudness import frame_levels, speech_gain
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
@@ -215,7 +220,7 @@ def predict_landmarks(
     *,
     fps: Fraction = DEFAULT_FPS,
     seed: int = 0,
-    pose: str = "natural",
+    pose: str | LandmarkTrack = "natural",
     pose_strength: float = 1.0,
     expression_strength: float = 1.0,
     blink_per_minute: float = 16.0,
@@ -229,7 +234,7 @@ def predict_landmarks(
         identity: (478, 3), the mesh in the picture, pixels.
         fps: frames a second.
         seed: of head motion and blinks.
-        pose: natural or still.
+        pose: natural, still, or a track whose head motion is taken over.
         pose_strength: scale of the head motion.
         expression_strength: scale of the speech motion.
         blink_per_minute: 0 for none.
@@ -240,14 +245,18 @@ def predict_landmarks(
     Raises:
         TalkheadError: the recording cannot be read, or `pose` is unknown.
     """
-    if pose not in POSES:
+    if isinstance(pose, str) and pose not in POSES:
         raise TalkheadError(f"pose is {' or '.join(POSES)}, not {pose!r}")
     rest, head = identity_at_rest(identity, basis)
     speech = listen(generator, audio, proportions(rest), fps)
     count, rate = len(speech.coefficients), float(fps)
     amount = mouth_scale(rest) * expression_strength
-    strength = pose_strength if pose == "natural" else 0.0
-    motion = natural_head_motion(speech.activity, rate, np.random.default_rng([seed, 1]), strength)
+    if isinstance(pose, LandmarkTrack):
+        motion = followed_head_motion(pose, rate, count, pose_strength)
+    else:
+        strength = pose_strength if pose == "natural" else 0.0
+        rng = np.random.default_rng([seed, 1])
+        motion = natural_head_motion(speech.activity, rate, rng, strength)
     blinks = natural_blinks(count, rate, np.random.default_rng([seed, 2]), blink_per_minute)
     blinks *= np.float32(blink_scale(rest, basis))
 

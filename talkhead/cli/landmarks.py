@@ -23,10 +23,11 @@ from talkhead.cli.options import (
     SeedOption,
     WeightsOption,
     parse_blink,
+    read_pose,
     refuse_video,
 )
 from talkhead.cli.output import JsonOption, OfflineOption, QuietOption, print_json, with_progress
-from talkhead.errors import NoFaceError, TalkheadError
+from talkhead.errors import TalkheadError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,6 +114,7 @@ def landmarks(
         raise TalkheadError(f"{output} must end in .npz or .json")
     if detect and face is not None:
         raise TalkheadError("--detect looks for the face in the video: leave --face out")
+    motion_source = read_pose(pose, quiet=quiet)
     if detect:
         motion = _seen(audio, rate, choose, quiet=quiet)
     else:
@@ -133,7 +135,7 @@ def landmarks(
             identity,
             fps=rate,
             seed=seed,
-            pose=pose,
+            pose=motion_source,
             pose_strength=pose_strength,
             expression_strength=expression_strength,
             blink_per_minute=blink_rate,
@@ -184,53 +186,21 @@ def _identity(face: Path | None, choose: str) -> tuple[Floats, tuple[int, int], 
 
 
 def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _Motion:
-    """Find the face in every frame of a video.
-
-    Where a face is lost for a while, its mesh goes evenly from where it was to where it comes back.
-    """
-    import numpy as np
-
-    from talkhead.face.detection import FaceDetector, choose_face
+    """Find the face in every frame of a video."""
+    from talkhead.cli.options import frame_progress
+    from talkhead.face.tracking import track_video
     from talkhead.media.video import probe_video, read_frames
 
-    info = probe_video(video)
-    rate, size = rate or info.fps, (info.width, info.height)
-    total = round(float(info.duration_s) * float(rate)) or None
-    found: dict[int, Floats] = {}
-    count = 0
-    last: Floats | None = None
-    with FaceDetector(max_faces=8, video=True) as detector:
-        frames = read_frames(video, fps=rate)
-        for frame in with_progress(frames, label="frames", total=total, quiet=quiet):
-            faces = detector.detect(frame)
-            if faces and last is None:
-                last = choose_face(faces, choose, size)
-            elif faces and last is not None:
-                before = last[:, :2].mean(0)
-                last = min(faces, key=lambda f: float(np.linalg.norm(f[:, :2].mean(0) - before)))
-            if faces and last is not None:
-                found[count] = last
-            count += 1
-        name = detector.name
-    if not found:
-        raise NoFaceError(f"{video} shows no face")
-    keys = sorted(found)
-    points = []
-    for index in range(count):
-        after = int(np.searchsorted(keys, index))
-        high = keys[min(after, len(keys) - 1)]
-        low = high if after < len(keys) and keys[after] == index else keys[max(after - 1, 0)]
-        share = np.float32((index - low) / (high - low)) if high > low else np.float32(0)
-        points.append(found[low] * (1 - share) + found[high] * share)
+    track, missing = track_video(video, rate, choose, frame_progress(quiet=quiet))
     return _Motion(
-        rate,
-        size,
-        name,
-        count,
-        iter(points),
-        read_frames(video, fps=rate),
-        video if info.has_audio else None,
-        count - len(found),
+        track.fps,
+        track.size,
+        track.detector,
+        track.num_frames,
+        iter(track.points),
+        read_frames(video, fps=track.fps),
+        video if probe_video(video).has_audio else None,
+        missing,
     )
 
 

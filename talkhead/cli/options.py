@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from talkhead.cli.output import with_progress
 from talkhead.errors import TalkheadError
 
-PoseName = Literal["natural", "still"]
+if TYPE_CHECKING:
+    from talkhead.face.track import LandmarkTrack
 
 WeightsOption = Annotated[
     str, typer.Option("--weights", metavar="NAME|FOLDER", help="Weights, or a folder of your own.")
@@ -24,7 +27,14 @@ ChooseOption = Annotated[
     str,
     typer.Option("--choose", metavar="WHICH", help="Face: largest, left, right, a number or X,Y."),
 ]
-PoseOption = Annotated[PoseName, typer.Option("--pose", help="Head motion.")]
+PoseOption = Annotated[
+    str,
+    typer.Option(
+        "--pose",
+        metavar="natural|still|FILE",
+        help="Head motion; that of a FILE is taken over from a track or a video.",
+    ),
+]
 PoseStrengthOption = Annotated[
     float, typer.Option("--pose-strength", min=0, max=3, help="Scale of the head motion.")
 ]
@@ -54,6 +64,40 @@ def parse_blink(text: str) -> float:
     if not 0 <= rate <= 60:
         raise TalkheadError(f"--blink takes off, or blinks a minute from 0 to 60, not {text!r}")
     return rate
+
+
+def read_pose(text: str, *, quiet: bool) -> str | LandmarkTrack:
+    """Return what the head's motion follows: a name, or the track of a file.
+
+    Raises:
+        TalkheadError: the text is neither, or the file is missing or unreadable.
+        NoFaceError: the file is a video without a face.
+    """
+    if text in ("natural", "still"):
+        return text
+    path = Path(text)
+    if path.suffix.lower() in (".npz", ".json"):
+        from talkhead.face.track import LandmarkTrack
+
+        return LandmarkTrack.read(path)
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise TalkheadError(
+            f"--pose takes natural, still, a track (.npz, .json) or a video, not {text!r}"
+        )
+    from talkhead.face.tracking import track_video
+    from talkhead.media.files import check_input
+
+    check_input(path)
+    return track_video(path, follow=frame_progress(quiet=quiet))[0]
+
+
+def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iterable[Any]]:
+    """Return a function that passes frames on under a bar."""
+
+    def follow(frames: Iterable[Any], total: int | None) -> Iterable[Any]:
+        return with_progress(frames, label="frames", total=total, quiet=quiet)
+
+    return follow
 
 
 def refuse_video(face: Path) -> None:

@@ -19,6 +19,7 @@ from talkhead.cli.options import (
     SeedOption,
     WeightsOption,
     parse_blink,
+    read_pose,
     refuse_video,
 )
 from talkhead.cli.output import JsonOption, OfflineOption, QuietOption, print_json, with_progress
@@ -95,6 +96,7 @@ def render(
             f"{landmarks} is for a picture of {track.size[0]} x {track.size[1]} px, {face} has"
             f" {width} x {height}: make it with --face and this picture"
         )
+    motion_source = read_pose(pose, quiet=quiet)
 
     from talkhead import __version__
     from talkhead.cli.device import resolve_device, resolve_dtype
@@ -123,7 +125,7 @@ def render(
             identity,
             fps=rate,
             seed=seed,
-            pose=pose,
+            pose=motion_source,
             pose_strength=pose_strength,
             expression_strength=expression_strength,
             blink_per_minute=blink_rate,

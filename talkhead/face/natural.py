@@ -1,4 +1,7 @@
-"""Natural motion that no sound determines: a head that is never quite still, and blinks; seeded."""
+"""Natural motion that no sound determines: a head that is never quite still, and blinks.
+
+Drawn with a seed, or taken over from somebody else's head.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from talkhead.face.pose import rotation_from_angles
+from talkhead.face.pose import fit_head_pose, rotation_from_angles
+from talkhead.face.track import LandmarkTrack
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,6 +26,11 @@ SHIFT = np.array([0.020, 0.007], np.float32)
 """Standard deviation of the head's shift to the side and up, in eye distances."""
 PIVOT = np.array([0.0, 0.75, 0.4], np.float32)
 """Where the head turns: the top of the neck, in face space."""
+FOLLOW_S = 0.05
+"""Followed tracks are smoothed over this time: detectors tremble."""
+MAX_TURN_RAD = float(np.radians(15))
+MAX_SHIFT = 0.15
+"""Eye distances."""
 BLINK_S = (0.32, 0.06)
 """Mean and spread of a blink's length."""
 
@@ -75,6 +84,48 @@ def natural_head_motion(
     grow = np.clip(np.arange(count) / (0.8 * fps), 0, 1)
     grow = (grow * grow * (3 - 2 * grow))[:, None].astype(np.float32) * np.float32(strength)
     return HeadMotion(angles * grow, shift * grow)
+
+
+def followed_head_motion(
+    track: LandmarkTrack, fps: float, count: int, strength: float = 1.0
+) -> HeadMotion:
+    """Take over the head motion of a track, against its first frame.
+
+    A track that is too short is followed forth and back. Turns of more than `MAX_TURN_RAD` and
+    shifts of more than `MAX_SHIFT` bend towards these: a picture shows no more of a head than that.
+
+    Args:
+        track: of any face, at any rate.
+        fps: frames a second of the result.
+        count: frames of the result.
+        strength: 0 for none.
+    """
+    pose = fit_head_pose(track.points)
+    first = pose.rotation[0].T
+    rotation = first @ pose.rotation
+    angles = np.stack(
+        [
+            np.arctan2(rotation[:, 2, 1], rotation[:, 2, 2]),
+            -np.arcsin(rotation[:, 2, 0].clip(-1, 1)),
+            np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0]),
+        ],
+        axis=1,
+    )
+    moved = (pose.translation - pose.translation[0]) @ first.T / pose.scale[0]
+    # The pose turns about the middle of the face, the motion about the neck.
+    shift = moved - PIVOT + rotation @ PIVOT
+    shift[:, 2] = 0
+    values = np.concatenate([angles, shift], axis=1)
+    values = gaussian_filter1d(values, FOLLOW_S * float(track.fps), axis=0, mode="nearest")
+    values -= values[0]
+    limits = np.array([MAX_TURN_RAD] * 3 + [MAX_SHIFT] * 3)
+    values = limits * np.tanh(strength * values / limits)
+    last = max(len(values) - 1, 1)
+    at = np.arange(count) * float(track.fps) / fps
+    at = last - np.abs(last - at % (2 * last))  # forth and back
+    there = np.arange(len(values))
+    read = np.stack([np.interp(at, there, column) for column in values.T], axis=1)
+    return HeadMotion(read[:, :3].astype(np.float32), read[:, 3:].astype(np.float32))
 
 
 def natural_blinks(

@@ -235,3 +235,41 @@ def test_what_cannot_be_detected_is_said_in_one_line(
     assert message in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert names(tmp_path) == before
+
+
+def test_the_head_follows_a_track_or_a_video(
+    face: Path, audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    still = np.array(Image.open(face))
+    frames = np.stack([np.roll(still, k, axis=1) for k in range(8)])
+    with VideoWriter(tmp_path / "v.mp4", size=(SIDE, SIDE), fps=Fraction(25), sound=None) as video:
+        video.write(frames)
+    assert run_here("landmarks", "v.mp4", "--detect", "-o", "v.npz").returncode == 0
+    arguments = ("landmarks", str(audio), "--weights", str(tiny_weights), "--blink", "off")
+    for pose, name in (("v.mp4", "one.npz"), ("v.npz", "two.npz"), ("still", "three.npz")):
+        ended = run_here(*arguments, "--pose", pose, "-o", name)
+        assert (ended.returncode, ended.stderr) == (0, "")
+    one, two, three = (LandmarkTrack.read(tmp_path / f"{n}.npz") for n in ("one", "two", "three"))
+    np.testing.assert_array_equal(one.points, two.points)
+    nose = one.points[:, 168, 0]
+    assert np.diff(nose[1:7]).min() > 0.3  # to the right, as the video does, and back
+    assert np.diff(nose[8:13]).max() < -0.3
+    assert np.ptp(three.points[:, 168, 0]) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("pose", "message"),
+    [
+        ("wild", "--pose takes natural, still, a track (.npz, .json) or a video, not 'wild'"),
+        ("missing.npz", "missing.npz"),
+        ("missing.mp4", "missing.mp4"),
+    ],
+)
+def test_a_pose_that_cannot_be_followed_is_refused(
+    pose: str, message: str, audio: Path, run_here: RunHere, tmp_path: Path
+) -> None:
+    ended = run_here("landmarks", str(audio), "-o", "track.npz", "--pose", pose)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert names(tmp_path) == {"voice.wav"}

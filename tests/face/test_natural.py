@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -6,11 +8,16 @@ from scipy.signal import find_peaks
 from talkhead.face.mesh import MEAN_FACE
 from talkhead.face.natural import (
     ANGLES_RAD,
+    MAX_SHIFT,
+    MAX_TURN_RAD,
     PIVOT,
     HeadMotion,
+    followed_head_motion,
     natural_blinks,
     natural_head_motion,
 )
+from talkhead.face.pose import HeadPose, rotation_from_angles
+from talkhead.face.track import LandmarkTrack
 
 Floats = npt.NDArray[np.float32]
 FPS = 25.0
@@ -168,3 +175,54 @@ def test_blinks_are_seeded_and_can_be_turned_off() -> None:
 def test_eyes_are_open_in_the_first_frame() -> None:
     for seed in range(20):
         assert natural_blinks(50, FPS, np.random.default_rng(seed))[0] == 0
+
+
+def turning_track(moved: HeadMotion, fps: int = 25) -> LandmarkTrack:
+    """A face of another size, place and pose, whose head moves as told."""
+    count = len(moved.angles_rad)
+    leaning = rotation_from_angles(np.array([0.1, -0.2, 0.05], np.float32))
+    pose = HeadPose(
+        np.full(count, 61, np.float32),
+        np.repeat(leaning[None], count, 0),
+        np.tile(np.array([300, 200, 0], np.float32), (count, 1)),
+    )
+    points = pose.to_picture(moved.apply(np.repeat(MEAN_FACE[None], count, 0)))
+    return LandmarkTrack(points, Fraction(fps), (640, 480), "drawn")
+
+
+def slow_turn(count: int, size: float = 0.08) -> HeadMotion:
+    """A head that turns, nods, tilts and shifts, each at its own pace, from the first frame on."""
+    time = np.arange(count)[:, None] / 25
+    angles = size * np.sin(time * [1.1, 0.9, 0.7])
+    shift = np.concatenate([0.3 * size * np.sin(time * [0.8, 1.2]), np.zeros((count, 1))], 1)
+    return HeadMotion(angles.astype(np.float32), shift.astype(np.float32))
+
+
+def test_the_motion_of_another_head_is_taken_over() -> None:
+    truth = slow_turn(100)
+    made = followed_head_motion(turning_track(truth), 25.0, 100)
+    np.testing.assert_allclose(made.angles_rad, truth.angles_rad, atol=0.012)
+    np.testing.assert_allclose(made.shift, truth.shift, atol=0.012)
+    half = followed_head_motion(turning_track(truth), 25.0, 100, strength=0.5)
+    np.testing.assert_allclose(half.angles_rad, 0.5 * truth.angles_rad, atol=0.006)
+    still = followed_head_motion(turning_track(truth), 25.0, 100, strength=0.0)
+    assert not still.angles_rad.any()
+    assert not still.shift.any()
+
+
+def test_a_short_track_is_followed_forth_and_back_at_any_rate() -> None:
+    track = turning_track(slow_turn(51), fps=50)
+    made = followed_head_motion(track, 25.0, 101)
+    forth = made.angles_rad[:26]
+    np.testing.assert_allclose(made.angles_rad[25:51], forth[::-1], atol=1e-6)
+    np.testing.assert_allclose(made.angles_rad[50:76], forth, atol=1e-6)
+    assert np.abs(np.diff(made.angles_rad, axis=0)).max() < 0.02
+    one = followed_head_motion(turning_track(slow_turn(1)), 25.0, 5)
+    assert not one.angles_rad.any()
+
+
+def test_wild_motion_is_bent_to_what_a_picture_can_show() -> None:
+    made = followed_head_motion(turning_track(slow_turn(200, size=0.9)), 25.0, 200)
+    assert 0.9 * MAX_TURN_RAD < np.abs(made.angles_rad).max() <= MAX_TURN_RAD
+    assert np.abs(made.shift).max() <= MAX_SHIFT
+    assert np.isfinite(made.angles_rad).all()
