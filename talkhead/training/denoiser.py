@@ -28,12 +28,10 @@ from talkhead.models.diffusion import diffusion_loss, draw_times
 from talkhead.synthesis import correct, registration_of
 from talkhead.training.clips import Clip
 from talkhead.training.loop import Batch, Sample
-from talkhead.training.registration import fit_registration
+from talkhead.training.registration import MIN_DISTANCE_FRAMES, fit_registration
 from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
 
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
-MIN_DISTANCE_FRAMES = 5
-"""Frames nearer than this to the identity's are not scored: there the warp is exact."""
 NUM_MEASURED_PAIRS = 96
 """Pairs from which the scale of the residuals is measured."""
 

@@ -24,6 +24,7 @@ from talkhead.training.samples import ClipBank
 Floats = npt.NDArray[np.float32]
 
 MIN_DISTANCE_FRAMES = 5
+"""Frames no farther apart than this tell little: there the plain warp is nearly exact."""
 NODES_X = np.linspace(-0.8, 0.8, 7, dtype=np.float32)
 NODES_Y = np.linspace(-1.0, 0.95, 12, dtype=np.float32)
 """Shifts are smooth over the face: bilinear between these places of the mean face."""
