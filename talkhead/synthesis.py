@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, percentile_filter
 
 from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError
@@ -54,6 +54,11 @@ LEAD_S = 0.3
 GATE_DB = 32.0
 """Sound this far below the loudest speech counts as silence."""
 GATE_SOFT_DB = 8.0
+FLOOR_S = 8.0
+"""The sound of the room is what remains in the quietest moments of a stretch of this length."""
+FLOOR_PERCENTILE = 5.0
+ABOVE_FLOOR_DB = 6.0
+"""Sound that is less than this above the room's counts as silence: hum, hiss, a held tone."""
 POSES = ("natural", "still")
 COMPONENTS = ("autoencoder", "denoiser", "landmarks")
 
@@ -76,7 +81,7 @@ class Speech:
 
     Attributes:
         coefficients: float32 (T, K) of the motion basis; at rest where nobody speaks.
-        activity: float32 (T,), loudness of the voice from 0 to 1.
+        activity: float32 (T,), loudness of the voice from 0 to 1; 0 where nobody speaks.
         fps: frames a second.
         duration_s: exact length of the recording.
     """
@@ -162,8 +167,9 @@ def listen(
             coefficients[first:last] += made * fade
             weights[first:last] += fade
         coefficients /= np.maximum(weights, 1e-6)
-        coefficients *= _gate(levels, loudest, rate)[:, None]
-    activity = np.clip((levels - (loudest - GATE_DB)) / GATE_DB, 0, 1) * np.float32(gain > 0)
+    speaks = _gate(levels, loudest, rate) * np.float32(gain > 0)
+    coefficients *= speaks[:, None]
+    activity = np.clip((levels - (loudest - GATE_DB)) / GATE_DB, 0, 1) * speaks
     count = num_frames(info.duration_s, fps)
     return Speech(
         resample(coefficients, DEFAULT_FPS, fps, count),
@@ -395,7 +401,10 @@ def _fade(first: int, last: int, start: int, total: int) -> Floats:
 
 def _gate(levels: Floats, loudest: float, rate: float) -> Floats:
     """Return 1 where somebody speaks and 0 in silence, shape = (T,); it opens before the sound."""
-    speaks = np.clip((levels - (loudest - GATE_DB)) / GATE_SOFT_DB, 0, 1)
+    window = 2 * round(FLOOR_S * rate / 2) + 1
+    floor = percentile_filter(levels, FLOOR_PERCENTILE, size=window, mode="nearest")
+    threshold = np.maximum(loudest - GATE_DB, floor + ABOVE_FLOOR_DB)
+    speaks = np.clip((levels - threshold) / GATE_SOFT_DB, 0, 1)
     held = maximum_filter1d(speaks, size=2 * round(0.12 * rate) + 1, mode="nearest")
     smooth: Floats = gaussian_filter1d(held, 0.05 * rate, mode="nearest").astype(np.float32)
     return smooth

@@ -16,6 +16,7 @@ from talkhead.face.mesh import LOWER_INNER_LIP, OUTER_LIPS, UPPER_INNER_LIP, mou
 from talkhead.face.motion import close_lips, identity_at_rest
 from talkhead.media.audio import read_waveform, write_waveform
 from talkhead.media.loudness import frame_levels
+from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.synthesis import (
     Pipeline,
     Speech,
@@ -236,6 +237,42 @@ def test_silence_gives_a_resting_face(pipeline: Pipeline, tmp_path: Path) -> Non
     rest, head = identity_at_rest(face, pipeline.basis)
     np.testing.assert_allclose(points, head.to_picture(rest)[None].repeat(15, 0), atol=1e-3)
     assert lips_apart(points).max() < 0.02
+
+
+def steady(kind: str, count: int) -> Floats:
+    rng = np.random.default_rng(0)
+    time = np.arange(count) / SAMPLE_RATE_HZ
+    sounds = {
+        "hum": 0.05 * np.sin(2 * np.pi * 50 * time) + 0.02 * np.sin(2 * np.pi * 150 * time),
+        "white noise": 0.1 * rng.normal(size=count),
+        "tone": 0.3 * np.sin(2 * np.pi * 440 * time),
+    }
+    return sounds[kind].astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["hum", "white noise", "tone"])
+def test_steady_sound_moves_no_lips(pipeline: Pipeline, tmp_path: Path, kind: str) -> None:
+    audio = tmp_path / "steady.wav"
+    write_waveform(audio, steady(kind, 5 * SAMPLE_RATE_HZ))
+    speech = listen(pipeline.generator, audio, SHAPE)
+    assert len(speech.coefficients) == 125
+    assert np.abs(speech.coefficients).max() < 1e-3
+    assert speech.activity.max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["hum", "white noise", "tone"])
+def test_lips_rest_where_only_the_room_sounds(
+    pipeline: Pipeline, tmp_path: Path, kind: str
+) -> None:
+    audio = tmp_path / "room.wav"
+    spoken = np.concatenate([np.zeros(32_000), 4 * voice(2.0), np.zeros(32_000)])
+    room = 0.1 * steady(kind, len(spoken))
+    write_waveform(audio, (spoken + room).astype(np.float32).clip(-1, 1))
+    speech = listen(pipeline.generator, audio, SHAPE)
+    quiet = np.r_[0:40, 110:150]
+    assert np.abs(speech.coefficients[quiet]).max() < 1e-3
+    assert np.abs(speech.coefficients[50:100]).max() > 0.1
+    assert speech.activity[50:100].max() > 0.5
 
 
 @pytest.mark.parametrize("kind", ["noise", "clipped", "faint", "one click", "constant"])
