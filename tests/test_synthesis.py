@@ -247,7 +247,7 @@ def steady(kind: str, count: int) -> Floats:
         "white noise": 0.1 * rng.normal(size=count),
         "tone": 0.3 * np.sin(2 * np.pi * 440 * time),
     }
-    return sounds[kind].astype(np.float32)
+    return np.asarray(sounds[kind], np.float32)
 
 
 @pytest.mark.parametrize("kind", ["hum", "white noise", "tone"])
