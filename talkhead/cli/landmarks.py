@@ -14,6 +14,7 @@ import typer
 
 from talkhead.cli.device import DeviceOption
 from talkhead.cli.options import (
+    TRACK_SUFFIXES,
     BlinkOption,
     ChooseOption,
     ExpressionStrengthOption,
@@ -22,6 +23,7 @@ from talkhead.cli.options import (
     PoseStrengthOption,
     SeedOption,
     WeightsOption,
+    check_pose,
     parse_blink,
     read_pose,
     refuse_video,
@@ -110,11 +112,11 @@ def landmarks(
         check_output(path, overwrite=overwrite)
     if preview is not None:
         check_video_name(preview)
-    if output.suffix.lower() not in (".npz", ".json"):
+    if output.suffix.lower() not in TRACK_SUFFIXES:
         raise TalkheadError(f"{output} must end in .npz or .json")
     if detect and face is not None:
         raise TalkheadError("--detect looks for the face in the video: leave --face out")
-    motion_source = read_pose(pose, quiet=quiet)
+    check_pose(pose)
     if detect:
         motion = _seen(audio, rate, choose, quiet=quiet)
     else:
@@ -135,7 +137,7 @@ def landmarks(
             identity,
             fps=rate,
             seed=seed,
-            pose=motion_source,
+            pose=read_pose(pose, quiet=quiet),
             pose_strength=pose_strength,
             expression_strength=expression_strength,
             blink_per_minute=blink_rate,

@@ -46,6 +46,7 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists.")
 ]
 
+TRACK_SUFFIXES = {".npz", ".json"}
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"}
 
 
@@ -66,28 +67,41 @@ def parse_blink(text: str) -> float:
     return rate
 
 
+def check_pose(text: str) -> None:
+    """Refuse what cannot be a pose, before any slow work.
+
+    Raises:
+        TalkheadError: the text is neither a name nor a track or video that is there.
+    """
+    if text in ("natural", "still"):
+        return
+    from talkhead.media.files import check_input
+
+    if Path(text).suffix.lower() not in {*TRACK_SUFFIXES, *VIDEO_SUFFIXES}:
+        raise TalkheadError(
+            f"--pose takes natural, still, a track (.npz, .json) or a video, not {text!r}"
+        )
+    check_input(Path(text))
+
+
 def read_pose(text: str, *, quiet: bool) -> str | LandmarkTrack:
     """Return what the head's motion follows: a name, or the track of a file.
 
     Raises:
-        TalkheadError: the text is neither, or the file is missing or unreadable.
+        TalkheadError: as for `check_pose`, or the file cannot be read.
         NoFaceError: the file is a video without a face.
     """
-    if text in ("natural", "still"):
-        return text
+    check_pose(text)
     path = Path(text)
-    if path.suffix.lower() in (".npz", ".json"):
+    suffix = path.suffix.lower()
+    if suffix in TRACK_SUFFIXES:
         from talkhead.face.track import LandmarkTrack
 
         return LandmarkTrack.read(path)
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
-        raise TalkheadError(
-            f"--pose takes natural, still, a track (.npz, .json) or a video, not {text!r}"
-        )
+    if suffix not in VIDEO_SUFFIXES:
+        return text
     from talkhead.face.tracking import track_video
-    from talkhead.media.files import check_input
 
-    check_input(path)
     return track_video(path, follow=frame_progress(quiet=quiet))[0]
 
 

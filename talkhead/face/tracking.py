@@ -48,14 +48,13 @@ def track_video(
     total = round(float(info.duration_s) * float(rate)) or None
     found: dict[int, Floats] = {}
     count = 0
+    last: Floats | None = None
     with FaceDetector(max_faces=8, video=True) as detector:
         for frame in follow(read_frames(video, fps=rate), total):
             faces = detector.detect(frame)
             if faces:
-                last = found[max(found)] if found else None
-                found[count] = (
-                    choose_face(faces, choose, size) if last is None else _nearest(faces, last)
-                )
+                last = choose_face(faces, choose, size) if last is None else _nearest(faces, last)
+                found[count] = last
             count += 1
         name = detector.name
     if not found:

@@ -28,7 +28,7 @@ from talkhead.models.diffusion import diffusion_loss, draw_times
 from talkhead.synthesis import correct, registration_of
 from talkhead.training.clips import Clip
 from talkhead.training.loop import Batch, Sample
-from talkhead.training.registration import MIN_DISTANCE_FRAMES, fit_registration
+from talkhead.training.registration import fit_registration, other_frame
 from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
 
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
@@ -229,32 +229,25 @@ class DenoiserTask:
                 raise TalkheadError(f"{name} of the denoiser is {found}, it has to be {wanted}")
         load_state(autoencoder, self.autoencoder)
         self.autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        bank = ClipBank(data, train)
-        self.registration = (
-            fit_registration(
-                bank, model_config.registration_components, config.registration_pairs, seed
-            )
-            if initial is None
-            else self._load_registration(initial, model_config)
-        )
-        self.samples = DenoiserSamples(bank, self.registration, config, seed)
-        if model_config.residual_scale == 0:
-            model_config = replace(model_config, residual_scale=self._measure_residuals(seed))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model: Denoiser = Denoiser(model_config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model.registration_basis.copy_(torch.from_numpy(self.registration.components))
-        self.model.registration_weights.copy_(torch.from_numpy(self.registration.weights))
+        bank = ClipBank(data, train)
         if initial is not None:
             load_alike(initial, self.model, model_config, architecture="denoiser")
+            self.registration = registration_of(self.model)
+        else:
+            self.registration = fit_registration(
+                bank, model_config.registration_components, config.registration_pairs, seed
+            )
+            self.model.registration_basis.copy_(torch.from_numpy(self.registration.components))
+            self.model.registration_weights.copy_(torch.from_numpy(self.registration.weights))
+        self.samples = DenoiserSamples(bank, self.registration, config, seed)
+        if model_config.residual_scale == 0:
+            scale = self._measure_residuals(seed)
+            self.model.config = replace(model_config, residual_scale=scale)
         bank = ClipBank(data, unseen or train)
         self._validation = [self._validation_pairs(clip, k) for k, clip in enumerate(bank.clips)]
-
-    @staticmethod
-    def _load_registration(initial: Path, model_config: DenoiserConfig) -> Registration:
-        model = Denoiser(model_config)
-        load_alike(initial, model, model_config, architecture="denoiser")
-        return registration_of(model)
 
     def _measure_residuals(self, seed: int) -> float:
         """Return the standard deviation of the latent residuals where they count."""
@@ -272,10 +265,9 @@ class DenoiserTask:
     def _validation_pairs(self, clip: Clip, seed: int) -> dict[str, Tensor]:
         """Spread frames of a clip, each made from another one that is drawn for it."""
         rng = np.random.default_rng(seed)
-        frames = np.arange(len(clip))
         pairs = []
         for target in np.linspace(0, len(clip) - 1, self._config.validation_frames).astype(int):
-            first = int(rng.choice(frames[np.abs(frames - target) > MIN_DISTANCE_FRAMES]))
+            first = other_frame(len(clip), int(target), rng)
             two = clip.frame(first), clip.frame(target)
             meshes = clip.landmarks[[first, target]]
             pairs.append(pair(two, meshes, self.registration, self._config, scored=True))

@@ -117,9 +117,14 @@ class _Pair:
 def _draw(bank: ClipBank, rng: np.random.Generator) -> _Pair:
     _, clip = bank.draw(rng)
     first = int(rng.integers(len(clip)))
-    others = np.arange(len(clip))
-    others = others[np.abs(others - first) > MIN_DISTANCE_FRAMES]
-    return _Pair(clip, first, int(rng.choice(others)), bool(rng.random() < 0.5))
+    second = other_frame(len(clip), first, rng)
+    return _Pair(clip, first, second, bool(rng.random() < 0.5))
+
+
+def other_frame(count: int, frame: int, rng: np.random.Generator) -> int:
+    """Draw one of a clip's frames that is more than `MIN_DISTANCE_FRAMES` from the given one."""
+    others = np.arange(count)
+    return int(rng.choice(others[np.abs(others - frame) > MIN_DISTANCE_FRAMES]))
 
 
 def _without_weights(pairs: list[_Pair], num_components: int) -> Registration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 LANGUAGES = (
     *("en", "en-us", "en-gb-scotland", "de", "fr", "es", "it", "pt", "pt-br", "nl", "sv"),
@@ -63,11 +64,18 @@ _NUCLEI = "a e i o u a e i o u ai au ei eu ie oa ou oi ea ee oo y"
 _CODAS = "b ck d f g k l ld lm lp lt m mp n nd ng nk nt p r rk rm rn rt s st t x z"
 
 
+def _split(words: str) -> npt.NDArray[np.str_]:
+    return np.array(words.split())
+
+
+_WORDS, _STARTS, _MIDDLES, _ENDS = map(_split, (_ENGLISH, _ONSETS, _NUCLEI, _CODAS))
+
+
 def draw_text(language: str, rng: np.random.Generator) -> str:
     """Draw a sentence of a few words, to be read as a language reads them."""
     listed = 0.75 if language.startswith("en") else 0.0
     words = [
-        _pick(_ENGLISH, rng) if rng.random() < listed else _pseudo_word(rng)
+        str(rng.choice(_WORDS)) if rng.random() < listed else _pseudo_word(rng)
         for _ in range(rng.integers(3, 11))
     ]
     if rng.random() < 0.35:
@@ -79,10 +87,6 @@ def _pseudo_word(rng: np.random.Generator) -> str:
     word = ""
     for _ in range(rng.choice([1, 2, 2, 3])):
         if rng.random() < 0.85:
-            word += _pick(_ONSETS, rng)
-        word += _pick(_NUCLEI, rng)
-    return word + (_pick(_CODAS, rng) if rng.random() < 0.5 else "")
-
-
-def _pick(words: str, rng: np.random.Generator) -> str:
-    return str(rng.choice(words.split()))
+            word += str(rng.choice(_STARTS))
+        word += str(rng.choice(_MIDDLES))
+    return word + (str(rng.choice(_ENDS)) if rng.random() < 0.5 else "")
