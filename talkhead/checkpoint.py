@@ -250,7 +250,14 @@ def _either(hints: Sequence[Any], value: Any, name: str) -> Any:
             return _value(hint, value, name)
         except _MisfitError:
             continue
+    tables = [hint for hint in hints if dataclasses.is_dataclass(hint)]
+    if tables and isinstance(value, Mapping):  # say what is wrong with the one that was meant
+        return _value(max(tables, key=lambda hint: _num_shared(hint, value)), value, name)
     raise _misfit(name, value, " or ".join(getattr(hint, "__name__", str(hint)) for hint in hints))
+
+
+def _num_shared(config_type: Any, values: Mapping[str, Any]) -> int:
+    return len({field.name for field in dataclasses.fields(config_type)} & values.keys())
 
 
 def _tuple(hints: Sequence[Any], value: Any, name: str) -> tuple[Any, ...]:

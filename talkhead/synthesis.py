@@ -16,25 +16,33 @@ from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError
 from talkhead.face.composite import composite, prepare_canvas
 from talkhead.face.crop import CROP_SIDE_PX, face_crop
-from talkhead.face.maps import draw_maps, warp_identity
+from talkhead.face.maps import draw_stage, warp_identity
 from talkhead.face.motion import (
     MotionBasis,
     blink_scale,
+    brow_region,
     identity_at_rest,
     mouth_scale,
     proportions,
     separate_lips,
 )
 from talkhead.face.natural import (
+    HeadStyle,
     followed_head_motion,
     natural_blinks,
+    natural_brows,
     natural_head_motion,
 )
 from talkhead.face.region import LATENT_PX, REGION_HEIGHT_PX, REGION_WIDTH_PX, lower_face
 from talkhead.face.registration import Registration
 from talkhead.face.track import LandmarkTrack
 from talkhead.media.audio import scan_audio, stream_waveform
-from talkhead.media.loudness import frame_levels, speech_gain
+from talkhead.media.loudness import (
+    VOICE_RANGE_DB,
+    frame_levels,
+    loudness_of_voice,
+    speech_gain,
+)
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
 from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
 from talkhead.models.denoiser import Denoiser, DenoiserConfig
@@ -51,9 +59,9 @@ CONTEXT_FRAMES = 40
 """Frames of context on both sides of a window; windows fade into each other over half of them."""
 LEAD_S = 0.3
 """Sound given to the encoder before and after the frames of a window."""
-GATE_DB = 32.0
-"""Sound this far below the loudest speech counts as silence."""
 GATE_SOFT_DB = 8.0
+GATE_LEAD_S = 0.25
+"""Lips move before a word sounds, and after it."""
 FLOOR_S = 8.0
 """The sound of the room is what remains in the quietest moments of a stretch of this length."""
 FLOOR_PERCENTILE = 5.0
@@ -128,6 +136,12 @@ def basis_of(generator: LandmarkGenerator) -> MotionBasis:
     return MotionBasis(components.numpy(), blink.numpy())
 
 
+def head_style_of(generator: LandmarkGenerator) -> HeadStyle:
+    """Return how heads moved in the clips that a generator was trained on."""
+    slow, fast = generator.head.float().cpu().numpy()
+    return HeadStyle(slow, fast, *generator.head_pace.float().tolist())
+
+
 def registration_of(denoiser: Denoiser) -> Registration:
     """Return the registration that a denoiser was trained with."""
     basis, weights = denoiser.registration_basis, denoiser.registration_weights
@@ -153,7 +167,6 @@ def listen(
     total = max(num_frames(info.duration_s, DEFAULT_FPS), 1)
     levels = _levels(audio, total, rate)
     gain = speech_gain(levels)
-    loudest = float(np.percentile(levels, 95))
     coefficients = np.zeros((total, generator.config.num_components), np.float32)
     if gain > 0:
         weights = np.zeros((total, 1), np.float32)
@@ -167,9 +180,9 @@ def listen(
             coefficients[first:last] += made * fade
             weights[first:last] += fade
         coefficients /= np.maximum(weights, 1e-6)
-    speaks = _gate(levels, loudest, rate) * np.float32(gain > 0)
+    speaks = _gate(levels, rate) * np.float32(gain > 0)
     coefficients *= speaks[:, None]
-    activity = np.clip((levels - (loudest - GATE_DB)) / GATE_DB, 0, 1) * speaks
+    activity = loudness_of_voice(levels) * speaks
     count = num_frames(info.duration_s, fps)
     return Speech(
         resample(coefficients, DEFAULT_FPS, fps, count),
@@ -219,7 +232,6 @@ def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Fl
 
 
 def predict_landmarks(
-    basis: MotionBasis,
     generator: LandmarkGenerator,
     audio: Path,
     identity: Floats,
@@ -234,7 +246,6 @@ def predict_landmarks(
     """Turn a voice into the landmarks of a face that says it.
 
     Args:
-        basis: see `basis_of`.
         generator: the first stage.
         audio: the recording.
         identity: (478, 3), the mesh in the picture, pixels.
@@ -242,7 +253,7 @@ def predict_landmarks(
         seed: of head motion and blinks.
         pose: natural, still, or a track whose head motion is taken over.
         pose_strength: scale of the head motion.
-        expression_strength: scale of the speech motion.
+        expression_strength: scale of the speech motion, and of the eyebrows'.
         blink_per_minute: 0 for none.
 
     Returns:
@@ -251,29 +262,72 @@ def predict_landmarks(
     Raises:
         TalkheadError: the recording cannot be read, or `pose` is unknown.
     """
-    if isinstance(pose, str) and pose not in POSES:
-        raise TalkheadError(f"pose is {' or '.join(POSES)}, not {pose!r}")
-    rest, head = identity_at_rest(identity, basis)
+    check_pose(pose)
+    rest, _ = identity_at_rest(identity, basis_of(generator))
     speech = listen(generator, audio, proportions(rest), fps)
-    count, rate = len(speech.coefficients), float(fps)
+    return animate(
+        generator,
+        identity,
+        speech,
+        seed=seed,
+        pose=pose,
+        pose_strength=pose_strength,
+        expression_strength=expression_strength,
+        blink_per_minute=blink_per_minute,
+    )
+
+
+def animate(
+    generator: LandmarkGenerator,
+    identity: Floats,
+    speech: Speech,
+    *,
+    seed: int = 0,
+    pose: str | LandmarkTrack = "natural",
+    pose_strength: float = 1.0,
+    expression_strength: float = 1.0,
+    blink_per_minute: float = 16.0,
+) -> tuple[int, Iterator[Floats]]:
+    """Put what was heard on a face, and give it life: see `predict_landmarks`."""
+    check_pose(pose)
+    basis = basis_of(generator)
+    rest, head = identity_at_rest(identity, basis)
+    count, rate = len(speech.coefficients), float(speech.fps)
     amount = mouth_scale(rest) * expression_strength
     if isinstance(pose, LandmarkTrack):
         motion = followed_head_motion(pose, rate, count, pose_strength)
     else:
         strength = pose_strength if pose == "natural" else 0.0
         rng = np.random.default_rng([seed, 1])
-        motion = natural_head_motion(speech.activity, rate, rng, strength)
-    blinks = natural_blinks(count, rate, np.random.default_rng([seed, 2]), blink_per_minute)
+        style = head_style_of(generator)
+        motion = natural_head_motion(style, speech.activity, rate, rng, strength)
+    blinks = natural_blinks(
+        speech.activity, rate, np.random.default_rng([seed, 2]), blink_per_minute
+    )
     blinks *= np.float32(blink_scale(rest, basis))
+
+    brows = brow_region() * np.float32(expression_strength)
+    raised = natural_brows(speech.activity, rate)
 
     def windows() -> Iterator[Floats]:
         for start in range(0, count, BATCH_FRAMES):
             end = min(start + BATCH_FRAMES, count)
             part = basis.deform(speech.coefficients[start:end], blinks[start:end], amount)
             shapes = separate_lips(rest + part)
+            shapes[..., 1] -= raised[start:end, None] * brows
             yield head.to_picture(motion.part(start, end).apply(shapes))
 
     return count, windows()
+
+
+def check_pose(pose: str | LandmarkTrack) -> None:
+    """Refuse a name that is no pose.
+
+    Raises:
+        TalkheadError: it is unknown.
+    """
+    if isinstance(pose, str) and pose not in POSES:
+        raise TalkheadError(f"pose is {' or '.join(POSES)}, not {pose!r}")
 
 
 @torch.inference_mode()
@@ -312,7 +366,7 @@ def render_frames(
     for points in windows:
         moved = registration.apply(own_mesh, canvas.crop.to_crop(points))
         target = torch.from_numpy(moved).to(device)
-        grid, maps = draw_maps(mesh, target)
+        shift, grid, maps = draw_stage(mesh, target, canvas.bounds)
         small = canvas.small.expand(len(target), -1, -1, -1)
         warped = lower_face(warp_identity(small, grid, maps))
         conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
@@ -320,7 +374,7 @@ def render_frames(
             made = correct(
                 pipeline.autoencoder, pipeline.denoiser, warped, conditions, epsilon, num_steps
             )
-        yield composite(canvas, grid, maps, target, warped, made)
+        yield composite(canvas, shift, maps, target, warped, made)
 
 
 def correct(
@@ -399,12 +453,13 @@ def _fade(first: int, last: int, start: int, total: int) -> Floats:
     return (rise * fall)[:, None].astype(np.float32)
 
 
-def _gate(levels: Floats, loudest: float, rate: float) -> Floats:
+def _gate(levels: Floats, rate: float) -> Floats:
     """Return 1 where somebody speaks and 0 in silence, shape = (T,); it opens before the sound."""
     window = 2 * round(FLOOR_S * rate / 2) + 1
     floor = percentile_filter(levels, FLOOR_PERCENTILE, size=window, mode="nearest")
-    threshold = np.maximum(loudest - GATE_DB, floor + ABOVE_FLOOR_DB)
+    loudest = float(np.percentile(levels, 95))
+    threshold = np.maximum(loudest - VOICE_RANGE_DB, floor + ABOVE_FLOOR_DB)
     speaks = np.clip((levels - threshold) / GATE_SOFT_DB, 0, 1)
-    held = maximum_filter1d(speaks, size=2 * round(0.12 * rate) + 1, mode="nearest")
+    held = maximum_filter1d(speaks, size=2 * round(GATE_LEAD_S * rate) + 1, mode="nearest")
     smooth: Floats = gaussian_filter1d(held, 0.05 * rate, mode="nearest").astype(np.float32)
     return smooth

@@ -244,3 +244,32 @@ def test_settings_may_leave_out_a_field_that_has_a_default() -> None:
     assert build_config(Settings, {"rate": 1}, source="x.toml") == Settings(1.0, 10)
     with pytest.raises(TalkheadError, match=r"^x\.toml: 1 key unknown \(step\)$"):
         build_config(Settings, {"rate": 1, "step": 2}, source="x.toml")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cat:
+    name: str
+    lives: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Dog:
+    name: str
+    tricks: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    pet: Cat | Dog
+
+
+def test_one_of_several_tables_is_told_by_its_keys() -> None:
+    def owner(**pet: object) -> Owner:
+        return build_config(Owner, {"pet": pet}, source="x.toml")
+
+    assert owner(name="Tom", lives=9) == Owner(Cat("Tom", 9))
+    assert owner(name="Rex", tricks=["sit"]) == Owner(Dog("Rex", ("sit",)))
+    with pytest.raises(TalkheadError, match=r"x\.toml: pet\.tricks is 'sit', it has to be a list"):
+        owner(name="Rex", tricks="sit")
+    with pytest.raises(TalkheadError, match=r"1 key unknown \(pet\.wings\)"):
+        owner(name="Tom", lives=9, wings=2)

@@ -51,6 +51,8 @@ def tiny_generator() -> landmarks.LandmarkGenerator:
         model.project.weight *= 3
         model.components.copy_(torch.from_numpy(basis.components))
         model.blink.copy_(torch.from_numpy(basis.blink))
+        model.head.copy_(torch.eye(5) * torch.tensor([0.05, 0.02])[:, None, None])
+        model.head_pace.copy_(torch.tensor([0.7, 0.12, 0.6]))
     return model
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from talkhead import __version__
-from talkhead.cli import doctor, landmarks, prepare, render, train, weights
+from talkhead.cli import doctor, eval, landmarks, prepare, render, train, weights
 from talkhead.cli.errors import exit_code_of
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("render")(render.render)
 app.command("landmarks")(landmarks.landmarks)
+app.command("eval")(eval.evaluate)
 app.command("doctor")(doctor.doctor)
 
 

@@ -28,7 +28,14 @@ from talkhead.cli.options import (
     read_pose,
     refuse_video,
 )
-from talkhead.cli.output import JsonOption, OfflineOption, QuietOption, print_json, with_progress
+from talkhead.cli.output import (
+    JsonOption,
+    OfflineOption,
+    QuietOption,
+    frame_progress,
+    print_json,
+    with_progress,
+)
 from talkhead.errors import TalkheadError
 
 if TYPE_CHECKING:
@@ -122,7 +129,7 @@ def landmarks(
     else:
         from talkhead.cli.device import resolve_device
         from talkhead.media.audio import scan_audio
-        from talkhead.synthesis import basis_of, load_generator, predict_landmarks
+        from talkhead.synthesis import load_generator, predict_landmarks
         from talkhead.weights import resolve_weights
 
         scan_audio(audio)
@@ -131,7 +138,6 @@ def landmarks(
         folder = resolve_weights(weights, offline=offline)
         generator = load_generator(folder / "landmarks", resolve_device(device))
         total, windows = predict_landmarks(
-            basis_of(generator),
             generator,
             audio,
             identity,
@@ -189,7 +195,6 @@ def _identity(face: Path | None, choose: str) -> tuple[Floats, tuple[int, int], 
 
 def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _Motion:
     """Find the face in every frame of a video."""
-    from talkhead.cli.options import frame_progress
     from talkhead.face.tracking import track_video
     from talkhead.media.video import probe_video, read_frames
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talkhead.cli.output import with_progress
+from talkhead.cli.output import frame_progress
 from talkhead.errors import TalkheadError
+from talkhead.media.files import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from talkhead.face.track import LandmarkTrack
@@ -47,7 +47,6 @@ OverwriteOption = Annotated[
 ]
 
 TRACK_SUFFIXES = {".npz", ".json"}
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"}
 
 
 def parse_blink(text: str) -> float:
@@ -103,15 +102,6 @@ def read_pose(text: str, *, quiet: bool) -> str | LandmarkTrack:
     from talkhead.face.tracking import track_video
 
     return track_video(path, follow=frame_progress(quiet=quiet))[0]
-
-
-def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iterable[Any]]:
-    """Return a function that passes frames on under a bar."""
-
-    def follow(frames: Iterable[Any], total: int | None) -> Iterable[Any]:
-        return with_progress(frames, label="frames", total=total, quiet=quiet)
-
-    return follow
 
 
 def refuse_video(face: Path) -> None:

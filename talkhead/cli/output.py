@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -68,6 +68,15 @@ def with_progress(
         disable=quiet or not console.is_terminal,
     ) as progress:
         yield from progress.track(items, total=total, description=label)
+
+
+def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iterable[Any]]:
+    """Return a function that passes frames on under a bar."""
+
+    def follow(frames: Iterable[Any], total: int | None) -> Iterable[Any]:
+        return with_progress(frames, label="frames", total=total, quiet=quiet)
+
+    return follow
 
 
 def in_megabytes(num_bytes: int) -> str:

@@ -119,7 +119,6 @@ def render(
         windows = _windows_of(track, rate, total)
     else:
         _, windows = predict_landmarks(
-            pipeline.basis,
             pipeline.generator,
             audio,
             identity,

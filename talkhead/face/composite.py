@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,50 +11,82 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.face.crop import CROP_SIDE_PX, Crop
+from talkhead.face.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, Crop
 from talkhead.face.maps import cavity_shade
 from talkhead.face.masks import blur, soft_mask
 from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
-from talkhead.face.warp import resize_grid, still_grid, warp_image
+from talkhead.face.warp import Bounds, still_grid, warp_image
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture and the square of it that is made anew in every frame.
+    """A picture and the part of it that is made anew in every frame.
 
     Attributes:
         picture: uint8 (H, W, 3).
-        crop: the square, on whole pixels.
-        square: (1, 3, S, S) in [0, 255], the crop at the picture's own resolution.
+        crop: the square that the networks work on, on whole pixels.
+        left: of the stage's part within the picture, pixels.
+        top: the same.
+        stage: (1, 3, h, w) in [0, 255], that part at the picture's own resolution.
         small: (1, 3, 256, 256) in [-1, 1], the crop as the networks see it.
-        still: (1, S, S, 2), the grid that leaves the square as it is.
+        still: (1, h, w, 2), the grid that leaves the stage as it is.
+        places: (1, h, w, 2), the grid that reads the stage's maps at its pixels.
+        bounds: the stage's part within the picture, crop pixels.
     """
 
     picture: Pixels
     crop: Crop
-    square: Tensor
+    left: int
+    top: int
+    stage: Tensor
     small: Tensor
     still: Tensor
+    places: Tensor
+    bounds: Bounds
+
+    @property
+    def crop_box(self) -> tuple[int, int, int]:
+        """Left and top of the crop in the stage's part, and its side; it may reach beyond."""
+        side = round(self.crop.side)
+        return (
+            round(self.crop.x - side / 2) - self.left,
+            round(self.crop.y - side / 2) - self.top,
+            side,
+        )
 
 
 MAX_CHUNK_PIXELS = 2_000_000
 """Frames of large pictures are put together a few at a time, so that memory stays bounded."""
+_SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX)
+"""Crops have sides of which the stage's margin is a whole number of pixels."""
 
 
 def prepare_canvas(picture: Pixels, crop: Crop, device: torch.device) -> Canvas:
-    """Cut the working square out of a picture; the crop is moved to whole pixels."""
-    side = max(round(crop.side), 2)
+    """Cut the stage out of a picture; the crop is moved to whole pixels."""
+    side = max(round(crop.side / _SIDE_STEP), 1) * _SIDE_STEP
+    margin = side * STAGE_MARGIN_PX // CROP_SIDE_PX
     left, top = round(crop.x - side / 2), round(crop.y - side / 2)
     whole = Crop(left + side / 2, top + side / 2, float(side))
-    square = _to_tensor(whole.extract(picture, side), device)
     small = _to_tensor(whole.extract(picture), device) / 127.5 - 1
-    return Canvas(picture, whole, square, small, still_grid(side, side, device))
+    height, width = picture.shape[:2]
+    x0, x1 = (min(max(x, 0), width) for x in (left - margin, left + side + margin))
+    y0, y1 = (min(max(y, 0), height) for y in (top - margin, top + side + margin))
+    stage = _to_tensor(picture[y0:y1, x0:x1], device)
+    corners = np.array([[x0, y0], [x1, y1]], np.float32)
+    bounds = whole.to_crop(corners)
+    half = STAGE_SIDE_PX / 2
+    middle = (bounds.mean(0) - CROP_SIDE_PX / 2) / half
+    reach = (bounds[1] - bounds[0]) / 2 / half
+    still = still_grid(y1 - y0, x1 - x0, device)
+    places = still * torch.tensor(reach, device=device) + torch.tensor(middle, device=device)
+    low, high = bounds.tolist()
+    return Canvas(picture, whole, x0, y0, stage, small, still, places, (*low, *high))
 
 
 def composite(
-    canvas: Canvas, grid: Tensor, maps: Tensor, target: Tensor, warped: Tensor, made: Tensor
+    canvas: Canvas, shift: Tensor, maps: Tensor, target: Tensor, warped: Tensor, made: Tensor
 ) -> Pixels:
     """Put frames together.
 
@@ -63,7 +96,7 @@ def composite(
 
     Args:
         canvas: the picture.
-        grid: (B, 128, 128, 2), sampling grid of the warp.
+        shift: (B, 2, 208, 208), where the stage's pixels come from, from `draw_stage`.
         maps: (B, 9, 128, 128), conditioning maps.
         target: (B, 478, 3), crop pixels.
         warped: (B, 3, 160, 192), lower face of the warped crop, in [-1, 1].
@@ -72,61 +105,67 @@ def composite(
     Returns:
         uint8 (B, H, W, 3).
     """
-    side = canvas.square.shape[-1]
     mask = soft_mask(target, maps)
     mouth = mask * blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
     border = (LEFT_PX, CROP_SIDE_PX - RIGHT_PX, TOP_PX, CROP_SIDE_PX - BOTTOM_PX)
     change = functional.pad((made - warped) * 127.5, border)
     replaced = functional.pad((made + 1) * 127.5, border)
-    step = max(1, MAX_CHUNK_PIXELS // side**2)
-    layers = (grid, maps, mask, mouth, change, replaced)
-    squares = [
-        _blend(canvas, *(layer[start : start + step] for layer in layers))
-        for start in range(0, len(grid), step)
-    ]
-    return _paste(canvas, np.concatenate(squares))
+    height, width = canvas.stage.shape[-2:]
+    step = max(1, MAX_CHUNK_PIXELS // (height * width))
+    layers = (shift, maps, mask, mouth, change, replaced)
+    out = np.repeat(canvas.picture[None], len(shift), axis=0)
+    rows = slice(canvas.top, canvas.top + height)
+    columns = slice(canvas.left, canvas.left + width)
+    for start in range(0, len(shift), step):
+        part = slice(start, start + step)
+        out[part, rows, columns] = _blend(canvas, *(layer[part] for layer in layers))
+    return out
 
 
 def _blend(
     canvas: Canvas,
-    grid: Tensor,
+    shift: Tensor,
     maps: Tensor,
     mask: Tensor,
     mouth: Tensor,
     change: Tensor,
     replaced: Tensor,
 ) -> Pixels:
-    """Return the working squares of frames, uint8 (B, S, S, 3)."""
-    side = canvas.square.shape[-1]
-    size = (side, side)
+    """Return the stage's part of frames, uint8 (B, h, w, 3)."""
+    count = len(shift)
+    height, width = canvas.stage.shape[-2:]
+    pixels = functional.grid_sample(
+        shift,
+        canvas.places.expand(count, -1, -1, -1),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    unit = torch.tensor([width, height], device=shift.device) * (canvas.crop.scale / 2)
+    grid = canvas.still + pixels.permute(0, 2, 3, 1) / unit
+    frames = warp_image(canvas.stage.expand(count, -1, -1, -1), grid)
+    left, top, side = canvas.crop_box
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + side, width), min(top + side, height)
+    inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
 
     def enlarge(image: Tensor) -> Tensor:
-        if image.shape[-1] == side:
-            return image
-        return functional.interpolate(
-            image, size=size, mode="bilinear", align_corners=False, antialias=side < image.shape[-1]
-        )
+        if image.shape[-1] != side:
+            image = functional.interpolate(
+                image,
+                size=(side, side),
+                mode="bilinear",
+                align_corners=False,
+                antialias=side < image.shape[-1],
+            )
+        return image[..., inside[0], inside[1]]
 
-    frames = warp_image(
-        canvas.square.expand(len(grid), -1, -1, -1), resize_grid(grid, size, canvas.still)
-    )
-    frames.mul_(cavity_shade(maps, size)).add_(enlarge(change) * enlarge(mask))
-    frames.lerp_(enlarge(replaced), enlarge(mouth))
-    squares: Pixels = (
-        frames.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    )
-    return squares
-
-
-def _paste(canvas: Canvas, squares: Pixels) -> Pixels:
-    height, width = canvas.picture.shape[:2]
-    side = squares.shape[1]
-    left, top = round(canvas.crop.x - side / 2), round(canvas.crop.y - side / 2)
-    x0, x1 = max(left, 0), min(left + side, width)
-    y0, y1 = max(top, 0), min(top + side, height)
-    out = np.repeat(canvas.picture[None], len(squares), axis=0)
-    out[:, y0:y1, x0:x1] = squares[:, y0 - top : y1 - top, x0 - left : x1 - left]
-    return out
+    face = frames[..., y0:y1, x0:x1]
+    face.mul_(cavity_shade(maps, (side, side))[..., inside[0], inside[1]])
+    face.add_(enlarge(change) * enlarge(mask))
+    face.lerp_(enlarge(replaced), enlarge(mouth))
+    made: Pixels = frames.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return made
 
 
 def _to_tensor(image: Pixels, device: torch.device) -> Tensor:

@@ -15,6 +15,9 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 CROP_SIDE_PX = 256
+STAGE_MARGIN_PX = 80
+"""The stage reaches this far beyond the crop, on all sides: there the head's motion fades out."""
+STAGE_SIDE_PX = CROP_SIDE_PX + 2 * STAGE_MARGIN_PX
 FACE_MARGIN = 1.5
 """Side of the crop over the longer side of the face's box: leaves room for a dropping jaw."""
 FACE_CENTRE_DROP = 0.04

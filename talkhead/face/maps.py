@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.crop import CROP_SIDE_PX, STAGE_MARGIN_PX
 from talkhead.face.masks import blur
 from talkhead.face.mesh import MEAN_FACE, NUM_SURFACE_POINTS
 from talkhead.face.warp import (
@@ -27,6 +27,8 @@ from talkhead.face.warp import (
     FIRST_MOUTH_TRIANGLE,
     NUM_MESH_TRIANGLES,
     NUM_WARP_POINTS,
+    STAGE,
+    Bounds,
     rasterize,
     resize_grid,
     sampling_grid,
@@ -36,13 +38,14 @@ from talkhead.face.warp import (
 
 NUM_MAPS = 9
 MAP_SIDE_PX = CROP_SIDE_PX // 2
+_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
 DISPLACEMENT_UNIT_PX = 16.0
 CAVITY_SHADE = 0.3
 """Where the warp has only a stretched lip to show, it is darkened to this, as mouths are inside."""
 
 
 def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw what the renderer needs to turn an identity into a frame.
+    """Draw what the networks need to turn an identity into a frame.
 
     Args:
         identity: (B, 478, 3) mesh of the identity image, crop pixels.
@@ -51,18 +54,58 @@ def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The warp's sampling grid (B, 128, 128, 2) and the conditioning maps (B, 9, 128, 128).
     """
+    source, maps = _draw(identity, target, STAGE, 0)
+    return sampling_grid(source), maps
+
+
+def draw_stage(
+    identity: Tensor, target: Tensor, bounds: Bounds = STAGE
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw as `draw_maps` does, and how the surroundings of the crop move.
+
+    Args:
+        identity: (B, 478, 3), crop pixels.
+        target: (B, 478, 3), crop pixels.
+        bounds: the part of the stage that the picture covers, crop pixels.
+
+    Returns:
+        Where every pixel of the stage comes from, against its own place, (B, 2, 208, 208), in crop
+        pixels; sampling grid and maps of the crop, as of `draw_maps`.
+    """
+    source, maps = _draw(identity, target, bounds, STAGE_MARGIN_PX)
+    margin = round(STAGE_MARGIN_PX * _RATIO)
+    line = (torch.arange(source.shape[-1], device=source.device) + 0.5) - margin
+    own = torch.stack(torch.meshgrid(line, line, indexing="xy"))
+    crop = slice(margin, margin + MAP_SIDE_PX)
+    return (source - own) / _RATIO, sampling_grid(source[..., crop, crop]), maps
+
+
+def _draw(
+    identity: Tensor, target: Tensor, bounds: Bounds, margin_px: int
+) -> tuple[Tensor, Tensor]:
+    """Rasterise the crop and a margin around it.
+
+    Returns:
+        Where every pixel comes from, (B, 2, S, S), in pixels of the crop's maps, and the maps of
+        the crop alone.
+    """
     batch, device = len(target), target.device
     identity = identity.expand_as(target)
-    source, goal = warp_points(identity, target, float(CROP_SIDE_PX))
-    ratio = MAP_SIDE_PX / CROP_SIDE_PX
+    source, goal = warp_points(identity, target, bounds)
     helpers = torch.zeros(NUM_WARP_POINTS - NUM_SURFACE_POINTS, 3, device=device)
     places = torch.cat([torch.tensor(MEAN_FACE[:NUM_SURFACE_POINTS], device=device), helpers])
     displacement = (goal - source) / DISPLACEMENT_UNIT_PX
     attributes = torch.cat(
-        [source[..., :2] * ratio, places.expand(batch, -1, -1), displacement], -1
+        [source[..., :2] * _RATIO, places.expand(batch, -1, -1), displacement], -1
     )
-    values, triangles = rasterize(goal * ratio, attributes, MAP_SIDE_PX)
-    grid = sampling_grid(values[:, :2], triangles >= 0)
+    margin = round(margin_px * _RATIO)
+    side = MAP_SIDE_PX + 2 * margin
+    values, triangles = rasterize((goal + margin_px) * _RATIO, attributes, side)
+    line = torch.arange(side, device=device) + 0.5 - margin
+    own = torch.stack(torch.meshgrid(line, line, indexing="xy"))
+    places_from = torch.where((triangles >= 0)[:, None], values[:, :2], own)
+    crop = slice(margin, margin + MAP_SIDE_PX)
+    values, triangles = values[..., crop, crop], triangles[..., crop, crop]
     on_face = (triangles >= 0) & (triangles < NUM_MESH_TRIANGLES)
     mouth = on_face & (triangles >= FIRST_MOUTH_TRIANGLE)
     cavity = on_face & (triangles >= FIRST_CAVITY_TRIANGLE)
@@ -76,7 +119,7 @@ def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         ],
         1,
     )
-    return grid, maps
+    return places_from, maps
 
 
 def warp_identity(image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:

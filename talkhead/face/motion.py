@@ -9,16 +9,20 @@ person keeps their own rest shape; the amount scales motion to the width of thei
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from talkhead.face.mesh import (
+    LEFT_BROW,
     LEFT_EYE,
     LOWER_INNER_LIP,
     MEAN_FACE,
     NUM_POINTS,
+    NUM_SURFACE_POINTS,
     OUTER_LIPS,
+    RIGHT_BROW,
     RIGHT_EYE,
     UPPER_INNER_LIP,
     mouth_opening,
@@ -31,6 +35,9 @@ Floats = npt.NDArray[np.float32]
 REST_OPENING_PERCENTILE = 15.0
 MAX_REST_OPENING = 0.012
 """Lips at rest are at most this far apart, in eye distances."""
+ArrayT = TypeVar("ArrayT")
+BROW_REACH = 0.17
+"""Eye distances over which the skin beside an eyebrow goes with it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,17 @@ class MotionBasis:
         return np.asarray(np.linalg.solve(gram, products).T, np.float32)
 
 
+def opening_direction(components: ArrayT) -> ArrayT:
+    """Return what a unit of each coefficient adds to the opening of the inner lips, shape = (K,).
+
+    Args:
+        components: of a basis, (K, 478, 3), an array or a tensor.
+    """
+    lower, upper = LOWER_INNER_LIP[2:7].tolist(), UPPER_INNER_LIP[2:7].tolist()
+    gap: ArrayT = (components[:, lower, 1] - components[:, upper, 1]).mean(1)  # type: ignore[index]
+    return gap
+
+
 def speech_region() -> Floats:
     """Return the share of speech in each point's motion, shape = (478,): 1 at mouth, 0 at eyes."""
     y = MEAN_FACE[:, 1]
@@ -88,6 +106,16 @@ def lid_region() -> Floats:
         weight = np.maximum(weight, np.clip((1.7 - distance) / 0.8, 0, 1))
     weight[468:] = 0
     return weight.astype(np.float32)
+
+
+def brow_region() -> Floats:
+    """Return each point's share in the motion of the eyebrows, shape = (478,); lids have none."""
+    brows = MEAN_FACE[np.concatenate([RIGHT_BROW, LEFT_BROW]), :2]
+    apart = np.linalg.norm(MEAN_FACE[:, None, :2] - brows, axis=-1).min(1)
+    near = np.clip(1 - apart / BROW_REACH, 0, 1)
+    weight = near * near * (3 - 2 * near) * (1 - lid_region())
+    weight[NUM_SURFACE_POINTS:] = 0
+    return np.asarray(weight, np.float32)
 
 
 def rest_of_clip(points: Floats) -> tuple[Floats, HeadPose]:

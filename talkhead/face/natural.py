@@ -11,21 +11,23 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from talkhead.face.pose import fit_head_pose, rotation_from_angles
+from talkhead.face.pose import angles_from_rotation, fit_head_pose, rotation_from_angles
 from talkhead.face.track import LandmarkTrack
 
 Floats = npt.NDArray[np.float32]
 
-DRIFT_S = 0.7
-"""Time scale of slow head motion."""
-NOD_S = 0.16
-"""Time scale of the nods that come with emphasis."""
-ANGLES_RAD = np.radians([1.1, 2.3, 1.2]).astype(np.float32)
-"""Standard deviation of pitch, yaw and roll."""
-SHIFT = np.array([0.020, 0.007], np.float32)
-"""Standard deviation of the head's shift to the side and up, in eye distances."""
+HEAD_AXES = 5
+"""Pitch, yaw, roll, and the shifts to the side and down."""
+STILL_SHARE = 0.45
+"""Of real heads' motion: one picture shows a head from one side only."""
 PIVOT = np.array([0.0, 0.75, 0.4], np.float32)
 """Where the head turns: the top of the neck, in face space."""
+BROW_S = 0.2
+"""Time scale of eyebrows that rise with emphasis."""
+MAX_BROW_RAISE = 0.02
+"""Eye distances; more bends the rims of glasses."""
+BROW_THRESHOLD = 0.1
+"""Loudness above the usual from which they rise: with few words of a sentence."""
 FOLLOW_S = 0.05
 """Followed tracks are smoothed over this time: detectors tremble."""
 MAX_TURN_RAD = float(np.radians(15))
@@ -33,6 +35,35 @@ MAX_SHIFT = 0.15
 """Eye distances."""
 BLINK_S = (0.32, 0.06)
 """Mean and spread of a blink's length."""
+BLINK_IN_PAUSE = 0.5
+"""Share of blinks that wait for a pause of the voice, or come early for it."""
+BLINK_WAIT_S = 0.8
+BLINK_APART_S = 0.3
+SYLLABLE_S = 0.1
+"""Loudness is smoothed over this time: between syllables there is no pause."""
+PAUSE = 0.12
+"""A voice less loud than this, from 0 to 1, pauses."""
+
+
+@dataclass(frozen=True)
+class HeadStyle:
+    """How heads move: two Gaussian processes, one slow and one fast.
+
+    Both are over pitch, yaw, roll (radians) and the shifts to the side and down (eye distances).
+
+    Attributes:
+        slow: float32 (5, 5), lower triangular factor of the covariance.
+        fast: the same.
+        slow_s: width of the Gaussian window that smooths the slow process.
+        fast_s: the same.
+        pause: motion while nobody speaks, as a share of that in speech.
+    """
+
+    slow: Floats
+    fast: Floats
+    slow_s: float
+    fast_s: float
+    pause: float
 
 
 @dataclass(frozen=True)
@@ -59,31 +90,51 @@ class HeadMotion:
 
 
 def natural_head_motion(
-    activity: Floats, fps: float, rng: np.random.Generator, strength: float = 1.0
+    style: HeadStyle,
+    activity: Floats,
+    fps: float,
+    rng: np.random.Generator,
+    strength: float = 1.0,
 ) -> HeadMotion:
     """Draw head motion.
 
     Args:
-        activity: shape = (T,), loudness of the voice from 0 to 1: a speaking head moves more, and
-            nods with emphasis.
+        style: as heads in the training clips move.
+        activity: shape = (T,), loudness of the voice from 0 to 1: a speaking head moves more.
         fps: frames a second.
         rng: seeded.
         strength: 0 for none.
     """
     count = len(activity)
-    drift = _smooth_noise(count, 5, DRIFT_S * fps, rng)
-    lively = 0.45 + 0.55 * gaussian_filter1d(activity, 0.6 * fps, mode="nearest")
-    drift *= lively[:, None].astype(np.float32)
-    emphasis = activity - gaussian_filter1d(activity, 0.8 * fps, mode="nearest")
-    nod = gaussian_filter1d(emphasis, NOD_S * fps, mode="nearest").astype(np.float32)
-    angles = drift[:, :3] * ANGLES_RAD
-    angles[:, 0] -= nod * np.float32(np.radians(1.3))
-    shift = np.zeros((count, 3), np.float32)
-    shift[:, :2] = drift[:, 3:] * SHIFT
+    slow = _smooth_noise(count, HEAD_AXES, style.slow_s * fps, rng) @ style.slow.T
+    fast = _smooth_noise(count, HEAD_AXES, style.fast_s * fps, rng) @ style.fast.T
+    voice = gaussian_filter1d(activity, 0.5 * fps, mode="nearest")
+    lively = style.pause + (1 - style.pause) * np.clip(voice / max(float(voice.max()), 1e-6), 0, 1)
+    values = strength * STILL_SHARE * (slow + fast * lively[:, None])
     # The first frame is the picture itself: motion grows from there.
     grow = np.clip(np.arange(count) / (0.8 * fps), 0, 1)
-    grow = (grow * grow * (3 - 2 * grow))[:, None].astype(np.float32) * np.float32(strength)
-    return HeadMotion(angles * grow, shift * grow)
+    values = _limited(values * (grow * grow * (3 - 2 * grow))[:, None])
+    return HeadMotion(values[:, :3], np.pad(values[:, 3:], ((0, 0), (0, 1))))
+
+
+def natural_brows(activity: Floats, fps: float) -> Floats:
+    """Return how far the eyebrows are raised, shape = (T,), eye distances: with emphasis, a little.
+
+    Args:
+        activity: shape = (T,), loudness of the voice from 0 to 1.
+        fps: frames a second.
+    """
+    emphasis = activity - gaussian_filter1d(activity, 0.8 * fps, mode="nearest")
+    stress = gaussian_filter1d(emphasis, BROW_S * fps, mode="nearest")
+    marked = np.clip(stress - BROW_THRESHOLD, 0, None) / BROW_THRESHOLD
+    raised = gaussian_filter1d(np.tanh(marked), BROW_S / 2 * fps, mode="nearest")
+    return np.asarray(MAX_BROW_RAISE * raised, np.float32)
+
+
+def _limited(values: Floats) -> Floats:
+    """Bend turns and shifts, (T, 5 or 6), towards what a picture can show."""
+    limits = np.array([MAX_TURN_RAD] * 3 + [MAX_SHIFT] * (values.shape[1] - 3))
+    return np.asarray(limits * np.tanh(values / limits), np.float32)
 
 
 def followed_head_motion(
@@ -103,14 +154,7 @@ def followed_head_motion(
     pose = fit_head_pose(track.points)
     first = pose.rotation[0].T
     rotation = first @ pose.rotation
-    angles = np.stack(
-        [
-            np.arctan2(rotation[:, 2, 1], rotation[:, 2, 2]),
-            -np.arcsin(rotation[:, 2, 0].clip(-1, 1)),
-            np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0]),
-        ],
-        axis=1,
-    )
+    angles = angles_from_rotation(rotation)
     moved = (pose.translation - pose.translation[0]) @ first.T / pose.scale[0]
     # The pose turns about the middle of the face, the motion about the neck.
     shift = moved - PIVOT + rotation @ PIVOT
@@ -118,8 +162,7 @@ def followed_head_motion(
     values = np.concatenate([angles, shift], axis=1)
     values = gaussian_filter1d(values, FOLLOW_S * float(track.fps), axis=0, mode="nearest")
     values -= values[0]
-    limits = np.array([MAX_TURN_RAD] * 3 + [MAX_SHIFT] * 3)
-    values = limits * np.tanh(strength * values / limits)
+    values = _limited(strength * values)
     last = max(len(values) - 1, 1)
     at = np.arange(count) * float(track.fps) / fps
     at = last - np.abs(last - at % (2 * last))  # forth and back
@@ -129,22 +172,38 @@ def followed_head_motion(
 
 
 def natural_blinks(
-    count: int, fps: float, rng: np.random.Generator, per_minute: float = 16.0
+    activity: Floats, fps: float, rng: np.random.Generator, per_minute: float = 16.0
 ) -> Floats:
-    """Draw how far the eyes are closed in every frame, shape = (count,), from 0 to 1.
+    """Draw how far the eyes are closed in every frame, shape = (T,), from 0 to 1.
 
-    Pauses between blinks are drawn from a log-normal distribution, as they are in people; lids
-    close faster than they open.
+    Times between blinks are drawn from a log-normal distribution, as they are in people; half of
+    the blinks move to a pause of the voice where one is near, as people's do; lids close faster
+    than they open.
+
+    Args:
+        activity: shape = (T,), loudness of the voice from 0 to 1.
+        fps: frames a second.
+        rng: seeded.
+        per_minute: 0 for none.
     """
+    count = len(activity)
     closure = np.zeros(count, np.float32)
     if per_minute <= 0:
         return closure
     mean_s = 60.0 / per_minute
     time_s = 0.4 * mean_s * rng.lognormal(0, 0.4)
     frames_s = (np.arange(count) + 0.5) / fps
+    pauses_s = frames_s[gaussian_filter1d(activity, SYLLABLE_S * fps, mode="nearest") < PAUSE]
+    last_s = 0.0
     while time_s < count / fps:
         length_s = float(np.clip(rng.normal(*BLINK_S), 0.22, 0.45))
-        phase = (frames_s - time_s) / length_s
+        begin_s = max(time_s, last_s + BLINK_APART_S)
+        if rng.random() < BLINK_IN_PAUSE and len(pauses_s):
+            nearest_s = float(pauses_s[np.abs(pauses_s - time_s).argmin()])
+            if abs(nearest_s - time_s) < BLINK_WAIT_S and nearest_s > last_s + BLINK_APART_S:
+                begin_s = nearest_s
+        last_s = begin_s + length_s
+        phase = (frames_s - begin_s) / length_s
         closing = np.clip(phase / 0.3, 0, 1)
         opening = np.clip((1 - phase) / 0.5, 0, 1)
         lid = np.minimum(closing, opening)

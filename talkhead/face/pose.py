@@ -92,3 +92,14 @@ def rotation_from_angles(angles_rad: Floats) -> Floats:
     y = matrix(cos[..., 1], zero, sin[..., 1], zero, one, zero, -sin[..., 1], zero, cos[..., 1])
     z = matrix(cos[..., 2], -sin[..., 2], zero, sin[..., 2], cos[..., 2], zero, zero, zero, one)
     return (z @ y @ x).astype(np.float32)
+
+
+def angles_from_rotation(rotation: Floats) -> Floats:
+    """Return the angles of rotations, (..., 3, 3) to (..., 3): inverse of `rotation_from_angles`.
+
+    Pitch, yaw and roll are unique for yaws of less than a right angle.
+    """
+    pitch = np.arctan2(rotation[..., 2, 1], rotation[..., 2, 2])
+    yaw = -np.arcsin(rotation[..., 2, 0].clip(-1, 1))
+    roll = np.arctan2(rotation[..., 1, 0], rotation[..., 0, 0])
+    return np.asarray(np.stack([pitch, yaw, roll], axis=-1), np.float32)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from talkhead.face.crop import CROP_SIDE_PX, STAGE_MARGIN_PX
 from talkhead.face.mesh import (
     FACE_OVAL,
     LEFT_MOUTH_CORNER,
@@ -25,10 +26,24 @@ from talkhead.face.mesh import (
 )
 
 RING_SCALE = 1.45
-"""A ring of helper points around the face carries hair, ears and neck; beyond, all is still."""
+"""A ring of helper points around the face carries hair, ears and neck; from there motion fades."""
 RING_JAW_SHARE = 0.35
+"""Share of the motion of the face next to a ring point, beyond the head's, that the point makes."""
+RING_NECK_SHARE = 0.6
+"""Of the head's motion that the lowest ring point makes, on the neck."""
 RING_FADE_PX = 24.0
-"""Ring points nearer than this to the frame of the crop move less."""
+"""Ring points nearer than this to where all is still move less."""
+RING_ROOM_PX = 2.0
+Bounds = tuple[float, float, float, float]
+"""Left, top, right and bottom of what may move, crop pixels."""
+STAGE: Bounds = (
+    -float(STAGE_MARGIN_PX),
+    -float(STAGE_MARGIN_PX),
+    float(CROP_SIDE_PX + STAGE_MARGIN_PX),
+    float(CROP_SIDE_PX + STAGE_MARGIN_PX),
+)
+UPPER_OVAL = np.array([*range(28, 36), *range(9)])
+"""Positions in `FACE_OVAL` of the points around the forehead, from ear to ear."""
 NUM_RING_POINTS = len(FACE_OVAL)
 
 
@@ -66,19 +81,19 @@ WARP_TRIANGLES = np.concatenate(
     [_SKIN, _SHOWN, _CAVITY, _strip(FACE_OVAL, _RING), _strip(_RING, _FRAME)]
 )
 """Skin and eyes; the mouth as the identity shows it; the mouth below that; from the face oval to
-the ring; from the ring to the frame of the crop."""
+the ring; from the ring to the frame, where all is still."""
 FIRST_MOUTH_TRIANGLE = len(_SKIN)
 FIRST_CAVITY_TRIANGLE = FIRST_MOUTH_TRIANGLE + len(_SHOWN)
 NUM_MESH_TRIANGLES = FIRST_CAVITY_TRIANGLE + len(_CAVITY)
 
 
-def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, Tensor]:
+def warp_points(identity: Tensor, target: Tensor, bounds: Bounds = STAGE) -> tuple[Tensor, Tensor]:
     """Add the ring and the frame to two sets of meshes.
 
     Args:
         identity: (B, 478, 3) mesh of the identity image, crop pixels.
         target: (B, 478, 3) mesh of the frame to make, crop pixels.
-        side: side of the crop in pixels.
+        bounds: what may move: the stage, or less where the picture ends.
 
     Returns:
         Two tensors (B, 549, 3): surface points, teeth's edge, ring, frame. Frame points do not
@@ -93,25 +108,33 @@ def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, 
     identity_oval, target_oval = identity[:, oval], target[:, oval]
     centre = identity_oval.mean(1, keepdim=True)
     ring = centre + RING_SCALE * (identity_oval - centre)
-    # The ring follows the head's shift and a share of each point's own motion, so that a dropping
-    # jaw stretches the neck a little but does not push the collar down.
-    motion = target_oval - identity_oval
-    weight = torch.full((NUM_RING_POINTS, 1), RING_JAW_SHARE, device=identity.device)
-    upper = motion[:, 1:9].mean(1, keepdim=True) + motion[:, 28:].mean(1, keepdim=True)
-    # What reaches beyond the crop stands still: the picture goes on there, and must meet it.
-    room = torch.minimum(ring[..., :2], side - ring[..., :2]).amin(-1, keepdim=True)
+    # The ring follows the head, and each point's own motion a little: a dropping jaw stretches the
+    # neck but does not push the collar down.
+    around = torch.cat([ring, identity_oval], 1)
+    carried = _follow(identity_oval[:, UPPER_OVAL], target_oval[:, UPPER_OVAL], around)
+    head = carried[:, :NUM_RING_POINTS] - ring
+    own = target_oval - carried[:, NUM_RING_POINTS:]
+    reach = (identity_oval[..., 1:2] - centre[..., 1:2]).amax(1, keepdim=True).clamp(min=1e-3)
+    down = ((identity_oval[..., 1:2] - centre[..., 1:2]) / reach).clamp(0, 1)
+    head = head * (1 - (1 - RING_NECK_SHARE) * down)
+    low = torch.tensor(bounds[:2], device=identity.device)
+    high = torch.tensor(bounds[2:], device=identity.device)
+    # What reaches beyond the bounds stands still: the picture ends there, or goes on unmoved.
+    room = torch.minimum(ring[..., :2] - low, high - ring[..., :2]).amin(-1, keepdim=True)
     share = (room / RING_FADE_PX).clamp(0, 1)
-    ring_target = ring + share * (weight * motion + (1 - weight) * 0.5 * upper)
-    angle = torch.atan2(ring[..., 1] - side / 2, ring[..., 0] - side / 2)
+    ring_target = ring + share * (head + RING_JAW_SHARE * own)
+    middle, half = (low + high) / 2, (high - low) / 2
+    angle = torch.atan2(ring[..., 1] - middle[1], ring[..., 0] - middle[0])
     direction = torch.stack([angle.cos(), angle.sin()], -1)
-    frame_xy = side / 2 + direction * (side / 2 / direction.abs().amax(-1, keepdim=True))
-    # Ring points stay inside the frame, whatever the size of the face in the crop.
-    margin = 2.0
-    ring_xy = ring[..., :2].clamp(margin, side - margin)
-    ring_target_xy = ring_target[..., :2].clamp(margin, side - margin)
-    frame = torch.cat([frame_xy, ring[..., 2:]], -1)
-    ring = torch.cat([ring_xy, ring[..., 2:]], -1)
-    ring_target = torch.cat([ring_target_xy, ring_target[..., 2:]], -1)
+    to_edge = (half / direction.abs().clamp(min=1e-6)).amin(-1, keepdim=True)
+    frame = torch.cat([middle + direction * to_edge, ring[..., 2:]], -1)
+
+    def inside(points: Tensor) -> Tensor:
+        """Keep points within the frame, whatever the size of the face in the crop."""
+        xy = torch.minimum(torch.maximum(points[..., :2], low + RING_ROOM_PX), high - RING_ROOM_PX)
+        return torch.cat([xy, points[..., 2:]], -1)
+
+    ring, ring_target = inside(ring), inside(ring_target)
     surface = slice(0, NUM_SURFACE_POINTS)
     upper_lip = torch.tensor(UPPER_INNER_LIP, device=identity.device)
     lower_lip = torch.tensor(LOWER_INNER_LIP, device=identity.device)
@@ -126,6 +149,25 @@ def warp_points(identity: Tensor, target: Tensor, side: float) -> tuple[Tensor, 
         torch.cat([identity[:, surface], teeth, ring, frame], 1),
         torch.cat([target[:, surface], teeth_target, ring_target, frame], 1),
     )
+
+
+def _follow(source: Tensor, goal: Tensor, points: Tensor) -> Tensor:
+    """Move points by the similarity in the plane that takes source points to goal points.
+
+    Args:
+        source: (B, N, 3).
+        goal: (B, N, 3).
+        points: (B, M, 3); depth is shifted by the mean difference.
+    """
+    source_mean, goal_mean = source.mean(1, keepdim=True), goal.mean(1, keepdim=True)
+    a, b = (source - source_mean)[..., :2], (goal - goal_mean)[..., :2]
+    size = a.square().sum((1, 2)).clamp(min=1e-6)[:, None, None]
+    along = (a * b).sum((1, 2))[:, None, None] / size
+    across = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(1)[:, None, None] / size
+    offset = points - source_mean
+    x, y = offset[..., :1], offset[..., 1:2]
+    turned = torch.cat([along * x - across * y, across * x + along * y, offset[..., 2:]], -1)
+    return goal_mean + turned
 
 
 def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -210,21 +252,16 @@ def _run_positions(lengths: Tensor, owner: Tensor) -> Tensor:
     return torch.arange(len(owner), device=lengths.device) - starts.index_select(0, owner)
 
 
-def sampling_grid(source_xy: Tensor, seen: Tensor) -> Tensor:
-    """Turn rasterised source positions into a grid for `grid_sample`.
+def sampling_grid(source_xy: Tensor) -> Tensor:
+    """Turn source positions into a grid for `grid_sample`.
 
     Args:
         source_xy: (B, 2, S, S), pixels of a source image of the same side.
-        seen: (B, S, S) bool; where False the picture is left as it is.
 
     Returns:
         (B, S, S, 2) in [-1, 1], align_corners=False.
     """
-    side = source_xy.shape[-1]
-    line = torch.arange(side, device=source_xy.device) + 0.5
-    still = torch.stack(torch.meshgrid(line, line, indexing="xy")).expand_as(source_xy)
-    xy = torch.where(seen[:, None], source_xy, still.to(source_xy.dtype))
-    return (xy * (2 / side) - 1).permute(0, 2, 3, 1)
+    return (source_xy * (2 / source_xy.shape[-1]) - 1).permute(0, 2, 3, 1)
 
 
 def warp_image(image: Tensor, grid: Tensor) -> Tensor:
@@ -240,17 +277,9 @@ def still_grid(height: int, width: int, device: torch.device) -> Tensor:
     return functional.affine_grid(theta, [1, 1, height, width], align_corners=False)
 
 
-def resize_grid(grid: Tensor, size: tuple[int, int], still: Tensor | None = None) -> Tensor:
-    """Resample a grid (B, h, w, 2) to another size: displacements are interpolated, not places.
-
-    Args:
-        grid: from `sampling_grid`.
-        size: height and width.
-        still: `still_grid` of that size, where it is at hand.
-    """
-    if still is None:
-        still = still_grid(*size, grid.device)
+def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample a grid (B, h, w, 2) to another size: displacements are interpolated, not places."""
     height, width = grid.shape[1:3]
     shift = (grid - still_grid(height, width, grid.device)).permute(0, 3, 1, 2)
     shift = functional.interpolate(shift, size=size, mode="bilinear", align_corners=False)
-    return shift.permute(0, 2, 3, 1) + still
+    return shift.permute(0, 2, 3, 1) + still_grid(*size, grid.device)

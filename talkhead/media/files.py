@@ -10,6 +10,8 @@ from pathlib import Path
 
 from talkhead.errors import TalkheadError
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"})
+
 
 def check_input(path: Path) -> None:
     """Refuse what cannot be an input file, before any decoder sees it.

@@ -10,10 +10,13 @@ from talkhead.media.rates import SAMPLE_RATE_HZ
 Floats = npt.NDArray[np.float32]
 
 FLOOR_DB = -100.0
+LEVEL_RATE_HZ = 25.0
 SPEECH_LEVEL_DB = -20.0
 """Mean level of speech after normalisation, decibels of full scale."""
 SPEECH_RANGE_DB = 30.0
 """What is at most this far below the loudest stretches counts as speech."""
+VOICE_RANGE_DB = 32.0
+"""Sound this far below the loudest speech is silence between words."""
 SILENCE_DB = -70.0
 """A recording whose loudest stretches stay below this has no speech in it."""
 
@@ -39,3 +42,18 @@ def speech_gain(levels_db: Floats) -> float:
     speech = levels_db[levels_db > loudest - SPEECH_RANGE_DB]
     mean_db = 10 * np.log10(np.mean(10 ** (speech / 10)))
     return float(10 ** ((SPEECH_LEVEL_DB - mean_db) / 20))
+
+
+def loudness_of_voice(levels_db: Floats) -> Floats:
+    """Return how loud a voice is, shape = (T,): 1 for its loudest, 0 for `VOICE_RANGE_DB` less."""
+    loudest = float(np.percentile(levels_db, 95)) if len(levels_db) else FLOOR_DB
+    return np.clip((levels_db - (loudest - VOICE_RANGE_DB)) / VOICE_RANGE_DB, 0, 1).astype(
+        np.float32
+    )
+
+
+def normalise_speech(waveform: Floats) -> Floats:
+    """Bring the speech of a whole recording, (N,), to `SPEECH_LEVEL_DB`; silence becomes zeros."""
+    count = int(len(waveform) / SAMPLE_RATE_HZ * LEVEL_RATE_HZ)
+    gain = speech_gain(frame_levels(waveform, count, LEVEL_RATE_HZ))
+    return np.asarray(waveform * np.float32(gain), np.float32)

@@ -9,21 +9,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.face.mesh import NUM_POINTS
+from talkhead.face.natural import HEAD_AXES
 from talkhead.models.speech import COMPACT as SPEECH_COMPACT
 from talkhead.models.speech import TINY as SPEECH_TINY
-from talkhead.models.speech import SpeechConfig, SpeechEncoder, resample_features
+from talkhead.models.speech import AnySpeechConfig, build_encoder, resample_features
 
 NUM_STYLE = 4
 NUM_SHAPE = 4
+MAX_SHAPE = 1.5
+"""Proportions count up to so many standard deviations: one frame measures them badly, and faces
+unlike those of the training clips should not move their lips unlike them."""
 
 
 @dataclass(frozen=True)
 class LandmarkGeneratorConfig:
     """Sizes of the generator and of the speech encoder inside it."""
 
-    speech: SpeechConfig
+    speech: AnySpeechConfig
     num_components: int
     """Components of the motion basis."""
+    reads: int
+    """Speech features read per video frame, a feature apart: 2 span a frame at 25 a second."""
     hidden_size: int
     """Of the LSTM, each way."""
     num_layers: int
@@ -31,23 +37,27 @@ class LandmarkGeneratorConfig:
 
 
 COMPACT = LandmarkGeneratorConfig(
-    speech=SPEECH_COMPACT, num_components=16, hidden_size=192, num_layers=2, dropout=0.2
+    speech=SPEECH_COMPACT, num_components=16, reads=2, hidden_size=192, num_layers=2, dropout=0.2
 )
 TINY = LandmarkGeneratorConfig(
-    speech=SPEECH_TINY, num_components=4, hidden_size=16, num_layers=1, dropout=0.0
+    speech=SPEECH_TINY, num_components=4, reads=2, hidden_size=16, num_layers=1, dropout=0.0
 )
 
 
 class LandmarkGenerator(nn.Module):
     """Speech encoder, LSTM and the motion basis that its coefficients belong to.
 
-    Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `style` (4,), the default
+    Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `head` (2, 5, 5), the slow
+    and the fast factor, and `head_pace` (3,), both paces and the share in pauses, of the head's
+    motion (`talkhead.face.natural.HeadStyle`); `style` (4,), the default
     speaking style; `shape_mean` and `shape_spread` (4,), of the proportions of the people it was
     trained on.
     """
 
     components: Tensor
     blink: Tensor
+    head: Tensor
+    head_pace: Tensor
     style: Tensor
     shape_mean: Tensor
     shape_spread: Tensor
@@ -55,9 +65,9 @@ class LandmarkGenerator(nn.Module):
     def __init__(self, config: LandmarkGeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.speech = SpeechEncoder(config.speech)
+        self.speech = build_encoder(config.speech)
         hidden = config.hidden_size
-        self.project = nn.Linear(config.speech.hidden_size + 1, hidden)
+        self.project = nn.Linear(config.reads * (config.speech.hidden_size + 1), hidden)
         self.condition = nn.Linear(NUM_STYLE + NUM_SHAPE, hidden)
         self.lstm = nn.LSTM(
             hidden,
@@ -71,6 +81,8 @@ class LandmarkGenerator(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("components", torch.zeros(config.num_components, NUM_POINTS, 3))
         self.register_buffer("blink", torch.zeros(NUM_POINTS, 3))
+        self.register_buffer("head", torch.zeros(2, HEAD_AXES, HEAD_AXES))
+        self.register_buffer("head_pace", torch.ones(3))
         self.register_buffer("style", torch.zeros(NUM_STYLE))
         self.register_buffer("shape_mean", torch.zeros(NUM_SHAPE))
         self.register_buffer("shape_spread", torch.ones(NUM_SHAPE))
@@ -94,8 +106,12 @@ class LandmarkGenerator(nn.Module):
         """
         features, conv_features, level = self.speech(waveform)
         joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
-        x = self.project(self.dropout(resample_features(joined, positions)))
-        person = torch.cat([style, (shape - self.shape_mean) / self.shape_spread], -1)
+        around = torch.arange(self.config.reads, device=positions.device)
+        around = around - (self.config.reads - 1) / 2
+        read = [resample_features(joined, positions + offset) for offset in around]
+        x = self.project(self.dropout(torch.cat(read, -1)))
+        standard = (shape - self.shape_mean) / self.shape_spread
+        person = torch.cat([style, standard.clamp(-MAX_SHAPE, MAX_SHAPE)], -1)
         x = functional.relu(x + self.condition(person)[:, None])
         hidden, _ = self.lstm(x.float())
         coefficients: Tensor = self.out(self.dropout(hidden))

@@ -1,10 +1,15 @@
-"""Compact wav2vec 2.0: waveform to speech features, 50 a second, with the sound level beside."""
+"""Speech encoders: waveform to speech features, 50 a second, with the sound level beside.
+
+Ours is a compact wav2vec 2.0; a published one takes its place by configuration, and a plain
+spectrum with convolutions is what both are measured against.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import librosa
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +23,10 @@ HOP_SAMPLES = 320
 """Product of the strides: 20 ms."""
 FIELD_SAMPLES = 400
 """Samples that one feature sees of the waveform: 25 ms."""
+NUM_FFT = 512
 FEATURE_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
+PUBLISHED_GAIN = 10.0
+"""Published encoders expect a standard deviation of 1; speech at -20 dB has 0.1."""
 
 
 @dataclass(frozen=True)
@@ -52,40 +60,50 @@ TINY = SpeechConfig(
 )
 
 
-class SpeechEncoder(nn.Module):
-    """`transformers.Wav2Vec2Model` in a small size, for waveforms of normalised loudness."""
+@dataclass(frozen=True)
+class PublishedSpeechConfig:
+    """Sizes of a published wav2vec 2.0, as its config.json on the hub has them."""
 
-    def __init__(self, config: SpeechConfig) -> None:
+    conv_channels: tuple[int, ...]
+    conv_bias: bool
+    conv_norm: Literal["group", "layer"]
+    activation: str
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    feedforward_size: int
+    stable_layer_norm: bool
+    """Normalise before attention and feed-forward rather than after them."""
+    position_kernel: int
+    position_groups: int
+    dropout: float
+
+
+@dataclass(frozen=True)
+class LogMelConfig:
+    """Sizes of the encoder without any learned hearing: log-mel bins through two convolutions."""
+
+    num_mel: int
+    hidden_size: int
+    dropout: float
+
+
+AnySpeechConfig = SpeechConfig | PublishedSpeechConfig | LogMelConfig
+
+
+class SpeechEncoder(nn.Module):
+    """`transformers.Wav2Vec2Model` for waveforms of normalised loudness."""
+
+    def __init__(self, config: SpeechConfig | PublishedSpeechConfig) -> None:
         super().__init__()
         self.config = config
-        # Not among the arguments that every version of transformers declares.
-        attention: dict[str, Any] = {"attn_implementation": "sdpa"}
-        self.wav2vec = Wav2Vec2Model(
-            Wav2Vec2Config(
-                hidden_size=config.hidden_size,
-                num_hidden_layers=config.num_layers,
-                num_attention_heads=config.num_heads,
-                intermediate_size=config.feedforward_size,
-                conv_dim=config.conv_channels,
-                conv_kernel=KERNELS,
-                conv_stride=STRIDES,
-                conv_bias=True,
-                feat_extract_norm="layer",
-                feat_extract_activation="relu",  # several times cheaper than GELU on a CPU
-                hidden_act="relu",
-                do_stable_layer_norm=True,
-                num_conv_pos_embeddings=32,
-                num_conv_pos_embedding_groups=8,
-                hidden_dropout=config.dropout,
-                attention_dropout=0.0,
-                activation_dropout=0.0,
-                feat_proj_dropout=config.dropout,
-                layerdrop=0.0,
-                mask_time_prob=0.0,
-                apply_spec_augment=False,
-                **attention,
-            )
-        )
+        self.wav2vec = Wav2Vec2Model(_wav2vec_config(config))
+        self._gain = PUBLISHED_GAIN if isinstance(config, PublishedSpeechConfig) else 1.0
+
+    @property
+    def conv_size(self) -> int:
+        """Channels of the features of the convolutions."""
+        return self.config.conv_channels[-1]
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode waveforms.
@@ -98,8 +116,109 @@ class SpeechEncoder(nn.Module):
             conv_channels), and sound level (B, T), about 0 for loud speech and -0.8 for silence;
             T = (N - 400) // 320 + 1.
         """
-        out = self.wav2vec(waveform)
+        out = self.wav2vec(waveform * self._gain)
         return out.last_hidden_state, out.extract_features, sound_level(waveform)
+
+
+class LogMelEncoder(nn.Module):
+    """Log-mel bins through two convolutions: what any learned encoder has to beat."""
+
+    def __init__(self, config: LogMelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.spectrum = LogMel(config.num_mel)
+        self.conv_in = nn.Conv1d(config.num_mel, config.hidden_size, 5, padding=2)
+        self.conv_out = nn.Conv1d(config.hidden_size, config.hidden_size, 5, padding=2)
+        self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def conv_size(self) -> int:
+        """Number of mel bins, which stand for the features of the convolutions."""
+        return self.config.num_mel
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode waveforms: shapes as of `SpeechEncoder`."""
+        mel = self.spectrum(waveform)
+        x = functional.relu(self.conv_in(mel.transpose(1, 2)))
+        x = functional.relu(self.conv_out(self.dropout(x)))
+        return x.transpose(1, 2), mel, sound_level(waveform)
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrum, a frame per speech feature, about 0 in mean and 1 in spread for speech."""
+
+    filters: Tensor
+
+    def __init__(self, num_mel: int) -> None:
+        super().__init__()
+        filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=NUM_FFT, n_mels=num_mel)
+        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Map (B, N) to (B, T, num_mel)."""
+        window = torch.hann_window(FIELD_SAMPLES, device=waveform.device)
+        spectrum = torch.stft(
+            waveform.float(),
+            NUM_FFT,
+            HOP_SAMPLES,
+            FIELD_SAMPLES,
+            window,
+            center=False,
+            return_complex=True,
+        ).abs()
+        mel = torch.einsum("mf,bft->btm", self.filters, spectrum.square())
+        # The window of 400 samples is in the middle of 512: one frame fewer, 56 samples later.
+        level = (torch.log(mel + 1e-4) + 4) / 3
+        frames = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
+        missing = (0, frames - level.shape[1])
+        return functional.pad(level.transpose(1, 2), missing, mode="replicate").transpose(1, 2)
+
+
+def build_encoder(config: AnySpeechConfig) -> SpeechEncoder | LogMelEncoder:
+    """Build the encoder that a configuration describes."""
+    return LogMelEncoder(config) if isinstance(config, LogMelConfig) else SpeechEncoder(config)
+
+
+def _wav2vec_config(config: SpeechConfig | PublishedSpeechConfig) -> Wav2Vec2Config:
+    # Not among the arguments that every version of transformers declares.
+    own: dict[str, Any] = {"attn_implementation": "sdpa"}
+    if isinstance(config, PublishedSpeechConfig):
+        own |= {
+            "conv_bias": config.conv_bias,
+            "feat_extract_norm": config.conv_norm,
+            "feat_extract_activation": config.activation,
+            "hidden_act": config.activation,
+            "do_stable_layer_norm": config.stable_layer_norm,
+            "num_conv_pos_embeddings": config.position_kernel,
+            "num_conv_pos_embedding_groups": config.position_groups,
+        }
+    else:
+        own |= {
+            "conv_bias": True,
+            "feat_extract_norm": "layer",
+            "feat_extract_activation": "relu",  # several times cheaper than GELU on a CPU
+            "hidden_act": "relu",
+            "do_stable_layer_norm": True,
+            "num_conv_pos_embeddings": 32,
+            "num_conv_pos_embedding_groups": 8,
+        }
+    return Wav2Vec2Config(
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        intermediate_size=config.feedforward_size,
+        conv_dim=config.conv_channels,
+        conv_kernel=KERNELS,
+        conv_stride=STRIDES,
+        hidden_dropout=config.dropout,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=config.dropout,
+        layerdrop=0.0,
+        mask_time_prob=0.0,
+        apply_spec_augment=False,
+        **own,
+    )
 
 
 def sound_level(waveform: Tensor) -> Tensor:

@@ -14,17 +14,20 @@ from fractions import Fraction
 from pathlib import Path
 
 from talkhead.face.mesh import mouth_opening
-from talkhead.face.motion import proportions, rest_of_clip
+from talkhead.face.motion import opening_direction, proportions, rest_of_clip
 from talkhead.media.files import replacing
-from talkhead.media.loudness import frame_levels, speech_gain
+from talkhead.media.loudness import normalise_speech
 from talkhead.models.landmarks import LandmarkGenerator
+from talkhead.synthesis import basis_of
 from talkhead.training.clips import ClipInfo, read_clip, read_manifest, write_manifest
-from talkhead.training.landmarks import generate_motion, mouth_directions
+from talkhead.training.landmarks import generate_motion
 from talkhead.training.sync import best_lag
 
 METHOD = "generator"
 MIN_LAG_GAIN = 0.08
 """A lag has to agree better than no lag by this much, or the clip counts as in time."""
+LAG_COST = 0.015
+"""Of agreement per frame of lag: large lags are rare, and a short clip finds some by chance."""
 
 
 def unmeasured(folder: Path) -> list[ClipInfo]:
@@ -50,17 +53,16 @@ def measure_agreement(folder: Path, generator: LandmarkGenerator) -> Iterator[Cl
     Raises:
         talkhead.errors.TalkheadError: the folder was not prepared, or a clip is damaged.
     """
-    opening_of, _ = mouth_directions(generator.components.float().cpu())
+    opening_of = opening_direction(basis_of(generator).components)
     for row in unmeasured(folder):
         clip = read_clip(folder, row.clip, frames=False)
         fps = float(Fraction(row.fps))
         rest, pose = rest_of_clip(clip.landmarks)
-        waveform = clip.waveform_float()
-        gain = speech_gain(frame_levels(waveform, len(clip), fps))
-        made = generate_motion(generator, waveform * gain, len(clip), fps, proportions(rest))
+        waveform = normalise_speech(clip.waveform_float())
+        made = generate_motion(generator, waveform, len(clip), fps, proportions(rest))
         seen = mouth_opening(pose.to_face(clip.landmarks))
-        expected = made @ opening_of.numpy()
-        lag, agreement = best_lag(seen, expected)
+        expected = made @ opening_of
+        lag, agreement = best_lag(seen, expected, cost=LAG_COST)
         in_time = best_lag(seen, expected, max_lag=0)[1]
         if agreement - in_time < MIN_LAG_GAIN:
             lag, agreement = 0, in_time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,9 @@ class LoopConfig:
     """Samples per step."""
     learning_rate: float
     """Highest rate: reached after `warmup_steps`, then down a half cosine to a hundredth."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Share of the learning rate for parameters by the first part of their names; 0 leaves them as
+    they are."""
     warmup_steps: int = 100
     """Steps of linear warm-up."""
     weight_decay: float = 0.01
@@ -67,6 +70,9 @@ def check_loop(config: LoopConfig, *, source: str = "[train]") -> None:
     for name in ("warmup_steps", "weight_decay", "seed", "num_workers"):
         if getattr(config, name) < 0:
             raise TalkheadError(f"{source}: {name} cannot be negative")
+    for name, share in config.rates.items():
+        if share < 0:
+            raise TalkheadError(f"{source}: rates of {name} cannot be negative")
     for name in ("learning_rate", "clip_norm"):
         if not getattr(config, name) > 0:
             raise TalkheadError(f"{source}: {name} has to be more than 0")

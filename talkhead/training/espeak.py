@@ -85,12 +85,14 @@ def speak(text: str, voice: Voice) -> Utterance:
 def _server(process_id: int) -> subprocess.Popen[bytes]:
     """Return the server of this process; a forked worker starts one of its own."""
     if not hasattr(os, "fork"):
-        raise TalkheadError("this task speaks in forked processes, which Windows does not have")
+        raise TalkheadError(
+            "synthetic speech comes from forked processes, which Windows does not have"
+        )
     try:
         import espeakng_loader
     except ImportError as error:
         raise TalkheadError(
-            "this task learns from synthetic speech: install `talkhead[train]`, or espeakng-loader"
+            "synthetic speech needs espeak-ng: install `talkhead[train]`, or espeakng-loader"
         ) from error
     files = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     # -I and -S: neither the environment nor installed packages matter to it.

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,10 +18,8 @@ from talkhead.face.mesh import (
     FACE_OVAL,
     INNER_LIPS,
     LEFT_MOUTH_CORNER,
-    LOWER_INNER_LIP,
     OUTER_LIPS,
     RIGHT_MOUTH_CORNER,
-    UPPER_INNER_LIP,
     mouth_opening,
     mouth_width,
 )
@@ -31,30 +28,41 @@ from talkhead.face.motion import (
     eye_closure,
     fit_motion_basis,
     mouth_scale,
+    opening_direction,
     proportions,
     rest_of_clip,
 )
-from talkhead.media.loudness import frame_levels, speech_gain
+from talkhead.media.loudness import normalise_speech
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.models.landmarks import (
     NUM_STYLE,
     LandmarkGenerator,
     LandmarkGeneratorConfig,
 )
-from talkhead.models.speech import FIELD_SAMPLES, HOP_SAMPLES, frame_positions
+from talkhead.models.speech import LogMel, frame_positions
 from talkhead.synthesis import LEAD_S, basis_of, generate_coefficients
 from talkhead.training.clips import Clip, ClipInfo
+from talkhead.training.encoders import load_encoder
+from talkhead.training.life import fit_head_style
 from talkhead.training.loop import Batch, Sample
-from talkhead.training.samples import ClipBank, split_rows
+from talkhead.training.samples import PERSON_POWER, ClipBank, split_rows
 from talkhead.training.sync import best_lag
-from talkhead.training.voices import disturb
+from talkhead.training.voices import disturb, not_speech
 
 Floats = npt.NDArray[np.float32]
 
 NUM_MEL = 80
 NUM_BASIS_FRAMES = 6000
+SHAPE_NOISE = 0.1
+"""Relative error of the proportions in training."""
 POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
 POINT_WEIGHTS = np.repeat(np.array([1.5, 1.0, 0.5], np.float32), [20, 20, 17])
+CLOSED = 0.01
+"""An opening of less than this, in eye distances, is closed lips."""
+WORD_FRAMES = 6
+"""Lips closed for no longer than this on both sides of open ones are closed for a sound."""
+SILENT_WEIGHT = 0.2
+"""Weight of closed lips that say nothing, against those that are closed for a sound."""
 SOUNDS = ("good", "weak", "offset", "unknown")
 """Notes on a clip's sound with which it can teach lips."""
 
@@ -69,20 +77,27 @@ class LandmarksTaskConfig:
     """Checkpoint folder whose weights and motion basis a new run starts from; a relative path
     starts at the TOML file; "" for random weights and a basis fitted to the clips."""
     speech: str = ""
-    """Checkpoint folder of a pre-trained speech encoder that a new run starts with, found alike."""
+    """Pre-trained speech encoder that a new run starts with: a checkpoint folder, found alike, or
+    the name of published weights."""
     min_agreement: float = 0.25
     """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is
     noted as good."""
     use_offsets: bool = True
     """Shift the sound of every clip by the measured lag."""
+    person_power: float = PERSON_POWER
+    """People are drawn by their number of frames to this power: 0 for equal shares, 1 for none."""
     mel_weight: float = 0.3
     """Weight of the auxiliary task that teaches the convolutions what a spectrum is."""
     concordance_weight: float = 0.3
     """Weight of 1 - concordance of mouth opening and width: right in time and in size."""
     velocity_weight: float = 2.0
     """Weight of the error of frame-to-frame motion."""
+    closure_weight: float = 1.0
+    """Weight of lips being open where they have to close, as for p, b and m."""
     disturb_share: float = 0.8
     """Share of the samples whose sound is disturbed."""
+    silent_share: float = 0.06
+    """Share of the samples with music, breath, hum or noise, for which a face stays at rest."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +145,18 @@ class LandmarkSamples:
         positions = begin_s * SAMPLE_RATE_HZ + np.arange(count) * speed
         grid = np.arange(len(talker.waveform))
         waveform = np.interp(positions, grid, talker.waveform, left=0, right=0).astype(np.float32)
-        if rng.random() < self._config.disturb_share:
+        if rng.random() < self._config.silent_share:
+            waveform = not_speech(count, rng) * np.float32(10 ** (rng.uniform(-12, 3) / 20))
+            coefficients = np.zeros_like(coefficients)
+        elif rng.random() < self._config.disturb_share:
             waveform = disturb(waveform, rng)
         style = talker.style + rng.normal(0, 0.3, NUM_STYLE)
         return {
             "waveform": waveform,
             "coefficients": coefficients.astype(np.float32),
             "style": (style * (rng.random() > 0.15)).astype(np.float32),
-            "shape": talker.shape,
+            # One frame of a person, smiling or not, measures their proportions badly.
+            "shape": (talker.shape * rng.normal(1, SHAPE_NOISE, 4)).astype(np.float32),
         }
 
 
@@ -147,7 +166,8 @@ class Trainee(nn.Module):
     def __init__(self, config: LandmarkGeneratorConfig) -> None:
         super().__init__()
         self.generator = LandmarkGenerator(config)
-        self.mel_head = nn.Linear(config.speech.conv_channels[-1], NUM_MEL)
+        self.mel_head = nn.Linear(self.generator.speech.conv_size, NUM_MEL)
+        self.spectrum = LogMel(NUM_MEL)
 
 
 class LandmarksTask:
@@ -177,7 +197,8 @@ class LandmarksTask:
     ) -> None:
         train, unseen, seen = split_rows(data)
         self._config = config
-        bank = ClipBank(data, [row for row in train if _teaches_lips(row, config)], frames=False)
+        rows = [row for row in train if _teaches_lips(row, config)]
+        bank = ClipBank(data, rows, frames=False, person_power=config.person_power)
         rates = {Fraction(row.fps) for row in train} - {DEFAULT_FPS}
         if rates:
             raise TalkheadError(
@@ -198,20 +219,25 @@ class LandmarksTask:
             load_alike(initial, generator, model_config, architecture="landmarks")
             self.basis = basis_of(generator)
         if speech is not None:
-            load_alike(speech, generator.speech, model_config.speech, architecture="speech")
+            load_encoder(speech, generator.speech)
         talkers = _talkers(bank, self.basis, config)
         styles = np.stack([talker.style for talker in talkers])
         self._style_mean, self._style_spread = styles.mean(0), styles.std(0) + 1e-6
         talkers = [self._standardised(talker) for talker in talkers]
         self.samples = LandmarkSamples(bank, talkers, config, self._fps, seed)
         if initial is None:
-            shapes = np.stack([talker.shape for talker in talkers])
+            style = fit_head_style(bank.clips, bank.rows)
+            generator.head.copy_(torch.from_numpy(np.stack([style.slow, style.fast])))
+            generator.head_pace.copy_(torch.tensor([style.slow_s, style.fast_s, style.pause]))
+            people: dict[str, list[Floats]] = {}
+            for talker, row in zip(talkers, bank.rows, strict=True):
+                people.setdefault(row.person, []).append(talker.shape)
+            # Every person counts once: one with many clips would make all others seem odd.
+            shapes = np.stack([np.mean(found, axis=0) for found in people.values()])
             # Someone who speaks clearly: the mouth as wide as most people's, livelier than most.
             generator.style.copy_(torch.tensor([0.0, 0.7, 0.0, 0.7]))
             generator.shape_mean.copy_(torch.from_numpy(shapes.mean(0)))
             generator.shape_spread.copy_(torch.from_numpy(shapes.std(0) + 1e-3))
-        filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=512, n_mels=NUM_MEL)
-        self._mel_filters = torch.from_numpy(filters)
         groups = {"unseen": unseen, "seen_person": seen} if unseen or seen else {"train": train}
         scored = {
             name: [row for row in rows if _is_scored(row)][: None if name == "unseen" else 24]
@@ -228,7 +254,7 @@ class LandmarksTask:
         return replace(talker, style=style.clip(-2.5, 2.5).astype(np.float32))
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Positions, velocities, concordance of the mouth, spectrum from the convolutions."""
+        """Positions, velocities, concordance and closure of the mouth, spectrum."""
         assert isinstance(model, Trainee)
         truth = batch["coefficients"]
         frames = truth.shape[1]
@@ -249,12 +275,15 @@ class LandmarksTask:
         concord = torch.zeros((), device=truth.device)
         for direction in mouth_directions(components):
             concord = concord + (1 - _concordance(made @ direction, truth @ direction)).mean()
-        mel = functional.l1_loss(model.mel_head(conv_features).float(), self._log_mel(waveform))
+        opening, _ = mouth_directions(components)
+        closure = 100 * closure_error(made @ opening, truth @ opening)
+        mel = functional.l1_loss(model.mel_head(conv_features).float(), model.spectrum(waveform))
         config = self._config
         loss = (
             position
             + config.velocity_weight * velocity
             + config.concordance_weight * concord
+            + config.closure_weight * closure
             + config.mel_weight * mel
         )
         return {
@@ -262,26 +291,9 @@ class LandmarksTask:
             "position": position,
             "velocity": velocity,
             "concordance": concord,
+            "closure": closure,
             "mel": mel,
         }
-
-    def _log_mel(self, waveform: Tensor) -> Tensor:
-        window = torch.hann_window(FIELD_SAMPLES, device=waveform.device)
-        spectrum = torch.stft(
-            waveform.float(),
-            512,
-            HOP_SAMPLES,
-            FIELD_SAMPLES,
-            torch.nn.functional.pad(window, (0, 0)),
-            center=False,
-            return_complex=True,
-        ).abs()
-        mel = torch.einsum("mf,bft->btm", self._mel_filters.to(waveform.device), spectrum.square())
-        # The window of 400 samples is in the middle of 512: one frame fewer, 56 samples later.
-        level = (torch.log(mel + 1e-4) + 4) / 3
-        frames = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
-        missing = (0, frames - level.shape[1])
-        return functional.pad(level.transpose(1, 2), missing, mode="replicate").transpose(1, 2)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Correlate generated and true opening and width, at each clip's best lag and at lag 0."""
@@ -399,17 +411,14 @@ def _talkers(bank: ClipBank, basis: MotionBasis, config: LandmarksTaskConfig) ->
 
 
 def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> Talker:
-    fps = float(Fraction(row.fps))
     rest, pose = rest_of_clip(clip.landmarks)
     aligned = pose.to_face(clip.landmarks)
     opening, width = mouth_opening(aligned), mouth_width(aligned)
-    waveform = clip.waveform_float()
-    gain = speech_gain(frame_levels(waveform, len(clip), fps))
     spread = width - mouth_width(rest)
     style = np.array([opening.mean(), opening.std(), spread.mean(), spread.std()], np.float32)
     return Talker(
         coefficients=basis.project((aligned - rest) / np.float32(mouth_scale(rest))),
-        waveform=waveform * np.float32(gain),
+        waveform=normalise_speech(clip.waveform_float()),
         shape=proportions(rest),
         style=style,
         opening=opening,
@@ -420,10 +429,27 @@ def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> 
 
 def mouth_directions(components: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a unit of each coefficient adds to the mouth's opening and width, (K,) each."""
-    lower, upper = LOWER_INNER_LIP[2:7].tolist(), UPPER_INNER_LIP[2:7].tolist()
-    opening = (components[:, lower, 1] - components[:, upper, 1]).mean(1)
+    opening = opening_direction(components)
     width = components[:, LEFT_MOUTH_CORNER, 0] - components[:, RIGHT_MOUTH_CORNER, 0]
     return opening, width
+
+
+def closure_error(made: Tensor, truth: Tensor) -> Tensor:
+    """Return by how much lips are more open than they should be where they close, ().
+
+    Lips that close between open ones, as for p, b and m, weigh more than a mouth at rest.
+
+    Args:
+        made: openings (B, T), eye distances over the face at rest.
+        truth: the same.
+    """
+    closed = truth < CLOSED
+    moving = functional.max_pool1d(truth.detach()[:, None], 2 * WORD_FRAMES + 1, 1, WORD_FRAMES)[
+        :, 0
+    ]
+    weight = closed * (SILENT_WEIGHT + (1 - SILENT_WEIGHT) * (moving > 3 * CLOSED))
+    excess = functional.relu(made - truth.clamp(min=0))
+    return (weight * excess).sum() / weight.sum().clamp(min=1)
 
 
 def _concordance(a: Tensor, b: Tensor) -> Tensor:

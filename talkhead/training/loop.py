@@ -100,12 +100,7 @@ def train(
         mixed_precision="bf16" if config.precision == "bfloat16" else "no", cpu=device == "cpu"
     )
     model = task.model.to(accelerator.device).train()
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
+    groups = _parameter_groups(model, config)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     step = _load_state(run, model, average, optimizer)
@@ -126,7 +121,7 @@ def train(
         for batch in loader:
             generator = torch.Generator().manual_seed(_mix(config.seed, step))
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, step)
+                group["lr"] = learning_rate(config, step) * group["share"]
             on_device = {key: value.to(accelerator.device) for key, value in batch.items()}
             with accelerator.autocast():
                 losses = task.loss(model, on_device, generator)
@@ -178,6 +173,32 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     progress = min(step / max(config.steps, 1), 1.0)
     return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, Any]]:
+    """Sort parameters by their share of the learning rate; only matrices and kernels decay."""
+    shares = dict.fromkeys((name for name, _ in model.named_parameters()), 1.0)
+    for prefix, share in config.rates.items():
+        found = [name for name in shares if name == prefix or name.startswith(f"{prefix}.")]
+        if not found:
+            parts = ", ".join(sorted({name.rpartition(".")[0] for name in shares})[:6])
+            raise TalkheadError(f"[train]: rates names {prefix}, the model has {parts}, ...")
+        shares.update(dict.fromkeys(found, share))
+    for name, parameter in model.named_parameters():
+        if shares[name] == 0:
+            parameter.requires_grad_(False)
+    learned = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return [
+        {
+            "params": [
+                p for name, p in learned if shares[name] == share and (p.ndim > 1) == decays
+            ],
+            "weight_decay": config.weight_decay if decays else 0.0,
+            "share": share,
+        }
+        for share in dict.fromkeys(shares[name] for name, _ in learned)
+        for decays in (True, False)
+    ]
 
 
 def _mix(seed: int, step: int) -> int:

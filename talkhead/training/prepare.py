@@ -29,6 +29,7 @@ from talkhead.face.detection import FaceDetector
 from talkhead.face.mesh import NUM_SURFACE_POINTS, STABLE_POINTS, mouth_opening
 from talkhead.face.pose import fit_head_pose
 from talkhead.media.audio import read_waveform
+from talkhead.media.files import VIDEO_SUFFIXES
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
 from talkhead.training.clips import (
@@ -44,7 +45,6 @@ from talkhead.training.sync import best_lag, loudness
 
 Floats = npt.NDArray[np.float32]
 
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"}
 MIN_CLIP_FRAMES = 20
 MAX_CLIP_FRAMES = 500
 """Longer stretches are cut, so that no clip's file and no worker's memory grows with the video."""

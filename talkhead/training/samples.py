@@ -21,12 +21,20 @@ class ClipBank:
         folder: made by `talkhead prepare`.
         rows: manifest lines of the clips to hold.
         frames: hold the pictures too.
+        person_power: people are drawn by their number of frames to this power.
 
     Raises:
         TalkheadError: no rows, or a clip is missing or damaged.
     """
 
-    def __init__(self, folder: Path, rows: list[ClipInfo], *, frames: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rows: list[ClipInfo],
+        *,
+        frames: bool = True,
+        person_power: float = PERSON_POWER,
+    ) -> None:
         if not rows:
             raise TalkheadError(f"{folder} has no clips for this task: see its manifest.jsonl")
         self.rows = rows
@@ -34,7 +42,7 @@ class ClipBank:
         count: dict[str, int] = {}
         for row in rows:
             count[row.person] = count.get(row.person, 0) + row.num_frames
-        weights = [row.num_frames * count[row.person] ** (PERSON_POWER - 1) for row in rows]
+        weights = [row.num_frames * count[row.person] ** (person_power - 1) for row in rows]
         self._cumulative = np.cumsum(weights) / np.sum(weights)
 
     def draw(self, rng: np.random.Generator) -> tuple[int, Clip]:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from talkhead.checkpoint import load_alike, save_checkpoint
 from talkhead.errors import TalkheadError
-from talkhead.media.loudness import frame_levels, speech_gain
+from talkhead.media.loudness import normalise_speech
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.models.speech import FIELD_SAMPLES, HOP_SAMPLES, SpeechConfig, SpeechEncoder
 from talkhead.training.clips import ClipInfo
@@ -41,7 +41,6 @@ from talkhead.training.voices import disturb
 
 Floats = npt.NDArray[np.float32]
 
-LEVEL_FRAMES_HZ = 25.0
 NO_LABEL = -100
 MAX_PHONEMES = 96
 """Transcripts with more phonemes than this are left out."""
@@ -134,7 +133,7 @@ class SpeechSamples:
         *,
         clean: bool = False,
     ) -> Sample:
-        window = normalised(window)
+        window = normalise_speech(window)
         if not clean and rng.random() < self._config.disturb_share:
             window = disturb(window, rng)
         text = np.zeros(MAX_PHONEMES, np.int64)
@@ -289,13 +288,6 @@ class SpeechTask:
         )
 
 
-def normalised(waveform: Floats) -> Floats:
-    """Bring speech to the level that the encoder expects."""
-    count = int(len(waveform) / SAMPLE_RATE_HZ * LEVEL_FRAMES_HZ)
-    gain = speech_gain(frame_levels(waveform, count, LEVEL_FRAMES_HZ))
-    return np.asarray(waveform * np.float32(gain), np.float32)
-
-
 def frame_labels(spoken: Utterance, times_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Return the class that sounds at every time, shape = (T,).
 
@@ -352,7 +344,7 @@ def _recordings(
 
 def _errors(model: nn.Module, waveform: Floats, text: npt.NDArray[np.int64]) -> int:
     device = next(model.parameters()).device
-    _, logits = model(torch.from_numpy(normalised(waveform))[None].to(device))
+    _, logits = model(torch.from_numpy(normalise_speech(waveform))[None].to(device))
     best = [key for key, _ in groupby(logits[0].argmax(-1).tolist()) if key != PAUSE]
     return edit_distance(best, text.tolist())
 

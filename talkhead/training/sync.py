@@ -19,7 +19,11 @@ def loudness(waveform: Floats, num_frames: int, fps: float) -> Floats:
 
 
 def best_lag(
-    seen: Floats, expected: Floats, max_lag: int = MAX_LAG_FRAMES, detrend_frames: int | None = 50
+    seen: Floats,
+    expected: Floats,
+    max_lag: int = MAX_LAG_FRAMES,
+    detrend_frames: int | None = 50,
+    cost: float = 0.0,
 ) -> tuple[int, float]:
     """Return the lag of `seen` behind `expected` with the highest Pearson correlation, and that.
 
@@ -32,19 +36,20 @@ def best_lag(
         max_lag: largest lag looked at, in frames, either way.
         detrend_frames: length of the running mean that is subtracted; None leaves the series as
             they are.
+        cost: what a frame of lag takes off the correlation in the choice between lags.
     """
     if detrend_frames is not None:
         seen = _without_drift(seen, detrend_frames)
         expected = _without_drift(expected, detrend_frames)
-    best = (0, -1.0)
+    best, best_score = (0, -1.0), -np.inf
     for lag in range(-max_lag, max_lag + 1):
         a = seen[lag:] if lag >= 0 else seen[:lag]
         b = expected[: len(expected) - lag] if lag >= 0 else expected[-lag:]
         if len(a) < 10 or a.std() < 1e-6 or b.std() < 1e-6:
             continue
         correlation = float(np.corrcoef(a, b)[0, 1])
-        if correlation > best[1]:
-            best = (lag, correlation)
+        if correlation - cost * abs(lag) > best_score:
+            best, best_score = (lag, correlation), correlation - cost * abs(lag)
     return best
 
 

@@ -16,6 +16,7 @@ from talkhead.models.speech import SpeechConfig
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.config import LoopConfig, check_loop, read_toml
 from talkhead.training.denoiser import DenoiserTask, DenoiserTaskConfig
+from talkhead.training.encoders import find_encoder
 from talkhead.training.landmarks import LandmarksTask, LandmarksTaskConfig
 from talkhead.training.loop import Task
 from talkhead.training.speech import SpeechTask, SpeechTaskConfig
@@ -74,7 +75,8 @@ def _denoiser(settings: Settings) -> Task:
 
 
 def _landmarks(settings: Settings) -> Task:
-    encoder = settings.folder / settings.task.speech if settings.task.speech else None
+    speech = settings.task.speech
+    encoder = find_encoder(speech, settings.folder) if speech else None
     return LandmarksTask(
         settings.data, settings.model, settings.task, settings.loop.seed, settings.initial, encoder
     )

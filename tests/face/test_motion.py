@@ -4,10 +4,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from talkhead.face.mesh import (
+    LEFT_BROW,
     LEFT_EYE,
     LOWER_INNER_LIP,
     MEAN_FACE,
+    MIRROR,
     OUTER_LIPS,
+    RIGHT_BROW,
     RIGHT_EYE,
     STABLE_POINTS,
     UPPER_INNER_LIP,
@@ -17,6 +20,7 @@ from talkhead.face.motion import (
     MAX_REST_OPENING,
     MotionBasis,
     blink_scale,
+    brow_region,
     close_lips,
     eye_closure,
     fit_motion_basis,
@@ -259,3 +263,13 @@ def test_the_first_component_of_a_fitted_basis_carries_the_most_motion(
     fitted = fit_motion_basis(deformations, closures, np.zeros_like(deformations), 3)
     size = np.square(fitted.components * np.array([1, 1, 0.3], np.float32)).sum((1, 2))
     assert (np.diff(size) < 0).all()
+
+
+def test_the_eyebrows_take_the_forehead_along_but_not_eyes_or_mouth() -> None:
+    weight = brow_region()
+    assert weight.shape == (478,)
+    assert weight[[*RIGHT_BROW[1:5], *LEFT_BROW[1:5]]].min() > 0.9
+    assert not weight[[10, 13, 14, 152, 168, 1]].any()
+    assert weight[[159, 386, 145, 374, 33, 263]].max() < 0.05
+    assert not weight[468:].any()
+    np.testing.assert_allclose(weight[MIRROR], weight, atol=1e-5)

@@ -7,13 +7,16 @@ from scipy.signal import find_peaks
 
 from talkhead.face.mesh import MEAN_FACE
 from talkhead.face.natural import (
-    ANGLES_RAD,
+    MAX_BROW_RAISE,
     MAX_SHIFT,
     MAX_TURN_RAD,
     PIVOT,
+    STILL_SHARE,
     HeadMotion,
+    HeadStyle,
     followed_head_motion,
     natural_blinks,
+    natural_brows,
     natural_head_motion,
 )
 from talkhead.face.pose import HeadPose, rotation_from_angles
@@ -21,6 +24,9 @@ from talkhead.face.track import LandmarkTrack
 
 Floats = npt.NDArray[np.float32]
 FPS = 25.0
+SPREAD = np.array([0.05, 0.07, 0.06, 0.08, 0.04], np.float32)
+"""Of pitch, yaw, roll (radians) and both shifts (eye distances), slow and fast alike."""
+STYLE = HeadStyle(np.diag(SPREAD), np.diag(SPREAD) / 2, slow_s=0.7, fast_s=0.12, pause=0.5)
 
 
 def speech(seconds: float, fps: float = FPS) -> Floats:
@@ -30,9 +36,13 @@ def speech(seconds: float, fps: float = FPS) -> Floats:
     return np.asarray(syllables * (time_s % 3 < 2), np.float32)
 
 
+def silence(count: int) -> Floats:
+    return np.zeros(count, np.float32)
+
+
 def motion(seed: int, seconds: float = 10, fps: float = FPS, strength: float = 1.0) -> HeadMotion:
     rng = np.random.default_rng(seed)
-    return natural_head_motion(speech(seconds, fps), fps, rng, strength)
+    return natural_head_motion(STYLE, speech(seconds, fps), fps, rng, strength)
 
 
 def test_the_same_seed_moves_the_head_the_same_way_and_another_one_does_not() -> None:
@@ -53,16 +63,23 @@ def test_no_strength_means_no_motion_and_double_strength_double() -> None:
     none = motion(4, strength=0.0)
     assert not none.angles_rad.any()
     assert not none.shift.any()
-    single, double = motion(4), motion(4, strength=2.0)
-    np.testing.assert_allclose(double.angles_rad, 2 * single.angles_rad, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(double.shift, 2 * single.shift, rtol=1e-5, atol=1e-7)
+    single, double = motion(4, strength=0.1), motion(4, strength=0.2)
+    np.testing.assert_allclose(double.angles_rad, 2 * single.angles_rad, rtol=0.01, atol=1e-6)
+    np.testing.assert_allclose(double.shift, 2 * single.shift, rtol=0.01, atol=1e-6)
+
+
+def test_even_a_wild_head_stays_within_what_a_picture_shows() -> None:
+    wild = motion(4, strength=50.0)
+    assert np.abs(wild.angles_rad).max() <= MAX_TURN_RAD * 1.0001
+    assert np.abs(wild.shift).max() <= MAX_SHIFT * 1.0001
 
 
 def test_a_head_moves_by_a_few_degrees_and_not_in_jumps() -> None:
     made = motion(5, seconds=120)
     spread = made.angles_rad.std(0)
-    assert (spread > 0.3 * ANGLES_RAD).all()
-    assert (spread < 1.5 * ANGLES_RAD).all()
+    expected = STILL_SHARE * SPREAD[:3]
+    assert (spread > 0.7 * expected).all()
+    assert (spread < 1.4 * expected).all()
     assert np.degrees(np.abs(made.angles_rad).max()) < 15
     per_frame = np.degrees(np.abs(np.diff(made.angles_rad, axis=0)).max())
     assert per_frame < 1.5
@@ -71,10 +88,10 @@ def test_a_head_moves_by_a_few_degrees_and_not_in_jumps() -> None:
 
 def test_a_speaking_head_moves_more_than_a_silent_one() -> None:
     count = 3000
-    silent = natural_head_motion(np.zeros(count, np.float32), FPS, np.random.default_rng(6))
-    talking = natural_head_motion(np.ones(count, np.float32), FPS, np.random.default_rng(6))
-    assert talking.angles_rad.std() > 1.5 * silent.angles_rad.std()
-    assert silent.angles_rad.std() > 0
+    silent = natural_head_motion(STYLE, np.zeros(count, np.float32), FPS, np.random.default_rng(6))
+    talking = natural_head_motion(STYLE, np.ones(count, np.float32), FPS, np.random.default_rng(6))
+    speed = [np.diff(made.angles_rad, axis=0).std() for made in (silent, talking)]
+    assert speed[1] > 1.5 * speed[0] > 0
 
 
 @pytest.mark.parametrize("fps", [10.0, 30.0, 60.0])
@@ -87,10 +104,12 @@ def test_motion_is_as_fast_at_every_frame_rate(fps: float) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_short_clips_are_finite(count: int) -> None:
-    made = natural_head_motion(np.ones(count, np.float32), FPS, np.random.default_rng(0))
+    made = natural_head_motion(STYLE, np.ones(count, np.float32), FPS, np.random.default_rng(0))
     assert made.angles_rad.shape == made.shift.shape == (count, 3)
     assert np.isfinite(made.angles_rad).all()
-    assert natural_blinks(count, FPS, np.random.default_rng(0)).shape == (count,)
+    assert natural_blinks(np.ones(count, np.float32), FPS, np.random.default_rng(0)).shape == (
+        count,
+    )
 
 
 def test_turning_keeps_the_shape_and_the_pivot() -> None:
@@ -137,13 +156,15 @@ def peaks_of(closure: Floats) -> Floats:
 @pytest.mark.parametrize("fps", [25.0, 50.0])
 def test_blinks_come_about_as_often_as_asked_for(per_minute: float, fps: float) -> None:
     minutes = 20
-    closure = natural_blinks(round(minutes * 60 * fps), fps, np.random.default_rng(0), per_minute)
+    closure = natural_blinks(
+        silence(round(minutes * 60 * fps)), fps, np.random.default_rng(0), per_minute
+    )
     count = len(peaks_of(closure))
     assert count == pytest.approx(minutes * per_minute, rel=0.15)
 
 
 def test_every_blink_closes_the_eyes_and_opens_them_again() -> None:
-    closure = natural_blinks(30_000, FPS, np.random.default_rng(1))
+    closure = natural_blinks(silence(30_000), FPS, np.random.default_rng(1))
     peaks = peaks_of(closure)[:-1]  # the last may be cut off
     assert len(peaks) > 200
     assert peaks.min() > 0.85
@@ -155,7 +176,7 @@ def test_every_blink_closes_the_eyes_and_opens_them_again() -> None:
 
 def test_blinks_last_a_fraction_of_a_second_and_close_faster_than_they_open() -> None:
     fps = 200.0
-    closure = natural_blinks(120_000, fps, np.random.default_rng(2))
+    closure = natural_blinks(silence(120_000), fps, np.random.default_rng(2))
     edges = np.diff((closure > 0).astype(int))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     length_s = (ends[:100] - starts[:100]) / fps
@@ -165,16 +186,27 @@ def test_blinks_last_a_fraction_of_a_second_and_close_faster_than_they_open() ->
     assert falling > 1.2 * rising
 
 
+def test_blinks_prefer_the_pauses_of_the_voice() -> None:
+    voice = speech(1200)
+    long_pause = np.arange(len(voice)) / FPS % 3 >= 2  # a third of the time
+    closure = natural_blinks(voice, FPS, np.random.default_rng(5))
+    starts = np.flatnonzero((closure[1:] > 0) & (closure[:-1] == 0)) + 1
+    assert np.mean(long_pause[starts]) > 0.45
+    loud = natural_blinks(np.ones(len(voice), np.float32), FPS, np.random.default_rng(5))
+    without = np.flatnonzero((loud[1:] > 0) & (loud[:-1] == 0)) + 1
+    assert np.mean(long_pause[without]) == pytest.approx(1 / 3, abs=0.1)
+
+
 def test_blinks_are_seeded_and_can_be_turned_off() -> None:
-    one = natural_blinks(1000, FPS, np.random.default_rng(3))
-    np.testing.assert_array_equal(one, natural_blinks(1000, FPS, np.random.default_rng(3)))
-    assert (one != natural_blinks(1000, FPS, np.random.default_rng(4))).any()
-    assert not natural_blinks(1000, FPS, np.random.default_rng(3), per_minute=0).any()
+    one = natural_blinks(silence(1000), FPS, np.random.default_rng(3))
+    np.testing.assert_array_equal(one, natural_blinks(silence(1000), FPS, np.random.default_rng(3)))
+    assert (one != natural_blinks(silence(1000), FPS, np.random.default_rng(4))).any()
+    assert not natural_blinks(silence(1000), FPS, np.random.default_rng(3), per_minute=0).any()
 
 
 def test_eyes_are_open_in_the_first_frame() -> None:
     for seed in range(20):
-        assert natural_blinks(50, FPS, np.random.default_rng(seed))[0] == 0
+        assert natural_blinks(silence(50), FPS, np.random.default_rng(seed))[0] == 0
 
 
 def turning_track(moved: HeadMotion, fps: int = 25) -> LandmarkTrack:
@@ -196,6 +228,18 @@ def slow_turn(count: int, size: float = 0.08) -> HeadMotion:
     angles = size * np.sin(time * [1.1, 0.9, 0.7])
     shift = np.concatenate([0.3 * size * np.sin(time * [0.8, 1.2]), np.zeros((count, 1))], 1)
     return HeadMotion(angles.astype(np.float32), shift.astype(np.float32))
+
+
+def test_eyebrows_rise_with_emphasis_and_rest_in_silence() -> None:
+    activity = np.zeros(250, np.float32)
+    activity[50:200] = 0.4
+    activity[100:110] = 1.0
+    raised = natural_brows(activity, FPS)
+    assert raised.argmax() in range(98, 112)
+    assert 0.5 * MAX_BROW_RAISE < raised.max() <= MAX_BROW_RAISE
+    assert raised[:30].max() < 1e-4
+    assert raised.min() >= 0
+    assert np.abs(np.diff(raised)).max() < 0.35 * MAX_BROW_RAISE
 
 
 def test_the_motion_of_another_head_is_taken_over() -> None:

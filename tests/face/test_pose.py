@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 from talkhead.face.mesh import MEAN_FACE, STABLE_POINTS
 from talkhead.face.pose import (
     HeadPose,
+    angles_from_rotation,
     fit_head_pose,
     fit_similarity,
     rotation_from_angles,
@@ -130,3 +131,12 @@ def test_angles_turn_about_x_then_y_then_z_as_scipy_does() -> None:
 def test_no_angle_turns_nothing() -> None:
     turned = rotation_from_angles(np.zeros((2, 3), np.float32))
     np.testing.assert_array_equal(turned, np.eye(3)[None].repeat(2, 0))
+
+
+def test_angles_come_back_from_rotations() -> None:
+    angles = np.random.default_rng(0).uniform(-1.4, 1.4, (50, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        angles_from_rotation(rotation_from_angles(angles)), angles, atol=1e-4
+    )
+    one = angles_from_rotation(rotation_from_angles(angles[7]))
+    np.testing.assert_allclose(one, angles[7], atol=1e-4)

@@ -17,12 +17,16 @@ from talkhead.face.mesh import (
     NUM_SURFACE_POINTS,
     UPPER_INNER_LIP,
 )
+from talkhead.face.pose import rotation_from_angles
 from talkhead.face.warp import (
     FIRST_CAVITY_TRIANGLE,
     FIRST_MOUTH_TRIANGLE,
     NUM_MESH_TRIANGLES,
     NUM_RING_POINTS,
     NUM_WARP_POINTS,
+    RING_NECK_SHARE,
+    STAGE,
+    UPPER_OVAL,
     WARP_TRIANGLES,
     rasterize,
     resize_grid,
@@ -34,6 +38,8 @@ from tests.meshes import as_batch, crop_mesh, floats, opened, turning
 
 Doubles = npt.NDArray[np.float64]
 RING, FRAME = slice(-2 * NUM_RING_POINTS, -NUM_RING_POINTS), slice(-NUM_RING_POINTS, None)
+WIDE = (-372.0, -372.0, 628.0, 628.0)
+"""Bounds far from a face in the middle of the crop."""
 SIZE = 40
 """Of the pictures that are also drawn triangle by triangle."""
 
@@ -83,7 +89,7 @@ def drawn_one_by_one(
 def scene(yaw_rad: float, size: int) -> tuple[Tensor, Tensor]:
     """Vertices of a turned face with an open mouth, no edge quite level; three values at each."""
     target = turning(yaw_rad, opened(crop_mesh(), 12))
-    _, goal = warp_points(as_batch(crop_mesh()), as_batch(target), float(CROP_SIDE_PX))
+    _, goal = warp_points(as_batch(crop_mesh()), as_batch(target))
     generator = torch.Generator().manual_seed(0)
     goal[..., :2] += 0.01 * torch.randn((*goal.shape[:2], 2), generator=generator)
     values = torch.rand(1, goal.shape[1], 3, generator=generator)
@@ -105,7 +111,7 @@ def test_triangles_are_drawn_as_one_by_one(yaw_rad: float) -> None:
 
 def test_triangles_with_a_level_edge_are_drawn() -> None:
     face = as_batch(crop_mesh())
-    _, goal = warp_points(face, face, float(CROP_SIDE_PX))  # the frame's top and bottom are level
+    _, goal = warp_points(face, face)  # the frame's top and bottom are level
     _, index = rasterize(goal * (SIZE / CROP_SIDE_PX), goal, SIZE)
     exact = goal[0].double().numpy() * (SIZE / CROP_SIDE_PX)
     _, number, margin = drawn_one_by_one(exact, exact, SIZE)
@@ -147,7 +153,7 @@ def test_the_nearer_triangle_wins(depth_px: float, nose_is_seen: bool) -> None:
     moved[around] += np.array(
         [45, 0, depth_px], np.float32
     )  # the tip of the nose, over the left cheek
-    source, goal = warp_points(as_batch(face), as_batch(moved), float(CROP_SIDE_PX))
+    source, goal = warp_points(as_batch(face), as_batch(moved))
     _, index = rasterize(goal, source, CROP_SIDE_PX)
     x, y = np.floor(moved[nose_tip, :2]).astype(int)
     seen = WARP_TRIANGLES[int(index[0, y, x])]
@@ -159,7 +165,7 @@ def test_the_helper_bands_never_cover_the_face() -> None:
     far = face + np.array([0, 0, 1000], np.float32)
     for depth in (face, far):
         moved = depth + np.array([10, -5, 0], np.float32)
-        source, goal = warp_points(as_batch(face), as_batch(moved), float(CROP_SIDE_PX))
+        source, goal = warp_points(as_batch(face), as_batch(moved))
         _, index = rasterize(goal, source, CROP_SIDE_PX)
         x, y = np.floor(moved[[1, 50, 280, 199], :2]).astype(int).T
         assert (index[0][y, x] < NUM_MESH_TRIANGLES).all()
@@ -237,7 +243,7 @@ def test_every_vertex_is_used_and_every_triangle_has_a_front() -> None:
     }
     # A mouth that opens wider than the identity's has an area in front of every triangle.
     face = crop_mesh()
-    _, goal = warp_points(as_batch(face), as_batch(opened(face, 15)), float(CROP_SIDE_PX))
+    _, goal = warp_points(as_batch(face), as_batch(opened(face, 15)))
     corners = goal[0, :, :2][torch.from_numpy(WARP_TRIANGLES)]
     one, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
@@ -246,7 +252,7 @@ def test_every_vertex_is_used_and_every_triangle_has_a_front() -> None:
 
 def test_teeth_keep_their_size_when_the_mouth_opens_wider() -> None:
     face = crop_mesh()
-    source, goal = warp_points(as_batch(face), as_batch(opened(face, 20)), float(CROP_SIDE_PX))
+    source, goal = warp_points(as_batch(face), as_batch(opened(face, 20)))
     teeth = slice(NUM_SURFACE_POINTS, NUM_SURFACE_POINTS + len(UPPER_INNER_LIP))
     for points in (source, goal):
         shown = (points[0, teeth] - points[0, UPPER_INNER_LIP.tolist()])[:, 1]
@@ -256,7 +262,7 @@ def test_teeth_keep_their_size_when_the_mouth_opens_wider() -> None:
 
 def test_a_closing_mouth_covers_its_teeth_and_has_no_cavity() -> None:
     face = crop_mesh()
-    source, goal = warp_points(as_batch(opened(face, 20)), as_batch(face), float(CROP_SIDE_PX))
+    source, goal = warp_points(as_batch(opened(face, 20)), as_batch(face))
     teeth = slice(NUM_SURFACE_POINTS, NUM_SURFACE_POINTS + len(UPPER_INNER_LIP))
     torch.testing.assert_close(goal[0, teeth], goal[0, LOWER_INNER_LIP.tolist()], atol=1e-3, rtol=0)
     gap = face[LOWER_INNER_LIP, 1] - face[UPPER_INNER_LIP, 1]
@@ -271,36 +277,53 @@ def test_a_closing_mouth_covers_its_teeth_and_has_no_cavity() -> None:
 def test_points_on_the_frame_of_the_crop_never_move() -> None:
     face = crop_mesh()
     target = turning(0.4, opened(face + np.array([12, -7, 0], np.float32), 20))
-    source, goal = warp_points(as_batch(face), as_batch(target), float(CROP_SIDE_PX))
+    source, goal = warp_points(as_batch(face), as_batch(target))
     torch.testing.assert_close(source[:, FRAME], goal[:, FRAME])
     sides = source[0, FRAME, :2]
-    on_edge = ((sides < 0.01) | (sides > CROP_SIDE_PX - 0.01)).any(-1)
+    low, high = STAGE[0], STAGE[2]
+    on_edge = ((sides < low + 0.01) | (sides > high - 0.01)).any(-1)
     assert bool(on_edge.all())
-    assert float(sides.min()) >= -0.01
-    assert float(sides.max()) <= CROP_SIDE_PX + 0.01
+    assert float(sides.min()) >= low - 0.01
+    assert float(sides.max()) <= high + 0.01
 
 
 def test_ring_points_stay_inside_the_frame_whatever_the_size_of_the_face() -> None:
     middle = np.array([CROP_SIDE_PX / 2, CROP_SIDE_PX / 2, 0], np.float32)
-    for scale in (0.3, 1.0, 1.6):
+    for scale in (0.3, 1.0, 2.6):
         face = (crop_mesh() - middle) * np.float32(scale) + middle
-        for points in warp_points(as_batch(face), as_batch(face + 9), float(CROP_SIDE_PX)):
+        for points in warp_points(as_batch(face), as_batch(face + 9)):
             ring = points[:, RING, :2]
-            assert float(ring.min()) > 0
-            assert float(ring.max()) < CROP_SIDE_PX
+            assert float(ring.min()) > STAGE[0]
+            assert float(ring.max()) < STAGE[2]
 
 
-def test_hair_and_neck_go_along_with_a_shifted_head() -> None:
-    face = crop_mesh() + floats([300, 300, 0])  # far from the frame on all sides
-    source, goal = warp_points(as_batch(face), as_batch(face + floats([3, 0, 0])), 1000.0)
-    moved = (goal - source)[:, RING, 0]
-    torch.testing.assert_close(moved, torch.full_like(moved, 3.0), atol=1e-3, rtol=0)
+def test_hair_goes_along_with_a_shifted_head_and_the_neck_less() -> None:
+    face = crop_mesh()
+    source, goal = warp_points(as_batch(face), as_batch(face + floats([3, 0, 0])), WIDE)
+    moved = (goal - source)[0, RING, 0]
+    torch.testing.assert_close(moved[UPPER_OVAL], torch.full((len(UPPER_OVAL),), 3.0))
+    below = FACE_OVAL.tolist().index(CHIN)
+    assert float(moved[below]) == pytest.approx(3 * RING_NECK_SHARE, abs=0.05)
+    assert float(moved.min()) >= float(moved[below]) - 1e-3
 
 
-def test_hair_that_reaches_the_frame_of_the_crop_stands_still_there() -> None:
+def test_hair_turns_with_a_tilted_head() -> None:
+    face = crop_mesh()
+    turn = rotation_from_angles(floats([0, 0, 0.1]))
+    centre = face[FACE_OVAL].mean(0)
+    tilted = (face - centre) @ turn.T + centre
+    source, goal = warp_points(as_batch(face), as_batch(tilted), WIDE)
+    expected = (source[0, RING].numpy() - centre) @ turn.T + centre
+    np.testing.assert_allclose(
+        goal[0, RING][UPPER_OVAL, :2].numpy(), expected[UPPER_OVAL, :2], atol=0.05
+    )
+
+
+def test_hair_that_reaches_the_end_of_the_picture_stands_still_there() -> None:
     face = crop_mesh()
     head_up = as_batch(face + floats([0, -5, 0]))
-    source, goal = warp_points(as_batch(face), head_up, float(CROP_SIDE_PX))
+    crop = (0.0, 0.0, float(CROP_SIDE_PX), float(CROP_SIDE_PX))
+    source, goal = warp_points(as_batch(face), head_up, crop)
     top = source[0, RING, 1] <= 2.0
     assert bool(top.any())
     assert float((goal - source)[0, RING][top].abs().max()) < 1e-3
@@ -309,20 +332,17 @@ def test_hair_that_reaches_the_frame_of_the_crop_stands_still_there() -> None:
 def test_a_dropping_jaw_takes_only_a_share_of_the_neck_along() -> None:
     face = crop_mesh()
     target = opened(face, 20)
-    source, goal = warp_points(as_batch(face), as_batch(target), 1000.0)
+    source, goal = warp_points(as_batch(face), as_batch(target), WIDE)
     below = FACE_OVAL.tolist().index(CHIN)
     fall = float((goal - source)[:, RING][0, below, 1])
     assert 0 < fall < 0.5 * 20
 
 
-def test_unseen_pixels_are_left_as_they_are() -> None:
+def test_a_grid_is_read_by_hand() -> None:
     source = torch.full((1, 2, 4, 4), 3.0)
-    seen = torch.zeros(1, 4, 4, dtype=torch.bool)
-    seen[0, 1, 2] = True
-    grid = sampling_grid(source, seen)
-    expected = still_grid(4).clone()
-    expected[0, 1, 2] = 0.5  # pixel 3 of 4: 3 * 2 / 4 - 1
-    torch.testing.assert_close(grid, expected)
+    torch.testing.assert_close(
+        sampling_grid(source), torch.full((1, 4, 4, 2), 0.5)
+    )  # 3 * 2 / 4 - 1
 
 
 def test_a_still_grid_is_still_at_every_size() -> None:

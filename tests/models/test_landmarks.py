@@ -7,6 +7,7 @@ from torch import Tensor
 from talkhead.checkpoint import load_state, read_config
 from talkhead.models.landmarks import (
     COMPACT,
+    MAX_SHAPE,
     NUM_SHAPE,
     NUM_STYLE,
     TINY,
@@ -35,7 +36,7 @@ def test_every_frame_has_its_coefficients(generator: LandmarkGenerator) -> None:
     coefficients, conv_features = generator(*inputs(0, 1))
     assert coefficients.shape == (2, NUM_FRAMES, TINY.num_components)
     assert coefficients.dtype == torch.float32
-    assert conv_features.shape == (2, (12_800 - 400) // 320 + 1, TINY.speech.conv_channels[-1])
+    assert conv_features.shape == (2, (12_800 - 400) // 320 + 1, generator.speech.conv_size)
     assert coefficients.isfinite().all()
 
 
@@ -110,3 +111,13 @@ def test_one_clip_is_learnt_by_heart() -> None:
         loss.backward()
         optimiser.step()
     assert float(loss.detach()) < 0.25 * float(target.square().mean())
+
+
+def test_odd_proportions_count_as_rare_ones(generator: LandmarkGenerator) -> None:
+    waveform, positions, style, _ = inputs(0)
+    rare = generator.shape_mean + MAX_SHAPE * generator.shape_spread
+    odd = generator.shape_mean + 40 * generator.shape_spread
+    usual = generator.shape_mean + 0 * rare
+    made = [generator(waveform, positions, style, shape[None])[0] for shape in (usual, rare, odd)]
+    torch.testing.assert_close(made[2], made[1])
+    assert not torch.allclose(made[0], made[1])

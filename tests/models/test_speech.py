@@ -1,3 +1,5 @@
+import librosa
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +14,11 @@ from talkhead.models.speech import (
     KERNELS,
     STRIDES,
     TINY,
+    LogMel,
+    LogMelConfig,
+    LogMelEncoder,
     SpeechEncoder,
+    build_encoder,
     frame_positions,
     resample_features,
     sound_level,
@@ -169,3 +175,34 @@ def test_reading_features_agrees_with_torchs_own_interpolation() -> None:
     torch.testing.assert_close(
         resample_features(features, positions), expected, atol=1e-4, rtol=1e-4
     )
+
+
+def test_the_spectrum_is_librosas() -> None:
+    waveform = sound(0.5)
+    mel = LogMel(40)(waveform)[0]
+    count = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
+    assert mel.shape == (count, 40)
+    # librosa puts the window of 400 into the middle of 512: its frames begin 56 samples earlier.
+    padded = np.pad(waveform[0].numpy(), (56, 56))
+    expected = librosa.feature.melspectrogram(
+        y=padded, sr=SAMPLE_RATE_HZ, n_fft=512, hop_length=HOP_SAMPLES, win_length=FIELD_SAMPLES,
+        n_mels=40, center=False,
+    )  # fmt: skip
+    expected = ((np.log(expected + 1e-4) + 4) / 3).T
+    shared = min(count, len(expected)) - 1
+    later = LogMel(40)(torch.from_numpy(padded)[None])[0]
+    np.testing.assert_allclose(later[:shared].numpy(), expected[:shared], atol=1e-3)
+
+
+def test_a_spectrum_is_an_encoder_too() -> None:
+    torch.manual_seed(0)
+    config = LogMelConfig(num_mel=40, hidden_size=24, dropout=0.1)
+    encoder = build_encoder(config).eval()
+    assert isinstance(encoder, LogMelEncoder)
+    waveform = torch.cat([sound(0.6, 1), sound(0.6, 2)])
+    features, mel, level = encoder(waveform)
+    assert features.shape[:2] == mel.shape[:2] == level.shape
+    assert (features.shape[2], mel.shape[2], encoder.conv_size) == (24, 40, 40)
+    one, _, _ = encoder(waveform[1:])
+    torch.testing.assert_close(one[0], features[1], atol=1e-5, rtol=1e-4)
+    assert not any("filters" in name for name in encoder.state_dict())

@@ -89,6 +89,29 @@ def test_the_rate_warms_up_and_falls_to_a_hundredth() -> None:
     assert rates[100] == pytest.approx(0.01)
 
 
+def test_parameters_learn_at_their_share_of_the_rate(tmp_path: Path) -> None:
+    start = LineTask().model.state_dict()
+
+    def after(name: str, **rates: float) -> dict[str, Tensor]:
+        task = LineTask()
+        list(train(task, loop_config(steps=1, ema_decay=0.0, rates=rates), tmp_path / name, "cpu"))
+        return {key: value.clone() for key, value in task.model.state_dict().items()}
+
+    usual, frozen, half = after("usual"), after("frozen", bias=0.0), after("half", weight=0.5)
+    assert torch.equal(frozen["bias"], start["bias"])
+    torch.testing.assert_close(frozen["weight"], usual["weight"])  # clipped by another norm
+    assert not torch.equal(usual["bias"], start["bias"])
+    step, half_step = usual["weight"] - start["weight"], half["weight"] - start["weight"]
+    torch.testing.assert_close(half_step, step / 2)  # Adam's first step has the size of the rate
+
+
+def test_a_rate_for_parameters_that_are_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TalkheadError, match="rates names wieght, the model has"):
+        list(train(LineTask(), loop_config(rates={"wieght": 0.5}), tmp_path, "cpu"))
+    with pytest.raises(TalkheadError, match="rates of weight cannot be negative"):
+        list(train(LineTask(), loop_config(rates={"weight": -1.0}), tmp_path, "cpu"))
+
+
 @pytest.mark.parametrize("leftover", ["state.partial", "state.old", "state renamed to state.old"])
 def test_a_kill_while_the_state_is_saved_does_no_harm(tmp_path: Path, leftover: str) -> None:
     first = train(LineTask(), loop_config(), tmp_path, "cpu")

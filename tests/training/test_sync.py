@@ -67,3 +67,12 @@ def test_lips_that_move_with_a_late_voice_are_early() -> None:
     late = np.concatenate([np.zeros(round(3 / FPS * SAMPLE_RATE_HZ), np.float32), waveform])
     assert best_lag(seen, loudness(waveform, 100, FPS))[0] == 0
     assert best_lag(seen, loudness(late, 100, FPS))[0] == -3
+
+
+def test_a_far_lag_has_to_agree_better_than_a_near_one() -> None:
+    expected = random_motion(120, seed=6)
+    seen = np.asarray(np.roll(expected, 8) + 0.95 * expected, np.float32)
+    assert best_lag(seen, expected)[0] == 8
+    lag, agreement = best_lag(seen, expected, cost=0.02)
+    assert lag == 0
+    assert agreement == best_lag(seen, expected, max_lag=0)[1]  # the correlation itself

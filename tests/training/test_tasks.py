@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.models import autoencoder, denoiser, landmarks, speech
+from talkhead.training.landmarks import closure_error
 from talkhead.training.loop import Report, train
 from talkhead.training.tasks import TASKS, build_task, read_settings
 
@@ -159,6 +161,61 @@ def test_the_generator_begins_with_a_pre_trained_encoder(
     settings.write_text(text.replace("feedforward_size = 32", "feedforward_size = 64"))
     with pytest.raises(WeightsError, match="feedforward_size"):
         build_task("landmarks", settings)
+
+
+def test_the_generator_learns_from_a_spectrum_alone(
+    write_settings: WriteSettings, tmp_path: Path
+) -> None:
+    path = write_settings("landmarks", steps=1)
+    tables = path.read_text().split("[model.speech]")
+    task = tables[1][tables[1].index("[task]") :]
+    bins = "\nnum_mel = 40\nhidden_size = 16\ndropout = 0.0\n\n"
+    path.write_text(f"{tables[0]}[model.speech]{bins}{task}")
+    run_steps("landmarks", path)
+    config = read_config(
+        tmp_path / "run/checkpoint", landmarks.LandmarkGeneratorConfig, architecture="landmarks"
+    )
+    assert config.speech == speech.LogMelConfig(num_mel=40, hidden_size=16, dropout=0.0)
+    model = landmarks.LandmarkGenerator(config)
+    load_state(tmp_path / "run/checkpoint", model)
+    made, _ = model(torch.zeros(1, 4000), torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1, 4))
+    assert made.shape == (1, 3, config.num_components)
+
+
+def test_lips_that_stay_open_where_they_have_to_close_cost_most_between_words() -> None:
+    truth = torch.zeros(1, 60)
+    truth[:, :30] = 0.08
+    truth[:, 10:13] = 0.0  # for a sound; from 30 on nobody speaks
+
+    def cost(start: int, end: int) -> float:
+        made = truth.clone()
+        made[:, start:end] += 0.05
+        return float(closure_error(made, truth))
+
+    assert cost(0, 9) == 0  # open lips may be more open
+    assert cost(10, 13) > 4 * cost(45, 48) > 0
+    assert float(closure_error(truth - 0.05, truth)) == 0  # pressed together
+
+
+@pytest.mark.parametrize("name", ["published", "log-mel"])
+def test_the_settings_of_other_encoders_can_be_read(name: str) -> None:
+    settings = read_settings("landmarks", EXAMPLES / f"train-landmarks-{name}.toml")
+    with torch.device("meta"):
+        generator = landmarks.LandmarkGenerator(settings.model)
+    names = {key for key, _ in generator.named_parameters()}
+    for prefix in settings.loop.rates:
+        assert any(f"generator.{key}".startswith(prefix) for key in names)
+    count = sum(value.numel() for value in generator.speech.parameters())
+    assert count > 90e6 if name == "published" else count < 1e6
+
+
+def test_samples_without_speech_keep_the_face_at_rest(write_settings: WriteSettings) -> None:
+    path = write_settings("landmarks")
+    path.write_text(path.read_text().replace("[task]", "[task]\nsilent_share = 1.0"))
+    task, _ = build_task("landmarks", path)
+    sample = task.samples.sample(0)
+    assert not sample["coefficients"].any()
+    assert np.abs(sample["waveform"]).max() > 0
 
 
 def test_a_run_that_is_complete_does_nothing_more(write_settings: WriteSettings) -> None:

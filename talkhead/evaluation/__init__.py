@@ -1,0 +1,1 @@
+"""Scores: what was predicted against what is real."""

@@ -1,0 +1,63 @@
+"""When a voice says p, b and m: the text, spoken by espeak-ng, laid over the recording.
+
+No network takes part, so none is scored by itself: dynamic time warping of cepstra.
+"""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import resample_poly
+
+from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.training.espeak import Voice, speak
+from talkhead.training.phonemes import CLASSES, classes_of
+
+Floats = npt.NDArray[np.float32]
+
+CLOSING = frozenset(CLASSES.index(symbol) for symbol in "pbm")
+HOP_S = 0.01
+MARGIN_S = 0.2
+"""Silence around the synthetic voice, for that of the recording to lie on."""
+
+
+def closing_moments(waveform: Floats, text: str) -> list[tuple[float, float]]:
+    """Return begin and end, in seconds, of every sound for which lips close.
+
+    Args:
+        waveform: (N,), 16 kHz, in which the whole text is said and nothing else.
+        text: English.
+
+    Raises:
+        talkhead.errors.TalkheadError: espeak-ng is not installed.
+    """
+    spoken = speak(text, Voice("en"))
+    voice = resample_poly(spoken.waveform, SAMPLE_RATE_HZ, spoken.rate_hz).astype(np.float32)
+    voice = np.pad(voice, round(MARGIN_S * SAMPLE_RATE_HZ))
+    _, path = librosa.sequence.dtw(_cepstra(voice), _cepstra(waveform))
+    in_voice, in_recording = path[::-1].T * HOP_S
+    moments = []
+    ends = [*spoken.starts_s[1:], len(spoken.waveform) / spoken.rate_hz]
+    for phoneme, begin, end in zip(spoken.phonemes, spoken.starts_s, ends, strict=True):
+        if CLOSING.intersection(classes_of(phoneme)):
+            there = (in_voice >= begin + MARGIN_S) & (in_voice <= end + MARGIN_S)
+            if there.any():
+                times = in_recording[there]
+                moments.append((float(times.min()), float(times.max())))
+    return moments
+
+
+def _cepstra(waveform: Floats) -> Floats:
+    """Return cepstra and their slopes of every 10 ms, of mean 0 and spread 1, shape = (26, T)."""
+    cepstra = librosa.feature.mfcc(
+        y=np.pad(waveform, 400),
+        sr=SAMPLE_RATE_HZ,
+        n_mfcc=13,
+        n_fft=512,
+        n_mels=40,
+        hop_length=round(HOP_S * SAMPLE_RATE_HZ),
+    )
+    rows = np.concatenate([cepstra, 2 * librosa.feature.delta(cepstra)])
+    spread = rows.std(1, keepdims=True) + 1e-6
+    return np.asarray((rows - rows.mean(1, keepdims=True)) / spread, np.float32)

@@ -1,0 +1,119 @@
+"""Speech encoders to begin with: one of ours, or a wav2vec 2.0 as it is published on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from talkhead.checkpoint import CONFIG_NAME, TENSORS_NAME, load_alike
+from talkhead.errors import WeightsError
+from talkhead.models.speech import (
+    KERNELS,
+    STRIDES,
+    LogMelEncoder,
+    PublishedSpeechConfig,
+    SpeechEncoder,
+)
+from talkhead.weights import resolve_weights
+
+_NOT_HEARING = ("lm_head.", "wav2vec2.masked_spec_embed", "masked_spec_embed")
+"""Tensors of published files that no feature depends on."""
+
+
+def find_encoder(name: str, folder: Path) -> Path:
+    """Return the folder of an encoder: a path that starts at `folder`, or a name of weights.toml.
+
+    Raises:
+        WeightsError: it is neither, or cannot be fetched.
+    """
+    path = folder / name
+    return path if path.is_dir() else resolve_weights(name)
+
+
+def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
+    """Fill an encoder with the tensors of a saved one that has to have the same sizes.
+
+    Args:
+        folder: a checkpoint of `talkhead train speech`, or a wav2vec 2.0 in the hub's layout.
+        encoder: as the settings' [model.speech] says.
+
+    Raises:
+        WeightsError: it is missing or corrupt, or the sizes differ.
+    """
+    if isinstance(encoder, LogMelEncoder):
+        raise WeightsError(f"log-mel bins are not learned: there is nothing to take from {folder}")
+    if isinstance(encoder.config, PublishedSpeechConfig):
+        _load_published(folder, encoder, encoder.config)
+    else:
+        load_alike(folder, encoder, encoder.config, architecture="speech")
+
+
+def published_config(folder: Path) -> PublishedSpeechConfig:
+    """Read the sizes of a wav2vec 2.0 in the hub's layout.
+
+    Raises:
+        WeightsError: no config.json of a wav2vec 2.0, or its features come at another rate.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+        found = Wav2Vec2Config.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise WeightsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if kind != "wav2vec2":
+        raise WeightsError(f"{path} is of the kind {kind!r}, 'wav2vec2' is needed")
+    if (tuple(found.conv_kernel), tuple(found.conv_stride)) != (KERNELS, STRIDES):
+        raise WeightsError(f"{path}: its convolutions do not give 50 features a second")
+    if found.feat_extract_activation != found.hidden_act:
+        raise WeightsError(f"{path}: two kinds of activation, this version of talkhead takes one")
+    norm: Any = found.feat_extract_norm
+    if norm not in ("group", "layer"):
+        raise WeightsError(
+            f"{path}: its convolutions are normalised by {norm!r}, not group or layer"
+        )
+    return PublishedSpeechConfig(
+        conv_channels=tuple(found.conv_dim),
+        conv_bias=found.conv_bias,
+        conv_norm=norm,
+        activation=found.hidden_act,
+        hidden_size=found.hidden_size,
+        num_layers=found.num_hidden_layers,
+        num_heads=found.num_attention_heads,
+        feedforward_size=found.intermediate_size,
+        stable_layer_norm=found.do_stable_layer_norm,
+        position_kernel=found.num_conv_pos_embeddings,
+        position_groups=found.num_conv_pos_embedding_groups,
+        dropout=0.0,
+    )
+
+
+def _load_published(folder: Path, encoder: SpeechEncoder, config: PublishedSpeechConfig) -> None:
+    found = published_config(folder)
+    for name, stored in vars(found).items():
+        wanted = getattr(config, name)
+        if name != "dropout" and stored != wanted:
+            raise WeightsError(f"{folder} has {name} {stored}, {wanted} is wanted")
+    if not (folder / TENSORS_NAME).is_file():
+        raise WeightsError(f"{folder} holds no {TENSORS_NAME}: no other format is read")
+    try:
+        loaded: Any = Wav2Vec2Model.from_pretrained(
+            folder,
+            config=encoder.wav2vec.config,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise WeightsError(
+            f"{folder / TENSORS_NAME} does not fit: {' '.join(str(error).split())[:200]}"
+        ) from error
+    model, report = loaded
+    strange = [key for key in report["unexpected_keys"] if not key.startswith(_NOT_HEARING)]
+    faults = [*report["missing_keys"], *report["mismatched_keys"], *strange]
+    if faults:
+        raise WeightsError(f"{folder / TENSORS_NAME} does not fit: {faults[0]}")
+    encoder.wav2vec.load_state_dict(model.state_dict())

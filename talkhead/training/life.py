@@ -1,0 +1,82 @@
+"""How heads move in the clips: the covariance and the pace of slow and fast motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
+
+from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.motion import rest_of_clip
+from talkhead.face.natural import HEAD_AXES, PAUSE, PIVOT, SYLLABLE_S, HeadStyle
+from talkhead.face.pose import angles_from_rotation
+from talkhead.media.loudness import frame_levels, loudness_of_voice
+from talkhead.training.clips import Clip, ClipInfo
+
+Floats = npt.NDArray[np.float32]
+
+MIN_CLIP_S = 6.0
+"""Shorter clips show little of how a head moves."""
+TREMBLE_S = 0.05
+"""Detectors tremble: motion is smoothed over this time before it is measured."""
+SLOW_S = 0.5
+"""The slow process is what is left after smoothing over this time."""
+PACES_S = (0.6, 0.15)
+MIN_VARIANCE = 1e-7
+
+
+def fit_head_style(clips: Sequence[Clip], rows: Sequence[ClipInfo]) -> HeadStyle:
+    """Measure covariances, paces and the effect of pauses, every clip with the same weight.
+
+    Clips that are too short count only where all are.
+    """
+    long = [
+        (clip, row)
+        for clip, row in zip(clips, rows, strict=True)
+        if len(clip) / float(Fraction(row.fps)) >= MIN_CLIP_S
+    ]
+    pairs = long or list(zip(clips, rows, strict=True))
+    slow, fast = (np.eye(HEAD_AXES) * MIN_VARIANCE for _ in range(2))
+    paces: list[list[float]] = [[], []]
+    shares = []
+    for clip, row in pairs:
+        fps = float(Fraction(row.fps))
+        motion = head_axes(clip, fps)
+        drift = gaussian_filter1d(motion, SLOW_S * fps, axis=0, mode="nearest")
+        for total, pace, part in zip((slow, fast), paces, (drift, motion - drift), strict=True):
+            part = part - part.mean(0)
+            total += part.T @ part / len(part) / len(pairs)
+            speed = np.diff(part, axis=0) * fps
+            # White noise under a Gaussian window of width s: the speed's variance is 1 / (2 s^2).
+            pace.append(float(np.sqrt(np.square(part).sum() / (2 * np.square(speed).sum() + 1e-9))))
+        voice = loudness_of_voice(frame_levels(clip.waveform_float(), len(clip), fps))
+        paused = gaussian_filter1d(voice, SYLLABLE_S * fps)[1:] < PAUSE
+        if 0 < paused.sum() < len(paused):
+            speed = np.square(np.diff(motion - drift, axis=0)).sum(1)
+            shares.append(float(np.sqrt(speed[paused].mean() / speed[~paused].mean())))
+    return HeadStyle(
+        np.linalg.cholesky(slow).astype(np.float32),
+        np.linalg.cholesky(fast).astype(np.float32),
+        float(np.median(paces[0])),
+        float(np.median(paces[1])),
+        float(np.clip(np.median(shares), 0.2, 1.0)) if shares else 1.0,
+    )
+
+
+def head_axes(clip: Clip, fps: float) -> npt.NDArray[np.float64]:
+    """Return pitch, yaw, roll and shifts against the clip's mean pose, shape = (T, 5)."""
+    points = clip.landmarks * (clip.crops[:, 2] / CROP_SIDE_PX)[:, None, None]
+    points[..., :2] += (clip.crops[:, :2] - clip.crops[:, 2:] / 2)[:, None]
+    _, pose = rest_of_clip(points)
+    u, _, vt = np.linalg.svd(pose.rotation.mean(0))
+    mean = u @ vt
+    rotation = mean.T @ pose.rotation
+    moved = (pose.translation - pose.translation.mean(0)) @ mean / np.median(pose.scale)
+    # The pose turns about the middle of the face, the motion about the neck.
+    shift = moved - PIVOT + rotation @ PIVOT
+    axes = np.concatenate([angles_from_rotation(rotation), shift[:, :2]], axis=1)
+    smooth = gaussian_filter1d(axes.astype(np.float64), TREMBLE_S * fps, axis=0, mode="nearest")
+    return np.asarray(smooth - smooth.mean(0))
