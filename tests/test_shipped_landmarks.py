@@ -1,0 +1,67 @@
+"""What the landmark generator that ships has learned."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from talkhead.evaluation.landmark_metrics import inner_opening, lip_motion
+from talkhead.media.audio import write_waveform
+from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.models.landmarks import LandmarkGenerator
+from talkhead.synthesis import load_generator, predict_landmarks
+from talkhead.weights import resolve_weights
+from tests.meshes import mean_mesh
+
+Floats = npt.NDArray[np.float32]
+SPEECH = Path(__file__).resolve().parents[1] / "examples" / "speech.wav"
+SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def generator() -> LandmarkGenerator:
+    return load_generator(resolve_weights("default") / "landmarks", torch.device("cpu"))
+
+
+def lips(generator: LandmarkGenerator, audio: Path) -> Floats:
+    """Landmarks of a still head that does not blink."""
+    face = mean_mesh(100, 256, 256)
+    _, windows = predict_landmarks(generator, audio, face, pose="still", blink_per_minute=0)
+    return np.concatenate(list(windows))
+
+
+def sound(kind: str) -> Floats:
+    time = np.arange(SECONDS * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    rng = np.random.default_rng(0)
+    if kind == "melody":
+        note = np.array([0, 4, 7, 12, 7, 5, 4, 2])[(time / 0.4).astype(int) % 8]
+        phase = np.cumsum(220 * 2 ** (note / 12)) / SAMPLE_RATE_HZ
+        tones = [0.5**k * np.sin(2 * np.pi * (k + 1) * phase) for k in range(5)]
+        return np.asarray(0.1 * np.sum(tones, 0) * np.exp(-2 * (time % 0.4)), np.float32)
+    if kind == "breath":
+        breathing = np.clip(np.sin(2 * np.pi * 0.4 * time), 0, 1) ** 2
+        return np.asarray(0.05 * rng.normal(size=len(time)) * breathing, np.float32)
+    if kind == "hum":
+        return np.asarray(0.1 * np.sin(2 * np.pi * 50 * time), np.float32)
+    return np.asarray(0.05 * rng.normal(size=len(time)), np.float32)
+
+
+def test_speech_opens_and_closes_the_mouth(generator: LandmarkGenerator) -> None:
+    points = lips(generator, SPEECH)
+    opening = inner_opening(points)
+    assert lip_motion(points).mean() > 0.005
+    assert opening.max() > 0.08
+    closings = (opening[1:] < 0.03) & (opening[:-1] >= 0.03)
+    assert closings.sum() > 8
+
+
+@pytest.mark.parametrize("kind", ["melody", "breath", "hum", "noise"])
+def test_what_is_no_speech_moves_no_lips(
+    kind: str, generator: LandmarkGenerator, tmp_path: Path
+) -> None:
+    write_waveform(tmp_path / "sound.wav", sound(kind))
+    points = lips(generator, tmp_path / "sound.wav")
+    assert lip_motion(points).mean() < 0.001
+    assert inner_opening(points).max() < 0.02
