@@ -31,6 +31,7 @@ from talkhead.evaluation.landmark_metrics import (
 )
 from talkhead.face.mesh import mouth_opening, mouth_width, to_ibug68
 from talkhead.face.motion import (
+    MotionBasis,
     identity_at_rest,
     mouth_scale,
     opening_direction,
@@ -43,9 +44,9 @@ from talkhead.face.pose import fit_head_pose
 from talkhead.media.audio import write_waveform
 from talkhead.media.loudness import frame_levels
 from talkhead.models.landmarks import LandmarkGenerator
-from talkhead.synthesis import Speech, animate, basis_of, listen
+from talkhead.synthesis import animate, basis_of, listen
 from talkhead.training.clips import Clip, ClipInfo, read_clip, read_manifest
-from talkhead.training.landmarks import SOUNDS
+from talkhead.training.landmarks import is_scored
 from talkhead.training.sync import best_lag
 
 Floats = npt.NDArray[np.float32]
@@ -53,7 +54,6 @@ Floats = npt.NDArray[np.float32]
 TRUTH, REST, LOUDNESS = "real landmarks", "face at rest", "jaw by loudness"
 LOUD_OPENING = 0.1
 """How far the baseline's jaw opens for the loudest sound, eye distances."""
-MIN_FRAMES = 50
 MOUTH = slice(48, 68)
 MAX_LENGTH_DIFFERENCE = 2
 
@@ -78,7 +78,7 @@ def scored_rows(
     Args:
         data: prepared folder.
         split: of the manifest.
-        people: patterns as of a shell; any of them suffices. None means everybody.
+        people: patterns as of a shell; any of them suffices; none for everybody.
         limit: at most so many clips.
 
     Raises:
@@ -88,9 +88,7 @@ def scored_rows(
         row
         for row in read_manifest(data)
         if row.split == split
-        and row.has_sound
-        and row.sound in SOUNDS
-        and row.num_frames >= MIN_FRAMES
+        and is_scored(row)
         and (not people or any(fnmatch(row.person, pattern) for pattern in people))
     ]
     if not rows:
@@ -140,24 +138,22 @@ def _systems(
 ) -> Iterator[tuple[str, Floats, Floats | None]]:
     """Yield every system's name, its meshes with the real head pose, and with a natural one."""
     identity = clip.landmarks[identity_frame(clip.landmarks)]
-    speech: Speech | None = None
-    for name, generator in generators.items():
-        basis = basis_of(generator)
-        rest, _ = identity_at_rest(identity, basis)
-        with tempfile.TemporaryDirectory() as folder:  # the way of every day, from a file on
-            audio = Path(folder) / "speech.wav"
-            write_waveform(audio, waveform)
+    with tempfile.TemporaryDirectory() as folder:  # the way of every day, from a file on
+        audio = Path(folder) / "speech.wav"
+        write_waveform(audio, waveform)
+        for name, generator in generators.items():
+            basis = basis_of(generator)
+            rest, _ = identity_at_rest(identity, basis)
             speech = listen(generator, audio, proportions(rest), rate)
-        _, windows = animate(generator, identity, speech, seed=seed)
-        natural = np.concatenate(list(windows))
-        made = _fitted(speech.coefficients, len(clip))
-        yield name, _posed(clip, identity, generator, made), _fitted(natural, len(clip))
-    assert speech is not None
-    opening = opening_direction(basis_of(generator).components)
+            _, windows = animate(generator, identity, speech, seed=seed)
+            natural = _fitted(np.concatenate(list(windows)), len(clip))
+            made = _fitted(speech.coefficients, len(clip))
+            yield name, _posed(clip, rest, basis, made), natural
+    opening = opening_direction(basis.components)
     jaw = opening / (opening @ opening)
     loudness = LOUD_OPENING * _fitted(speech.activity[:, None], len(clip))
-    yield LOUDNESS, _posed(clip, identity, generator, loudness * jaw), None
-    yield REST, _posed(clip, identity, generator, 0 * loudness * jaw), None
+    yield LOUDNESS, _posed(clip, rest, basis, loudness * jaw), None
+    yield REST, _posed(clip, rest, basis, 0 * loudness * jaw), None
     yield TRUTH, clip.landmarks, clip.landmarks
 
 
@@ -168,12 +164,8 @@ def identity_frame(landmarks: Floats) -> int:
     return int(apart.mean(1).argmin())
 
 
-def _posed(
-    clip: Clip, identity: Floats, generator: LandmarkGenerator, coefficients: Floats
-) -> Floats:
-    """Return meshes of the identity's person, in the clip's head pose."""
-    basis = basis_of(generator)
-    rest, _ = identity_at_rest(identity, basis)
+def _posed(clip: Clip, rest: Floats, basis: MotionBasis, coefficients: Floats) -> Floats:
+    """Return meshes of a person, whose face at rest is (478, 3), in the clip's head pose."""
     still = np.zeros(len(coefficients), np.float32)
     shapes = separate_lips(rest + basis.deform(coefficients, still, mouth_scale(rest)))
     return fit_head_pose(clip.landmarks, rest).to_picture(shapes)

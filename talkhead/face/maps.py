@@ -74,8 +74,7 @@ def draw_stage(
     """
     source, maps = _draw(identity, target, bounds, STAGE_MARGIN_PX)
     margin = round(STAGE_MARGIN_PX * _RATIO)
-    line = (torch.arange(source.shape[-1], device=source.device) + 0.5) - margin
-    own = torch.stack(torch.meshgrid(line, line, indexing="xy"))
+    own = _own_places(source.shape[-1], margin, source.device)
     crop = slice(margin, margin + MAP_SIDE_PX)
     return (source - own) / _RATIO, sampling_grid(source[..., crop, crop]), maps
 
@@ -101,8 +100,7 @@ def _draw(
     margin = round(margin_px * _RATIO)
     side = MAP_SIDE_PX + 2 * margin
     values, triangles = rasterize((goal + margin_px) * _RATIO, attributes, side)
-    line = torch.arange(side, device=device) + 0.5 - margin
-    own = torch.stack(torch.meshgrid(line, line, indexing="xy"))
+    own = _own_places(side, margin, device)
     places_from = torch.where((triangles >= 0)[:, None], values[:, :2], own)
     crop = slice(margin, margin + MAP_SIDE_PX)
     values, triangles = values[..., crop, crop], triangles[..., crop, crop]
@@ -120,6 +118,12 @@ def _draw(
         1,
     )
     return places_from, maps
+
+
+def _own_places(side: int, margin: int, device: torch.device) -> Tensor:
+    """Return where the pixels of a map lie that begins `margin` before the crop's, (2, S, S)."""
+    line = torch.arange(side, device=device) + 0.5 - margin
+    return torch.stack(torch.meshgrid(line, line, indexing="xy"))
 
 
 def warp_identity(image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:

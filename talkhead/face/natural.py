@@ -11,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from talkhead.face.pose import angles_from_rotation, fit_head_pose, rotation_from_angles
+from talkhead.face.pose import (
+    HeadPose,
+    angles_from_rotation,
+    fit_head_pose,
+    rotation_from_angles,
+)
 from talkhead.face.track import LandmarkTrack
 
 Floats = npt.NDArray[np.float32]
@@ -29,7 +34,7 @@ MAX_BROW_RAISE = 0.02
 BROW_THRESHOLD = 0.1
 """Loudness above the usual from which they rise: with few words of a sentence."""
 FOLLOW_S = 0.05
-"""Followed tracks are smoothed over this time: detectors tremble."""
+"""Followed tracks are smoothed over this time, and those that are measured: detectors tremble."""
 MAX_TURN_RAD = float(np.radians(15))
 MAX_SHIFT = 0.15
 """Eye distances."""
@@ -137,6 +142,21 @@ def _limited(values: Floats) -> Floats:
     return np.asarray(limits * np.tanh(values / limits), np.float32)
 
 
+def motion_between(reference: HeadPose, pose: HeadPose) -> Floats:
+    """Return pitch, yaw, roll (radians) and shifts (eye distances) of poses, shape = (T, 6).
+
+    Args:
+        reference: one pose, against which they are measured.
+        pose: of T frames.
+    """
+    back = reference.rotation.T
+    rotation = back @ pose.rotation
+    moved = (pose.translation - reference.translation) @ back.T / reference.scale
+    # The pose turns about the middle of the face, the motion about the neck.
+    shift = moved - PIVOT + rotation @ PIVOT
+    return np.concatenate([angles_from_rotation(rotation), shift], axis=1)
+
+
 def followed_head_motion(
     track: LandmarkTrack, fps: float, count: int, strength: float = 1.0
 ) -> HeadMotion:
@@ -152,14 +172,9 @@ def followed_head_motion(
         strength: 0 for none.
     """
     pose = fit_head_pose(track.points)
-    first = pose.rotation[0].T
-    rotation = first @ pose.rotation
-    angles = angles_from_rotation(rotation)
-    moved = (pose.translation - pose.translation[0]) @ first.T / pose.scale[0]
-    # The pose turns about the middle of the face, the motion about the neck.
-    shift = moved - PIVOT + rotation @ PIVOT
-    shift[:, 2] = 0
-    values = np.concatenate([angles, shift], axis=1)
+    first = HeadPose(pose.scale[0], pose.rotation[0], pose.translation[0])
+    values = motion_between(first, pose)
+    values[:, 5] = 0
     values = gaussian_filter1d(values, FOLLOW_S * float(track.fps), axis=0, mode="nearest")
     values -= values[0]
     values = _limited(strength * values)

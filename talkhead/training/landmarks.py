@@ -53,6 +53,7 @@ Floats = npt.NDArray[np.float32]
 
 NUM_MEL = 80
 NUM_BASIS_FRAMES = 6000
+MIN_SCORED_FRAMES = 50
 SHAPE_NOISE = 0.1
 """Relative error of the proportions in training."""
 POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
@@ -240,7 +241,7 @@ class LandmarksTask:
             generator.shape_spread.copy_(torch.from_numpy(shapes.std(0) + 1e-3))
         groups = {"unseen": unseen, "seen_person": seen} if unseen or seen else {"train": train}
         scored = {
-            name: [row for row in rows if _is_scored(row)][: None if name == "unseen" else 24]
+            name: [row for row in rows if is_scored(row)][: None if name == "unseen" else 24]
             for name, rows in groups.items()
         }
         self._held_out = {
@@ -273,9 +274,9 @@ class LandmarksTask:
         step = error[:, 1:] - error[:, :-1]
         velocity = 100 * (step.abs() * weights).mean()
         concord = torch.zeros((), device=truth.device)
-        for direction in mouth_directions(components):
+        opening, width = mouth_directions(components)
+        for direction in (opening, width):
             concord = concord + (1 - _concordance(made @ direction, truth @ direction)).mean()
-        opening, _ = mouth_directions(components)
         closure = 100 * closure_error(made @ opening, truth @ opening)
         mel = functional.l1_loss(model.mel_head(conv_features).float(), model.spectrum(waveform))
         config = self._config
@@ -380,8 +381,9 @@ def _teaches_lips(row: ClipInfo, config: LandmarksTaskConfig) -> bool:
     return row.sound == "good" or row.agreement >= config.min_agreement
 
 
-def _is_scored(row: ClipInfo) -> bool:
-    return row.has_sound and row.sound in SOUNDS and row.num_frames >= 50
+def is_scored(row: ClipInfo) -> bool:
+    """Whether a clip is long enough, and its sound belongs to the picture."""
+    return row.has_sound and row.sound in SOUNDS and row.num_frames >= MIN_SCORED_FRAMES
 
 
 def _fit_basis(bank: ClipBank, num_components: int, seed: int) -> MotionBasis:

@@ -11,8 +11,15 @@ from scipy.ndimage import gaussian_filter1d
 
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.motion import rest_of_clip
-from talkhead.face.natural import HEAD_AXES, PAUSE, PIVOT, SYLLABLE_S, HeadStyle
-from talkhead.face.pose import angles_from_rotation
+from talkhead.face.natural import (
+    FOLLOW_S,
+    HEAD_AXES,
+    PAUSE,
+    SYLLABLE_S,
+    HeadStyle,
+    motion_between,
+)
+from talkhead.face.pose import HeadPose
 from talkhead.media.loudness import frame_levels, loudness_of_voice
 from talkhead.training.clips import Clip, ClipInfo
 
@@ -20,11 +27,8 @@ Floats = npt.NDArray[np.float32]
 
 MIN_CLIP_S = 6.0
 """Shorter clips show little of how a head moves."""
-TREMBLE_S = 0.05
-"""Detectors tremble: motion is smoothed over this time before it is measured."""
 SLOW_S = 0.5
 """The slow process is what is left after smoothing over this time."""
-PACES_S = (0.6, 0.15)
 MIN_VARIANCE = 1e-7
 
 
@@ -72,11 +76,8 @@ def head_axes(clip: Clip, fps: float) -> npt.NDArray[np.float64]:
     points[..., :2] += (clip.crops[:, :2] - clip.crops[:, 2:] / 2)[:, None]
     _, pose = rest_of_clip(points)
     u, _, vt = np.linalg.svd(pose.rotation.mean(0))
-    mean = u @ vt
-    rotation = mean.T @ pose.rotation
-    moved = (pose.translation - pose.translation.mean(0)) @ mean / np.median(pose.scale)
-    # The pose turns about the middle of the face, the motion about the neck.
-    shift = moved - PIVOT + rotation @ PIVOT
-    axes = np.concatenate([angles_from_rotation(rotation), shift[:, :2]], axis=1)
-    smooth = gaussian_filter1d(axes.astype(np.float64), TREMBLE_S * fps, axis=0, mode="nearest")
+    scale = np.asarray(np.median(pose.scale), np.float32)
+    mean = HeadPose(scale, u @ vt, pose.translation.mean(0))
+    axes = motion_between(mean, pose)[:, :HEAD_AXES]
+    smooth = gaussian_filter1d(axes.astype(np.float64), FOLLOW_S * fps, axis=0, mode="nearest")
     return np.asarray(smooth - smooth.mean(0))
