@@ -15,12 +15,13 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d, percentile_filter
 from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError
 from talkhead.face.composite import composite, prepare_canvas
-from talkhead.face.crop import CROP_SIDE_PX, face_crop
+from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.maps import draw_stage, warp_identity
+from talkhead.face.mesh import NUM_SURFACE_POINTS
 from talkhead.face.motion import (
     MotionBasis,
-    blink_scale,
     brow_region,
+    fit_blink,
     identity_at_rest,
     mouth_scale,
     proportions,
@@ -292,6 +293,7 @@ def animate(
     check_pose(pose)
     basis = basis_of(generator)
     rest, head = identity_at_rest(identity, basis)
+    basis = fit_blink(rest, basis)
     count, rate = len(speech.coefficients), float(speech.fps)
     amount = mouth_scale(rest) * expression_strength
     if isinstance(pose, LandmarkTrack):
@@ -304,8 +306,6 @@ def animate(
     blinks = natural_blinks(
         speech.activity, rate, np.random.default_rng([seed, 2]), blink_per_minute
     )
-    blinks *= np.float32(blink_scale(rest, basis))
-
     brows = brow_region() * np.float32(expression_strength)
     raised = natural_brows(speech.activity, rate)
 
@@ -315,7 +315,9 @@ def animate(
             part = basis.deform(speech.coefficients[start:end], blinks[start:end], amount)
             shapes = separate_lips(rest + part)
             shapes[..., 1] -= raised[start:end, None] * brows
-            yield head.to_picture(motion.part(start, end).apply(shapes))
+            moved = motion.part(start, end)
+            shapes[:, NUM_SURFACE_POINTS:] += moved.gaze()[:, None]
+            yield head.to_picture(moved.apply(shapes))
 
     return count, windows()
 
@@ -354,10 +356,9 @@ def render_frames(
         uint8 (T, H, W, 3) for every window.
     """
     device = pipeline.device
-    canvas = prepare_canvas(picture, face_crop(identity), device)
+    canvas = prepare_canvas(picture, identity, device)
     registration = registration_of(pipeline.denoiser)
-    own_mesh = canvas.crop.to_crop(identity)
-    mesh = torch.from_numpy(own_mesh).to(device)[None]
+    own_mesh = canvas.mesh[0].cpu().numpy()
     channels = pipeline.denoiser.config.latent_channels
     generator = torch.Generator().manual_seed(seed)
     shape = (1, channels, REGION_HEIGHT_PX // LATENT_PX, REGION_WIDTH_PX // LATENT_PX)
@@ -366,7 +367,7 @@ def render_frames(
     for points in windows:
         moved = registration.apply(own_mesh, canvas.crop.to_crop(points))
         target = torch.from_numpy(moved).to(device)
-        shift, grid, maps = draw_stage(mesh, target, canvas.bounds)
+        shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
         small = canvas.small.expand(len(target), -1, -1, -1)
         warped = lower_face(warp_identity(small, grid, maps))
         conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.face.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, Crop
+from talkhead.face.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, Crop, face_crop
+from talkhead.face.eyes import blend_eyes
 from talkhead.face.maps import cavity_shade
 from talkhead.face.masks import blur, soft_mask
 from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
 from talkhead.face.warp import Bounds, still_grid, warp_image
 
+Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -30,6 +32,7 @@ class Canvas:
         left: of the stage's part within the picture, pixels.
         top: the same.
         stage: (1, 3, h, w) in [0, 255], that part at the picture's own resolution.
+        mesh: (1, 478, 3), of the face in the picture, crop pixels.
         small: (1, 3, 256, 256) in [-1, 1], the crop as the networks see it.
         still: (1, h, w, 2), the grid that leaves the stage as it is.
         places: (1, h, w, 2), the grid that reads the stage's maps at its pixels.
@@ -41,6 +44,7 @@ class Canvas:
     left: int
     top: int
     stage: Tensor
+    mesh: Tensor
     small: Tensor
     still: Tensor
     places: Tensor
@@ -63,8 +67,15 @@ _SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX)
 """Crops have sides of which the stage's margin is a whole number of pixels."""
 
 
-def prepare_canvas(picture: Pixels, crop: Crop, device: torch.device) -> Canvas:
-    """Cut the stage out of a picture; the crop is moved to whole pixels."""
+def prepare_canvas(picture: Pixels, identity: Floats, device: torch.device) -> Canvas:
+    """Cut the stage out of a picture around a face; the crop is moved to whole pixels.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        identity: (478, 3), the mesh of the face, picture pixels.
+        device: of the tensors.
+    """
+    crop = face_crop(identity)
     side = max(round(crop.side / _SIDE_STEP), 1) * _SIDE_STEP
     margin = side * STAGE_MARGIN_PX // CROP_SIDE_PX
     left, top = round(crop.x - side / 2), round(crop.y - side / 2)
@@ -82,7 +93,8 @@ def prepare_canvas(picture: Pixels, crop: Crop, device: torch.device) -> Canvas:
     still = still_grid(y1 - y0, x1 - x0, device)
     places = still * torch.tensor(reach, device=device) + torch.tensor(middle, device=device)
     low, high = bounds.tolist()
-    return Canvas(picture, whole, x0, y0, stage, small, still, places, (*low, *high))
+    mesh = torch.from_numpy(whole.to_crop(identity)).to(device)[None]
+    return Canvas(picture, whole, x0, y0, stage, mesh, small, still, places, (*low, *high))
 
 
 def composite(
@@ -112,7 +124,7 @@ def composite(
     replaced = functional.pad((made + 1) * 127.5, border)
     height, width = canvas.stage.shape[-2:]
     step = max(1, MAX_CHUNK_PIXELS // (height * width))
-    layers = (shift, maps, mask, mouth, change, replaced)
+    layers = (shift, maps, target, mask, mouth, change, replaced)
     out = np.repeat(canvas.picture[None], len(shift), axis=0)
     rows = slice(canvas.top, canvas.top + height)
     columns = slice(canvas.left, canvas.left + width)
@@ -126,6 +138,7 @@ def _blend(
     canvas: Canvas,
     shift: Tensor,
     maps: Tensor,
+    target: Tensor,
     mask: Tensor,
     mouth: Tensor,
     change: Tensor,
@@ -145,6 +158,9 @@ def _blend(
     grid = canvas.still + pixels.permute(0, 2, 3, 1) / unit
     frames = warp_image(canvas.stage.expand(count, -1, -1, -1), grid)
     left, top, side = canvas.crop_box
+    corner = torch.tensor([left, top], device=shift.device)
+    source, goal = (points[..., :2] / canvas.crop.scale + corner for points in (canvas.mesh, target))
+    blend_eyes(frames, canvas.stage, grid, source, goal)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + side, width), min(top + side, height)
     inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)

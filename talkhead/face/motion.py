@@ -36,6 +36,7 @@ REST_OPENING_PERCENTILE = 15.0
 MAX_REST_OPENING = 0.012
 """Lips at rest are at most this far apart, in eye distances."""
 ArrayT = TypeVar("ArrayT")
+MAX_BLINK_SCALE = 1.6
 BROW_REACH = 0.17
 """Eye distances over which the skin beside an eyebrow goes with it."""
 
@@ -96,14 +97,17 @@ def speech_region() -> Floats:
 
 
 def lid_region() -> Floats:
-    """Return how much of each point's motion belongs to the eyelids, shape = (478,)."""
+    """Return how much of each point's motion belongs to the eyelids, shape = (478,).
+
+    The skin between lid and crease unfolds; what is above, the rims of glasses too, stays.
+    """
     weight = np.zeros(NUM_POINTS, np.float32)
     for ring in (RIGHT_EYE, LEFT_EYE):
         centre = MEAN_FACE[ring].mean(0)
         half_width = np.abs(MEAN_FACE[ring, 0] - centre[0]).max()
         offset = (MEAN_FACE - centre)[:, :2] / half_width
-        distance = np.hypot(offset[:, 0], offset[:, 1] * 1.2)
-        weight = np.maximum(weight, np.clip((1.7 - distance) / 0.8, 0, 1))
+        distance = np.hypot(offset[:, 0], offset[:, 1] * 1.8)
+        weight = np.maximum(weight, np.clip((1.5 - distance) / 0.5, 0, 1))
     weight[468:] = 0
     return weight.astype(np.float32)
 
@@ -215,11 +219,24 @@ def eye_closure(points: Floats) -> Floats:
     return np.asarray(np.clip(1 - opening / max(float(usual), 1e-6), 0, 1), np.float32)
 
 
-def blink_scale(rest: Floats, basis: MotionBasis) -> float:
-    """Return how much of the basis' blink closes a person's eyes: opening over travel of lids."""
+def fit_blink(rest: Floats, basis: MotionBasis) -> MotionBasis:
+    """Return the basis with a blink that shuts the eyes of one person, and no further.
+
+    The blink is scaled to how far the lids of this face are apart; then every point of the upper
+    lids' edges goes on to its partner below, so that no slit stays open at the corners.
+
+    Args:
+        rest: (478, 3), face space.
+        basis: of the motion of all faces.
+    """
     travel = basis.blink[159, 1] - basis.blink[145, 1] + basis.blink[386, 1] - basis.blink[374, 1]
     opening = rest[145, 1] - rest[159, 1] + rest[374, 1] - rest[386, 1]
-    return float(np.clip(opening / max(float(travel), 1e-6), 0.0, 1.6))
+    scale = np.clip(opening / max(float(travel), 1e-6), 0.0, MAX_BLINK_SCALE)
+    blink = basis.blink * np.float32(scale)
+    for ring in (RIGHT_EYE, LEFT_EYE):
+        upper, lower = ring[1:8], ring[:8:-1]
+        blink[upper, 1] += (rest + blink)[lower, 1] - (rest + blink)[upper, 1]
+    return MotionBasis(basis.components, blink)
 
 
 def fit_motion_basis(

@@ -27,6 +27,8 @@ STILL_SHARE = 0.45
 """Of real heads' motion: one picture shows a head from one side only."""
 PIVOT = np.array([0.0, 0.75, 0.4], np.float32)
 """Where the head turns: the top of the neck, in face space."""
+EYEBALL_RADIUS = 0.136
+"""Eye distances: 12 of 88 mm."""
 BROW_S = 0.2
 """Time scale of eyebrows that rise with emphasis."""
 MAX_BROW_RAISE = 0.02
@@ -38,7 +40,13 @@ FOLLOW_S = 0.05
 MAX_TURN_RAD = float(np.radians(15))
 MAX_SHIFT = 0.15
 """Eye distances."""
-BLINK_S = (0.32, 0.06)
+SILENT_PACE = 0.3
+"""Of the head's motion in long silence, against that in speech."""
+SILENCE_S = 1.0
+"""Time scale on which a pause becomes a long silence."""
+TALK_GAIN = 2.0
+"""Speech with its usual pauses counts as talk throughout."""
+BLINK_S = (0.36, 0.06)
 """Mean and spread of a blink's length."""
 BLINK_IN_PAUSE = 0.5
 """Share of blinks that wait for a pause of the voice, or come early for it."""
@@ -89,6 +97,11 @@ class HeadMotion:
         turned = (points - PIVOT) @ np.swapaxes(rotation, -1, -2)
         return (turned + PIVOT + self.shift[:, None]).astype(np.float32)
 
+    def gaze(self) -> Floats:
+        """Return how far irises move in the face to stay on what they look at, shape = (T, 3)."""
+        ahead = np.array([0, 0, -EYEBALL_RADIUS], np.float32)
+        return (ahead @ rotation_from_angles(self.angles_rad) - ahead).astype(np.float32)
+
     def part(self, start: int, end: int) -> HeadMotion:
         """Return a stretch of frames."""
         return HeadMotion(self.angles_rad[start:end], self.shift[start:end])
@@ -114,8 +127,14 @@ def natural_head_motion(
     slow = _smooth_noise(count, HEAD_AXES, style.slow_s * fps, rng) @ style.slow.T
     fast = _smooth_noise(count, HEAD_AXES, style.fast_s * fps, rng) @ style.fast.T
     voice = gaussian_filter1d(activity, 0.5 * fps, mode="nearest")
-    lively = style.pause + (1 - style.pause) * np.clip(voice / max(float(voice.max()), 1e-6), 0, 1)
+    loudest = max(float(voice.max()), 1e-6)
+    lively = style.pause + (1 - style.pause) * np.clip(voice / loudest, 0, 1)
     values = strength * STILL_SHARE * (slow + fast * lively[:, None])
+    # Who listens hardly moves: in long silence the same motion takes longer.
+    talk = gaussian_filter1d(activity, SILENCE_S * fps, mode="nearest") / loudest
+    pace = SILENT_PACE + (1 - SILENT_PACE) * np.clip(TALK_GAIN * talk, 0, 1)
+    at = np.concatenate([[0], np.cumsum(pace)[:-1]])
+    values = np.stack([np.interp(at, np.arange(count), column) for column in values.T], axis=1)
     # The first frame is the picture itself: motion grows from there.
     grow = np.clip(np.arange(count) / (0.8 * fps), 0, 1)
     values = _limited(values * (grow * grow * (3 - 2 * grow))[:, None])
@@ -211,7 +230,7 @@ def natural_blinks(
     pauses_s = frames_s[gaussian_filter1d(activity, SYLLABLE_S * fps, mode="nearest") < PAUSE]
     last_s = 0.0
     while time_s < count / fps:
-        length_s = float(np.clip(rng.normal(*BLINK_S), 0.22, 0.45))
+        length_s = float(np.clip(rng.normal(*BLINK_S), 0.26, 0.48))
         begin_s = max(time_s, last_s + BLINK_APART_S)
         if rng.random() < BLINK_IN_PAUSE and len(pauses_s):
             nearest_s = float(pauses_s[np.abs(pauses_s - time_s).argmin()])
@@ -219,8 +238,8 @@ def natural_blinks(
                 begin_s = nearest_s
         last_s = begin_s + length_s
         phase = (frames_s - begin_s) / length_s
-        closing = np.clip(phase / 0.3, 0, 1)
-        opening = np.clip((1 - phase) / 0.5, 0, 1)
+        closing = np.clip(phase / 0.25, 0, 1)
+        opening = np.clip((1 - phase) / 0.45, 0, 1)
         lid = np.minimum(closing, opening)
         closure = np.maximum(closure, (lid * lid * (3 - 2 * lid)).astype(np.float32))
         time_s += max(length_s + 0.3, mean_s * float(rng.lognormal(-0.18, 0.6)))

@@ -49,7 +49,7 @@ def scene(name: str, picture: Pixels | None = None) -> tuple[Canvas, Floats]:
     width, height, x, y, eyes = SCENES[name]
     points = mean_mesh(eyes, x, y)
     picture = noise(width, height) if picture is None else picture
-    return prepare_canvas(picture, face_crop(points), CPU), points
+    return prepare_canvas(picture, points, CPU), points
 
 
 def drawn(
@@ -144,7 +144,7 @@ def test_inside_an_opened_mouth_the_denoisers_pixels_are_taken() -> None:
 def test_a_turning_head_meets_the_picture_without_a_seam(shift_px: float) -> None:
     width, height = 900, 900
     points = mean_mesh(100, 450, 430)
-    canvas = prepare_canvas(smooth(width, height), face_crop(points), CPU)
+    canvas = prepare_canvas(smooth(width, height), points, CPU)
     moved = turning(0.05, points) + np.array([shift_px, 2, 0], np.float32)
     shift, maps, target, warped = drawn(canvas, points, moved[None])
     frame = composite(canvas, shift, maps, target, warped, warped)[0].astype(int)
@@ -160,7 +160,7 @@ def test_a_turning_head_meets_the_picture_without_a_seam(shift_px: float) -> Non
 
 def test_hair_above_the_crop_moves_with_the_head() -> None:
     points = mean_mesh(100, 450, 430)
-    canvas = prepare_canvas(smooth(900, 900), face_crop(points), CPU)
+    canvas = prepare_canvas(smooth(900, 900), points, CPU)
     moved = points + np.array([8, 0, 0], np.float32)
     shift, _, _, _ = drawn(canvas, points, moved[None])
     top, left = np.array(shift.shape[2:]) // 2
@@ -174,7 +174,7 @@ def test_hair_above_the_crop_moves_with_the_head() -> None:
 
 def test_where_the_picture_ends_nothing_moves() -> None:
     points = mean_mesh(100, 450, 150)  # the head reaches over the upper edge
-    canvas = prepare_canvas(smooth(900, 900), face_crop(points), CPU)
+    canvas = prepare_canvas(smooth(900, 900), points, CPU)
     assert canvas.top == 0
     moved = points + np.array([8, 6, 0], np.float32)
     shift, maps, target, warped = drawn(canvas, points, moved[None])

@@ -19,10 +19,10 @@ from talkhead.face.mesh import (
 from talkhead.face.motion import (
     MAX_REST_OPENING,
     MotionBasis,
-    blink_scale,
     brow_region,
     close_lips,
     eye_closure,
+    fit_blink,
     fit_motion_basis,
     identity_at_rest,
     lid_region,
@@ -216,24 +216,31 @@ def test_proportions_by_hand() -> None:
 def test_closure_is_zero_for_usual_eyes_and_one_for_closed_ones(basis: MotionBasis) -> None:
     blink = np.zeros(40, np.float32)
     blink[10:13] = 0.5, 1.0, 0.5
-    amount = blink * np.float32(blink_scale(MEAN_FACE, basis))
-    shapes = MEAN_FACE + basis.deform(np.zeros((40, 4), np.float32), amount)
+    fitted = fit_blink(MEAN_FACE, basis)
+    shapes = MEAN_FACE + fitted.deform(np.zeros((40, 4), np.float32), blink)
     closure = eye_closure(shapes)
     np.testing.assert_allclose(closure, blink, atol=0.25)  # lids that meet still differ in depth
     assert closure[11] > 0.75
 
 
-def test_a_blink_of_full_scale_brings_the_lids_together(basis: MotionBasis) -> None:
-    for shape in (MEAN_FACE, MEAN_FACE * np.array([1, 1.2, 1], np.float32)):
-        amount = np.array([blink_scale(shape, basis)], np.float32)
-        closed = shape + basis.deform(np.zeros((1, 4), np.float32), amount)[0]
-        opening = closed[[145, 374], 1] - closed[[159, 386], 1]
-        np.testing.assert_allclose(opening, 0, atol=2e-3)
+@pytest.mark.parametrize("height", [0.6, 1.0, 1.4])
+def test_a_blink_brings_all_of_the_lids_together(basis: MotionBasis, height: float) -> None:
+    shape = MEAN_FACE * np.array([1, height, 1], np.float32)
+    closed = shape + fit_blink(shape, basis).deform(np.zeros((1, 4)), np.ones(1))[0]
+    for ring in (RIGHT_EYE, LEFT_EYE):
+        np.testing.assert_allclose(closed[ring[1:8], 1], closed[ring[:8:-1], 1], atol=1e-5)
+    assert np.abs(closed - shape).max() < 0.3
 
 
-def test_a_basis_without_a_blink_scales_it_to_a_finite_number(basis: MotionBasis) -> None:
+def test_a_blink_that_is_fitted_leaves_speech_as_it_is(basis: MotionBasis) -> None:
+    assert fit_blink(MEAN_FACE, basis).components is basis.components
+
+
+def test_a_basis_without_a_blink_still_closes_the_eyes(basis: MotionBasis) -> None:
     none = MotionBasis(basis.components, np.zeros_like(basis.blink))
-    assert 0 <= blink_scale(MEAN_FACE, none) <= 1.6
+    blink = fit_blink(MEAN_FACE, none).blink
+    assert np.isfinite(blink).all()
+    assert blink[159, 1] > 0.05
 
 
 def test_a_fitted_basis_spans_the_motion_it_was_fitted_on(basis: MotionBasis) -> None:

@@ -7,6 +7,7 @@ from scipy.signal import find_peaks
 
 from talkhead.face.mesh import MEAN_FACE
 from talkhead.face.natural import (
+    EYEBALL_RADIUS,
     MAX_BROW_RAISE,
     MAX_SHIFT,
     MAX_TURN_RAD,
@@ -92,6 +93,37 @@ def test_a_speaking_head_moves_more_than_a_silent_one() -> None:
     talking = natural_head_motion(STYLE, np.ones(count, np.float32), FPS, np.random.default_rng(6))
     speed = [np.diff(made.angles_rad, axis=0).std() for made in (silent, talking)]
     assert speed[1] > 1.5 * speed[0] > 0
+
+
+def test_a_head_slows_down_in_long_silence_and_not_in_a_pause_between_sentences() -> None:
+    rng = np.random.default_rng
+    second = round(FPS)
+    voice = np.ones(60 * second, np.float32)
+    voice[20 * second : 40 * second] = 0
+    paused = np.ones(60 * second, np.float32)
+    paused[30 * second : 30 * second + second // 2] = 0
+
+    def speed(activity: Floats) -> Floats:
+        slow = HeadStyle(STYLE.slow, 0 * STYLE.fast, 0.7, 0.12, 0.5)
+        runs = [natural_head_motion(slow, activity, FPS, rng(seed)).angles_rad for seed in range(8)]
+        return np.abs(np.diff(np.stack(runs), axis=1)).mean((0, 2))
+
+    silent = speed(voice)
+    assert silent[25 * second : 35 * second].mean() < 0.45 * silent[: 15 * second].mean()
+    middle = slice(29 * second, 32 * second)
+    assert speed(paused)[middle].mean() > 0.8 * speed(np.ones_like(voice))[middle].mean()
+
+
+def test_eyes_turn_against_the_head_to_stay_on_the_viewer() -> None:
+    angles = np.array([[0, 0, 0], [0.2, 0, 0], [0, 0.2, 0], [0, 0, 0.2]], np.float32)
+    made = HeadMotion(angles, np.zeros((4, 3), np.float32))
+    gaze = made.gaze()
+    ball = np.array([0, 0, -EYEBALL_RADIUS], np.float32)
+    seen = (ball + gaze)[:, None] @ np.swapaxes(rotation_from_angles(angles), -1, -2)
+    np.testing.assert_allclose(seen[:, 0], np.broadcast_to(ball, (4, 3)), atol=1e-6)
+    assert np.abs(gaze[1, 1]) == pytest.approx(0.2 * EYEBALL_RADIUS, rel=0.05)
+    assert np.abs(gaze[2, 0]) == pytest.approx(0.2 * EYEBALL_RADIUS, rel=0.05)
+    np.testing.assert_allclose(gaze[[0, 3]], 0, atol=1e-7)
 
 
 @pytest.mark.parametrize("fps", [10.0, 30.0, 60.0])

@@ -1,0 +1,242 @@
+"""Eyes in three layers: lids that slide over an eyeball that keeps its size.
+
+A mesh that is warped as one sheet squeezes the whole eye into a line when it closes. Here the lids
+end where the frame's landmarks put them, and between them the eyeball shows as the picture has it,
+turned to where the frame's iris lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from talkhead.face.mesh import LEFT_EYE, RIGHT_EYE
+
+UPRIGHT = (9, 197)
+"""Between the brows and on the nose: their distance tells how tall eyes appear."""
+REACH = 0.14
+"""Farther from a lid's edge than this share of the eye's width, the mesh warp is taken as it is."""
+CORNER_REACH = 0.1
+MAX_TURN = 0.12
+"""Irises move by at most this share of the eye's width."""
+EDGE = 1 / 60
+"""Softness of the lids' edges, as a share of the eye's width; never less than a pixel."""
+OVERLAP = 0.03
+"""Lids that meet overlap by this share of the eye's width."""
+MIN_GAP = 0.1
+"""Lids that are nearer than this in the picture, as a share of the eye's width, hardly do."""
+MIN_WIDTH_PX = 4.0
+_BOX_MARGIN = 0.3
+
+
+@dataclass(frozen=True)
+class _Eye:
+    """Mesh indices, all from the left of a picture to its right.
+
+    `upper` and `lower` are the lids' edges, both from corner to corner.
+    """
+
+    upper: tuple[int, ...]
+    lower: tuple[int, ...]
+    iris: int
+
+
+def _eye(ring: list[int], iris: int, mirrored: bool) -> _Eye:
+    upper, lower = [*ring[:9]], [ring[0], *ring[:7:-1]]
+    if mirrored:
+        upper, lower = upper[::-1], lower[::-1]
+    return _Eye(tuple(upper), tuple(lower), iris)
+
+
+EYES = (_eye(RIGHT_EYE.tolist(), 468, False), _eye(LEFT_EYE.tolist(), 473, True))
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """An eye's own axes: from corner to corner, and down; unit: its width."""
+
+    middle: Tensor  # (B, 1, 2)
+    along: Tensor
+    down: Tensor
+    width: Tensor  # (B, 1)
+
+    @staticmethod
+    def of(points: Tensor, eye: _Eye) -> _Axes:
+        start, end = points[:, None, eye.upper[0]], points[:, None, eye.upper[-1]]
+        width = (end - start).norm(dim=-1).clamp(min=1e-3)
+        along = (end - start) / width[..., None]
+        down = torch.stack([-along[..., 1], along[..., 0]], -1)
+        return _Axes((start + end) / 2, along, down, width)
+
+    def read(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both coordinates (B, N) of points (B, N, 2)."""
+        offset = points - self.middle
+        return (offset * self.along).sum(-1) / self.width, (offset * self.down).sum(-1) / self.width
+
+    def place(self, u: Tensor, v: Tensor) -> Tensor:
+        """Return the points (B, N, 2) at coordinates (B, N)."""
+        return self.middle + self.width[..., None] * (
+            u[..., None] * self.along + v[..., None] * self.down
+        )
+
+
+def blend_eyes(
+    frames: Tensor, picture: Tensor, grid: Tensor, source: Tensor, target: Tensor
+) -> None:
+    """Draw the eyes of warped frames anew, in place.
+
+    Args:
+        frames: (B, C, h, w), `picture` sampled at `grid`.
+        picture: (1, C, h, w).
+        grid: (B, h, w, 2), where the mesh warp reads, in [-1, 1], align_corners=False.
+        source: (1, 478, 2), mesh of the picture, its pixels.
+        target: (B, 478, 2), meshes of the frames, pixels.
+    """
+    tall = (target[:, UPRIGHT[0]] - target[:, UPRIGHT[1]]).norm(dim=-1)
+    tall = tall / (source[:, UPRIGHT[0]] - source[:, UPRIGHT[1]]).norm(dim=-1).clamp(min=1e-3)
+    for eye in EYES:
+        _blend_eye(frames, picture, grid, source, target, tall.clamp(0.5, 2)[:, None], eye)
+
+
+def _blend_eye(
+    frames: Tensor,
+    picture: Tensor,
+    grid: Tensor,
+    source: Tensor,
+    target: Tensor,
+    tall: Tensor,
+    eye: _Eye,
+) -> None:
+    height, width = frames.shape[-2:]
+    there, here = _Axes.of(source, eye), _Axes.of(target, eye)
+    if min(float(there.width.min()), float(here.width.min())) < MIN_WIDTH_PX:
+        return
+    ring = target[:, [*eye.upper, *eye.lower]].flatten(0, 1)
+    margin = _BOX_MARGIN * here.width.max()
+    x0, y0 = (ring.amin(0) - margin).floor().int().clamp(min=0).tolist()
+    x1, y1 = (ring.amax(0) + margin).ceil().int().tolist()
+    x1, y1 = min(x1, width), min(y1, height)
+    if x0 >= x1 or y0 >= y1:
+        return
+    device, count = frames.device, len(frames)
+    rows, columns = slice(y0, y1), slice(x0, x1)
+    ys, xs = torch.arange(y0, y1, device=device), torch.arange(x0, x1, device=device)
+    places = torch.stack(torch.meshgrid(xs + 0.5, ys + 0.5, indexing="xy"), -1).reshape(1, -1, 2)
+    size = torch.tensor([width, height], device=device)
+    warped = (grid[:, rows, columns].reshape(count, -1, 2) + 1) * size / 2
+
+    u, v = here.read(places)
+    inner = u.clamp(-0.5, 0.5)
+    upper, upper_shift = _edge(here, source, target, eye.upper, inner)
+    lower, lower_shift = _edge(here, source, target, eye.lower, inner)
+    # Where lids meet, the upper one ends at the lower one, and covers the wet rim of that.
+    closed = _closed(there, source, eye, inner, lower - upper)
+    further = torch.minimum(upper, lower) + OVERLAP * closed - upper
+    upper = upper + further
+    upper_shift = upper_shift - (further * here.width)[..., None] * here.down
+    above, below = upper - v, v - lower
+    beside = 1 - _smooth((u.abs() - 0.5) / CORNER_REACH)
+
+    def lid(edge: Tensor, shift: Tensor, outwards: float, distance: Tensor) -> Tensor:
+        """Unroll a lid between its edge and where the mesh is free of the eye's other half."""
+        mesh = here.place(inner, edge + outwards * REACH)
+        source = functional.grid_sample(
+            grid.permute(0, 3, 1, 2),
+            (mesh * (2 / size) - 1)[:, None],
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )
+        mesh_shift = (source[:, :, 0].transpose(1, 2) + 1) * size / 2 - mesh
+        along = torch.lerp(shift, mesh_shift, (distance / REACH).clamp(0, 1)[..., None])
+        near = beside * (distance < REACH)
+        return torch.lerp(warped, places + along, near[..., None])
+
+    over = lid(upper, upper_shift, -1, above)
+    under = lid(lower, lower_shift, 1, below)
+    ball = _ball(there, here, source, target, eye, u, v, tall)
+
+    def read(points: Tensor) -> Tensor:
+        there_grid = (points * (2 / size) - 1).reshape(count, y1 - y0, x1 - x0, 2)
+        return functional.grid_sample(
+            picture.expand(count, -1, -1, -1),
+            there_grid,
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )
+
+    def share(distance: Tensor) -> Tensor:
+        soft = torch.maximum(EDGE * here.width, torch.ones_like(here.width)) / here.width
+        return (distance / soft + 0.5).clamp(0, 1).reshape(count, 1, y1 - y0, x1 - x0)
+
+    drawn = torch.lerp(read(ball), read(under), share(below))
+    frames[..., rows, columns] = torch.lerp(drawn, read(over), share(above))
+
+
+def _closed(there: _Axes, source: Tensor, eye: _Eye, u: Tensor, gap: Tensor) -> Tensor:
+    """Return 0 while lids are at least half as far apart as in the picture, 1 where they meet."""
+    edges = [_interpolate(*there.read(source[:, list(lid)]), u) for lid in (eye.upper, eye.lower)]
+    usual = (edges[1] - edges[0]).clamp(min=0)
+    return _smooth(1 - 2 * gap / usual.clamp(min=1e-3)) * _smooth(usual / MIN_GAP)
+
+
+def _ball(
+    there: _Axes,
+    here: _Axes,
+    source: Tensor,
+    target: Tensor,
+    eye: _Eye,
+    u: Tensor,
+    v: Tensor,
+    tall: Tensor,
+) -> Tensor:
+    """Return where the eyeball is read, (B, N, 2): what the picture shows between its lids."""
+    squash = here.width / (there.width * tall)
+    v = v * squash
+    inner = u.clamp(-0.5, 0.5)
+    ends = [
+        _interpolate(*there.read(source[:, list(lid)]), inner) for lid in (eye.upper, eye.lower)
+    ]
+    top, bottom = ends[0], torch.maximum(*ends)
+    iris_u, iris_v = there.read(source[:, [eye.iris]])
+    goal_u, goal_v = here.read(target[:, [eye.iris]])
+    turn_u = (goal_u - iris_u).clamp(-MAX_TURN, MAX_TURN)
+    turn_v = (goal_v * squash - iris_v).clamp(-MAX_TURN, MAX_TURN)
+    along = (1 - (2 * inner).square()).square()
+    level = ((v - top) / (bottom - top).clamp(min=1e-3)).clamp(0, 1)
+    free = along * (1 - (2 * level - 1).square().square())
+    slack = 1 / there.width
+    v = torch.minimum(torch.maximum(v - turn_v * free, top - slack), bottom + slack)
+    return there.place(u - turn_u * free, v)
+
+
+def _edge(
+    axes: _Axes, source: Tensor, target: Tensor, lid: tuple[int, ...], u: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a lid's edge at `u`, (B, N), and where it comes from against its place, (B, N, 2)."""
+    index = list(lid)
+    at, height = axes.read(target[:, index])
+    shift = (source[:, index] - target[:, index]).unbind(-1)
+    values = [_interpolate(at, value, u) for value in (height, *shift)]
+    return values[0], torch.stack(values[1:], -1)
+
+
+def _interpolate(at: Tensor, values: Tensor, u: Tensor) -> Tensor:
+    """Interpolate values (B, K) given at places (B, K) at other places (B or 1, N), linearly."""
+    batch = max(len(at), len(u))
+    at, order = at.expand(batch, -1).sort(1)
+    values = values.expand(batch, -1).gather(1, order)
+    u = u.expand(batch, -1).contiguous()
+    right = torch.searchsorted(at.contiguous(), u).clamp(1, at.shape[1] - 1)
+    x0, x1 = at.gather(1, right - 1), at.gather(1, right)
+    share = ((u - x0) / (x1 - x0).clamp(min=1e-6)).clamp(0, 1)
+    return torch.lerp(values.gather(1, right - 1), values.gather(1, right), share)
+
+
+def _smooth(share: Tensor) -> Tensor:
+    share = share.clamp(0, 1)
+    return share * share * (3 - 2 * share)
