@@ -159,7 +159,8 @@ def _blend(
     frames = warp_image(canvas.stage.expand(count, -1, -1, -1), grid)
     left, top, side = canvas.crop_box
     corner = torch.tensor([left, top], device=shift.device)
-    source, goal = (points[..., :2] / canvas.crop.scale + corner for points in (canvas.mesh, target))
+    meshes = (canvas.mesh[..., :2], target[..., :2])
+    source, goal = (points / canvas.crop.scale + corner for points in meshes)
     blend_eyes(frames, canvas.stage, grid, source, goal)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + side, width), min(top + side, height)

@@ -226,7 +226,8 @@ def test_closure_is_zero_for_usual_eyes_and_one_for_closed_ones(basis: MotionBas
 @pytest.mark.parametrize("height", [0.6, 1.0, 1.4])
 def test_a_blink_brings_all_of_the_lids_together(basis: MotionBasis, height: float) -> None:
     shape = MEAN_FACE * np.array([1, height, 1], np.float32)
-    closed = shape + fit_blink(shape, basis).deform(np.zeros((1, 4)), np.ones(1))[0]
+    blink = fit_blink(shape, basis)
+    closed = shape + blink.deform(np.zeros((1, 4), np.float32), np.ones(1, np.float32))[0]
     for ring in (RIGHT_EYE, LEFT_EYE):
         np.testing.assert_allclose(closed[ring[1:8], 1], closed[ring[:8:-1], 1], atol=1e-5)
     assert np.abs(closed - shape).max() < 0.3

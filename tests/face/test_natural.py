@@ -106,7 +106,7 @@ def test_a_head_slows_down_in_long_silence_and_not_in_a_pause_between_sentences(
     def speed(activity: Floats) -> Floats:
         slow = HeadStyle(STYLE.slow, 0 * STYLE.fast, 0.7, 0.12, 0.5)
         runs = [natural_head_motion(slow, activity, FPS, rng(seed)).angles_rad for seed in range(8)]
-        return np.abs(np.diff(np.stack(runs), axis=1)).mean((0, 2))
+        return np.asarray(np.abs(np.diff(np.stack(runs), axis=1)).mean((0, 2)))
 
     silent = speed(voice)
     assert silent[25 * second : 35 * second].mean() < 0.45 * silent[: 15 * second].mean()
