@@ -54,8 +54,10 @@ def draw_times(count: int, end_share: float, generator: torch.Generator) -> Tens
 
 def diffusion_loss(
     denoiser: Denoiser, clean: Tensor, time: Tensor, epsilon: Tensor, weight: Tensor
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Return the weighted mean squared error of the velocity of every sample, shape = (B,).
+
+    With it comes the estimate of what is clean, shape = (B, C, h, w).
 
     Args:
         denoiser: the network with its conditions bound.
@@ -65,8 +67,10 @@ def diffusion_loss(
         weight: broadcasts to (B, C, h, w).
     """
     noisy, velocity = training_pair(clean, time, epsilon)
-    error = (denoiser(noisy, time).float() - velocity).square()
-    return (error * weight).mean((1, 2, 3))
+    answer = denoiser(noisy, time).float()
+    signal, noise = schedule(time)
+    error = (answer - velocity).square()
+    return (error * weight).mean((1, 2, 3)), signal * noisy - noise * answer
 
 
 def sample_ddim(denoiser: Denoiser, epsilon: Tensor, num_steps: int) -> Iterator[Tensor]:

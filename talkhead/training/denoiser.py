@@ -19,12 +19,20 @@ from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.maps import MAP_SIDE_PX, NUM_MAPS, draw_maps, warp_identity
 from talkhead.face.masks import lower_face_mask
 from talkhead.face.mesh import MIRROR, mouth_opening
-from talkhead.face.region import LATENT_PX, lower_face
+from talkhead.face.region import (
+    LATENT_PX,
+    LEFT_PX,
+    REGION_HEIGHT_PX,
+    REGION_WIDTH_PX,
+    TOP_PX,
+    lower_face,
+)
 from talkhead.face.registration import Registration
 from talkhead.face.warp import resize_grid, warp_image
 from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
 from talkhead.models.denoiser import Denoiser, DenoiserConfig
 from talkhead.models.diffusion import diffusion_loss, draw_times
+from talkhead.models.discriminator import PatchDiscriminator, judge_loss
 from talkhead.synthesis import correct, registration_of
 from talkhead.training.clips import Clip
 from talkhead.training.loop import Batch, Sample
@@ -32,6 +40,11 @@ from talkhead.training.registration import fit_registration, other_frame
 from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
 
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
+PATCH_PX = (64, 96)
+"""Height and width of the patch around the mouth that is judged."""
+JUDGE_MAPS = (0, 8)
+"""Maps that a discriminator is shown: where the mouth is open, and where nothing was known."""
+JUDGE_CHANNELS = 3 + len(JUDGE_MAPS)
 NUM_MEASURED_PAIRS = 96
 """Pairs from which the scale of the residuals is measured."""
 
@@ -58,10 +71,26 @@ class DenoiserTaskConfig:
     """Extra weight of the error around the mouth."""
     inside_weight: float = 4.0
     """Extra weight of the error inside the lips."""
+    adversarial_weight: float = 0.0
+    """Weight of a discriminator's judgement of the mouth, which asks for sharp teeth; 0 trains
+    without one."""
+    feature_weight: float = 1.0
+    """Beside it, weight of the distance of the mouths in the discriminator's features."""
+    pixel_weight: float = 1.0
+    """Beside it, weight of the absolute error of the decoded mouth."""
     background_weight: float = 0.05
     """Weight of the error outside the face, where the picture is not changed in the end."""
     validation_frames: int = 8
     """Frames of every held-out clip that are scored, each made from another one of the clip."""
+
+
+class Trainee(nn.Module):
+    """The denoiser, and the discriminator that is thrown away afterwards."""
+
+    def __init__(self, config: DenoiserConfig, is_judged: bool) -> None:
+        super().__init__()
+        self.denoiser = Denoiser(config)
+        self.discriminator = PatchDiscriminator(JUDGE_CHANNELS) if is_judged else None
 
 
 class DenoiserSamples:
@@ -74,7 +103,7 @@ class DenoiserSamples:
         self._config, self._seed = config, seed
 
     def sample(self, index: int) -> Sample:
-        """Return `target` and `warped` (3, 160, 192), `maps` (9, 80, 96), `weight` (1, 20, 24)."""
+        """Return what `pair` does."""
         rng = np.random.default_rng([self._seed, index])
         _, clip = self._bank.draw(rng)
         first = int(rng.integers(len(clip)))
@@ -155,6 +184,10 @@ def pair(
         config: the weights.
         scored: also return what scores are taken with: `plain`, the warp to the mesh as it is,
             without the darkened mouth, `mask` and `mouth`.
+
+    Returns:
+        `target` and `warped` (3, 160, 192), `maps` (9, 80, 96), `weight` (1, 20, 24), `corner` (2),
+        top and left of the mouth's patch.
     """
     image = torch.from_numpy(to_model(frames[0]))[None]
     identity = torch.from_numpy(meshes[:1])
@@ -170,6 +203,7 @@ def pair(
         "warped": lower_face(warp_identity(image, grid, maps))[0].numpy(),
         "maps": lower_face(maps, MAP_RATIO)[0].numpy(),
         "weight": functional.avg_pool2d(lower_face(weight, MAP_RATIO), 4)[0].numpy(),
+        "corner": _patch_corner(meshes[1]),
     }
     if scored:
         mesh = torch.from_numpy(meshes[1:])
@@ -188,6 +222,25 @@ def _around_mouth(mesh: Tensor) -> Tensor:
     line = torch.arange(MAP_SIDE_PX) + 0.5
     rows = (line > low[1]) & (line < high[1])
     return rows[:, None] & (line > low[0]) & (line < high[0])
+
+
+def _patch_corner(mesh: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Return top and left of the mouth's patch in the lower face, on even pixels."""
+    middle = mesh[[61, 291, 0, 17], 1::-1].mean(0) - [TOP_PX, LEFT_PX]
+    room = np.array([REGION_HEIGHT_PX, REGION_WIDTH_PX]) - PATCH_PX
+    corner = np.clip(np.round((middle - np.array(PATCH_PX) / 2) / 2) * 2, 0, room)
+    return np.asarray(corner, np.int64)
+
+
+def _patches(images: Tensor, corners: Tensor, scale: float = 1.0) -> Tensor:
+    """Cut the mouths' patches from lower faces, (B, C, 160 scale, 192 scale)."""
+    height, width = (round(side * scale) for side in PATCH_PX)
+    starts = (corners * scale).round().long().tolist()
+    cut = [
+        image[:, y : y + height, x : x + width]
+        for image, (y, x) in zip(images, starts, strict=True)
+    ]
+    return torch.stack(cut)
 
 
 class DenoiserTask:
@@ -231,21 +284,24 @@ class DenoiserTask:
         self.autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model: Denoiser = Denoiser(model_config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model: Trainee = Trainee(model_config, config.adversarial_weight > 0).to(  # type: ignore[call-overload]
+                memory_format=torch.channels_last
+            )
+        denoiser = self.model.denoiser
         bank = ClipBank(data, train)
         if initial is not None:
-            load_alike(initial, self.model, model_config, architecture="denoiser")
-            self.registration = registration_of(self.model)
+            load_alike(initial, denoiser, model_config, architecture="denoiser")
+            self.registration = registration_of(denoiser)
         else:
             self.registration = fit_registration(
                 bank, model_config.registration_components, config.registration_pairs, seed
             )
-            self.model.registration_basis.copy_(torch.from_numpy(self.registration.components))
-            self.model.registration_weights.copy_(torch.from_numpy(self.registration.weights))
+            denoiser.registration_basis.copy_(torch.from_numpy(self.registration.components))
+            denoiser.registration_weights.copy_(torch.from_numpy(self.registration.weights))
         self.samples = DenoiserSamples(bank, self.registration, config, seed)
         if model_config.residual_scale == 0:
             scale = self._measure_residuals(seed)
-            self.model.config = replace(model_config, residual_scale=scale)
+            denoiser.config = replace(model_config, residual_scale=scale)
         bank = ClipBank(data, unseen or train)
         self._validation = [self._validation_pairs(clip, k) for k, clip in enumerate(bank.clips)]
 
@@ -282,12 +338,13 @@ class DenoiserTask:
             ).float()
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Velocity error, weighted to the lower face and the mouth."""
-        assert isinstance(model, Denoiser)
+        """Velocity error, weighted to the lower face and the mouth; how the mouth is judged."""
+        assert isinstance(model, Trainee)
+        config = model.denoiser.config
         count = len(batch["target"])
         both = self.encode(torch.cat([batch["target"], batch["warped"]]))
         target, warped = both[:count], both[count:]
-        clean = (target - warped) / model.config.residual_scale
+        clean = (target - warped) / config.residual_scale
         time = draw_times(count, self._config.end_share, generator).to(clean.device)
         epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
         weight = batch["weight"]
@@ -297,15 +354,62 @@ class DenoiserTask:
         weight = weight * (0.2 / (energy + self._config.energy_floor))[:, None, None, None]
 
         def denoiser(noisy: Tensor, when: Tensor) -> Tensor:
-            out: Tensor = model(noisy, when, warped, batch["maps"])
+            out: Tensor = model.denoiser(noisy, when, warped, batch["maps"])
             return out
 
-        losses = diffusion_loss(denoiser, clean, time, epsilon, weight)
+        losses, estimate = diffusion_loss(denoiser, clean, time, epsilon, weight)
         # Share of the warp's error that is left at time 1: below 1, the network beats the warp.
         at_end = time == 1
         nothing = (clean.square() * weight).mean((1, 2, 3))
         left = (losses * at_end).sum() / (nothing * at_end).sum().clamp(min=1e-6)
-        return {"loss": losses.mean(), "left": left}
+        values = {"loss": losses.mean(), "left": left}
+        if model.discriminator is not None:
+            latents = warped + config.residual_scale * estimate
+            judged = self._judge(model.discriminator, latents, batch)
+            values["loss"] = (
+                values["loss"]
+                + self._config.pixel_weight * judged["pixel"]
+                + self._config.feature_weight * judged["feature"]
+                + self._config.adversarial_weight * judged["adversarial"]
+                + judged["judge"]
+            )
+            values.update(judged)
+        return values
+
+    def _judge(
+        self, discriminator: PatchDiscriminator, latents: Tensor, batch: Batch
+    ) -> dict[str, Tensor]:
+        """Decode mouths and compare them with filmed ones.
+
+        Gradients of `pixel`, `feature` and `adversarial` reach the latents alone, those of `judge`
+        the discriminator alone.
+        """
+        detail = self.autoencoder.lost_detail(batch["warped"])
+        decoded = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last))
+        corners = batch["corner"]
+        made, real, warped = (
+            _patches(image, corners)
+            for image in (decoded + detail, batch["target"], batch["warped"])
+        )
+        shown = batch["maps"][:, list(JUDGE_MAPS)]
+        shown = functional.interpolate(_patches(shown, corners, MAP_RATIO), scale_factor=2.0)
+        condition = torch.cat([warped, shown], 1)
+        with torch.no_grad():
+            _, goals = discriminator(real, condition)
+        discriminator.requires_grad_(False)
+        logits, features = discriminator(made, condition)
+        discriminator.requires_grad_(True)
+        feature = torch.stack(
+            [functional.l1_loss(a.float(), b.float()) for a, b in zip(features, goals, strict=True)]
+        )
+        real_logits, _ = discriminator(real, condition)
+        made_logits, _ = discriminator(made.detach(), condition)
+        return {
+            "pixel": functional.l1_loss(made.float(), real),
+            "feature": feature.mean(),
+            "adversarial": -logits.float().mean(),
+            "judge": judge_loss(real_logits.float(), made_logits.float()),
+        }
 
     def reconstruct(self, model: Denoiser, batch: Batch, num_steps: int, seed: int = 0) -> Tensor:
         """Sample the lower faces of a batch, (B, 3, 160, 192) in [-1, 1]."""
@@ -319,7 +423,7 @@ class DenoiserTask:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """PSNR of lower faces of people not in training: warped, denoised in one step, in four."""
-        assert isinstance(model, Denoiser)
+        assert isinstance(model, Trainee)
         device = next(model.parameters()).device
         rows = []
         for clip in self._validation:
@@ -329,7 +433,7 @@ class DenoiserTask:
                 "mouth_warp_psnr": _masked_psnr(batch["plain"], batch["target"], batch["mouth"]),
             }
             for steps, name in ((1, "psnr"), (4, "psnr_4_steps")):
-                made = self.reconstruct(model, batch, steps)
+                made = self.reconstruct(model.denoiser, batch, steps)
                 row[name] = _masked_psnr(made, batch["target"], batch["mask"])
                 if steps == 1:
                     row["mouth_psnr"] = _masked_psnr(made, batch["target"], batch["mouth"])
@@ -341,12 +445,12 @@ class DenoiserTask:
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
         """Return rows of warp, result in one step, result in four, truth."""
-        assert isinstance(model, Denoiser)
+        assert isinstance(model, Trainee)
         device = next(model.parameters()).device
         rows = []
         for clip in self._validation[:10]:
             batch = {key: value[-2:].to(device) for key, value in clip.items()}
-            made = [self.reconstruct(model, batch, steps) for steps in (1, 4)]
+            made = [self.reconstruct(model.denoiser, batch, steps) for steps in (1, 4)]
             images = [batch["warped"], *made, batch["target"]]
             cells = [((i.float() + 1) * 127.5).round().clamp(0, 255).byte() for i in images]
             row = torch.cat([c[k] for k in range(len(cells[0])) for c in cells], -1)
@@ -354,12 +458,13 @@ class DenoiserTask:
         return np.asarray(np.concatenate(rows, 0), np.uint8)
 
     def save(self, folder: Path, model: nn.Module) -> None:
-        """Write the checkpoint folder."""
+        """Write the checkpoint folder of the denoiser."""
+        assert isinstance(model, Trainee)
         save_checkpoint(
             folder,
             architecture="denoiser",
-            config=self.model.config,
-            state=model.state_dict(),
+            config=model.denoiser.config,
+            state=model.denoiser.state_dict(),
             dtype=torch.float16,
         )
 

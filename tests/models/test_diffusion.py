@@ -148,7 +148,7 @@ def test_the_loss_by_hand() -> None:
     def network(noisy: Tensor, time: Tensor) -> Tensor:
         return torch.zeros_like(noisy)
 
-    loss = diffusion_loss(network, clean, time, epsilon, weight)
+    loss, _ = diffusion_loss(network, clean, time, epsilon, weight)
     torch.testing.assert_close(loss, torch.tensor([16 * 0.75, 9 * 0.75]))
 
 
@@ -158,7 +158,9 @@ def test_a_perfect_network_has_no_loss() -> None:
     def oracle(noisy: Tensor, time: Tensor) -> Tensor:
         return training_pair(clean, time, epsilon)[1]
 
-    assert not diffusion_loss(oracle, clean, time, epsilon, torch.ones(1)).any()
+    loss, estimate = diffusion_loss(oracle, clean, time, epsilon, torch.ones(1))
+    assert not loss.any()
+    torch.testing.assert_close(estimate, clean)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

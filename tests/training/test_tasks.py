@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.models import autoencoder, denoiser, landmarks, speech
+from talkhead.training.denoiser import DenoiserTask
 from talkhead.training.landmarks import closure_error
 from talkhead.training.loop import Report, train
 from talkhead.training.tasks import TASKS, build_task, read_settings
@@ -25,7 +26,10 @@ PRESETS = {
 }
 TINY: dict[str, tuple[Any, dict[str, Any]]] = {
     "autoencoder": (autoencoder.TINY, {"crop_px": 128}),
-    "denoiser": (denoiser.TINY, {"validation_frames": 2, "registration_pairs": 8}),
+    "denoiser": (
+        denoiser.TINY,
+        {"validation_frames": 2, "registration_pairs": 8, "adversarial_weight": 0.1},
+    ),
     "landmarks": (landmarks.TINY, {"window_frames": 16}),
     "speech": (speech.TINY, {"validation_samples": 2, "recorded_share": 0.5}),
 }
@@ -128,9 +132,8 @@ def test_a_run_starts_from_a_checkpoint(
     settings.write_text(text)
     task, _ = build_task(name, settings)
     model: Any = task.model
-    model = {"landmarks": lambda: model.generator, "speech": lambda: model.encoder}.get(
-        name, lambda: model
-    )()
+    part = {"landmarks": "generator", "speech": "encoder", "denoiser": "denoiser"}[name]
+    model = getattr(model, part)
     stored = load_file(first / "model.safetensors")
     for key, value in model.state_dict().items():
         assert torch.equal(value, stored[key].to(value.dtype)), key
@@ -224,18 +227,51 @@ def test_a_run_that_is_complete_does_nothing_more(write_settings: WriteSettings)
     assert run_steps("autoencoder", path) == []
 
 
+def losses_of(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+    task, settings = build_task("denoiser", path)
+    model: Any = task.model
+    samples = [task.samples.sample(index) for index in range(4)]
+    batch = {k: torch.stack([torch.as_tensor(s[k]) for s in samples]) for k in samples[0]}
+    return model, task.loss(model, batch, torch.Generator().manual_seed(settings.loop.seed))
+
+
+def learns(module: torch.nn.Module, loss: torch.Tensor) -> bool:
+    gradients = torch.autograd.grad(
+        loss, list(module.parameters()), retain_graph=True, allow_unused=True
+    )
+    return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+
+
+def test_a_discriminator_learns_from_its_own_loss_alone_and_the_denoiser_from_the_others(
+    write_settings: WriteSettings,
+) -> None:
+    model, values = losses_of(write_settings("denoiser"))
+    assert learns(model.discriminator, values["judge"])
+    assert not learns(model.denoiser, values["judge"])
+    for name in ("pixel", "feature", "adversarial"):
+        assert learns(model.denoiser, values[name]), name
+        assert not learns(model.discriminator, values[name]), name
+
+
+def test_without_its_weight_there_is_no_discriminator(write_settings: WriteSettings) -> None:
+    path = write_settings("denoiser")
+    path.write_text(path.read_text().replace("adversarial_weight = 0.1", ""))
+    model, values = losses_of(path)
+    assert model.discriminator is None
+    assert set(values) == {"loss", "left"}
+
+
 def test_the_scale_of_residuals_is_measured_when_it_is_not_given(
     write_settings: WriteSettings,
 ) -> None:
     path = write_settings("denoiser")
     path.write_text(path.read_text().replace("residual_scale = 0.5", "residual_scale = 0.0"))
     task, _ = build_task("denoiser", path)
-    assert isinstance(task.model, denoiser.Denoiser)
-    scale = task.model.config.residual_scale
+    assert isinstance(task, DenoiserTask)
+    scale = task.model.denoiser.config.residual_scale
     samples = [task.samples.sample(index) for index in range(32)]
-    encode = task.encode  # type: ignore[attr-defined]
     target, warped = (
-        encode(torch.stack([torch.from_numpy(sample[key]) for sample in samples]))
+        task.encode(torch.stack([torch.from_numpy(sample[key]) for sample in samples]))
         for key in ("target", "warped")
     )
     weight = torch.stack([torch.from_numpy(sample["weight"]) for sample in samples])
