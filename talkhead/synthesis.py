@@ -61,8 +61,10 @@ CONTEXT_FRAMES = 40
 LEAD_S = 0.3
 """Sound given to the encoder before and after the frames of a window."""
 GATE_SOFT_DB = 8.0
-GATE_LEAD_S = 0.25
-"""Lips move before a word sounds, and after it."""
+GATE_LEAD_S = 0.5
+"""People take breath: lips open this long before the first word sounds."""
+GATE_HOLD_S = 0.25
+"""Lips come to rest in this time after the last one."""
 FLOOR_S = 8.0
 """The sound of the room is what remains in the quietest moments of a stretch of this length."""
 FLOOR_PERCENTILE = 5.0
@@ -359,23 +361,53 @@ def render_frames(
     canvas = prepare_canvas(picture, identity, device)
     registration = registration_of(pipeline.denoiser)
     own_mesh = canvas.mesh[0].cpu().numpy()
-    channels = pipeline.denoiser.config.latent_channels
-    generator = torch.Generator().manual_seed(seed)
-    shape = (1, channels, REGION_HEIGHT_PX // LATENT_PX, REGION_WIDTH_PX // LATENT_PX)
-    epsilon = torch.randn(shape, generator=generator).to(device)
-    enabled = pipeline.dtype != torch.float32
+    epsilon = draw_noise(pipeline, seed)
     for points in windows:
         moved = registration.apply(own_mesh, canvas.crop.to_crop(points))
         target = torch.from_numpy(moved).to(device)
         shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
         small = canvas.small.expand(len(target), -1, -1, -1)
-        warped = lower_face(warp_identity(small, grid, maps))
-        conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
-        with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
-            made = correct(
-                pipeline.autoencoder, pipeline.denoiser, warped, conditions, epsilon, num_steps
-            )
+        warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
         yield composite(canvas, shift, maps, target, warped, made)
+
+
+def draw_noise(pipeline: Pipeline, seed: int) -> torch.Tensor:
+    """Draw the noise that all frames start from, (1, C, 20, 24)."""
+    channels = pipeline.denoiser.config.latent_channels
+    generator = torch.Generator().manual_seed(seed)
+    shape = (1, channels, REGION_HEIGHT_PX // LATENT_PX, REGION_WIDTH_PX // LATENT_PX)
+    return torch.randn(shape, generator=generator).to(pipeline.device)
+
+
+def correct_frames(
+    pipeline: Pipeline,
+    small: torch.Tensor,
+    grid: torch.Tensor,
+    maps: torch.Tensor,
+    epsilon: torch.Tensor,
+    num_steps: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Warp crops and correct their lower faces.
+
+    Args:
+        pipeline: the networks.
+        small: (B, 3, 256, 256) in [-1, 1].
+        grid: (B, 128, 128, 2), from `draw_stage`.
+        maps: (B, 9, 128, 128), from `draw_stage`.
+        epsilon: (1, C, 20, 24), the noise that all frames start from.
+        num_steps: sampling steps.
+
+    Returns:
+        Lower faces as warped and as made, (B, 3, 160, 192) in [-1, 1].
+    """
+    warped = lower_face(warp_identity(small, grid, maps))
+    conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
+    enabled = pipeline.dtype != torch.float32
+    with torch.autocast(pipeline.device.type, pipeline.dtype, enabled=enabled):
+        made = correct(
+            pipeline.autoencoder, pipeline.denoiser, warped, conditions, epsilon, num_steps
+        )
+    return warped, made
 
 
 def correct(
@@ -461,6 +493,8 @@ def _gate(levels: Floats, rate: float) -> Floats:
     loudest = float(np.percentile(levels, 95))
     threshold = np.maximum(loudest - VOICE_RANGE_DB, floor + ABOVE_FLOOR_DB)
     speaks = np.clip((levels - threshold) / GATE_SOFT_DB, 0, 1)
-    held = maximum_filter1d(speaks, size=2 * round(GATE_LEAD_S * rate) + 1, mode="nearest")
+    ahead, behind = round(GATE_LEAD_S * rate), round(GATE_HOLD_S * rate)
+    size = ahead + behind + 1
+    held = maximum_filter1d(speaks, size=size, origin=behind - size // 2, mode="nearest")
     smooth: Floats = gaussian_filter1d(held, 0.05 * rate, mode="nearest").astype(np.float32)
     return smooth

@@ -18,7 +18,13 @@ WeightsOption = Annotated[
     str, typer.Option("--weights", metavar="NAME|FOLDER", help="Weights, or a folder of your own.")
 ]
 FpsOption = Annotated[
-    str, typer.Option("--fps", metavar="RATE", help="Frames a second: 25, 29.97 or 30000/1001.")
+    str | None,
+    typer.Option(
+        "--fps",
+        metavar="RATE",
+        help="Frames a second: 25, 29.97, 30000/1001; else 25, or the rate of the video.",
+        show_default=False,
+    ),
 ]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, help="Of head motion, blinks and diffusion noise.")
@@ -104,13 +110,16 @@ def read_pose(text: str, *, quiet: bool) -> str | LandmarkTrack:
     return track_video(path, follow=frame_progress(quiet=quiet))[0]
 
 
+def is_video(face: Path) -> bool:
+    """Return whether a face is to be dubbed rather than brought to life."""
+    return face.suffix.lower() in VIDEO_SUFFIXES
+
+
 def refuse_video(face: Path) -> None:
-    """Say clearly that a video cannot be dubbed yet.
+    """Say clearly that a picture is wanted.
 
     Raises:
         TalkheadError: the face is a video.
     """
-    if face.suffix.lower() in VIDEO_SUFFIXES and face.is_file():
-        raise TalkheadError(
-            f"{face} is a video, and dubbing videos is not there yet: give a picture"
-        )
+    if is_video(face) and face.is_file():
+        raise TalkheadError(f"{face} is a video: give a picture, or render the video itself")

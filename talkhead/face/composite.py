@@ -67,15 +67,18 @@ _SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX)
 """Crops have sides of which the stage's margin is a whole number of pixels."""
 
 
-def prepare_canvas(picture: Pixels, identity: Floats, device: torch.device) -> Canvas:
+def prepare_canvas(
+    picture: Pixels, identity: Floats, device: torch.device, crop: Crop | None = None
+) -> Canvas:
     """Cut the stage out of a picture around a face; the crop is moved to whole pixels.
 
     Args:
         picture: uint8 (H, W, 3).
         identity: (478, 3), the mesh of the face, picture pixels.
         device: of the tensors.
+        crop: the square to work on; that of the mesh by default.
     """
-    crop = face_crop(identity)
+    crop = crop or face_crop(identity)
     side = max(round(crop.side / _SIDE_STEP), 1) * _SIDE_STEP
     margin = side * STAGE_MARGIN_PX // CROP_SIDE_PX
     left, top = round(crop.x - side / 2), round(crop.y - side / 2)

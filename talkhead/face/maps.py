@@ -59,14 +59,15 @@ def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw_stage(
-    identity: Tensor, target: Tensor, bounds: Bounds = STAGE
+    identity: Tensor, target: Tensor, bounds: Bounds | Tensor = STAGE
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw as `draw_maps` does, and how the surroundings of the crop move.
 
     Args:
         identity: (B, 478, 3), crop pixels.
         target: (B, 478, 3), crop pixels.
-        bounds: the part of the stage that the picture covers, crop pixels.
+        bounds: the part of the stage that the picture covers, crop pixels; (B, 4) where every
+            frame has a picture of its own.
 
     Returns:
         Where every pixel of the stage comes from, against its own place, (B, 2, 208, 208), in crop
@@ -80,7 +81,7 @@ def draw_stage(
 
 
 def _draw(
-    identity: Tensor, target: Tensor, bounds: Bounds, margin_px: int
+    identity: Tensor, target: Tensor, bounds: Bounds | Tensor, margin_px: int
 ) -> tuple[Tensor, Tensor]:
     """Rasterise the crop and a margin around it.
 

@@ -87,13 +87,16 @@ FIRST_CAVITY_TRIANGLE = FIRST_MOUTH_TRIANGLE + len(_SHOWN)
 NUM_MESH_TRIANGLES = FIRST_CAVITY_TRIANGLE + len(_CAVITY)
 
 
-def warp_points(identity: Tensor, target: Tensor, bounds: Bounds = STAGE) -> tuple[Tensor, Tensor]:
+def warp_points(
+    identity: Tensor, target: Tensor, bounds: Bounds | Tensor = STAGE
+) -> tuple[Tensor, Tensor]:
     """Add the ring and the frame to two sets of meshes.
 
     Args:
         identity: (B, 478, 3) mesh of the identity image, crop pixels.
         target: (B, 478, 3) mesh of the frame to make, crop pixels.
-        bounds: what may move: the stage, or less where the picture ends.
+        bounds: what may move: the stage, or less where the picture ends; (B, 4) where every
+            frame has a picture of its own.
 
     Returns:
         Two tensors (B, 549, 3): surface points, teeth's edge, ring, frame. Frame points do not
@@ -117,14 +120,14 @@ def warp_points(identity: Tensor, target: Tensor, bounds: Bounds = STAGE) -> tup
     reach = (identity_oval[..., 1:2] - centre[..., 1:2]).amax(1, keepdim=True).clamp(min=1e-3)
     down = ((identity_oval[..., 1:2] - centre[..., 1:2]) / reach).clamp(0, 1)
     head = head * (1 - (1 - RING_NECK_SHARE) * down)
-    low = torch.tensor(bounds[:2], device=identity.device)
-    high = torch.tensor(bounds[2:], device=identity.device)
+    borders = torch.as_tensor(bounds, device=identity.device).reshape(-1, 1, 4)
+    low, high = borders[..., :2], borders[..., 2:]
     # What reaches beyond the bounds stands still: the picture ends there, or goes on unmoved.
     room = torch.minimum(ring[..., :2] - low, high - ring[..., :2]).amin(-1, keepdim=True)
     share = (room / RING_FADE_PX).clamp(0, 1)
     ring_target = ring + share * (head + RING_JAW_SHARE * own)
     middle, half = (low + high) / 2, (high - low) / 2
-    angle = torch.atan2(ring[..., 1] - middle[1], ring[..., 0] - middle[0])
+    angle = torch.atan2(ring[..., 1] - middle[..., 1], ring[..., 0] - middle[..., 0])
     direction = torch.stack([angle.cos(), angle.sin()], -1)
     to_edge = (half / direction.abs().clamp(min=1e-6)).amin(-1, keepdim=True)
     frame = torch.cat([middle + direction * to_edge, ring[..., 2:]], -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -86,7 +86,7 @@ def read_frames(
     start_s: float = 0.0,
     duration_s: float | None = None,
     size: tuple[int, int] | None = None,
-) -> Iterator[Frames]:
+) -> Generator[Frames, None, None]:
     """Read a video one frame at a time, at a constant rate on its time stamps.
 
     Frame k is the picture that is shown at start_s + k / fps, to within half a frame; time 0 is

@@ -223,7 +223,7 @@ def test_an_hour_is_streamed(tmp_path: Path) -> None:
     ffmpeg.run_ffmpeg(["-f", "lavfi", "-i", source, "-preset", "ultrafast", str(path)])
     frames = read_frames(path, fps=Fraction(120))  # 432,000 frames, 5 GB
     assert len(list(itertools.islice(frames, 10))) == 10
-    frames.close()  # type: ignore[attr-defined]  # a generator
+    frames.close()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
