@@ -18,7 +18,7 @@ from talkhead.face.motion import (
     mouth_scale,
     rest_of_clip,
     separate_lips,
-    speech_region,
+    spoken_region,
 )
 from talkhead.face.pose import fit_head_pose
 from talkhead.face.shots import FaceTrack
@@ -72,7 +72,7 @@ class Dubber:
     ) -> None:
         self._track, self._basis, self._strength = track, basis, expression_strength
         self._rests: dict[int, Floats] = {}
-        self._region = speech_region()[:, None]
+        self._region = spoken_region(basis)[:, None]
 
     def rest(self, number: int) -> Floats:
         """Return the face at rest of a stretch, shape = (478, 3), face space, lips closed."""

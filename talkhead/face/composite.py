@@ -14,7 +14,7 @@ from torch.nn import functional
 from talkhead.face.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, Crop, face_crop
 from talkhead.face.eyes import blend_eyes
 from talkhead.face.maps import cavity_shade
-from talkhead.face.masks import blur, soft_mask
+from talkhead.face.masks import blur, seam_mask, soft_mask
 from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
 from talkhead.face.warp import Bounds, still_grid, warp_image
 
@@ -106,8 +106,9 @@ def composite(
     """Put frames together.
 
     Outside the mouth the picture keeps its own fine detail: it is warped at full resolution, and
-    only the difference that the denoiser made is added. Inside the opened mouth, where the warp has
-    nothing true to show, the denoiser's pixels are taken as they are.
+    only the difference that the denoiser made is added. Inside the opened mouth, and where lips
+    close over what the picture shows between them, the warp has nothing true to show: there the
+    denoiser's pixels are taken as they are.
 
     Args:
         canvas: the picture.
@@ -121,7 +122,8 @@ def composite(
         uint8 (B, H, W, 3).
     """
     mask = soft_mask(target, maps)
-    mouth = mask * blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
+    inside = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
+    mouth = mask * torch.maximum(inside, seam_mask(canvas.mesh, target, maps))
     border = (LEFT_PX, CROP_SIDE_PX - RIGHT_PX, TOP_PX, CROP_SIDE_PX - BOTTOM_PX)
     change = functional.pad((made - warped) * 127.5, border)
     replaced = functional.pad((made + 1) * 127.5, border)

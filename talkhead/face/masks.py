@@ -7,11 +7,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
 
 LOWER_EYELIDS = (145, 374)
 EYE_GAP_PX = 6.0
 """The mask begins this far below the lower eyelids, in crop pixels."""
 FEATHER_PX = 8
+SEAM_GAP_PX = 2.0
+"""Lips that come nearer by this much, in crop pixels, hide what was between them."""
+SEAM_WIDTH = 2.0
+"""Of the line between them, in pixels of the maps."""
 
 
 def lower_face_mask(target: Tensor, maps: Tensor) -> Tensor:
@@ -42,6 +47,46 @@ def soft_mask(target: Tensor, maps: Tensor) -> Tensor:
     radius = FEATHER_PX * maps.shape[-1] // CROP_SIDE_PX
     shrunk = 1 - functional.max_pool2d(1 - mask, 2 * radius + 1, stride=1, padding=radius)
     return blur(shrunk, radius)
+
+
+def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    """Return where lips meet that the picture shows apart.
+
+    There the warp has squeezed teeth between the lips into a bright line.
+
+    Args:
+        source: (1, 478, 3) mesh of the picture, crop pixels.
+        target: (B, 478, 3) mesh, crop pixels.
+        maps: (B, 9, 128, 128) conditioning maps of the mesh.
+
+    Returns:
+        (B, 1, 128, 128) in [0, 1].
+    """
+    out = torch.zeros_like(maps[:, :1])
+    upper, lower = list(UPPER_INNER_LIP), list(LOWER_INNER_LIP)
+    before = (source[:, lower] - source[:, upper])[..., :2].norm(dim=-1)
+    after = (target[:, lower] - target[:, upper])[..., :2].norm(dim=-1)
+    strength = ((before - after - SEAM_GAP_PX) / SEAM_GAP_PX).clamp(0, 1)
+    if not bool(strength.any()):
+        return out
+    ratio = maps.shape[-1] / CROP_SIDE_PX
+    line = (target[:, upper] + target[:, lower])[..., :2] * (ratio / 2)
+    # Points close enough to each other to make a line.
+    count = 4 * len(upper)
+    joined = torch.cat([line, strength[..., None]], -1).transpose(1, 2)
+    dense = functional.interpolate(joined, size=count, mode="linear", align_corners=True)
+    x0, y0 = (dense[:, :2].amin((0, 2)) - 4).floor().int().clamp(min=0).tolist()
+    x1, y1 = (dense[:, :2].amax((0, 2)) + 5).ceil().int().clamp(max=maps.shape[-1]).tolist()
+    if x0 >= x1 or y0 >= y1:
+        return out
+    x = torch.arange(x0, x1, device=maps.device) + 0.5
+    y = torch.arange(y0, y1, device=maps.device) + 0.5
+    across = (dense[:, 0, :, None, None] - x).square()
+    down = (dense[:, 1, :, None, None] - y[:, None]).square()
+    # Nothing is left at the box's edge, so that the batch's other frames do not matter.
+    near = (1.02 * torch.exp(-(across + down) / SEAM_WIDTH**2) - 0.02).clamp(min=0)
+    out[:, 0, y0:y1, x0:x1] = (near * dense[:, 2, :, None, None]).amax(1)
+    return out
 
 
 def blur(mask: Tensor, radius: int) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.face.mesh import (
+    INNER_LIPS,
     LEFT_BROW,
     LEFT_EYE,
     LOWER_INNER_LIP,
@@ -110,6 +111,18 @@ def lid_region() -> Floats:
         weight = np.maximum(weight, np.clip((1.5 - distance) / 0.5, 0, 1))
     weight[468:] = 0
     return weight.astype(np.float32)
+
+
+def spoken_region(basis: MotionBasis) -> Floats:
+    """Return how much of each point's place is speech's, shape = (478,).
+
+    1 where the basis moves points much, as on lips and chin, 0 where hardly, as beside the ears.
+    """
+    moved = np.sqrt(np.square(basis.components[..., :2]).sum((0, 2)))
+    lips = float(moved[np.concatenate([UPPER_INNER_LIP, LOWER_INNER_LIP])].mean())
+    share = np.clip((moved / max(lips, 1e-6) - 0.2) / 0.45, 0, 1)
+    share[np.concatenate([INNER_LIPS, OUTER_LIPS])] = float(lips > 0)
+    return np.asarray(share * speech_region(), np.float32)
 
 
 def brow_region() -> Floats:

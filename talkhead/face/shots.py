@@ -169,15 +169,13 @@ def track_face(
     info = probe_video(video)
     rate, size = fps or info.fps, (info.width, info.height)
     total = round(float(info.duration_s) * float(rate)) or None
-    store = tempfile.TemporaryFile()  # noqa: SIM115 - the memory map below keeps it open
-    cuts = CutFinder()
-    starts: list[int] = []
+    cuts, starts = CutFinder(), list[int]()
     seen: list[bool] = []
     last: Floats | None = None
     lost = 0
     refusal: TalkheadError | None = None
     nothing = np.zeros((NUM_POINTS, 3), np.float32)
-    with FaceDetector(max_faces=8, video=True) as detector:
+    with tempfile.TemporaryFile() as store, FaceDetector(max_faces=8, video=True) as detector:
         for index, frame in enumerate(follow(read_frames(video, fps=rate), total)):
             if cuts.is_cut(frame):
                 starts.append(index)
@@ -194,16 +192,15 @@ def track_face(
             seen.append(found is not None)
             store.write((nothing if found is None else found).astype("<f4").tobytes())
             last, lost = (last, lost + 1) if found is None else (found, 0)
-        name = detector.name
-    if not any(seen):
-        raise refusal or NoFaceError(
-            f"{video} shows no face from the front that is large enough to dub"
-        )
-    store.flush()
-    shape = (len(seen), NUM_POINTS, 3)
-    points = np.memmap(store, np.float32, mode="r+", shape=shape)
+        if not any(seen):
+            raise refusal or NoFaceError(
+                f"{video} shows no face from the front that is large enough to dub"
+            )
+        store.flush()
+        # The map outlives the file's name and its handle.
+        points = np.memmap(store, "<f4", mode="r+", shape=(len(seen), NUM_POINTS, 3))
     stretches = list(_stretches(np.array(seen), [*starts[1:], len(seen)], points))
-    return FaceTrack(rate, size, len(starts), stretches, name, points)
+    return FaceTrack(rate, size, len(starts), stretches, detector.name, points)
 
 
 class CutFinder:

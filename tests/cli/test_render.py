@@ -299,7 +299,6 @@ def silent_video(folder: Path) -> Path:
         (truncated_png, ("truncated.png", "truncated")),
         (truncated_jpeg, ("truncated.jpg", "truncated")),
         (small_picture, ("small.png", "40 x 40 px")),
-        (silent_video, ("video.mp4", "dubbing videos is not there yet")),
     ],
 )
 def test_a_bad_face_is_refused_in_one_line(

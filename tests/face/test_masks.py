@@ -10,9 +10,10 @@ from talkhead.face.masks import (
     LOWER_EYELIDS,
     blur,
     lower_face_mask,
+    seam_mask,
     soft_mask,
 )
-from talkhead.face.mesh import CHIN, MIRROR
+from talkhead.face.mesh import CHIN, LOWER_INNER_LIP, MIRROR, UPPER_INNER_LIP
 from tests.meshes import as_batch, crop_mesh, opened, turning
 
 SCALE = MAP_SIDE_PX / CROP_SIDE_PX
@@ -107,3 +108,29 @@ def test_the_smallest_blur_is_still_one() -> None:
     point = torch.zeros(1, 1, 7, 7)
     point[0, 0, 3, 3] = 1
     assert float(blur(point, 1).max()) < 0.2
+
+
+def test_the_seam_is_where_lips_close_that_the_picture_shows_apart() -> None:
+    closed, wide = crop_mesh(), opened(crop_mesh(), 14.0)
+    _, maps = draw_maps(as_batch(wide), as_batch(closed))
+    seam = seam_mask(as_batch(wide), as_batch(closed), maps)[0, 0]
+    line = (closed[UPPER_INNER_LIP] + closed[LOWER_INNER_LIP])[:, :2] * SCALE / 2
+    for x, y in line[2:-2].astype(int):
+        assert seam[y, x] > 0.8
+    rows, columns = torch.nonzero(seam > 0.05).unbind(1)
+    assert rows.min() > line[:, 1].min() - 5
+    assert rows.max() < line[:, 1].max() + 5
+    assert columns.min() > line[:, 0].min() - 5
+    assert columns.max() < line[:, 0].max() + 5
+
+
+def test_lips_that_open_or_stay_have_no_seam() -> None:
+    closed, wide = crop_mesh(), opened(crop_mesh(), 14.0)
+    for target in (closed, wide):
+        _, maps = draw_maps(as_batch(closed), as_batch(target))
+        assert not seam_mask(as_batch(closed), as_batch(target), maps).any()
+    _, maps = draw_maps(as_batch(wide), as_batch(wide, closed))
+    both = seam_mask(as_batch(wide), as_batch(wide, closed), maps)
+    alone = seam_mask(as_batch(wide), as_batch(closed), maps[1:])
+    assert not both[0].any()
+    torch.testing.assert_close(both[1:], alone)

@@ -31,6 +31,7 @@ from talkhead.face.motion import (
     rest_of_clip,
     separate_lips,
     speech_region,
+    spoken_region,
 )
 from talkhead.face.pose import HeadPose
 from tests.meshes import hand_made_basis, opened
@@ -231,6 +232,14 @@ def test_a_blink_brings_all_of_the_lids_together(basis: MotionBasis, height: flo
     for ring in (RIGHT_EYE, LEFT_EYE):
         np.testing.assert_allclose(closed[ring[1:8], 1], closed[ring[:8:-1], 1], atol=1e-5)
     assert np.abs(closed - shape).max() < 0.3
+
+
+def test_lips_and_chin_are_speech_s_and_the_rest_of_the_face_is_not(basis: MotionBasis) -> None:
+    weight = spoken_region(basis)
+    assert weight[[*UPPER_INNER_LIP, *LOWER_INNER_LIP, 152]].min() == 1
+    assert not weight[[10, *RIGHT_EYE, *LEFT_EYE, 468, 473]].any()
+    none = MotionBasis(np.zeros_like(basis.components), basis.blink)
+    assert not spoken_region(none).any()
 
 
 def test_a_blink_that_is_fitted_leaves_speech_as_it_is(basis: MotionBasis) -> None:
