@@ -45,9 +45,12 @@ def smooth(width: int, height: int) -> Pixels:
     return np.asarray(np.stack(waves, -1) * 45 + 127).astype(np.uint8)
 
 
-def scene(name: str, picture: Pixels | None = None) -> tuple[Canvas, Floats]:
+def scene(
+    name: str, picture: Pixels | None = None, *, shut: bool = False
+) -> tuple[Canvas, Floats]:
     width, height, x, y, eyes = SCENES[name]
     points = mean_mesh(eyes, x, y)
+    points = sealed(points) if shut else points
     picture = noise(width, height) if picture is None else picture
     return prepare_canvas(picture, points, CPU), points
 
@@ -76,8 +79,7 @@ def stage_of(canvas: Canvas) -> tuple[slice, slice]:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_no_motion_and_no_change_give_back_the_picture(name: str) -> None:
-    canvas, points = scene(name)
-    shut = sealed(points)
+    canvas, shut = scene(name, shut=True)
     shift, maps, target, warped = drawn(canvas, shut, shut[None])
     assert maps[:, 0].sum() == 0
     frame = composite(canvas, shift, maps, target, warped, warped)[0]
@@ -112,8 +114,7 @@ def test_outside_the_stage_every_pixel_is_the_pictures(name: str) -> None:
 
 
 def test_what_the_denoiser_changes_is_added_inside_the_mask_only() -> None:
-    canvas, points = scene("large", smooth(640, 720))
-    shut = sealed(points)
+    canvas, shut = scene("large", smooth(640, 720), shut=True)
     shift, maps, target, warped = drawn(canvas, shut, shut[None])
     frame = composite(canvas, shift, maps, target, warped, warped + 20 / 127.5)[0]
     change = frame.astype(int) - canvas.picture
