@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from talkhead import __version__
 from talkhead.cli.output import JsonOption, print_columns, print_json
 from talkhead.errors import TalkheadError, WeightsError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 Facts = dict[str, Any]
 
 
-def doctor(as_json: JsonOption = False) -> None:
-    """Check torch, ffmpeg, mediapipe and the weights of this machine.
+def doctor(
+    face: Annotated[
+        Path | None,
+        typer.Argument(help="List the faces of this picture or video.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check torch, ffmpeg, mediapipe and the weights of this machine; or list the faces in FACE.
 
     Exits 0 when everything works, 4 when weights are missing or corrupt, and 2 when something
-    else is broken.
+    else is broken; 3 when FACE shows no face.
     """
+    if face is not None:
+        _list_faces(face, as_json=as_json)
+        return
     checks: dict[str, Callable[[], Facts]] = {
         "talkhead": _talkhead,
         "torch": _torch,
@@ -36,6 +53,84 @@ def doctor(as_json: JsonOption = False) -> None:
     if broken:
         kind = WeightsError if broken == ["weights"] else TalkheadError
         raise kind(f"{', '.join(broken)} broken: {report[broken[0]]['error']}")
+
+
+def _list_faces(path: Path, *, as_json: bool) -> None:
+    """Print the faces that `--choose` can name, from the left."""
+    from talkhead.cli.options import is_video
+    from talkhead.errors import NoFaceError
+    from talkhead.face.detection import FaceDetector
+    from talkhead.media.files import check_input
+
+    check_input(path)
+    frames = _pictures(path, moves=is_video(path))
+    with closing(frames), FaceDetector(max_faces=32) as detector:
+        seen = ((time_s, detector.detect(pixels)) for time_s, pixels in frames)
+        time_s, faces = next(((time_s, faces) for time_s, faces in seen if faces), (0.0, []))
+    if not faces:
+        raise NoFaceError(f"{path} shows no face")
+    faces.sort(key=lambda face: float(face[:, 0].min() + face[:, 0].max()))
+    rows = [_describe(face) for face in faces]
+    largest = max(range(len(rows)), key=lambda k: rows[k]["width"] * rows[k]["height"])
+    report = {
+        "picture": str(path),
+        "time_s": round(time_s, 3),
+        "faces": [{"choose": k + 1, **row, "largest": k == largest} for k, row in enumerate(rows)],
+    }
+    if as_json:
+        print_json(report)
+        return
+    where = f" at {time_s:.2f} s" if is_video(path) else ""
+    typer.echo(f"{path}{where}: {len(rows)} face{'s' if len(rows) > 1 else ''}, from the left")
+    print_columns(
+        [
+            (
+                f"--choose {k + 1}",
+                f"at {row['x']},{row['y']}",
+                f"{row['width']} x {row['height']} px",
+                f"turned {row['yaw_deg']} degrees",
+                "the largest, the default" if k == largest else "",
+            )
+            for k, row in enumerate(rows)
+        ]
+    )
+
+
+def _pictures(
+    path: Path, moves: bool
+) -> Generator[tuple[float, npt.NDArray[np.uint8]], None, None]:
+    """Yield the picture; of a video two frames a second, with their times."""
+    if not moves:
+        from talkhead.media.picture import read_picture
+
+        yield 0.0, read_picture(path).pixels
+        return
+    from fractions import Fraction
+
+    from talkhead.media.video import read_frames
+
+    with closing(read_frames(path, fps=Fraction(2))) as frames:
+        for k, frame in enumerate(frames):
+            yield k / 2, frame
+
+
+def _describe(face: npt.NDArray[np.float32]) -> Facts:
+    import numpy as np
+
+    from talkhead.face.pose import angles_from_rotation, fit_head_pose
+
+    low, high = face[:, :2].min(0), face[:, :2].max(0)
+    pose = fit_head_pose(face)
+    x, y = ((low + high) / 2).round().astype(int).tolist()
+    width, height = (high - low).round().astype(int).tolist()
+    return {
+        "x": x,
+        "y": y,
+        "width": width,
+        "height": height,
+        "eye_distance": round(float(pose.scale), 1),
+        "yaw_deg": round(float(np.degrees(angles_from_rotation(pose.rotation)[1]))),
+    }
 
 
 def _checked(check: Callable[[], Facts]) -> Facts:

@@ -1,7 +1,16 @@
 import json
+from fractions import Fraction
 from pathlib import Path
 
-from tests.cli.conftest import Run
+import numpy as np
+import pytest
+from PIL import Image
+
+from talkhead.errors import WeightsError
+from talkhead.face.detection import FaceDetector
+from talkhead.media.video import VideoWriter
+from tests.cli.conftest import Run, RunHere
+from tests.drawn_face import draw_face
 from tests.test_weights import model_entry
 
 
@@ -26,3 +35,54 @@ def test_doctor_exits_4_when_weights_are_broken_and_still_reports_the_rest(
     assert ended.stderr.count("\n") == 1
     states = [row.split()[1] for row in ended.stdout.splitlines()]
     assert states == ["ok", "ok", "ok", "ok", "BROKEN"]
+
+
+@pytest.fixture
+def without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mediapipe 1.x needs its networks, and tests do not download."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    try:
+        FaceDetector().close()
+    except WeightsError:
+        pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
+
+
+@pytest.mark.usefixtures("without_networks")
+def test_the_faces_of_a_picture_are_listed_as_choose_numbers_them(
+    run_here: RunHere, tmp_path: Path
+) -> None:
+    small = np.pad(draw_face(200), ((0, 56), (0, 0), (0, 0)), mode="edge")
+    Image.fromarray(np.concatenate([small, draw_face(256)], axis=1)).save(tmp_path / "two.png")
+    ended = run_here("doctor", "two.png", "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    faces = json.loads(ended.stdout)["faces"]
+    assert [face["choose"] for face in faces] == [1, 2]
+    assert [face["largest"] for face in faces] == [False, True]
+    assert faces[0]["x"] == pytest.approx(100, abs=12)
+    assert faces[1]["x"] == pytest.approx(328, abs=12)
+    assert all(abs(face["yaw_deg"]) < 15 for face in faces)
+    ended = run_here("doctor", "two.png")
+    assert ended.returncode == 0
+    assert "2 faces, from the left" in ended.stdout
+    assert ended.stdout.index("--choose 1") < ended.stdout.index("the largest, the default")
+
+
+@pytest.mark.usefixtures("without_networks")
+def test_the_faces_of_a_video_are_those_of_the_first_frame_that_has_some(
+    run_here: RunHere, tmp_path: Path
+) -> None:
+    face = draw_face(240)
+    frames = [np.full_like(face, 128)] * 10 + [face] * 10
+    with VideoWriter(tmp_path / "v.mp4", size=(240, 240), fps=Fraction(10), sound=None) as video:
+        video.write(np.stack(frames))
+    report = json.loads(run_here("doctor", "v.mp4", "--json").stdout)
+    assert report["time_s"] == 1.0
+    assert len(report["faces"]) == 1
+
+
+@pytest.mark.usefixtures("without_networks")
+def test_a_picture_without_a_face_exits_3(run_here: RunHere, tmp_path: Path) -> None:
+    Image.fromarray(np.full((200, 200, 3), 128, np.uint8)).save(tmp_path / "none.png")
+    ended = run_here("doctor", "none.png")
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "shows no face" in ended.stderr

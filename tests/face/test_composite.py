@@ -45,9 +45,7 @@ def smooth(width: int, height: int) -> Pixels:
     return np.asarray(np.stack(waves, -1) * 45 + 127).astype(np.uint8)
 
 
-def scene(
-    name: str, picture: Pixels | None = None, *, shut: bool = False
-) -> tuple[Canvas, Floats]:
+def scene(name: str, picture: Pixels | None = None, *, shut: bool = False) -> tuple[Canvas, Floats]:
     width, height, x, y, eyes = SCENES[name]
     points = mean_mesh(eyes, x, y)
     points = sealed(points) if shut else points
