@@ -82,3 +82,15 @@ def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iter
 def in_megabytes(num_bytes: int) -> str:
     """Write a size for people, in units of a million bytes."""
     return f"{num_bytes / 1e6:.1f} MB"
+
+
+def peak_memory_mb() -> float | None:
+    """Return the most memory this process has held, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -33,6 +33,7 @@ from talkhead.cli.output import (
     OfflineOption,
     QuietOption,
     frame_progress,
+    peak_memory_mb,
     print_json,
     with_progress,
 )
@@ -204,7 +205,7 @@ def render(
         "height": size[1],
         "seconds": round(elapsed_s, 3),
         "frames_per_second": round(total / elapsed_s, 2),
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(),
         "device": str(torch_device),
         "dtype": str(torch_dtype).removeprefix("torch."),
         "seed": seed,
@@ -315,15 +316,3 @@ def _windows_of(
     if len(points) < total:
         points = np.concatenate([points, np.repeat(points[-1:], total - len(points), axis=0)])
     return (points[start : start + BATCH_FRAMES] for start in range(0, total, BATCH_FRAMES))
-
-
-def _peak_memory_mb() -> float | None:
-    """Return the most memory this process has held, where the system tells."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -1,0 +1,159 @@
+"""`talkhead benchmark`: how fast this machine is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from talkhead.cli.device import DeviceOption, DtypeOption
+from talkhead.cli.options import WeightsOption
+from talkhead.cli.output import (
+    JsonOption,
+    OfflineOption,
+    peak_memory_mb,
+    print_columns,
+    print_json,
+)
+from talkhead.errors import TalkheadError
+
+STARTED = "TALKHEAD_BENCHMARK_STARTED"
+"""Environment variable of the process that is started to time the first frame."""
+FIRST_SECONDS = 0.32
+
+
+def benchmark(
+    size: Annotated[
+        int, typer.Option("--size", min=128, max=4096, help="Side of the picture, pixels.")
+    ] = 512,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, max=600, help="Length of the sound.")
+    ] = 10.0,
+    steps: Annotated[int, typer.Option("--steps", min=1, max=50, help="Sampling steps.")] = 1,
+    peer: Annotated[
+        Path | None,
+        typer.Option(
+            "--peer",
+            help="Also time a network: Python file whose build() returns it, its inputs, frames.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+    offline: OfflineOption = False,
+) -> None:
+    """Time rendering, end to end and stage by stage, on an input made on the spot."""
+    from talkhead.cli.device import resolve_device, resolve_dtype
+    from talkhead.media.files import check_input
+
+    if peer is not None:
+        check_input(peer)
+    started_at = os.environ.get(STARTED)
+    torch_device = resolve_device(device)
+    torch_dtype = resolve_dtype(dtype, torch_device)
+
+    import torch
+
+    from talkhead import __version__
+    from talkhead.evaluation.benchmark import (
+        load_peer,
+        make_input,
+        time_end_to_end,
+        time_peer,
+        time_sound,
+        time_stages,
+    )
+    from talkhead.synthesis import load_pipeline
+    from talkhead.weights import resolve_weights
+
+    theirs = None if peer is None else load_peer(peer, torch_device)
+    folder = resolve_weights(weights, offline=offline)
+    pipeline = load_pipeline(folder, torch_device, torch_dtype)
+    with tempfile.TemporaryDirectory(prefix="talkhead-") as place:
+        output = Path(place) / "out.mp4"
+        if started_at is not None:
+            made = make_input(Path(place), size, FIRST_SECONDS)
+            ages: list[float] = []
+            begin = float(started_at)
+            time_end_to_end(pipeline, made, output, steps, lambda: ages.append(time.time() - begin))
+            print_json({"first_frame_s": ages[0]})
+            return
+        time_end_to_end(pipeline, make_input(Path(place), size, 1.0), output, steps)  # warm up
+        made = make_input(Path(place), size, seconds)
+        whole = time_end_to_end(pipeline, made, output, steps)
+        memory = peak_memory_mb()
+        stages = time_stages(pipeline, made, output, steps)
+        sound = time_sound(pipeline, made, seconds)
+    result: dict[str, Any] = {
+        "version": __version__,
+        "device": torch_device.type,
+        "gpu": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "dtype": str(torch_dtype).removeprefix("torch."),
+        "size": size,
+        "seconds_of_sound": seconds,
+        "steps": steps,
+        "frames_per_second": round(whole["frames_per_second"], 2),
+        "milliseconds_per_frame": round(1000 / whole["frames_per_second"], 2),
+        "stages_ms": {name: round(value, 2) for name, value in stages.items()},
+        "landmarks_s_per_minute": round(sound, 3),
+        "first_frame_s": round(_first_frame_s(size, steps, weights, device, dtype), 2),
+        "peak_memory_mb": memory,
+    }
+    if theirs is not None:
+        milliseconds = time_peer(theirs, torch_device, torch_dtype)
+        result["peer"] = {
+            "name": theirs.name,
+            "milliseconds": round(milliseconds, 2),
+            "ratio": round(milliseconds / result["milliseconds_per_frame"], 2),
+        }
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+def _first_frame_s(size: int, steps: int, weights: str, device: str, dtype: str) -> float:
+    """Start a process as a user does, and return the seconds until it has its first frame."""
+    import json
+
+    command = [sys.executable, "-m", "talkhead", "benchmark", "--json", "--size", str(size)]
+    command += ["--steps", str(steps), "--weights", weights, "--device", device, "--dtype", dtype]
+    ended = subprocess.run(
+        command,
+        env=os.environ | {STARTED: repr(time.time())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode != 0:
+        raise TalkheadError(
+            f"the process for the first frame failed: {ended.stderr.strip()[-300:]}"
+        )
+    return float(json.loads(ended.stdout)["first_frame_s"])
+
+
+def _print(result: dict[str, Any]) -> None:
+    where = result["gpu"] or f"{result['device']}, {result['threads']} threads"
+    rows = [
+        ("where", f"{where}, {result['dtype']}"),
+        ("picture", f"{result['size']} px, {result['seconds_of_sound']:g} s of sound"),
+        ("end to end", f"{result['frames_per_second']:.1f} frames a second"),
+        *((f"  {name}", f"{value:.2f} ms a frame") for name, value in result["stages_ms"].items()),
+        ("landmarks", f"{result['landmarks_s_per_minute']:.2f} s for a minute of sound"),
+        ("first frame", f"{result['first_frame_s']:.1f} s after a cold start"),
+    ]
+    if result["peak_memory_mb"] is not None:
+        rows.append(("memory", f"{result['peak_memory_mb']:.0f} MB at the peak"))
+    if "peer" in result:
+        peer = result["peer"]
+        rows.append((peer["name"], f"{peer['milliseconds']:.1f} ms a frame, {peer['ratio']:.1f} x"))
+    print_columns(rows)

@@ -1,0 +1,260 @@
+"""How fast this machine renders: end to end, and stage by stage, on an input made on the spot."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from talkhead.errors import TalkheadError
+from talkhead.face.composite import composite, prepare_canvas
+from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.maps import draw_stage, warp_identity
+from talkhead.face.mesh import MEAN_FACE
+from talkhead.face.region import lower_face
+from talkhead.media.audio import write_waveform
+from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
+from talkhead.media.video import VideoWriter
+from talkhead.synthesis import (
+    BATCH_FRAMES,
+    Pipeline,
+    draw_noise,
+    predict_landmarks,
+    registration_of,
+    render_frames,
+)
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+EYE_DISTANCE = 0.27
+"""Of the picture's side: a head and shoulders."""
+REPEATS = 7
+PEER_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Input:
+    """A picture, its mesh and a voice: nobody's, so that it can be made anywhere."""
+
+    picture: Pixels
+    mesh: Floats
+    audio: Path
+
+
+def make_input(folder: Path, side: int, seconds: float) -> Input:
+    """Make a picture that is as hard to encode as a portrait, and sound that is taken for a voice.
+
+    Args:
+        folder: where the sound is written.
+        side: of the picture, pixels.
+        seconds: of the sound.
+    """
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] / side
+    waves = np.stack([np.sin(9 * x + p) + np.cos(7 * y - p) for p in (0, 1, 2)], -1)
+    grain = rng.normal(0, 4, (side, side, 3))
+    picture = np.clip(128 + 40 * waves + grain, 0, 255).astype(np.uint8)
+    mesh = MEAN_FACE * (side * EYE_DISTANCE) + np.array([side / 2, side / 2, 0])
+    at = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    syllables = np.clip(np.sin(2 * np.pi * 3.7 * at), 0, 1)
+    hum = sum(np.sin(2 * np.pi * 120 * k * at) / k for k in range(1, 25))
+    audio = folder / "voice.wav"
+    sound = 0.2 * syllables * (hum + rng.normal(0, 0.3, len(at)))
+    write_waveform(audio, np.asarray(sound, np.float32))
+    return Input(picture, mesh.astype(np.float32), audio)
+
+
+def time_end_to_end(
+    pipeline: Pipeline,
+    made: Input,
+    output: Path,
+    steps: int,
+    on_first: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Render the input as `talkhead render` does, after the networks are loaded.
+
+    Args:
+        pipeline: the networks.
+        made: the input.
+        output: video to write.
+        steps: sampling steps.
+        on_first: called when the first frame is there.
+
+    Returns:
+        `frames`, `seconds`, `frames_per_second`.
+    """
+    height, width = made.picture.shape[:2]
+    size = (width - width % 2, height - height % 2)
+    started = time.perf_counter()
+    count, windows = predict_landmarks(pipeline.generator, made.audio, made.mesh)
+    frames = render_frames(pipeline, made.picture, made.mesh, windows, num_steps=steps)
+    with VideoWriter(output, size=size, fps=DEFAULT_FPS, sound=made.audio, overwrite=True) as video:
+        for index, window in enumerate(frames):
+            if index == 0:
+                on_first()
+            video.write(window[:, : size[1], : size[0]])
+    elapsed = time.perf_counter() - started
+    return {"frames": count, "seconds": elapsed, "frames_per_second": count / elapsed}
+
+
+@torch.inference_mode()
+def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> dict[str, float]:
+    """Time the parts of rendering one after the other, milliseconds a frame, medians.
+
+    In `render` the encoder of the video works beside the networks; here everything waits for
+    everything.
+    """
+    device = pipeline.device
+    enabled = pipeline.dtype != torch.float32
+    _, windows = predict_landmarks(pipeline.generator, made.audio, made.mesh)
+    points = next(part for part in windows if len(part) == BATCH_FRAMES)
+    canvas = prepare_canvas(made.picture, made.mesh, device)
+    registration = registration_of(pipeline.denoiser)
+    own = canvas.mesh[0].cpu().numpy()
+    noise = draw_noise(pipeline, 0)
+    small = canvas.small.expand(len(points), -1, -1, -1)
+    autoencoder, denoiser = pipeline.autoencoder, pipeline.denoiser
+
+    def draw() -> Any:
+        moved = registration.apply(own, canvas.crop.to_crop(points))
+        target = torch.from_numpy(moved).to(device)
+        return target, draw_stage(canvas.mesh, target, canvas.bounds)
+
+    target, (shift, grid, maps) = draw()
+    warped = lower_face(warp_identity(small, grid, maps)).contiguous(
+        memory_format=torch.channels_last
+    )
+    conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
+    with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
+        latents = autoencoder.encode(warped).float()
+    start = torch.ones(len(points), device=device)
+    noisy = noise.expand_as(latents)
+    made_pixels = warped.float().contiguous()
+    frames = composite(canvas, shift, maps, target, warped, made_pixels)
+
+    def network(call: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
+                return call()
+
+        return run
+
+    stages: dict[str, Callable[[], Any]] = {
+        "warp and maps": draw,
+        "encode": network(lambda: autoencoder.encode(lower_face(warp_identity(small, grid, maps)))),
+        f"denoise, {steps} step{'s' if steps > 1 else ''}": network(
+            lambda: [denoiser(noisy, start, latents, conditions) for _ in range(steps)]
+        ),
+        "decode": network(lambda: autoencoder.decode(latents) + autoencoder.lost_detail(warped)),
+        "composite": lambda: composite(canvas, shift, maps, target, warped, made_pixels),
+    }
+    times = {
+        name: 1000 * _median_s(call, device, REPEATS) / len(points) for name, call in stages.items()
+    }
+    times["video encoder"] = 1000 * _encoder_s(frames, output)
+    return times
+
+
+def time_sound(pipeline: Pipeline, made: Input, seconds: float) -> float:
+    """Return the seconds that landmarks for a minute of sound take."""
+    started = time.perf_counter()
+    predict_landmarks(pipeline.generator, made.audio, made.mesh)
+    return (time.perf_counter() - started) * 60 / seconds
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A network to compare with: what it is called, its inputs, and the frames of one call."""
+
+    name: str
+    network: nn.Module
+    inputs: tuple[torch.Tensor, ...]
+    frames: int
+
+
+def load_peer(file: Path, device: torch.device) -> Peer:
+    """Build a network that the user describes in Python, with whatever weights it has.
+
+    Args:
+        file: a module with a function `build()` that returns a torch module, the tuple of its
+            inputs, and the number of frames that one call makes.
+        device: where it is to run.
+
+    Raises:
+        TalkheadError: the file is no such module.
+    """
+    build = getattr(_module(file), "build", None)
+    if build is None:
+        raise TalkheadError(f"{file} has no function build()")
+    try:
+        network, inputs, frames = build()
+        network = network.to(device).eval()
+        return Peer(file.stem, network, tuple(value.to(device) for value in inputs), int(frames))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise TalkheadError(
+            f"{file}: build() has to return a torch module, a tuple of tensors, and the number of"
+            f" frames of one call ({error})"
+        ) from error
+
+
+def time_peer(peer: Peer, device: torch.device, dtype: torch.dtype) -> float:
+    """Return the milliseconds a frame that a peer's network takes."""
+
+    @torch.inference_mode()
+    def run() -> Any:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return peer.network(*peer.inputs)
+
+    return 1000 * _median_s(run, device, PEER_REPEATS) / peer.frames
+
+
+def _module(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise TalkheadError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _median_s(call: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    return statistics.median(_durations(call, device, repeats))
+
+
+def _durations(call: Callable[[], Any], device: torch.device, repeats: int) -> Iterator[float]:
+    for index in range(repeats + 2):  # two to warm up
+        _wait(device)
+        started = time.perf_counter()
+        call()
+        _wait(device)
+        if index >= 2:
+            yield time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _encoder_s(frames: Pixels, output: Path) -> float:
+    """Return the seconds a frame that encoding a video alone takes."""
+    height, width = frames.shape[1:3]
+    size = (width - width % 2, height - height % 2)
+    repeats = 8
+    started = time.perf_counter()
+    with VideoWriter(output, size=size, fps=Fraction(25), sound=None, overwrite=True) as video:
+        for _ in range(repeats):
+            video.write(frames[:, : size[1], : size[0]])
+    return (time.perf_counter() - started) / (repeats * len(frames))

@@ -1,0 +1,49 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, RunHere
+
+PEER = """
+import torch
+
+def build():
+    return torch.nn.Conv2d(3, 8, 3), (torch.zeros(2, 3, 64, 64),), 2
+"""
+
+
+def test_a_benchmark_times_the_whole_its_parts_and_a_peer(
+    run_talkhead: Run, tiny_weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs.py").write_text(PEER)
+    ended = run_talkhead(
+        *("benchmark", "--size", "160", "--seconds", "1", "--peer", "theirs.py", "--json"),
+        *("--weights", str(tiny_weights), "--device", "cpu"),
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    result = json.loads(ended.stdout)
+    assert (result["size"], result["seconds_of_sound"], result["steps"]) == (160, 1, 1)
+    assert result["frames_per_second"] > 0.5
+    names = ["warp and maps", "encode", "denoise, 1 step", "decode", "composite", "video encoder"]
+    assert list(result["stages_ms"]) == names
+    assert all(0 < value < 5000 for value in result["stages_ms"].values())
+    assert 0.5 < result["first_frame_s"] < 120
+    assert result["peak_memory_mb"] > 100
+    assert result["peer"]["name"] == "theirs"
+    assert result["peer"]["milliseconds"] > 0
+    assert {path.name for path in tmp_path.iterdir()} <= {"theirs.py", "cache", "__pycache__"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("x = 1", "no function build()"), ("def build():\n    return 1", "has to return")],
+)
+def test_a_peer_that_cannot_be_timed_is_refused(
+    text: str, words: str, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "peer.py").write_text(text)
+    arguments = ("benchmark", "--size", "128", "--seconds", "1", "--weights", str(tiny_weights))
+    ended = run_here(*arguments, "--peer", "peer.py")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert words in ended.stderr
