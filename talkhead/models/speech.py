@@ -116,6 +116,10 @@ class SpeechEncoder(nn.Module):
             conv_channels), and sound level (B, T), about 0 for loud speech and -0.8 for silence;
             T = (N - 400) // 320 + 1.
         """
+        convolutions = self.wav2vec.feature_extractor
+        if not any(parameter.requires_grad for parameter in convolutions.parameters()):
+            # Else transformers asks for gradients of the waveform, and all memory they take.
+            self.wav2vec.freeze_feature_encoder()  # type: ignore[no-untyped-call]
         out = self.wav2vec(waveform * self._gain)
         return out.last_hidden_state, out.extract_features, sound_level(waveform)
 
