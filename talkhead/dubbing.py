@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from talkhead.face.composite import composite, prepare_canvas
+from talkhead.face.composite import Canvas, composite, prepare_canvas
 from talkhead.face.crop import Crop
 from talkhead.face.maps import draw_stage
 from talkhead.face.motion import (
@@ -22,6 +23,7 @@ from talkhead.face.motion import (
 )
 from talkhead.face.pose import fit_head_pose
 from talkhead.face.shots import FaceTrack
+from talkhead.media.ahead import run_ahead
 from talkhead.synthesis import (
     BATCH_FRAMES,
     Pipeline,
@@ -56,6 +58,10 @@ class DubbedFace:
     target: Floats
     crop: Crop
     share: float
+
+
+Item = tuple[Pixels, DubbedFace | None]
+Layers = tuple[torch.Tensor, ...]
 
 
 class Dubber:
@@ -118,15 +124,16 @@ class Dubber:
         return min(inside)
 
 
-@torch.inference_mode()
 def dub_frames(
     pipeline: Pipeline,
-    frames: Iterable[tuple[Pixels, DubbedFace | None]],
+    frames: Iterable[Item],
     *,
     num_steps: int = 1,
     seed: int = 0,
 ) -> Iterator[Pixels]:
     """Dub the frames of a video.
+
+    Reading and the networks, putting frames together, and the caller each work in a thread.
 
     Args:
         pipeline: the networks.
@@ -137,53 +144,68 @@ def dub_frames(
     Yields:
         The frames in their order, uint8 (H, W, 3).
     """
-    epsilon = draw_noise(pipeline, seed)
-    waiting: list[tuple[Pixels, DubbedFace | None]] = []
+    batches = _lower_faces(pipeline, _batches(frames), num_steps, seed)
+    yield from run_ahead(_composites(run_ahead(batches)), BATCH_FRAMES)
+
+
+def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
+    """Collect frames until there are enough faces for the networks."""
+    waiting: list[Item] = []
     num_faces = 0
     for item in frames:
         waiting.append(item)
         num_faces += item[1] is not None
         if num_faces == BATCH_FRAMES or len(waiting) == MAX_WAITING:
-            yield from _dub(pipeline, waiting, epsilon, num_steps)
+            yield waiting
             waiting, num_faces = [], 0
-    yield from _dub(pipeline, waiting, epsilon, num_steps)
+    if waiting:
+        yield waiting
 
 
-def _dub(
-    pipeline: Pipeline,
-    items: list[tuple[Pixels, DubbedFace | None]],
-    epsilon: torch.Tensor,
-    num_steps: int,
-) -> Iterator[Pixels]:
-    todo = [(picture, face) for picture, face in items if face is not None]
-    made = _dub_all(pipeline, todo, epsilon, num_steps) if todo else iter(())
-    for picture, face in items:
-        yield picture if face is None else next(made)
-
-
-def _dub_all(
-    pipeline: Pipeline,
-    faces: list[tuple[Pixels, DubbedFace]],
-    epsilon: torch.Tensor,
-    num_steps: int,
-) -> Iterator[Pixels]:
+@torch.inference_mode()
+def _lower_faces(
+    pipeline: Pipeline, batches: Iterable[list[Item]], num_steps: int, seed: int
+) -> Iterator[tuple[list[Item], list[Canvas], Layers]]:
+    """Yield batches with the canvas of every face, and the layers of `composite`."""
     device = pipeline.device
+    epsilon = draw_noise(pipeline, seed)
     registration = registration_of(pipeline.denoiser)
-    canvases = [prepare_canvas(picture, face.mesh, device, face.crop) for picture, face in faces]
-    moved = []
-    for canvas, (_, face) in zip(canvases, faces, strict=True):
-        mesh = canvas.mesh[0].cpu().numpy()
-        moved.append(registration.apply(mesh, canvas.crop.to_crop(face.target)[None])[0])
-    target = torch.from_numpy(np.stack(moved)).to(device)
-    meshes = torch.cat([canvas.mesh for canvas in canvases])
-    bounds = torch.tensor([canvas.bounds for canvas in canvases], device=device)
-    shift, grid, maps = draw_stage(meshes, target, bounds)
-    small = torch.cat([canvas.small for canvas in canvases])
-    warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
-    layers = (shift, maps, target, warped, made)
-    for k, (canvas, (picture, face)) in enumerate(zip(canvases, faces, strict=True)):
-        frame = composite(canvas, *(layer[k : k + 1] for layer in layers))[0]
-        if face.share < 1:
-            mixed = picture + np.float32(face.share) * (frame.astype(np.float32) - picture)
-            frame = mixed.round().astype(np.uint8)
-        yield frame
+    for items in batches:
+        faces = [(picture, face) for picture, face in items if face is not None]
+        if not faces:
+            yield items, [], ()
+            continue
+        canvases = [
+            prepare_canvas(picture, face.mesh, device, face.crop) for picture, face in faces
+        ]
+        moved = []
+        for canvas, (_, face) in zip(canvases, faces, strict=True):
+            mesh = canvas.mesh[0].cpu().numpy()
+            moved.append(registration.apply(mesh, canvas.crop.to_crop(face.target)[None])[0])
+        target = torch.from_numpy(np.stack(moved)).to(device)
+        meshes = torch.cat([canvas.mesh for canvas in canvases])
+        bounds = torch.tensor([canvas.bounds for canvas in canvases], device=device)
+        shift, grid, maps = draw_stage(meshes, target, bounds)
+        small = torch.cat([canvas.small for canvas in canvases])
+        warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
+        yield items, canvases, (shift, maps, target, warped, made)
+
+
+@torch.inference_mode()
+def _composites(
+    batches: Generator[tuple[list[Item], list[Canvas], Layers], None, None],
+) -> Iterator[Pixels]:
+    with closing(batches):
+        for items, canvases, layers in batches:
+            number = 0
+            for picture, face in items:
+                if face is None:
+                    yield picture
+                    continue
+                one = slice(number, number + 1)
+                frame = composite(canvases[number], *(layer[one] for layer in layers))[0]
+                if face.share < 1:
+                    mixed = picture + np.float32(face.share) * (frame.astype(np.float32) - picture)
+                    frame = mixed.round().astype(np.uint8)
+                yield frame
+                number += 1

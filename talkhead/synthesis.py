@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d, percentile_filter
 
 from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError
-from talkhead.face.composite import composite, prepare_canvas
+from talkhead.face.composite import Canvas, composite, prepare_canvas
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.maps import draw_stage, warp_identity
 from talkhead.face.mesh import NUM_SURFACE_POINTS
@@ -37,6 +38,7 @@ from talkhead.face.natural import (
 from talkhead.face.region import LATENT_PX, REGION_HEIGHT_PX, REGION_WIDTH_PX, lower_face
 from talkhead.face.registration import Registration
 from talkhead.face.track import LandmarkTrack
+from talkhead.media.ahead import run_ahead
 from talkhead.media.audio import scan_audio, stream_waveform
 from talkhead.media.loudness import (
     VOICE_RANGE_DB,
@@ -334,7 +336,6 @@ def check_pose(pose: str | LandmarkTrack) -> None:
         raise TalkheadError(f"pose is {' or '.join(POSES)}, not {pose!r}")
 
 
-@torch.inference_mode()
 def render_frames(
     pipeline: Pipeline,
     picture: Pixels,
@@ -343,8 +344,10 @@ def render_frames(
     *,
     num_steps: int = 1,
     seed: int = 0,
-) -> Iterator[Pixels]:
+) -> Generator[Pixels, None, None]:
     """Turn landmarks into frames of a picture.
+
+    The networks, putting frames together, and the reader each work in a thread of their own.
 
     Args:
         pipeline: the networks.
@@ -357,18 +360,36 @@ def render_frames(
     Yields:
         uint8 (T, H, W, 3) for every window.
     """
-    device = pipeline.device
-    canvas = prepare_canvas(picture, identity, device)
+    canvas = prepare_canvas(picture, identity, pipeline.device)
+    layers = _lower_faces(pipeline, canvas, windows, num_steps, seed)
+    frames = _composites(canvas, run_ahead(layers))
+    yield from run_ahead(frames)
+
+
+@torch.inference_mode()
+def _lower_faces(
+    pipeline: Pipeline, canvas: Canvas, windows: Iterator[Floats], num_steps: int, seed: int
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield the layers of `composite` for every window."""
     registration = registration_of(pipeline.denoiser)
     own_mesh = canvas.mesh[0].cpu().numpy()
     epsilon = draw_noise(pipeline, seed)
     for points in windows:
         moved = registration.apply(own_mesh, canvas.crop.to_crop(points))
-        target = torch.from_numpy(moved).to(device)
+        target = torch.from_numpy(moved).to(pipeline.device)
         shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
         small = canvas.small.expand(len(target), -1, -1, -1)
         warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
-        yield composite(canvas, shift, maps, target, warped, made)
+        yield shift, maps, target, warped, made
+
+
+@torch.inference_mode()
+def _composites(
+    canvas: Canvas, layers: Generator[tuple[torch.Tensor, ...], None, None]
+) -> Iterator[Pixels]:
+    with closing(layers):
+        for part in layers:
+            yield composite(canvas, *part)
 
 
 def draw_noise(pipeline: Pipeline, seed: int) -> torch.Tensor:

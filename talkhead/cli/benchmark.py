@@ -51,7 +51,7 @@ def benchmark(
     offline: OfflineOption = False,
 ) -> None:
     """Time rendering, end to end and stage by stage, on an input made on the spot."""
-    from talkhead.cli.device import resolve_device, resolve_dtype
+    from talkhead.cli.device import resolve_device, resolve_dtype, share_cores
     from talkhead.media.files import check_input
 
     if peer is not None:
@@ -74,7 +74,10 @@ def benchmark(
     from talkhead.synthesis import load_pipeline
     from talkhead.weights import resolve_weights
 
+    threads = torch.get_num_threads()
     theirs = None if peer is None else load_peer(peer, torch_device)
+    peer_ms = None if theirs is None else time_peer(theirs, torch_device, torch_dtype)
+    share_cores()
     folder = resolve_weights(weights, offline=offline)
     pipeline = load_pipeline(folder, torch_device, torch_dtype)
     with tempfile.TemporaryDirectory(prefix="talkhead-") as place:
@@ -96,7 +99,7 @@ def benchmark(
         "version": __version__,
         "device": torch_device.type,
         "gpu": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else None,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "dtype": str(torch_dtype).removeprefix("torch."),
         "size": size,
         "seconds_of_sound": seconds,
@@ -108,12 +111,11 @@ def benchmark(
         "first_frame_s": round(_first_frame_s(size, steps, weights, device, dtype), 2),
         "peak_memory_mb": memory,
     }
-    if theirs is not None:
-        milliseconds = time_peer(theirs, torch_device, torch_dtype)
+    if theirs is not None and peer_ms is not None:
         result["peer"] = {
             "name": theirs.name,
-            "milliseconds": round(milliseconds, 2),
-            "ratio": round(milliseconds / result["milliseconds_per_frame"], 2),
+            "milliseconds": round(peer_ms, 2),
+            "ratio": round(peer_ms / result["milliseconds_per_frame"], 2),
         }
     if as_json:
         print_json(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -52,6 +53,18 @@ def resolve_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if is_bfloat16_fast(device) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+@functools.cache
+def share_cores() -> None:
+    """Give each of the two stages of rendering that compute half of the cores.
+
+    They work side by side, each in a thread: two teams that both want every core wait for each
+    other more than they gain. Said twice, it is done once.
+    """
+    import torch
+
+    torch.set_num_threads(max(torch.get_num_threads() // 2, 1))
 
 
 def is_bfloat16_fast(device: torch.device) -> bool:

@@ -172,11 +172,12 @@ def render(
     )
 
     from talkhead import __version__
-    from talkhead.cli.device import resolve_device, resolve_dtype
+    from talkhead.cli.device import resolve_device, resolve_dtype, share_cores
     from talkhead.weights import resolve_weights
 
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
+    share_cores()
     folder = resolve_weights(weights, offline=offline)
     notes = {
         "comment": f"Synthetic: made by talkhead {__version__}, weights {weights}, seed {seed}"

@@ -113,7 +113,7 @@ def time_end_to_end(
 def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> dict[str, float]:
     """Time the parts of rendering one after the other, milliseconds a frame, medians.
 
-    In `render` the encoder of the video works beside the networks; here everything waits for
+    In `render` composite and video encoder work beside the other stages; here everything waits for
     everything.
     """
     device = pipeline.device

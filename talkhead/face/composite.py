@@ -61,8 +61,13 @@ class Canvas:
         )
 
 
-MAX_CHUNK_PIXELS = 2_000_000
+MAX_CHUNK_PIXELS = 2**21
 """Frames of large pictures are put together a few at a time, so that memory stays bounded."""
+_ROOM_PX = 16
+"""Of the lower face's surroundings that fade into it; of that size, crop and picture have whole
+pixels alike."""
+_WORK_TOP, _WORK_LEFT = TOP_PX - _ROOM_PX, LEFT_PX - _ROOM_PX
+_WORK_HEIGHT, _WORK_WIDTH = BOTTOM_PX - _WORK_TOP, RIGHT_PX + _ROOM_PX - _WORK_LEFT
 _SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX)
 """Crops have sides of which the stage's margin is a whole number of pixels."""
 
@@ -124,7 +129,7 @@ def composite(
     mask = soft_mask(target, maps)
     inside = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
     mouth = mask * torch.maximum(inside, seam_mask(canvas.mesh, target, maps))
-    border = (LEFT_PX, CROP_SIDE_PX - RIGHT_PX, TOP_PX, CROP_SIDE_PX - BOTTOM_PX)
+    border = (_ROOM_PX, _ROOM_PX, _ROOM_PX, 0)
     change = functional.pad((made - warped) * 127.5, border)
     replaced = functional.pad((made + 1) * 127.5, border)
     height, width = canvas.stage.shape[-2:]
@@ -167,27 +172,41 @@ def _blend(
     meshes = (canvas.mesh[..., :2], target[..., :2])
     source, goal = (points / canvas.crop.scale + corner for points in meshes)
     blend_eyes(frames, canvas.stage, grid, source, goal)
+    # Only around the lower face is there anything to add.
+    unit_px = side // (CROP_SIDE_PX // _ROOM_PX)
+    left, top = left + _WORK_LEFT // _ROOM_PX * unit_px, top + _WORK_TOP // _ROOM_PX * unit_px
+    size = _WORK_HEIGHT // _ROOM_PX * unit_px, _WORK_WIDTH // _ROOM_PX * unit_px
     x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + side, width), min(top + side, height)
+    x1, y1 = max(min(left + size[1], width), x0), max(min(top + size[0], height), y0)
     inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
 
     def enlarge(image: Tensor) -> Tensor:
-        if image.shape[-1] != side:
+        if image.shape[-2:] != size:
             image = functional.interpolate(
                 image,
-                size=(side, side),
+                size=size,
                 mode="bilinear",
                 align_corners=False,
-                antialias=side < image.shape[-1],
+                antialias=size[0] < image.shape[-2],
             )
         return image[..., inside[0], inside[1]]
 
     face = frames[..., y0:y1, x0:x1]
-    face.mul_(cavity_shade(maps, (side, side))[..., inside[0], inside[1]])
-    face.add_(enlarge(change) * enlarge(mask))
-    face.lerp_(enlarge(replaced), enlarge(mouth))
+    face.mul_(enlarge(_work_area(cavity_shade(maps))))
+    face.add_(enlarge(change) * enlarge(_work_area(mask)))
+    face.lerp_(enlarge(replaced), enlarge(_work_area(mouth)))
     made: Pixels = frames.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return made
+
+
+def _work_area(maps: Tensor) -> Tensor:
+    """Cut the lower face and its surroundings from maps of the crop, (B, C, S, S)."""
+    ratio = maps.shape[-1] / CROP_SIDE_PX
+    rows, columns = (
+        slice(round(first * ratio), round((first + size) * ratio))
+        for first, size in ((_WORK_TOP, _WORK_HEIGHT), (_WORK_LEFT, _WORK_WIDTH))
+    )
+    return maps[..., rows, columns]
 
 
 def _to_tensor(image: Pixels, device: torch.device) -> Tensor:

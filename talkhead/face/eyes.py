@@ -179,7 +179,7 @@ def _blend_eye(
 
 def _closed(there: _Axes, source: Tensor, eye: _Eye, u: Tensor, gap: Tensor) -> Tensor:
     """Return 0 while lids are at least half as far apart as in the picture, 1 where they meet."""
-    edges = [_interpolate(*there.read(source[:, list(lid)]), u) for lid in (eye.upper, eye.lower)]
+    edges = _lids(there, source, eye, u)
     usual = (edges[1] - edges[0]).clamp(min=0)
     return _smooth(1 - 2 * gap / usual.clamp(min=1e-3)) * _smooth(usual / MIN_GAP)
 
@@ -198,9 +198,7 @@ def _ball(
     squash = here.width / (there.width * tall)
     v = v * squash
     inner = u.clamp(-0.5, 0.5)
-    ends = [
-        _interpolate(*there.read(source[:, list(lid)]), inner) for lid in (eye.upper, eye.lower)
-    ]
+    ends = _lids(there, source, eye, inner)
     top, bottom = ends[0], torch.maximum(*ends)
     iris_u, iris_v = there.read(source[:, [eye.iris]])
     goal_u, goal_v = here.read(target[:, [eye.iris]])
@@ -214,27 +212,37 @@ def _ball(
     return there.place(u - turn_u * free, v)
 
 
+def _lids(axes: _Axes, points: Tensor, eye: _Eye, u: Tensor) -> list[Tensor]:
+    """Return the edges of both lids at `u`, the upper one first, (B, N) each."""
+    found = (axes.read(points[:, list(lid)]) for lid in (eye.upper, eye.lower))
+    return [_interpolate(at, height[:, None], u)[:, 0] for at, height in found]
+
+
 def _edge(
     axes: _Axes, source: Tensor, target: Tensor, lid: tuple[int, ...], u: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return a lid's edge at `u`, (B, N), and where it comes from against its place, (B, N, 2)."""
     index = list(lid)
     at, height = axes.read(target[:, index])
-    shift = (source[:, index] - target[:, index]).unbind(-1)
-    values = [_interpolate(at, value, u) for value in (height, *shift)]
-    return values[0], torch.stack(values[1:], -1)
+    shift = source[:, index] - target[:, index]
+    edge, *moved = _interpolate(at, torch.stack([height, *shift.unbind(-1)], 1), u).unbind(1)
+    return edge, torch.stack(moved, -1)
 
 
 def _interpolate(at: Tensor, values: Tensor, u: Tensor) -> Tensor:
-    """Interpolate values (B, K) given at places (B, K) at other places (B or 1, N), linearly."""
-    batch = max(len(at), len(u))
-    at, order = at.expand(batch, -1).sort(1)
-    values = values.expand(batch, -1).gather(1, order)
-    u = u.expand(batch, -1).contiguous()
-    right = torch.searchsorted(at.contiguous(), u).clamp(1, at.shape[1] - 1)
-    x0, x1 = at.gather(1, right - 1), at.gather(1, right)
-    share = ((u - x0) / (x1 - x0).clamp(min=1e-6)).clamp(0, 1)
-    return torch.lerp(values.gather(1, right - 1), values.gather(1, right), share)
+    """Interpolate values (B, C, K) given at places (B, K) at others (B or 1, N), linearly.
+
+    Returns:
+        shape = (B, C, N).
+    """
+    batch, channels = max(len(at), len(u)), values.shape[1]
+    at, order = at.sort(1)
+    values = values.gather(2, order[:, None].expand(-1, channels, -1))
+    # Ramps from place to place add up to the line: cheaper than a search for every pixel.
+    before, after = at[:, :-1, None], at[:, 1:, None]
+    steps = values.diff(dim=2) / (after - before).clamp(min=1e-6).transpose(1, 2)
+    ramps = torch.minimum(torch.maximum(u[:, None], before), after) - before
+    return torch.baddbmm(values[..., :1], steps.expand(batch, -1, -1), ramps.expand(batch, -1, -1))
 
 
 def _smooth(share: Tensor) -> Tensor:

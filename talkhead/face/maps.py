@@ -139,10 +139,12 @@ def warp_identity(image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
         (B, 3, S, S).
     """
     size = (image.shape[-2], image.shape[-1])
-    return (warp_image(image, resize_grid(grid, size)) + 1) * cavity_shade(maps, size) - 1
+    shade = functional.interpolate(
+        cavity_shade(maps), size=size, mode="bilinear", align_corners=False
+    )
+    return (warp_image(image, resize_grid(grid, size)) + 1) * shade - 1
 
 
-def cavity_shade(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the factor that darkens the cavity of the mouth, (B, 1, *size)."""
-    shade = 1 - (1 - CAVITY_SHADE) * blur(maps[:, 8:9], 1)
-    return functional.interpolate(shade, size=size, mode="bilinear", align_corners=False)
+def cavity_shade(maps: Tensor) -> Tensor:
+    """Return the factor that darkens the cavity of the mouth, (B, 1, 128, 128)."""
+    return 1 - (1 - CAVITY_SHADE) * blur(maps[:, 8:9], 1)

@@ -45,8 +45,10 @@ def soft_mask(target: Tensor, maps: Tensor) -> Tensor:
     """
     mask = lower_face_mask(target, maps)
     radius = FEATHER_PX * maps.shape[-1] // CROP_SIDE_PX
-    shrunk = 1 - functional.max_pool2d(1 - mask, 2 * radius + 1, stride=1, padding=radius)
-    return blur(shrunk, radius)
+    grown = 1 - mask
+    for window, reach in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
+        grown = functional.max_pool2d(grown, window, stride=1, padding=reach)
+    return blur(1 - grown, radius)
 
 
 def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
