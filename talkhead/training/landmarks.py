@@ -47,7 +47,7 @@ from talkhead.training.life import fit_head_style
 from talkhead.training.loop import Batch, Sample
 from talkhead.training.samples import PERSON_POWER, ClipBank, split_rows
 from talkhead.training.sync import best_lag
-from talkhead.training.voices import disturb, not_speech
+from talkhead.training.voices import disturb, drop_moments, not_speech
 
 Floats = npt.NDArray[np.float32]
 
@@ -95,6 +95,11 @@ class LandmarksTaskConfig:
     """Weight of the error of frame-to-frame motion."""
     closure_weight: float = 1.0
     """Weight of lips being open where they have to close, as for p, b and m."""
+    speed_spread: float = 0.12
+    """Standard deviation of the logarithm of the speed at which a sample is played: pitch and
+    formants go with it, so that one voice becomes many."""
+    gap_share: float = 0.3
+    """Share of the samples with moments of silence in words, that the context has to fill."""
     disturb_share: float = 0.8
     """Share of the samples whose sound is disturbed."""
     silent_share: float = 0.06
@@ -135,7 +140,7 @@ class LandmarkSamples:
         frames = self._config.window_frames
         total = len(talker.coefficients)
         # Another speed is another voice: pitch and formants move with it.
-        speed = min(float(np.exp(rng.normal(0, 0.08))), (total - 1) / frames)
+        speed = min(float(np.exp(rng.normal(0, self._config.speed_spread))), (total - 1) / frames)
         start = rng.uniform(0, total - 1 - (frames - 1) * speed)
         at = start + np.arange(frames) * speed
         low = np.floor(at).astype(int).clip(0, total - 2)
@@ -149,8 +154,11 @@ class LandmarkSamples:
         if rng.random() < self._config.silent_share:
             waveform = not_speech(count, rng) * np.float32(10 ** (rng.uniform(-12, 3) / 20))
             coefficients = np.zeros_like(coefficients)
-        elif rng.random() < self._config.disturb_share:
-            waveform = disturb(waveform, rng)
+        else:
+            if rng.random() < self._config.gap_share:
+                waveform = drop_moments(waveform, rng)
+            if rng.random() < self._config.disturb_share:
+                waveform = disturb(waveform, rng)
         style = talker.style + rng.normal(0, 0.3, NUM_STYLE)
         return {
             "waveform": waveform,

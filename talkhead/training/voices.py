@@ -16,6 +16,8 @@ SPEECH_RMS = 0.1
 """Of waveforms of normalised loudness."""
 MUSIC_SHARE = 0.15
 """Of disturbed speech that has something else than noise in its background."""
+GAP_S = (0.04, 0.14)
+"""Length of the moments that are dropped."""
 SEMITONES = (0, 2, 3, 5, 7, 8, 10, 12)
 
 
@@ -47,6 +49,16 @@ def disturb(waveform: Floats, rng: np.random.Generator) -> Floats:
         below = 10 ** (-rng.uniform(8, 30) / 20)
         disturbed += not_speech(count, rng) * (level / SPEECH_RMS * below)
     return (disturbed * gain).astype(np.float32)
+
+
+def drop_moments(waveform: Floats, rng: np.random.Generator) -> Floats:
+    """Silence one to four moments of a waveform (N,), each as long as a short sound of speech."""
+    waveform = waveform.copy()
+    for _ in range(int(rng.integers(1, 5))):
+        length = min(int(rng.uniform(*GAP_S) * SAMPLE_RATE_HZ), len(waveform))
+        start = int(rng.integers(len(waveform) - length + 1))
+        waveform[start : start + length] = 0
+    return waveform
 
 
 def not_speech(count: int, rng: np.random.Generator) -> Floats:

@@ -4,7 +4,7 @@ import pytest
 
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.training import voices
-from talkhead.training.voices import SPEECH_RMS, disturb, not_speech
+from talkhead.training.voices import GAP_S, SPEECH_RMS, disturb, drop_moments, not_speech
 from tests.tiny import voice
 
 COUNT = 2 * SAMPLE_RATE_HZ
@@ -41,6 +41,17 @@ def test_a_melody_has_a_pitch_and_noise_has_none() -> None:
         rng = np.random.default_rng(seed)
         assert flatness(voices._melody(COUNT, rng)) < 0.01
         assert flatness(voices._hum(COUNT, rng)) < 0.01
+
+
+def test_dropped_moments_are_short_and_leave_the_rest_as_it_was() -> None:
+    waveform = np.ones(COUNT, np.float32)
+    for seed in range(20):
+        dropped = drop_moments(waveform, np.random.default_rng(seed))
+        assert set(np.unique(dropped)) == {0, 1}
+        silent = int((dropped == 0).sum())
+        assert int(GAP_S[0] * SAMPLE_RATE_HZ) <= silent <= 4 * GAP_S[1] * SAMPLE_RATE_HZ
+    assert (waveform == 1).all()
+    assert len(drop_moments(waveform[:100], np.random.default_rng(0))) == 100
 
 
 def test_disturbed_speech_is_still_there() -> None:
