@@ -33,7 +33,7 @@ def talkhead_commands() -> Iterator[list[str]]:
     """Every `talkhead ...` of the README's shell blocks, as a list of words."""
     for block in re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in line.split("&&"):
+            for part in re.split(r"&&|\|", line):
                 words = shlex.split(part, comments=True)
                 if words and Path(words[0]).name == "talkhead":
                     yield words

@@ -36,6 +36,7 @@ from talkhead.cli.output import (
     print_json,
     with_progress,
 )
+from talkhead.cli.pipes import check_sound, sound_file
 from talkhead.errors import TalkheadError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class _Motion:
 
 def landmarks(
     audio: Annotated[
-        Path, typer.Argument(help="Sound file, or a video with sound.", show_default=False)
+        Path,
+        typer.Argument(help="Sound file, or a video with sound; - is stdin.", show_default=False),
     ],
     output: Annotated[
         Path,
@@ -109,12 +111,12 @@ def landmarks(
     offline: OfflineOption = False,
 ) -> None:
     """Write the landmarks of a face that says AUDIO, to look at, edit and render."""
-    from talkhead.media.files import check_input, check_output
+    from talkhead.media.files import check_output
     from talkhead.media.rates import DEFAULT_FPS, parse_fps
     from talkhead.media.video import check_video_name
 
     rate, blink_rate = None if fps is None else parse_fps(fps), parse_blink(blink)
-    check_input(audio)
+    check_sound(audio)
     for path in (output, *([] if preview is None else [preview])):
         check_output(path, overwrite=overwrite)
     if preview is not None:
@@ -124,35 +126,36 @@ def landmarks(
     if detect and face is not None:
         raise TalkheadError("--detect looks for the face in the video: leave --face out")
     check_pose(pose)
-    if detect:
-        motion = _seen(audio, rate, choose, quiet=quiet)
-    else:
-        from talkhead.cli.device import resolve_device
-        from talkhead.media.audio import scan_audio
-        from talkhead.synthesis import load_generator, predict_landmarks
-        from talkhead.weights import resolve_weights
+    with sound_file(audio) as sound:
+        if detect:
+            motion = _seen(sound, rate, choose, quiet=quiet)
+        else:
+            from talkhead.cli.device import resolve_device
+            from talkhead.media.audio import scan_audio
+            from talkhead.synthesis import load_generator, predict_landmarks
+            from talkhead.weights import resolve_weights
 
-        scan_audio(audio)
-        rate = rate or DEFAULT_FPS
-        identity, size, detector_name, picture = _identity(face, choose)
-        folder = resolve_weights(weights, offline=offline)
-        generator = load_generator(folder / "landmarks", resolve_device(device))
-        total, windows = predict_landmarks(
-            generator,
-            audio,
-            identity,
-            fps=rate,
-            seed=seed,
-            pose=read_pose(pose, quiet=quiet),
-            pose_strength=pose_strength,
-            expression_strength=expression_strength,
-            blink_per_minute=blink_rate,
-        )
-        flat = (points for window in windows for points in window)
-        frames = with_progress(flat, label="frames", total=total, quiet=quiet)
-        pictures = itertools.repeat(picture)
-        motion = _Motion(rate, size, detector_name, total, frames, pictures, audio)
-    _write(motion, output, preview, overwrite=overwrite)
+            scan_audio(sound)
+            rate = rate or DEFAULT_FPS
+            identity, size, detector_name, picture = _identity(face, choose)
+            folder = resolve_weights(weights, offline=offline)
+            generator = load_generator(folder / "landmarks", resolve_device(device))
+            total, windows = predict_landmarks(
+                generator,
+                sound,
+                identity,
+                fps=rate,
+                seed=seed,
+                pose=read_pose(pose, quiet=quiet),
+                pose_strength=pose_strength,
+                expression_strength=expression_strength,
+                blink_per_minute=blink_rate,
+            )
+            flat = (points for window in windows for points in window)
+            frames = with_progress(flat, label="frames", total=total, quiet=quiet)
+            pictures = itertools.repeat(picture)
+            motion = _Motion(rate, size, detector_name, total, frames, pictures, sound)
+        _write(motion, output, preview, overwrite=overwrite)
     if as_json:
         result = {
             "output": str(output),

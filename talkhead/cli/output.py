@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -34,7 +34,7 @@ def print_columns(rows: Iterable[Sequence[str]]) -> None:
 
 def with_progress(
     items: Iterable[ItemT], *, label: str, total: int | None = None, quiet: bool = False
-) -> Iterator[ItemT]:
+) -> Generator[ItemT, None, None]:
     """Yield items while a bar on stderr shows how many are done and the time that is left.
 
     Where stderr is no terminal, nothing is shown.
@@ -67,7 +67,11 @@ def with_progress(
         transient=True,
         disable=quiet or not console.is_terminal,
     ) as progress:
-        yield from progress.track(items, total=total, description=label)
+        try:
+            yield from progress.track(items, total=total, description=label)
+        finally:
+            if isinstance(items, Generator):
+                items.close()
 
 
 def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iterable[Any]]:

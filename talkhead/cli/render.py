@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -37,6 +37,7 @@ from talkhead.cli.output import (
     print_json,
     with_progress,
 )
+from talkhead.cli.pipes import DASH, check_sound, check_video, sound_file, video_target
 from talkhead.errors import TalkheadError
 
 if TYPE_CHECKING:
@@ -86,10 +87,12 @@ def render(
         Path, typer.Argument(help="Picture with a face, or a video to dub.", show_default=False)
     ],
     audio: Annotated[
-        Path, typer.Argument(help="Sound file, or a video with sound.", show_default=False)
+        Path,
+        typer.Argument(help="Sound file, or a video with sound; - is stdin.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The mp4 to write.", show_default=False)
+        Path,
+        typer.Option("-o", "--output", help="The mp4 to write; - is stdout.", show_default=False),
     ],
     weights: WeightsOption = "default",
     landmarks: Annotated[
@@ -122,9 +125,12 @@ def render(
     quiet: QuietOption = False,
     offline: OfflineOption = False,
 ) -> None:
-    """Make a video of the person in FACE saying AUDIO."""
+    """Make a video of the person in FACE saying AUDIO.
+
+    With -o - it goes to stdout while it is made, as a fragmented mp4, and nothing else does.
+    """
     from talkhead.media.audio import scan_audio
-    from talkhead.media.files import check_input, check_output
+    from talkhead.media.files import check_input
     from talkhead.media.playback import LOOPS
     from talkhead.media.rates import DEFAULT_FPS, num_frames, parse_fps
     from talkhead.media.video import VideoWriter, probe_video
@@ -134,10 +140,10 @@ def render(
     if loop not in LOOPS:
         raise TalkheadError(f"--loop takes {', '.join(LOOPS)}, not {loop!r}")
     check_input(face)
-    check_input(audio)
+    check_sound(audio)
     if landmarks is not None:
         check_input(landmarks)
-    check_output(output, overwrite=overwrite)
+    check_video(output, overwrite=overwrite, as_json=as_json)
     picture = None
     if is_video(face):
         if pose != "natural":
@@ -151,51 +157,54 @@ def render(
         picture = read_picture(face).pixels
         height, width = picture.shape[:2]
         rate = rate or DEFAULT_FPS
-    info = scan_audio(audio)
-    total = num_frames(info.duration_s, rate)
-    request = _Request(
-        face=face,
-        audio=audio,
-        choose=choose,
-        pose=pose,
-        pose_strength=pose_strength,
-        expression_strength=expression_strength,
-        blink_per_minute=blink_rate,
-        rate=rate,
-        total=total,
-        size=(width, height),
-        track=None if landmarks is None else _read_track(landmarks, face, (width, height)),
-        loop=loop,
-        steps=steps,
-        seed=seed,
-        quiet=quiet,
-    )
+    with sound_file(audio) as sound, video_target(output) as target:
+        info = scan_audio(sound)
+        total = num_frames(info.duration_s, rate)
+        request = _Request(
+            face=face,
+            audio=sound,
+            choose=choose,
+            pose=pose,
+            pose_strength=pose_strength,
+            expression_strength=expression_strength,
+            blink_per_minute=blink_rate,
+            rate=rate,
+            total=total,
+            size=(width, height),
+            track=None if landmarks is None else _read_track(landmarks, face, (width, height)),
+            loop=loop,
+            steps=steps,
+            seed=seed,
+            quiet=quiet,
+        )
 
-    from talkhead import __version__
-    from talkhead.cli.device import resolve_device, resolve_dtype, share_cores
-    from talkhead.weights import resolve_weights
+        from talkhead import __version__
+        from talkhead.cli.device import resolve_device, resolve_dtype, share_cores
+        from talkhead.weights import resolve_weights
 
-    torch_device = resolve_device(device)
-    torch_dtype = resolve_dtype(dtype, torch_device)
-    share_cores()
-    folder = resolve_weights(weights, offline=offline)
-    notes = {
-        "comment": f"Synthetic: made by talkhead {__version__}, weights {weights}, seed {seed}"
-    }
-    size = (width - width % 2, height - height % 2)
-    writer = VideoWriter(
-        output, size=size, fps=rate, sound=audio, crf=crf, metadata=notes, overwrite=overwrite
-    )
+        torch_device = resolve_device(device)
+        torch_dtype = resolve_dtype(dtype, torch_device)
+        share_cores()
+        folder = resolve_weights(weights, offline=offline)
+        notes = {
+            "comment": f"Synthetic: made by talkhead {__version__}, weights {weights}, seed {seed}"
+        }
+        size = (width - width % 2, height - height % 2)
+        writer = VideoWriter(
+            target, size=size, fps=rate, sound=sound, crf=crf, metadata=notes, overwrite=overwrite
+        )
 
-    def load() -> Pipeline:
-        from talkhead.synthesis import load_pipeline
+        def load() -> Pipeline:
+            from talkhead.synthesis import load_pipeline
 
-        return load_pipeline(folder, torch_device, torch_dtype)
+            return load_pipeline(folder, torch_device, torch_dtype)
 
-    job = _dubbed(request, load) if picture is None else _animated(request, picture, load)
-    with writer:
-        for frame in with_progress(job.frames, label="frames", total=total, quiet=quiet):
-            writer.write(frame[: size[1], : size[0]])
+        job = _dubbed(request, load) if picture is None else _animated(request, picture, load)
+        # Threads that make frames must have ended when the process does, so they are closed.
+        shown = with_progress(job.frames, label="frames", total=total, quiet=quiet)
+        with closing(shown), writer:
+            for frame in shown:
+                writer.write(frame[: size[1], : size[0]])
     elapsed_s = time.perf_counter() - job.started
     result = {
         "output": str(output),
@@ -214,7 +223,7 @@ def render(
     }
     if as_json:
         print_json(result | job.facts)
-    else:
+    elif output != DASH:
         missing = job.facts.get("frames_without_face", 0)
         without = f", {missing} of them left as they are" if missing else ""
         typer.echo(
@@ -249,7 +258,13 @@ def _animated(request: _Request, picture: Pixels, load: Callable[[], Pipeline]) 
     frames = render_frames(
         pipeline, picture, identity, windows, num_steps=request.steps, seed=request.seed
     )
-    return _Job(frame for window in frames for frame in window)
+    return _Job(_one_by_one(frames))
+
+
+def _one_by_one(windows: Generator[Pixels, None, None]) -> Iterator[Pixels]:
+    with closing(windows):
+        for window in windows:
+            yield from window
 
 
 def _dubbed(request: _Request, load: Callable[[], Pipeline]) -> _Job:

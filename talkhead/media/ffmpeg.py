@@ -6,6 +6,7 @@ messages of ffmpeg go to an unnamed temporary file: a pipe that nobody drains wo
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
 NUM_ENCODER_THREADS = 8
 ENCODER_PRESET = "veryfast"
 SOUND_BITRATE = "192k"
+FRAGMENT_S = 1
 
 # What the mp4 container stores by itself; other keys need a more general, less readable box.
 _MP4_KEYS = frozenset(
@@ -126,7 +128,7 @@ def read_frames_args(
 
 
 def write_video_args(
-    target: Path,
+    target: Path | None,
     *,
     size: tuple[int, int],
     fps: Fraction,
@@ -136,6 +138,9 @@ def write_video_args(
     metadata: Mapping[str, str],
 ) -> list[str]:
     """Encode raw RGB from stdin, with a sound file, to mp4: H.264 in yuv420p, AAC, faststart.
+
+    Without a target, the mp4 goes to stdout in fragments, each with its pictures and their sound,
+    that start with a key frame and are at most about `FRAGMENT_S` long.
 
     The last column or row of an odd size is dropped, because yuv420p has none. Colours are BT.709
     and say so. Nothing in the file depends on the date or on the number of cores.
@@ -162,6 +167,14 @@ def write_video_args(
     for key, value in metadata.items():
         args += ["-metadata", f"{key}={value}"]
     tags = "" if set(metadata) <= _MP4_KEYS else "+use_metadata_tags"
+    if target is None:
+        # AAC starts before time 0; only a header that waits for the first fragment can say so.
+        fragments = f"+frag_keyframe+empty_moov+delay_moov+default_base_moof{tags}"
+        args += ["-g:v", str(math.ceil(fps * FRAGMENT_S))]
+        if copy_sound:
+            # AAC of a file without a container; mp4 in one piece converts it unasked.
+            args += ["-bsf:a", "aac_adtstoasc"]
+        return [*args, "-movflags", fragments, "-f", "mp4", "pipe:1"]
     return [*args, "-movflags", f"+faststart{tags}", "-f", "mp4", "-y", input_name(target)]
 
 
@@ -209,16 +222,20 @@ class FfmpegProcess:
 
 
 @contextmanager
-def running_ffmpeg(args: Sequence[str], *, feed: bool = False) -> Iterator[FfmpegProcess]:
+def running_ffmpeg(
+    args: Sequence[str], *, feed: bool = False, output: IO[bytes] | None = None
+) -> Iterator[FfmpegProcess]:
     """Run ffmpeg with a pipe for its input (`feed`) or its output; it is gone at the end, always.
 
-    It runs in a session of its own: Ctrl-C reaches only Python, which then stops ffmpeg.
+    With `feed`, its stdout is the open file `output`, or nothing. It runs in a session of its own:
+    Ctrl-C reaches only Python, which then stops ffmpeg.
     """
+    sink = subprocess.DEVNULL if output is None else output
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             [ffmpeg_exe(), *args],
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
+            stdout=sink if feed else subprocess.PIPE,
             stderr=messages,
             start_new_session=True,
         )

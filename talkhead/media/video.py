@@ -137,18 +137,21 @@ def _read_frame(stream: IO[bytes], height: int, width: int) -> Frames | None:
 
 
 class VideoWriter:
-    """Write frames and a sound file to an mp4 that appears whole, or not at all.
+    """Write frames and a sound file to an mp4 that appears whole, or not at all; or to a stream.
 
     H.264 in yuv420p with faststart. Sound that is AAC already is copied untouched, any other is
     encoded to AAC once, at its own rate and channels; neither it nor the picture is cut to the
     other's length. The last column or row of an odd size is dropped. The same input gives the
     same bytes. Used as a context manager: the file is written under a hidden name beside its
     target and renamed at the end; any exception, Ctrl-C too, removes it.
+
+    A stream, a pipe for example, gets a fragmented mp4: about a second of it at a time, while
+    frames are still written. What an exception leaves there ends early.
     """
 
     def __init__(
         self,
-        path: Path,
+        target: Path | IO[bytes],
         *,
         size: tuple[int, int],
         fps: Fraction,
@@ -160,7 +163,7 @@ class VideoWriter:
         """Check everything that can be checked before slow work starts; nothing is written yet.
 
         Args:
-            path: the target, .mp4, .m4v or .mov.
+            target: the file to make, .mp4, .m4v or .mov; or a stream, open, with a descriptor.
             size: (width, height) of the frames.
             fps: frames a second.
             sound: a file with sound (a video's will do), or None for a silent video.
@@ -171,19 +174,22 @@ class VideoWriter:
         Raises:
             TalkheadError: the output cannot be written, or a size, quality or sound is unusable.
         """
-        self.path = Path(path)
+        self._target = target
+        self._name = str(target) if isinstance(target, Path) else "the video"
+        self._temporary: Path | None = None
         self.size = size
-        check_video_name(self.path)
-        check_output(self.path, overwrite=overwrite)
+        if isinstance(target, Path):
+            check_video_name(target)
+            check_output(target, overwrite=overwrite)
+            self._temporary = temporary_sibling(target)
         if not all(2 <= side <= MAX_SIDE_PX for side in size):
             raise TalkheadError(
-                f"{path} cannot be {size[0]} x {size[1]} px; sides go from 2 to {MAX_SIDE_PX}"
+                f"{self._name} cannot be {size[0]} x {size[1]} px; sides go from 2 to {MAX_SIDE_PX}"
             )
         if not 0 <= crf <= MAX_CRF:
             raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")
         codec = None if sound is None else _sound_codec(Path(sound))
         self._overwrite = overwrite
-        self._temporary = temporary_sibling(self.path)
         self._num_frames = 0
         self._stack = ExitStack()
         self._args = ffmpeg.write_video_args(
@@ -199,8 +205,12 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         """Start the encoder."""
         with ExitStack() as stack:
-            stack.callback(self._temporary.unlink, missing_ok=True)
-            self._process = stack.enter_context(ffmpeg.running_ffmpeg(self._args, feed=True))
+            if self._temporary is not None:
+                stack.callback(self._temporary.unlink, missing_ok=True)
+            stream = None if isinstance(self._target, Path) else self._target
+            self._process = stack.enter_context(
+                ffmpeg.running_ffmpeg(self._args, feed=True, output=stream)
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -209,7 +219,8 @@ class VideoWriter:
 
         Raises:
             ValueError: the shape or type is another.
-            TalkheadError: the encoder gave up, for example because the disk is full.
+            TalkheadError: the encoder gave up, for example because the disk is full, or nobody
+                reads the stream any more.
         """
         width, height = self.size
         if frames.dtype != np.uint8 or frames.shape[-3:] != (height, width, 3):
@@ -237,18 +248,24 @@ class VideoWriter:
 
     def _finish(self) -> None:
         if self._num_frames == 0:
-            raise TalkheadError(f"{self.path} would have no frames; nothing was written")
+            raise TalkheadError(f"{self._name} would have no frames; nothing was written")
         with suppress(OSError):  # the exit status tells more
             self._process.stdin.close()
         if self._process.wait() != 0:
             raise self._failure()
-        check_output(self.path, overwrite=self._overwrite)
-        os.replace(self._temporary, self.path)  # noqa: PTH105  (atomic, also over a file)
+        if isinstance(self._target, Path) and self._temporary is not None:
+            check_output(self._target, overwrite=self._overwrite)
+            os.replace(self._temporary, self._target)  # noqa: PTH105  (atomic, also over a file)
 
     def _failure(self) -> TalkheadError:
-        reason = ffmpeg.first_error(self._process.stderr_text())
+        messages = self._process.stderr_text()
+        if self._temporary is None and "Broken pipe" in messages:
+            return TalkheadError(
+                "whoever reads the video stopped before its end; let it read on, or name a file"
+            )
+        reason = ffmpeg.first_error(messages)
         return TalkheadError(
-            f"{self.path} could not be written ({reason}); check the sound and the disk's space"
+            f"{self._name} could not be written ({reason}); check the sound and the disk's space"
         )
 
 

@@ -10,13 +10,18 @@ from typing import NamedTuple
 
 import pytest
 import typer
+from PIL import Image
 
 import talkhead
 from talkhead.cli.app import app
 from talkhead.cli.errors import exit_code_of
+from talkhead.errors import WeightsError
+from talkhead.face.detection import FaceDetector
+from tests.drawn_face import draw_face
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 PACKAGE = Path(talkhead.__file__).parent
+SIDE = 256
 
 
 class Ended(NamedTuple):
@@ -90,3 +95,38 @@ def run_here(
         return Ended(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def detector_is_here() -> None:
+    """mediapipe 1.x needs its networks, and tests do not download."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    try:
+        FaceDetector().close()
+    except WeightsError:
+        pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
+    finally:
+        patch.undo()
+
+
+def command_line(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "talkhead", *map(str, arguments)]
+
+
+def write_face(path: Path, width: int = SIDE, height: int = SIDE) -> Path:
+    Image.fromarray(draw_face(SIDE)[:height, :width]).save(path)
+    return path
+
+
+def refused(ended: Ended, code: int, *words: str) -> None:
+    """One line on stderr that says these words, nothing on stdout, and the exit code."""
+    assert ended.stderr.startswith("talkhead: "), ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    for word in words:
+        assert word in ended.stderr
+    assert (ended.returncode, ended.stdout) == (code, "")
+
+
+def listing(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}

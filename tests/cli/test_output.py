@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,6 +31,22 @@ def test_progress_passes_items_on_and_never_writes_to_stdout(
     assert list(with_progress([1, 2], label="frames", total=2, quiet=True)) == [1, 2]
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "")
+
+
+def test_progress_that_is_left_early_closes_what_it_shows() -> None:
+    ended = []
+
+    def count() -> Iterator[int]:
+        try:
+            yield from range(3)
+        finally:
+            ended.append(True)
+
+    numbers = count()
+    shown = with_progress(numbers, label="frames")
+    assert next(shown) == 0
+    shown.close()
+    assert ended == [True]
 
 
 def test_sizes_are_in_units_of_a_million_bytes() -> None:

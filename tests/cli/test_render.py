@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -16,34 +15,28 @@ import pytest
 import soundfile
 from PIL import Image
 
-from talkhead.errors import WeightsError
 from talkhead.face.crop import face_crop
 from talkhead.face.detection import FaceDetector
 from talkhead.face.track import LandmarkTrack
 from talkhead.media import ffmpeg
 from talkhead.media.audio import scan_audio
 from talkhead.media.video import VideoWriter, probe_video, read_frames
-from tests.cli.conftest import PACKAGE, Ended, RunHere
+from tests.cli.conftest import (
+    PACKAGE,
+    SIDE,
+    RunHere,
+    command_line,
+    listing,
+    refused,
+    write_face,
+)
 from tests.drawn_face import draw_face
 from tests.meshes import mean_mesh
 from tests.tiny import voice, write_silence, write_voice
 
 Pixels = npt.NDArray[np.uint8]
 SECONDS = 0.5
-SIDE = 256
-
-
-@pytest.fixture(scope="module", autouse=True)
-def detector_is_here() -> None:
-    """mediapipe 1.x needs its networks, and tests do not download."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("HF_HUB_OFFLINE", "1")
-    try:
-        FaceDetector().close()
-    except WeightsError:
-        pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
-    finally:
-        patch.undo()
+pytestmark = pytest.mark.usefixtures("detector_is_here")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +50,6 @@ class Rendered:
 
     def frames(self) -> Pixels:
         return np.stack(list(read_frames(self.output)))
-
-
-def command_line(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "talkhead", *map(str, arguments)]
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +80,8 @@ def audio(tmp_path: Path) -> Path:
     return write_voice(tmp_path / "voice.wav", SECONDS)
 
 
-def write_face(path: Path, width: int = SIDE, height: int = SIDE) -> Path:
-    Image.fromarray(draw_face(SIDE)[:height, :width]).save(path)
-    return path
-
-
 def streams(path: Path) -> str:
     return ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
-
-
-def refused(ended: Ended, code: int, *words: str) -> None:
-    """One line on stderr that says these words, nothing on stdout, and the exit code."""
-    assert ended.stderr.startswith("talkhead: "), ended.stderr
-    assert ended.stderr.count("\n") == 1, ended.stderr
-    for word in words:
-        assert word in ended.stderr
-    assert (ended.returncode, ended.stdout) == (code, "")
-
-
-def listing(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 # What comes out.

@@ -61,6 +61,22 @@ def test_a_video_is_written_for_players_and_without_dates() -> None:
     assert "-shortest" not in args
 
 
+def test_a_video_without_a_target_is_fragments_of_a_second_on_stdout() -> None:
+    args = ffmpeg.write_video_args(
+        None,
+        size=(64, 64),
+        fps=Fraction(30000, 1001),
+        crf=18,
+        sound=Path("voice.wav"),
+        copy_sound=False,
+        metadata={},
+    )
+    assert args[-1] == "pipe:1"
+    assert after(args, "-g:v") == "30"
+    assert after(args, "-movflags").startswith("+frag_keyframe+empty_moov")
+    assert "faststart" not in after(args, "-movflags")
+
+
 def test_sound_is_copied_only_on_request_and_absent_without_a_file() -> None:
     def args(sound: Path | None, *, copy_sound: bool, key: str) -> list[str]:
         return ffmpeg.write_video_args(
