@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from talkhead.cli.device import DeviceOption
+from talkhead.cli.device import DeviceOption, DtypeOption
 from talkhead.cli.options import OverwriteOption, SeedOption
 from talkhead.cli.output import JsonOption, OfflineOption, QuietOption, print_json, with_progress
 from talkhead.errors import TalkheadError
 
 if TYPE_CHECKING:
+    import torch
+
     from talkhead.evaluation.landmarks import ClipScores
+    from talkhead.training.clips import ClipInfo
 
 SCORES_NAME = "scores.json"
 
-MEASURES = {
+Stage = Literal["landmarks", "render"]
+LANDMARK_MEASURES = {
     "opening_r": ("opening, correlation", "{:.3f}"),
     "opening_r_best": ("opening, at the best lag", "{:.3f}"),
     "width_r": ("width, correlation", "{:.3f}"),
@@ -31,6 +36,19 @@ MEASURES = {
     "quiet_motion": ("lips' motion in silence", "{:.4f}"),
     "blinks_per_minute": ("blinks a minute", "{:.1f}"),
     "head_motion": ("head motion", "{:.3f}"),
+}
+RENDER_MEASURES = {
+    "psnr": ("lower face, PSNR, dB", "{:.2f}"),
+    "ssim": ("lower face, SSIM", "{:.4f}"),
+    "lips_psnr": ("around the lips, PSNR, dB", "{:.2f}"),
+    "mouth_psnr": ("inside the mouth, PSNR, dB", "{:.2f}"),
+    "lips_sharpness": ("lips' sharpness against the real ones", "{:.2f}"),
+    "flicker": ("flicker, of 255", "{:.2f}"),
+    "ms_per_frame": ("milliseconds a frame", "{:.1f}"),
+}
+MEASURES: dict[Stage, dict[str, tuple[str, str]]] = {
+    "landmarks": LANDMARK_MEASURES,
+    "render": RENDER_MEASURES,
 }
 
 
@@ -45,14 +63,17 @@ def evaluate(
         ),
     ],
     stage: Annotated[
-        Literal["landmarks"], typer.Option("--stage", help="What is scored.")
+        Stage,
+        typer.Option(
+            "--stage", help="What is scored: landmarks from sound, or frames from real landmarks."
+        ),
     ] = "landmarks",
     weights: Annotated[
         list[str] | None,
         typer.Option(
             "--weights",
             metavar="NAME|FOLDER",
-            help="Weights to score, or the checkpoint of a landmarks run; may be given again.",
+            help="Weights to score, or for landmarks a run's checkpoint; may be given again.",
             show_default="default",
         ),
     ] = None,
@@ -66,33 +87,47 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many clips.")
     ] = None,
+    steps: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--steps",
+            min=1,
+            max=50,
+            help="Sampling steps of the stage render; may be given again.",
+            show_default="1",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     offline: OfflineOption = False,
 ) -> None:
     """Score weights on clips that they were not trained on, beside baselines and the truth."""
-    from talkhead.cli.device import resolve_device
-    from talkhead.evaluation.landmarks import score_landmarks, scored_rows
+    from talkhead.cli.device import resolve_device, resolve_dtype
     from talkhead.media.files import replacing
-    from talkhead.synthesis import load_generator
 
     if (output / SCORES_NAME).exists() and not overwrite:
         raise TalkheadError(f"{output / SCORES_NAME} exists: give --overwrite to replace it")
     if output.exists() and not output.is_dir():
         raise TalkheadError(f"{output} is not a folder: choose another one for the scores")
-    rows = scored_rows(data, split=split, people=people or (), limit=limit)
+    if steps and stage != "render":
+        raise TalkheadError(f"--steps belongs to --stage render, not to {stage}")
+    rows = _rows(stage, data, split, people or (), limit)
     chosen = resolve_device(device)
-    generators = {
-        name: load_generator(_generator_folder(name, offline=offline), chosen)
+    precision = resolve_dtype(dtype, chosen)
+    folders = {
+        name: _weights_folder(
+            name, offline=offline, inside="landmarks" if stage != "render" else ""
+        )
         for name in weights or ["default"]
     }
+    found, num_systems = _start(stage, data, rows, folders, steps or [1], seed, chosen, precision)
     scores: list[ClipScores] = []
-    found = score_landmarks(data, rows, generators, seed)
-    per_clip = len(generators) + 3  # the truth and two baselines
-    for one in with_progress(found, label="clips", total=len(rows) * per_clip, quiet=quiet):
+    total = len(rows) * num_systems
+    for one in with_progress(found, label="clips", total=total, quiet=quiet):
         scores.append(one)
     result = _report(scores, stage=stage, data=data, split=split, seed=seed)
     output.mkdir(parents=True, exist_ok=True)
@@ -106,16 +141,56 @@ def evaluate(
         typer.echo(output / SCORES_NAME)
 
 
-def _generator_folder(name: str, *, offline: bool) -> Path:
+def _rows(
+    stage: Stage, data: Path, split: str, people: Sequence[str], limit: int | None
+) -> list[ClipInfo]:
+    """Choose the clips."""
+    if stage == "landmarks":
+        from talkhead.evaluation.landmarks import scored_rows
+
+        return scored_rows(data, split=split, people=people, limit=limit)
+    from talkhead.evaluation.render import rendered_rows
+
+    return rendered_rows(data, split=split, people=people, limit=limit)
+
+
+def _start(
+    stage: Stage,
+    data: Path,
+    rows: list[ClipInfo],
+    folders: dict[str, Path],
+    steps: list[int],
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Iterator[ClipScores], int]:
+    """Load what is scored; return the scores to come, and how many there are of every clip."""
+    from talkhead.synthesis import load_generator, load_pipeline
+
+    if stage == "landmarks":
+        from talkhead.evaluation.landmarks import score_landmarks
+
+        generators = {name: load_generator(folder, device) for name, folder in folders.items()}
+        # With the truth and two baselines.
+        return score_landmarks(data, rows, generators, seed), len(folders) + 3
+    from talkhead.evaluation.render import score_render
+
+    pipelines = {name: load_pipeline(folder, device, dtype) for name, folder in folders.items()}
+    # With the plain warp and the autoencoder alone.
+    return score_render(data, rows, pipelines, steps, seed), len(folders) * len(steps) + 2
+
+
+def _weights_folder(name: str, *, offline: bool, inside: str) -> Path:
+    """Return the folder of weights, or that of one of their components where they have it."""
     from talkhead.weights import resolve_weights
 
     folder = resolve_weights(name, offline=offline)
-    inside = folder / "landmarks"
-    return inside if inside.is_dir() else folder
+    component = folder / inside
+    return component if component.is_dir() else folder
 
 
 def _report(
-    scores: list[ClipScores], *, stage: str, data: Path, split: str, seed: int
+    scores: list[ClipScores], *, stage: Stage, data: Path, split: str, seed: int
 ) -> dict[str, Any]:
     import dataclasses
 
@@ -132,7 +207,7 @@ def _report(
                 "people": len({score.person for score in part}),
                 "frames": sum(score.num_frames for score in clips.values()),
                 "systems": {
-                    system: _means([s.values for s in part if s.system == system])
+                    system: _means([s.values for s in part if s.system == system], MEASURES[stage])
                     for system in systems
                 },
             }
@@ -147,10 +222,10 @@ def _report(
     }
 
 
-def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+def _means(rows: list[dict[str, float]], names: Iterable[str]) -> dict[str, float]:
     """Average over the clips that have a score; its number of clips is not always the same."""
     means = {}
-    for name in MEASURES:
+    for name in names:
         values = [row[name] for row in rows if name in row]
         if values:
             means[name] = sum(values) / len(values)
@@ -162,13 +237,14 @@ def _print_table(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(stderr=True)
+    stage: Stage = result["stage"]
     for name, group in result["groups"].items():
         title = f"{name}: {group['clips']} clips, {group['people']} people"
         table = Table(title=title, title_justify="left")
         table.add_column("")
         for system in group["systems"]:
             table.add_column(system, justify="right")
-        for key, (heading, text) in MEASURES.items():
+        for key, (heading, text) in MEASURES[stage].items():
             means = [values.get(key) for values in group["systems"].values()]
             table.add_row(heading, *("-" if v is None else text.format(v) for v in means))
         console.print(table)

@@ -44,7 +44,7 @@ def test_wrong_usage_is_one_line_and_exits_2(run_talkhead: Run) -> None:
         (["weights"], "Missing command (see `talkhead weights --help`)"),
         (["weights", "list", "--jsn"], "No such option: --jsn"),
         (["weights", "path"], "Missing argument 'NAME|FOLDER'"),
-        (["doctor", "extra"], "Got unexpected extra argument"),
+        (["doctor", "a.png", "extra"], "Got unexpected extra argument"),
     ):
         ended = run_talkhead(*arguments)
         assert ended.returncode == 2

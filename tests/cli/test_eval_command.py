@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from talkhead.evaluation.landmarks import LOUDNESS, REST, TRUTH
+from talkhead.evaluation.render import CEILING, WARP
 from tests.cli.conftest import RunHere
 from tests.prepared import write_prepared
 
@@ -31,6 +32,26 @@ def test_weights_are_scored_beside_the_baselines(
     assert group["systems"][TRUTH]["m_ld"] == 0
     assert [clip["clip"] for clip in scores["clips"]] == ["cleo"] * 5
     assert "M-LD" in ended.stderr
+
+
+def test_frames_are_scored_with_several_numbers_of_steps(
+    run_here: RunHere, data: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    given = ["--stage", "render", "--steps", "1", "--steps", "2", "--weights", str(tiny_weights)]
+    ended = run_here("eval", str(data), "-o", "report", *given, "--dtype", "float32", "--json")
+    assert ended.returncode == 0, ended.stderr
+    scores = json.loads((tmp_path / json.loads(ended.stdout)["scores"]).read_text())
+    group = scores["groups"]["people never seen"]
+    names = [f"{tiny_weights}, 1 step", f"{tiny_weights}, 2 steps", WARP, CEILING]
+    assert list(group["systems"]) == names
+    assert all(values["psnr"] > 5 for values in group["systems"].values())
+    assert "PSNR" in ended.stderr
+
+
+def test_steps_are_the_renderers_alone(run_here: RunHere, data: Path) -> None:
+    ended = run_here("eval", str(data), "-o", "report", "--steps", "2", "--device", "cpu")
+    assert ended.returncode == 2
+    assert ended.stderr == "talkhead: --steps belongs to --stage render, not to landmarks\n"
 
 
 def test_a_report_is_not_overwritten_unless_it_is_asked_for(
