@@ -56,7 +56,8 @@ def test_only_what_the_mask_covers_counts() -> None:
 def test_scikit_image_agrees() -> None:
     made, real = frames(4, 1), frames(4, 2)
     theirs = [
-        peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(real, made, strict=True)
+        peak_signal_noise_ratio(a, b, data_range=255)  # type: ignore[no-untyped-call]
+        for a, b in zip(real, made, strict=True)
     ]
     assert psnr(made, real, everywhere(real)) == pytest.approx(np.mean(theirs))
     smooth = np.arange(32, dtype=np.uint8)[:, None] * np.uint8(6)
