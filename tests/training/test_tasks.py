@@ -279,9 +279,10 @@ def test_the_scale_of_residuals_is_measured_when_it_is_not_given(
     assert scale == pytest.approx(float(mean.sqrt()), rel=0.3)
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_the_shipped_settings_are_the_shipped_sizes(name: str) -> None:
-    settings = read_settings(name, EXAMPLES / f"train-{name}.toml")
+@pytest.mark.parametrize("file", [*TASKS, "denoiser-sharp"])
+def test_the_shipped_settings_are_the_shipped_sizes(file: str) -> None:
+    name = file.partition("-")[0]
+    settings = read_settings(name, EXAMPLES / f"train-{file}.toml")
     assert settings.model == PRESETS[name]
     assert settings.data == EXAMPLES / settings.loop.data
 

@@ -1,0 +1,82 @@
+"""What the denoiser that ships does with examples/face.png."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from talkhead.face.crop import face_crop
+from talkhead.face.detection import FaceDetector
+from talkhead.face.mesh import mouth_opening
+from talkhead.face.motion import close_lips, opening_direction
+from talkhead.face.pose import fit_head_pose
+from talkhead.media.picture import read_picture
+from talkhead.synthesis import Pipeline, load_pipeline, render_frames
+from talkhead.weights import resolve_weights
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+FACE = Path(__file__).resolve().parents[1] / "examples" / "face.png"
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return load_pipeline(resolve_weights("default"), torch.device("cpu"), torch.bfloat16)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Pixels:
+    return read_picture(FACE).pixels
+
+
+@pytest.fixture(scope="module")
+def mesh(picture: Pixels) -> Floats:
+    with FaceDetector() as detector:
+        return detector.detect(picture)[0]
+
+
+def face_of(mesh: Floats, picture: Pixels) -> tuple[slice, slice]:
+    """The crop's rows and columns in the picture."""
+    crop = face_crop(mesh)
+    top, left = round(crop.y - crop.side / 2), round(crop.x - crop.side / 2)
+    side = round(crop.side)
+    return (
+        slice(max(top, 0), min(top + side, picture.shape[0])),
+        slice(max(left, 0), min(left + side, picture.shape[1])),
+    )
+
+
+def test_a_face_that_does_not_move_is_a_still_picture(
+    pipeline: Pipeline, picture: Pixels, mesh: Floats
+) -> None:
+    pose = fit_head_pose(mesh)
+    shut = pose.to_picture(close_lips(pose.to_face(mesh), pipeline.basis)[None])[0]
+    windows = (np.repeat(shut[None], count, axis=0) for count in (8, 8, 3))
+    frames = np.concatenate(list(render_frames(pipeline, picture, mesh, windows)))
+    assert len(frames) == 19
+    steps = np.abs(np.diff(frames.astype(int), axis=0))
+    assert steps.mean(axis=(0, 3))[face_of(mesh, picture)].mean() < 0.5
+    outside = np.ones(picture.shape[:2], np.bool_)
+    outside[face_of(mesh, picture)] = False
+    assert steps[:, outside].max() == 0
+
+
+def test_a_mouth_that_opens_shows_teeth_and_the_dark_behind_them(
+    pipeline: Pipeline, picture: Pixels, mesh: Floats
+) -> None:
+    pose = fit_head_pose(mesh)
+    rest = close_lips(pose.to_face(mesh), pipeline.basis)
+    opening = opening_direction(pipeline.basis.components)
+    amounts = np.array([0, 0.12], np.float32)[:, None] * opening / (opening @ opening)
+    shapes = rest + pipeline.basis.deform(amounts.astype(np.float32), np.zeros(2, np.float32))
+    meshes = pose.to_picture(shapes)
+    assert mouth_opening(meshes[1:])[0] > mouth_opening(meshes[:1])[0] + 0.05
+    shut, wide = next(render_frames(pipeline, picture, mesh, iter([meshes])))
+    x0, x1 = meshes[1, [61, 291], 0].astype(int)
+    y0, y1 = meshes[1, [13, 14], 1].astype(int)
+    inside = slice(y0, y1), slice(x0 + 4, x1 - 4)
+    assert np.abs(wide.astype(int) - shut)[inside].mean() > 10
+    grey = wide[inside].mean(-1)
+    assert np.ptp(np.percentile(grey, [5, 95])) > 60  # teeth, and the dark behind them
