@@ -42,6 +42,8 @@ from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_m
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
 PATCH_PX = (64, 96)
 """Height and width of the patch around the mouth that is judged."""
+JUDGED_PX = 6
+"""So far around an opened mouth what is made answers to the discriminator."""
 JUDGE_MAPS = (0, 8)
 """Maps that a discriminator is shown: where the mouth is open, and where nothing was known."""
 JUDGE_CHANNELS = 3 + len(JUDGE_MAPS)
@@ -382,7 +384,8 @@ class DenoiserTask:
         """Decode mouths and compare them with filmed ones.
 
         Gradients of `pixel`, `feature` and `adversarial` reach the latents alone, those of `judge`
-        the discriminator alone.
+        the discriminator alone. Those of `feature` and `adversarial` come from open mouths and
+        their lips: skin has been seen, and needs nobody's imagination.
         """
         detail = self.autoencoder.lost_detail(batch["warped"])
         decoded = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last))
@@ -396,8 +399,9 @@ class DenoiserTask:
         condition = torch.cat([warped, shown], 1)
         with torch.no_grad():
             _, goals = discriminator(real, condition)
+        near = functional.max_pool2d(shown[:, :1], 2 * JUDGED_PX + 1, stride=1, padding=JUDGED_PX)
         discriminator.requires_grad_(False)
-        logits, features = discriminator(made, condition)
+        logits, features = discriminator(near * made + (1 - near) * made.detach(), condition)
         discriminator.requires_grad_(True)
         feature = torch.stack(
             [functional.l1_loss(a.float(), b.float()) for a, b in zip(features, goals, strict=True)]

@@ -227,11 +227,13 @@ def test_a_run_that_is_complete_does_nothing_more(write_settings: WriteSettings)
     assert run_steps("autoencoder", path) == []
 
 
-def losses_of(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
+def losses_of(path: Path, *, shut: bool = False) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Return the model, and the losses of a batch, in which all mouths can be `shut`."""
     task, settings = build_task("denoiser", path)
     model: Any = task.model
     samples = [task.samples.sample(index) for index in range(4)]
     batch = {k: torch.stack([torch.as_tensor(s[k]) for s in samples]) for k in samples[0]}
+    batch["maps"][:, 0] *= not shut
     return model, task.loss(model, batch, torch.Generator().manual_seed(settings.loop.seed))
 
 
@@ -251,6 +253,14 @@ def test_a_discriminator_learns_from_its_own_loss_alone_and_the_denoiser_from_th
     for name in ("pixel", "feature", "adversarial"):
         assert learns(model.denoiser, values[name]), name
         assert not learns(model.discriminator, values[name]), name
+
+
+def test_shut_mouths_answer_to_no_discriminator(write_settings: WriteSettings) -> None:
+    model, values = losses_of(write_settings("denoiser"), shut=True)
+    assert learns(model.denoiser, values["pixel"])
+    assert learns(model.discriminator, values["judge"])
+    for name in ("feature", "adversarial"):
+        assert not learns(model.denoiser, values[name]), name
 
 
 def test_without_its_weight_there_is_no_discriminator(write_settings: WriteSettings) -> None:
