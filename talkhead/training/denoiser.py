@@ -43,7 +43,7 @@ MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
 PATCH_PX = (64, 96)
 """Height and width of the patch around the mouth that is judged."""
 JUDGED_PX = 6
-"""So far around an opened mouth what is made answers to the discriminator."""
+"""So far around an opened mouth the discriminator sees what is made."""
 JUDGE_MAPS = (0, 8)
 """Maps that a discriminator is shown: where the mouth is open, and where nothing was known."""
 JUDGE_CHANNELS = 3 + len(JUDGE_MAPS)
@@ -384,8 +384,8 @@ class DenoiserTask:
         """Decode mouths and compare them with filmed ones.
 
         Gradients of `pixel`, `feature` and `adversarial` reach the latents alone, those of `judge`
-        the discriminator alone. Those of `feature` and `adversarial` come from open mouths and
-        their lips: skin has been seen, and needs nobody's imagination.
+        the discriminator alone, which sees made mouths in filmed faces: skin has been seen, and
+        needs nobody's imagination.
         """
         detail = self.autoencoder.lost_detail(batch["warped"])
         decoded = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last))
@@ -400,14 +400,15 @@ class DenoiserTask:
         with torch.no_grad():
             _, goals = discriminator(real, condition)
         near = functional.max_pool2d(shown[:, :1], 2 * JUDGED_PX + 1, stride=1, padding=JUDGED_PX)
+        judged = near * made + (1 - near) * real
         discriminator.requires_grad_(False)
-        logits, features = discriminator(near * made + (1 - near) * made.detach(), condition)
+        logits, features = discriminator(judged, condition)
         discriminator.requires_grad_(True)
         feature = torch.stack(
             [functional.l1_loss(a.float(), b.float()) for a, b in zip(features, goals, strict=True)]
         )
         real_logits, _ = discriminator(real, condition)
-        made_logits, _ = discriminator(made.detach(), condition)
+        made_logits, _ = discriminator(judged.detach(), condition)
         return {
             "pixel": functional.l1_loss(made.float(), real),
             "feature": feature.mean(),
