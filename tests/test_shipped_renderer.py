@@ -32,7 +32,7 @@ def picture() -> Pixels:
 
 
 @pytest.fixture(scope="module")
-def mesh(picture: Pixels) -> Floats:
+def mesh(picture: Pixels, detector_is_here: None) -> Floats:
     with FaceDetector() as detector:
         return detector.detect(picture)[0]
 

@@ -108,6 +108,7 @@ def evaluate(
     """Score weights on clips that they were not trained on, beside baselines and the truth."""
     from talkhead.cli.device import resolve_device, resolve_dtype
     from talkhead.media.files import replacing
+    from talkhead.weights import resolve_weights
 
     if (output / SCORES_NAME).exists() and not overwrite:
         raise TalkheadError(f"{output / SCORES_NAME} exists: give --overwrite to replace it")
@@ -118,12 +119,7 @@ def evaluate(
     rows = _rows(stage, data, split, people or (), limit)
     chosen = resolve_device(device)
     precision = resolve_dtype(dtype, chosen)
-    folders = {
-        name: _weights_folder(
-            name, offline=offline, inside="landmarks" if stage != "render" else ""
-        )
-        for name in weights or ["default"]
-    }
+    folders = {name: resolve_weights(name, offline=offline) for name in weights or ["default"]}
     found, num_systems = _start(stage, data, rows, folders, steps or [1], seed, chosen, precision)
     scores: list[ClipScores] = []
     total = len(rows) * num_systems
@@ -170,7 +166,10 @@ def _start(
     if stage == "landmarks":
         from talkhead.evaluation.landmarks import score_landmarks
 
-        generators = {name: load_generator(folder, device) for name, folder in folders.items()}
+        generators = {
+            name: load_generator(_generator_folder(folder), device)
+            for name, folder in folders.items()
+        }
         # With the truth and two baselines.
         return score_landmarks(data, rows, generators, seed), len(folders) + 3
     from talkhead.evaluation.render import score_render
@@ -180,13 +179,10 @@ def _start(
     return score_render(data, rows, pipelines, steps, seed), len(folders) * len(steps) + 2
 
 
-def _weights_folder(name: str, *, offline: bool, inside: str) -> Path:
-    """Return the folder of weights, or that of one of their components where they have it."""
-    from talkhead.weights import resolve_weights
-
-    folder = resolve_weights(name, offline=offline)
-    component = folder / inside
-    return component if component.is_dir() else folder
+def _generator_folder(folder: Path) -> Path:
+    """Return the generator's place in a pipeline's folder; a run's checkpoint is one itself."""
+    inside = folder / "landmarks"
+    return inside if inside.is_dir() else folder
 
 
 def _report(

@@ -64,12 +64,11 @@ class Canvas:
 MAX_CHUNK_PIXELS = 2**21
 """Frames of large pictures are put together a few at a time, so that memory stays bounded."""
 _ROOM_PX = 16
-"""Of the lower face's surroundings that fade into it; of that size, crop and picture have whole
-pixels alike."""
+"""Of the lower face's surroundings that fade into it."""
 _WORK_TOP, _WORK_LEFT = TOP_PX - _ROOM_PX, LEFT_PX - _ROOM_PX
 _WORK_HEIGHT, _WORK_WIDTH = BOTTOM_PX - _WORK_TOP, RIGHT_PX + _ROOM_PX - _WORK_LEFT
-_SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX)
-"""Crops have sides of which the stage's margin is a whole number of pixels."""
+_SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX, _ROOM_PX)
+"""Crops have sides of which the stage's margin and that room are whole numbers of pixels."""
 
 
 def prepare_canvas(
@@ -173,9 +172,9 @@ def _blend(
     source, goal = (points / canvas.crop.scale + corner for points in meshes)
     blend_eyes(frames, canvas.stage, grid, source, goal)
     # Only around the lower face is there anything to add.
-    unit_px = side // (CROP_SIDE_PX // _ROOM_PX)
-    left, top = left + _WORK_LEFT // _ROOM_PX * unit_px, top + _WORK_TOP // _ROOM_PX * unit_px
-    size = _WORK_HEIGHT // _ROOM_PX * unit_px, _WORK_WIDTH // _ROOM_PX * unit_px
+    enlarged = side / CROP_SIDE_PX
+    left, top = left + round(_WORK_LEFT * enlarged), top + round(_WORK_TOP * enlarged)
+    size = round(_WORK_HEIGHT * enlarged), round(_WORK_WIDTH * enlarged)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = max(min(left + size[1], width), x0), max(min(top + size[0], height), y0)
     inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)

@@ -45,9 +45,9 @@ def soft_mask(target: Tensor, maps: Tensor) -> Tensor:
     """
     mask = lower_face_mask(target, maps)
     radius = FEATHER_PX * maps.shape[-1] // CROP_SIDE_PX
-    grown = 1 - mask
-    for window, reach in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
-        grown = functional.max_pool2d(grown, window, stride=1, padding=reach)
+    window = 2 * radius + 1  # rows, then columns: the same square for less
+    grown = functional.max_pool2d(1 - mask, (window, 1), stride=1, padding=(radius, 0))
+    grown = functional.max_pool2d(grown, (1, window), stride=1, padding=(0, radius))
     return blur(1 - grown, radius)
 
 

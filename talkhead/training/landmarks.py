@@ -95,10 +95,10 @@ class LandmarksTaskConfig:
     """Weight of the error of frame-to-frame motion."""
     closure_weight: float = 1.0
     """Weight of lips being open where they have to close, as for p, b and m."""
-    speed_spread: float = 0.12
+    speed_spread: float = 0.08
     """Standard deviation of the logarithm of the speed at which a sample is played: pitch and
     formants go with it, so that one voice becomes many."""
-    gap_share: float = 0.3
+    gap_share: float = 0.0
     """Share of the samples with moments of silence in words, that the context has to fill."""
     disturb_share: float = 0.8
     """Share of the samples whose sound is disturbed."""

@@ -15,8 +15,6 @@ from PIL import Image
 import talkhead
 from talkhead.cli.app import app
 from talkhead.cli.errors import exit_code_of
-from talkhead.errors import WeightsError
-from talkhead.face.detection import FaceDetector
 from tests.drawn_face import draw_face
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -95,19 +93,6 @@ def run_here(
         return Ended(code, *capfd.readouterr())
 
     return run
-
-
-@pytest.fixture(scope="module")
-def detector_is_here() -> None:
-    """mediapipe 1.x needs its networks, and tests do not download."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("HF_HUB_OFFLINE", "1")
-    try:
-        FaceDetector().close()
-    except WeightsError:
-        pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
-    finally:
-        patch.undo()
 
 
 def command_line(*arguments: object) -> list[str]:

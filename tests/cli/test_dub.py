@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from talkhead.errors import WeightsError
-from talkhead.face.detection import FaceDetector
 from talkhead.media import ffmpeg
 from talkhead.media.audio import scan_audio
 from talkhead.media.video import VideoWriter, probe_video, read_frames
@@ -21,19 +19,7 @@ from tests.tiny import write_voice
 Pixels = npt.NDArray[np.uint8]
 SIDE = 240
 PLAIN = np.full((SIDE, SIDE, 3), BACKGROUND, np.uint8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def detector_is_here() -> None:
-    """mediapipe 1.x needs its networks, and tests do not download."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("HF_HUB_OFFLINE", "1")
-    try:
-        FaceDetector().close()
-    except WeightsError:
-        pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
-    finally:
-        patch.undo()
+pytestmark = pytest.mark.usefixtures("detector_is_here")
 
 
 def face(shift: int = 0) -> Pixels:

@@ -7,8 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from talkhead.errors import NoFaceError, TalkheadError, WeightsError
-from talkhead.face.detection import FaceDetector
+from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.face.shots import CutFinder, FaceTrack, Stretch, track_face
 from talkhead.media.video import VideoWriter
 from tests.drawn_face import BACKGROUND, draw_face
@@ -18,19 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 SIZE = (420, 256)
 FPS = Fraction(25)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def detector_is_here() -> None:
-    """mediapipe 1.x needs its networks, and tests do not download."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("HF_HUB_OFFLINE", "1")
-    try:
-        FaceDetector().close()
-    except WeightsError:
-        pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
-    finally:
-        patch.undo()
+pytestmark = pytest.mark.usefixtures("detector_is_here")
 
 
 def empty(colour: tuple[int, int, int] = BACKGROUND) -> Pixels:
