@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,6 +12,8 @@ from talkhead.errors import TalkheadError
 
 if TYPE_CHECKING:
     import torch
+
+MAX_DEFAULT_WORKERS = 8
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -65,6 +68,12 @@ def share_cores() -> None:
     import torch
 
     torch.set_num_threads(max(torch.get_num_threads() // 2, 1))
+
+
+def usable_cores() -> int:
+    """Return how many worker processes fit this machine: one per core, up to 8."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(count or 1, MAX_DEFAULT_WORKERS)
 
 
 def is_bfloat16_fast(device: torch.device) -> bool:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from talkhead.cli.device import usable_cores
 from talkhead.cli.output import JsonOption, QuietOption, print_json, with_progress
 from talkhead.errors import BatchError, NoFaceError, TalkheadError
 
 if TYPE_CHECKING:
     from talkhead.training.clips import ClipInfo
+    from talkhead.training.layouts import Listing
     from talkhead.training.prepare import Outcome
 
-_MAX_DEFAULT_WORKERS = 8
+Layout = Literal["auto", "csv", "mead", "hdtf", "grid", "folder"]
+"""As talkhead.training.layouts has them, which would load too much for --help."""
 
 
 def prepare(
@@ -24,8 +26,10 @@ def prepare(
         Path,
         typer.Argument(
             metavar="VIDEOS",
-            help="A folder of videos, or a CSV list with the column file and, where known, id,"
-            " split, person, sound, licence.",
+            help="A folder of videos; MEAD, HDTF or GRID as they are distributed; or a CSV list"
+            " with the column file and, where known, id, split, person, sound, licence,"
+            " transcript, audio (the file of the sound, if not in the video), emotion, level,"
+            " view.",
             show_default=False,
         ),
     ],
@@ -35,6 +39,12 @@ def prepare(
             "--output", "-o", metavar="DATA", help="Folder of the clips.", show_default=False
         ),
     ],
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            "--layout", help="What VIDEOS is, where its names would have it read as something else."
+        ),
+    ] = "auto",
     fps: Annotated[str, typer.Option("--fps", help="Frames a second of the clips.")] = "25",
     workers: Annotated[
         int | None,
@@ -65,18 +75,21 @@ def prepare(
     """
     from talkhead.media.rates import parse_fps
     from talkhead.training.clips import read_manifest
-    from talkhead.training.prepare import list_sources
+    from talkhead.training.layouts import list_sources
     from talkhead.training.prepare import prepare as prepare_videos
     from talkhead.weights import resolve_weights
 
     rate = parse_fps(fps)
-    sources = list_sources(videos)
+    listing = list_sources(videos, layout)
+    sources = list(listing.sources)
     if output.exists() and not output.is_dir():
         raise TalkheadError(f"{output} is not a folder: choose another one for the clips")
     # Missing weights are found out before the slow work.
     generator = None if weights == "none" else resolve_weights(weights) / "landmarks"
+    for note in listing.notes:
+        typer.echo(f"{videos}: {note}", err=True)
     dropped: list[Outcome] = []
-    num_workers = min(workers or _usable_cores(), len(sources))
+    num_workers = min(workers or usable_cores(), len(sources))
     outcomes = prepare_videos(sources, output, fps=rate, num_workers=num_workers)
     with contextlib.closing(outcomes):  # ends the worker processes, whatever happens here
         for outcome in with_progress(outcomes, label="videos", total=len(sources), quiet=quiet):
@@ -86,7 +99,7 @@ def prepare(
                 typer.echo(f"{outcome.source.name} {verb}: {outcome.dropped}", err=True)
     if generator is not None:
         _measure_agreement(output, generator, quiet=quiet)
-    summary = _summary(output, read_manifest(output), len(sources), dropped)
+    summary = _summary(output, read_manifest(output), listing, dropped)
     if as_json:
         print_json(summary)
     else:
@@ -113,13 +126,8 @@ def _measure_agreement(data: Path, generator: Path, *, quiet: bool) -> None:
             pass
 
 
-def _usable_cores() -> int:
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(count or 1, _MAX_DEFAULT_WORKERS)
-
-
 def _summary(
-    output: Path, rows: list[ClipInfo], num_videos: int, dropped: list[Outcome]
+    output: Path, rows: list[ClipInfo], listing: Listing, dropped: list[Outcome]
 ) -> dict[str, Any]:
     """Describe a prepared folder as it is now, earlier runs included."""
     from fractions import Fraction
@@ -134,7 +142,9 @@ def _summary(
         }
     return {
         "data": str(output),
-        "videos": num_videos,
+        "layout": listing.layout,
+        "notes": list(listing.notes),
+        "videos": len(listing.sources),
         "clips": len(rows),
         "splits": splits,
         "dropped": {out.source.name: out.dropped for out in dropped if not out.broken},

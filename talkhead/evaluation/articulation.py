@@ -5,6 +5,8 @@ No network takes part, so none is scored by itself: dynamic time warping of ceps
 
 from __future__ import annotations
 
+import importlib.util
+
 import librosa
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,11 @@ CLOSING = frozenset(CLASSES.index(symbol) for symbol in "pbm")
 HOP_S = 0.01
 MARGIN_S = 0.2
 """Silence around the synthetic voice, for that of the recording to lie on."""
+
+
+def espeak_is_there() -> bool:
+    """Whether espeak-ng can speak: it comes with talkhead[train]."""
+    return importlib.util.find_spec("espeakng_loader") is not None
 
 
 def closing_moments(waveform: Floats, text: str) -> list[tuple[float, float]]:

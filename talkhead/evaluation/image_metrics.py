@@ -1,13 +1,16 @@
 """Scores of pictures, pure functions of arrays.
 
-Frames are uint8 RGB, (T, H, W, 3); masks are boolean, (T, H, W), and say where a score looks.
+Frames are uint8 RGB, (T, H, W, 3); masks are boolean, (T, H, W), and say where a score looks; None
+is everywhere.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -19,37 +22,71 @@ MAX_PSNR = 100.0
 SSIM_SIGMA = 1.5
 SSIM_TRUNCATE = 3.5
 """Gaussian window of 11 pixels."""
+SSIM_RADIUS = 5
 SSIM_K = (0.01, 0.03)
 
 
-def psnr(made: Pixels, truth: Pixels, mask: Mask) -> float:
+def psnr(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
     """Return the peak signal-to-noise ratio in decibels: per frame, then the mean over frames.
 
     Peak 255, over the RGB values under the mask; frames that are identical there count as 100.
+    The mean of PSNR is not the PSNR of the mean error.
     """
-    error = np.square(made.astype(np.float64) - truth).sum(-1)
-    count = 3 * np.maximum(mask.sum((1, 2)), 1)
-    mse = (error * mask).sum((1, 2)) / count
+    return float(psnr_of(frame_errors(squared_errors(made, truth), mask)).mean())
+
+
+def mse(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
+    """Return the mean squared error of RGB values from 0 to 255 under the mask, over frames."""
+    return float(frame_errors(squared_errors(made, truth), mask).mean())
+
+
+def squared_errors(made: Pixels, truth: Pixels) -> Floats:
+    """Return the squared error of every pixel, summed over RGB, (T, H, W)."""
+    return np.asarray(np.square(made.astype(np.float64) - truth).sum(-1))
+
+
+def frame_errors(errors: Floats, mask: Mask | None = None) -> Floats:
+    """Return every frame's mean squared error under a mask, (T,), from `squared_errors`."""
+    if mask is None:
+        return np.asarray(errors.mean((1, 2)) / 3)
+    return np.asarray((errors * mask).sum((1, 2)) / (3 * np.maximum(mask.sum((1, 2)), 1)))
+
+
+def psnr_of(errors: Floats) -> Floats:
+    """Turn mean squared errors into decibels, 100 at most."""
     floor = PEAK**2 * 10 ** (-MAX_PSNR / 10)
-    return float((10 * np.log10(PEAK**2 / np.maximum(mse, floor))).mean())
+    return np.asarray(10 * np.log10(PEAK**2 / np.maximum(errors, floor)))
 
 
-def ssim(made: Pixels, truth: Pixels, mask: Mask) -> float:
+def ssim(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
     """Return the structural similarity: the mean of its map under the mask, over frames.
+
+    Without a mask the map is read where the window lies in the picture, as its authors do.
 
     Gaussian window of 11 pixels with sigma 1.5, each colour channel by itself, then their mean;
     population covariance; data range 255.
 
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment" (2004).
     """
+    if mask is None:
+        mask = np.broadcast_to(whole_windows(made.shape[1:3]), made.shape[:3])
     rows = []
     for a, b, where in zip(made, truth, mask, strict=True):
-        similar = _ssim_map(a.astype(np.float64), b.astype(np.float64)).mean(-1)
+        similar = ssim_map(a, b)
         rows.append((similar * where).sum() / max(where.sum(), 1))
     return float(np.mean(rows))
 
 
-def _ssim_map(a: Floats, b: Floats) -> Floats:
+def whole_windows(size: tuple[int, ...]) -> Mask:
+    """Return the pixels of a picture, (H, W), around which the window of `ssim` lies inside."""
+    mask = np.zeros(size, np.bool_)
+    mask[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS] = True
+    return mask
+
+
+def ssim_map(made: Pixels, truth: Pixels) -> Floats:
+    """Return the structural similarity around every pixel of a frame, (H, W), see `ssim`."""
+    a, b = made.astype(np.float64), truth.astype(np.float64)
     c1, c2 = ((k * PEAK) ** 2 for k in SSIM_K)
 
     def mean(image: Floats) -> Floats:
@@ -60,7 +97,8 @@ def _ssim_map(a: Floats, b: Floats) -> Floats:
     a_variance, b_variance = mean(a * a) - a_mean**2, mean(b * b) - b_mean**2
     covariance = mean(a * b) - a_mean * b_mean
     above = (2 * a_mean * b_mean + c1) * (2 * covariance + c2)
-    return np.asarray(above / ((a_mean**2 + b_mean**2 + c1) * (a_variance + b_variance + c2)))
+    below = (a_mean**2 + b_mean**2 + c1) * (a_variance + b_variance + c2)
+    return np.asarray((above / below).mean(-1))
 
 
 def sharpness(frames: Pixels, mask: Mask) -> float:
@@ -85,3 +123,53 @@ def flicker(made: Pixels, truth: Pixels, mask: Mask) -> float:
     both = mask[1:] & mask[:-1]
     apart = np.abs(changes[0] - changes[1]).mean(-1)
     return float((apart * both).sum() / max(both.sum(), 1))
+
+
+def flow_along(truth: Pixels) -> Floats:
+    """Return where every pixel of a frame was in the frame before, (T - 1, H, W, 2), x and y.
+
+    Farneback's flow of the grey pictures, from a frame back to the one before.
+
+    Raises:
+        ImportError: OpenCV cannot be loaded.
+        OSError: as well.
+
+    Source: Farneback, "Two-frame motion estimation based on polynomial expansion" (2003).
+    """
+    import cv2
+
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in truth]
+    height, width = truth.shape[1:3]
+    own = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+    shape = (*grey[0].shape, 2)
+    flows = [
+        own
+        + cv2.calcOpticalFlowFarneback(
+            after, before, np.zeros(shape, np.float32), 0.5, 3, 15, 3, 5, 1.2, 0
+        )
+        for before, after in pairwise(grey)
+    ]
+    return np.asarray(flows, np.float64)
+
+
+def temporal_mse(made: Pixels, places: Floats) -> float:
+    """Return Pixel-MSE, 0 to 65,025: how far made frames are from the one before, moved on.
+
+    The real video says how the picture moves: the made frame before is moved along its flow and
+    compared with the made frame.
+
+    Args:
+        made: at least two frames.
+        places: (T - 1, H, W, 2), from `flow_along` of the real frames.
+
+    Source: Ceylan, Huang and Mitra, "Pix2Video" (2023), who take another flow.
+    """
+    errors = []
+    for before, after, place in zip(made[:-1], made[1:], places, strict=True):
+        rows, columns = place[..., 1], place[..., 0]
+        for channel in range(3):
+            moved = map_coordinates(
+                before[..., channel].astype(np.float64), [rows, columns], order=1, mode="nearest"
+            )
+            errors.append(np.square(moved - after[..., channel]).mean())
+    return float(np.mean(errors))

@@ -1,12 +1,13 @@
 """Scores of landmarks, pure functions of arrays.
 
 Positions are pixels, (T, P, 2 or 3); only x and y count. Openings and motion are in eye distances:
-the distance of the outer eye corners.
+the distance of the outer eye corners. Frames in which no face was found are nan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,15 @@ from talkhead.face.mesh import (
     LOWER_INNER_LIP,
     RIGHT_EYE_CORNER,
     UPPER_INNER_LIP,
+    mouth_opening,
+    mouth_width,
+    to_ibug68,
 )
+from talkhead.face.pose import fit_head_pose
+from talkhead.training.sync import best_lag
 
 Floats = npt.NDArray[np.float32]
+Align = Literal["none", "centroid"]
 
 STEADY = np.array([33, 133, 362, 263, 168, 6, 197, 9, 8])
 """Eye corners, nose bridge and between the brows: points that neither speech nor lids move."""
@@ -33,19 +40,99 @@ QUIET_DB = 35.0
 """Sound this far below the loudest is silence, where it lasts for `QUIET_FRAMES`."""
 QUIET_RANGE_DB = 50.0
 QUIET_FRAMES = 5
+MOUTH = slice(48, 68)
+"""The mouth's points of the 68."""
+MIN_COMMON_FRAMES = 10
+"""With fewer frames that have a face in both, nothing is scored."""
 
 
-def landmark_distance(made: Floats, truth: Floats) -> float:
+def landmark_values(
+    points: Floats,
+    truth: Floats,
+    moments_s: Sequence[tuple[float, float]],
+    quiet: npt.NDArray[np.bool_],
+    fps: float,
+    *,
+    is_aligned: bool = True,
+    has_own_pose: bool = False,
+) -> dict[str, float]:
+    """Return every score of a clip's landmarks, by the key of its measure.
+
+    Args:
+        points: (T, 478, 3), pixels.
+        truth: (T, 478, 3), pixels.
+        moments_s: begin and end of the sounds p, b and m, seconds.
+        quiet: (T,), frames in silence.
+        fps: frames a second.
+        is_aligned: heads move alike in both; else distances are taken from the points' centre.
+        has_own_pose: openings and widths are measured in the head pose seen in `points`, not in
+            that of the truth.
+    """
+    seen = ~(np.isnan(points).any((1, 2)) | np.isnan(truth).any((1, 2)))
+    if seen.sum() < MIN_COMMON_FRAMES:
+        return {}
+    values: dict[str, float] = {}
+    pose = fit_head_pose(truth[seen])  # a head that turns does not open its mouth
+    own_pose = fit_head_pose(points[seen]) if has_own_pose else pose
+    shapes = pose.to_face(truth[seen]), own_pose.to_face(points[seen])
+    for name, measure in (("opening", mouth_opening), ("width", mouth_width)):
+        real, made = (measure(shape) for shape in shapes)
+        if made.std() > 1e-6:
+            lag, best = best_lag(made, real, detrend_frames=None)
+            values[f"{name}_r"] = best_lag(made, real, 0, detrend_frames=None)[1]
+            values[f"{name}_r_best"] = best
+            if name == "opening":
+                values["opening_lag"] = float(lag)
+    ours, theirs = to_ibug68(points), to_ibug68(truth)
+    align: Align = "none" if is_aligned else "centroid"
+    together = seen[1:] & seen[:-1]
+    for key, part in (("m", MOUTH), ("f", slice(None))):
+        values[f"{key}_ld"] = landmark_distance(ours[seen, part], theirs[seen, part], align)
+        if together.any():
+            values[f"{key}_lvd"] = landmark_velocity_distance(ours[:, part], theirs[:, part])
+    if moments_s:
+        closed = closures_found(inner_opening(truth), moments_s, fps)
+        if closed.any():  # where real lips do not close, none have to
+            kept = closures_found(inner_opening(points), moments_s, fps)
+            values["closure_recall"] = float(kept[closed].mean())
+    still = quiet[1:] & together
+    if still.any():
+        values["quiet_motion"] = float(lip_motion(points)[still].mean())
+    return values
+
+
+def life_values(points: Floats, fps: float) -> dict[str, float]:
+    """Return blinks a minute and head motion of a clip's landmarks (T, 478, 3)."""
+    seen = points[~np.isnan(points).any((1, 2))]
+    if len(seen) < MIN_COMMON_FRAMES:
+        return {}
+    return {
+        "blinks_per_minute": num_blinks(seen) / (len(seen) / fps / 60),
+        "head_motion": head_motion(seen),
+    }
+
+
+def landmark_distance(made: Floats, truth: Floats, align: Align = "none") -> float:
     """Return LD, pixels: the mean distance over points, then over frames.
 
     M-LD is that of the points 48 to 67 of the 68, F-LD that of all.
+
+    Args:
+        made: (T, P, 2 or 3).
+        truth: as `made`.
+        align: `centroid` moves both to their centres first.
     """
-    return float(np.linalg.norm(made[..., :2] - truth[..., :2], axis=-1).mean(1).mean())
+    ours, theirs = made[..., :2], truth[..., :2]
+    if align == "centroid":
+        ours, theirs = (each - each.mean(-2, keepdims=True) for each in (ours, theirs))
+    return float(np.linalg.norm(ours - theirs, axis=-1).mean(1).mean())
 
 
 def landmark_velocity_distance(made: Floats, truth: Floats) -> float:
-    """Return LVD, pixels per frame: LD of the differences between frames."""
-    return landmark_distance(np.diff(made, axis=0), np.diff(truth, axis=0))
+    """Return LVD, pixels per frame: LD of the differences between frames that both have faces."""
+    ours, theirs = np.diff(made, axis=0), np.diff(truth, axis=0)
+    there = ~np.isnan(ours + theirs).any((1, 2))
+    return landmark_distance(ours[there], theirs[there])
 
 
 def inner_opening(points: Floats) -> Floats:
@@ -68,7 +155,8 @@ def closures_found(
     for begin_s, end_s in moments_s:
         first = max(int((begin_s - CLOSURE_SLACK_S) * fps), 0)
         last = int((end_s + CLOSURE_SLACK_S) * fps) + 1
-        found.append(bool(opening[first:last].min(initial=np.inf) < CLOSED))
+        there = opening[first:last]
+        found.append(bool((there < CLOSED).any()))  # nan, where no face was found, is not
     return np.array(found, np.bool_)
 
 
@@ -105,4 +193,6 @@ def num_blinks(points: Floats) -> int:
 
 def _unit(points: Floats) -> float:
     across = points[:, RIGHT_EYE_CORNER, :2] - points[:, LEFT_EYE_CORNER, :2]
-    return max(float(np.median(np.linalg.norm(across, axis=-1))), 1e-6)
+    lengths = np.linalg.norm(across, axis=-1)
+    lengths = lengths[~np.isnan(lengths)]
+    return max(float(np.median(lengths)), 1e-6) if len(lengths) else 1.0

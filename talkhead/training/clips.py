@@ -49,6 +49,16 @@ class ClipInfo:
     agreement_method: str
     transcript: str = ""
     """What is said, where the list tells it and the clip is the whole video."""
+    emotion: str = ""
+    """As the list tells it, by the name that MEAD gives it; empty where nothing is told."""
+    level: int = 0
+    """How strong the emotion is, from 1 on; 0 where nothing is told."""
+    view: str = ""
+    """Where the camera stood, as MEAD names it; empty where nothing is told."""
+    width: int = 0
+    """Of the video, pixels; 0 in folders of earlier versions."""
+    height: int = 0
+    """The same."""
 
 
 @dataclass(frozen=True)

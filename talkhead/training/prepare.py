@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
-import re
-import signal
-import sys
-import threading
-import warnings
 from collections.abc import Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,9 +19,9 @@ from talkhead.face.detection import FaceDetector
 from talkhead.face.mesh import NUM_SURFACE_POINTS, STABLE_POINTS, mouth_opening
 from talkhead.face.pose import fit_head_pose
 from talkhead.media.audio import read_waveform
-from talkhead.media.files import VIDEO_SUFFIXES
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
+from talkhead.media.workers import worker_pool
 from talkhead.training.clips import (
     MANIFEST,
     Clip,
@@ -41,6 +31,7 @@ from talkhead.training.clips import (
     write_clip,
     write_manifest,
 )
+from talkhead.training.layouts import Source
 from talkhead.training.sync import best_lag, loudness
 
 Floats = npt.NDArray[np.float32]
@@ -57,19 +48,6 @@ CROP_SMOOTHING_S = 0.6
 
 
 @dataclass(frozen=True)
-class Source:
-    """One video to prepare."""
-
-    name: str
-    path: Path
-    split: str
-    person: str
-    sound: str
-    licence: str
-    transcript: str = ""
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What became of one video: its clips, or why there are none."""
 
@@ -78,73 +56,36 @@ class Outcome:
     dropped: str = ""
     broken: bool = False
     """It could not be read: a later run tries it again."""
+    num_frames: int | None = None
+    num_without_face: int | None = None
+    """Frames of the video in which no face was found; None where nobody has counted."""
 
 
-def list_sources(videos: Path) -> list[Source]:
-    """List the videos of a folder, or of a CSV list.
+def read_face_counts(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return every video's number of frames, and in how many of them no face was found.
 
-    A folder's videos are all of the split `train`, each a person of its own. A list has the column
-    `file` (relative paths start at the list) and, where it is known, `id`, `split`, `person`,
-    `sound`, `licence` and `transcript`.
+    Args:
+        folder: made by `prepare`.
+
+    Returns:
+        By the video's name, which a clip's has before its dot. Videos that an older talkhead has
+        prepared are missing, as it did not count.
 
     Raises:
-        TalkheadError: nothing there, the list lacks its column, or two videos have one name.
+        TalkheadError: a record is damaged.
     """
-    sources = _in_folder(videos) if videos.is_dir() else _in_list(videos)
-    taken: dict[str, Path] = {}
-    for source in sources:
-        other = taken.setdefault(source.name, source.path)
-        if other is not source.path:
+    counts = {}
+    for path in sorted((folder / "done").glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if "frames" in record:
+                frames, without_face = record["frames"], record["frames_without_face"]
+                counts[path.stem] = (int(frames), int(without_face))
+        except (KeyError, TypeError, ValueError) as error:
             raise TalkheadError(
-                f"{other} and {source.path} are both named {source.name}: rename one, or give them"
-                " different ids in a CSV list"
-            )
-    return sources
-
-
-def _in_folder(folder: Path) -> list[Source]:
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-    if not paths:
-        raise TalkheadError(f"{folder} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
-    names = [_name_of(path.relative_to(folder)) for path in paths]
-    return [
-        Source(name, path, "train", name, "unknown", "unknown")
-        for name, path in zip(names, paths, strict=True)
-    ]
-
-
-def _in_list(path: Path) -> list[Source]:
-    if not path.is_file():
-        raise TalkheadError(f"{path} does not exist: give a folder of videos or a CSV list")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TalkheadError(f"{path} is not a CSV list of videos: {error}") from error
-    if not rows or "file" not in rows[0]:
-        raise TalkheadError(f"{path} needs a column named file, and a row for every video")
-    sources = []
-    for number, row in enumerate(rows, 1):
-        if not row["file"]:
-            raise TalkheadError(f"{path}: video {number} of the list has no file")
-        name = _name_of(Path(row["file"]), row.get("id"))
-        sources.append(
-            Source(
-                name,
-                path.parent / row["file"],
-                row.get("split") or "train",
-                row.get("person") or name,
-                row.get("sound") or "unknown",
-                row.get("licence") or "unknown",
-                row.get("transcript") or "",
-            )
-        )
-    return sources
-
-
-def _name_of(path: Path, identifier: str | None = None) -> str:
-    """Return a name that serves as a file name and, having no dots, takes a clip's number."""
-    return re.sub(r"[^\w-]+", "_", identifier or "-".join(path.with_suffix("").parts))
+                f"{path} is damaged ({error}): remove it, and run talkhead prepare again"
+            ) from error
+    return counts
 
 
 def prepare(
@@ -176,77 +117,59 @@ def prepare(
         done = done_folder / f"{source.name}.json"
         if done.is_file():
             record = json.loads(done.read_text(encoding="utf-8"))
-            yield Outcome(source, tuple(record["clips"]), record["dropped"])
+            yield Outcome(
+                source,
+                tuple(record["clips"]),
+                record["dropped"],
+                num_frames=record.get("frames"),  # older records do not say
+                num_without_face=record.get("frames_without_face"),
+            )
         else:
             waiting.append(source)
-    before = set(multiprocessing.active_children())
-    # A fresh interpreter per worker: mediapipe's threads do not survive a fork.
-    pool = ProcessPoolExecutor(
-        num_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
     try:
-        futures = [pool.submit(_prepare_one, source, output, fps) for source in waiting]
-        for future in as_completed(futures):
-            outcome = future.result()
-            if not outcome.broken:
-                record = {"clips": outcome.clips, "dropped": outcome.dropped}
-                done = done_folder / f"{outcome.source.name}.json"
-                partial = done.with_suffix(".partial")
-                partial.write_text(json.dumps(record), encoding="utf-8")
-                partial.replace(done)
-            yield outcome
-    except BaseException as error:
-        for worker in set(multiprocessing.active_children()) - before:
-            worker.terminate()
-        if isinstance(error, BrokenProcessPool):
-            raise TalkheadError(
-                "a worker process was killed, perhaps for want of memory: run the command again"
-                " with fewer workers; what is done is kept"
-            ) from error
-        raise
+        with worker_pool(num_workers) as pool:
+            futures = [pool.submit(_prepare_one, source, output, fps) for source in waiting]
+            for future in as_completed(futures):
+                outcome = future.result()
+                if not outcome.broken:
+                    record = {
+                        "clips": outcome.clips,
+                        "dropped": outcome.dropped,
+                        "frames": outcome.num_frames,
+                        "frames_without_face": outcome.num_without_face,
+                    }
+                    done = done_folder / f"{outcome.source.name}.json"
+                    partial = done.with_suffix(".partial")
+                    partial.write_text(json.dumps(record), encoding="utf-8")
+                    partial.replace(done)
+                yield outcome
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         for half in output.glob("*/*.partial"):
             half.unlink()
         write_manifest(output)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent process, and end with it, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
-
-
 def _prepare_one(source: Source, output: Path, fps: Fraction) -> Outcome:
     try:
-        names = prepare_video(source, output, fps)
+        return prepare_video(source, output, fps)
     except WeightsError:
         raise
     except TalkheadError as error:
         return Outcome(source, (), str(error), broken=True)
-    return Outcome(source, names, "" if names else "no stretch with one steady, frontal face")
 
 
-def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> tuple[str, ...]:
-    """Write the clips of one video and return their names.
+def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> Outcome:
+    """Write the clips of one video, with the sound of its own file where it has one.
 
     Raises:
-        TalkheadError: the video cannot be read.
+        TalkheadError: the video or the sound cannot be read.
     """
     info = probe_video(source.path)
     with FaceDetector(video=True) as detector:
         found = [detector.detect(frame) for frame in read_frames(source.path, fps=fps)]
     track = [faces[0] if faces else None for faces in found]
-    waveform = read_waveform(source.path) if info.has_audio else np.zeros(0, np.float32)
+    sound_path = source.audio or (source.path if info.has_audio else None)
+    waveform = np.zeros(0, np.float32) if sound_path is None else read_waveform(sound_path)
     names = []
     for number, (start, points) in enumerate(find_stretches(track)):
         name = f"{source.name}.{number}" if number else source.name
@@ -292,6 +215,11 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
             agreement=round(agreement, 3),
             agreement_method="loudness",
             transcript=source.transcript if count == len(track) else "",
+            emotion=source.emotion,
+            level=source.level,
+            view=source.view,
+            width=info.width,
+            height=info.height,
         )
         clip = Clip(
             landmarks=landmarks,
@@ -302,7 +230,13 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
         )
         write_clip(output, row, clip)
         names.append(name)
-    return tuple(names)
+    return Outcome(
+        source,
+        tuple(names),
+        "" if names else "no stretch with one steady, frontal face",
+        num_frames=len(track),
+        num_without_face=sum(points is None for points in track),
+    )
 
 
 def find_stretches(track: list[Floats | None]) -> Iterator[tuple[int, Floats]]:

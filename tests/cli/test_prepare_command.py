@@ -16,6 +16,7 @@ from talkhead.face.detection import FaceDetector
 from talkhead.media.audio import write_waveform
 from talkhead.media.video import VideoWriter
 from talkhead.training.clips import read_clip, read_manifest
+from talkhead.training.prepare import read_face_counts
 from tests.cli.conftest import Run
 from tests.drawn_face import draw_face
 from tests.prepared import lip_motion, voice
@@ -30,14 +31,16 @@ def needs_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
 
 
-def write_talking_head(path: Path, num_frames: int) -> None:
+def write_talking_head(path: Path, num_frames: int, *, has_sound: bool = True) -> None:
     """A video of a drawn face, and a voice as loud as its mouth is open."""
     opening = lip_motion(num_frames, seed=0)
     levels = np.linspace(0, 0.08, 5)
     drawings = [draw_face(256, float(level)) for level in levels]
     sound = path.with_suffix(".wav")
     write_waveform(sound, voice(opening, seed=0))
-    with VideoWriter(path, size=(256, 256), fps=Fraction(25), sound=sound) as writer:
+    with VideoWriter(
+        path, size=(256, 256), fps=Fraction(25), sound=sound if has_sound else None
+    ) as writer:
         for index in np.abs(opening[:, None] - levels).argmin(1):
             writer.write(drawings[index])
     sound.unlink()
@@ -70,6 +73,7 @@ def test_a_batch_with_a_broken_video_exits_5_and_goes_on_where_it_was(
     assert (row.clip, row.num_frames, row.fps, row.has_sound) == ("talk", 40, "25", True)
     assert abs(row.offset_frames) <= 1
     assert (row.agreement > 0.6, row.agreement_method) == (True, "loudness")
+    assert read_face_counts(data) == {"talk": (40, 0), "wall": (25, 25)}
     clip = read_clip(data, "talk")
     assert clip.frame(39).shape == (256, 256, 3)
     assert abs(len(clip.waveform) - 40 * 640) < 640
@@ -85,6 +89,35 @@ def test_a_batch_with_a_broken_video_exits_5_and_goes_on_where_it_was(
     assert (data / "clips" / "talk.npz").stat().st_mtime_ns == written
     (row,) = read_manifest(data)
     assert row.agreement_method == "generator"
+
+
+def test_what_is_odd_about_a_data_set_is_told(run_talkhead: Run, tmp_path: Path) -> None:
+    videos, data = tmp_path / "HDTF", tmp_path / "data"
+    videos.mkdir()
+    write_talking_head(videos / "WDA_BenCardin1_000.mp4", 30, has_sound=False)
+    (tmp_path / "WDA_annotion_time.txt").write_text(
+        "\ufeffBenCardin1.mp4 00:05-00:20 00:30-00:45 \nKatieHill.mp4 00:02-00:20\n",
+        encoding="utf-8",
+    )
+    command = ["prepare", str(videos), "-o", str(data), "--workers", "1", "--weights", "none"]
+    ended = run_talkhead(*command, "--json")
+    assert ended.returncode == 0, ended.stderr
+    notes = [
+        "read as HDTF, as its names are: if it is not, choose the layout folder",
+        "clips without a sound track, kept for their pictures: 1 (WDA_BenCardin1_000)",
+        "videos with fewer clips than the lists name: 1 (BenCardin1 1 of 2)",
+        "videos of the lists without a clip: 1 (KatieHill)",
+    ]
+    assert ended.stderr.splitlines() == [f"{videos}: {note}" for note in notes]
+    summary = json.loads(ended.stdout)
+    assert (summary["layout"], summary["notes"]) == ("hdtf", notes)
+    (row,) = read_manifest(data)
+    assert (row.clip, row.person) == ("WDA_BenCardin1_000", "BenCardin")
+    assert (row.sound, row.has_sound, row.num_frames) == ("none", False, 30)
+
+    again = run_talkhead(*command, "--layout", "folder", "--json")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert json.loads(again.stdout)["layout"] == "folder"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups")
@@ -133,6 +166,9 @@ def test_nothing_to_do_exits_2_with_one_line(run_talkhead: Run, tmp_path: Path) 
         (["missing", "-o", "data"], "missing does not exist"),
         (["videos", "-o", "file"], "file is not a folder"),
         (["videos", "-o", "data", "--fps", "fast"], "frame rate 'fast' is not a number"),
+        (["videos", "-o", "data", "--layout", "mead"], "videos holds nothing of MEAD, as M030/"),
+        (["videos", "-o", "data", "--layout", "csv"], "videos is a folder: the layout csv does"),
+        (["videos", "-o", "data", "--layout", "lrs3"], "Invalid value for '--layout'"),
         (["videos", "-o", "data", "--workers", "0"], "Invalid value for '--workers'"),
         (["videos"], "Missing option '--output' / '-o'"),
         (["videos", "-o", "data", "--weights", "mine"], "there are no weights named 'mine'"),

@@ -1,3 +1,4 @@
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,15 +8,20 @@ import pytest
 
 from talkhead.errors import TalkheadError
 from talkhead.face.mesh import NUM_SURFACE_POINTS
-from talkhead.training.clips import write_clip, write_manifest
+from talkhead.media import ffmpeg
+from talkhead.media.audio import read_waveform, write_waveform
+from talkhead.media.video import VideoWriter
+from talkhead.training.clips import read_clip, read_manifest, write_clip, write_manifest
+from talkhead.training.layouts import list_sources
 from talkhead.training.prepare import (
     MAX_CLIP_FRAMES,
     find_stretches,
-    list_sources,
     prepare,
+    read_face_counts,
     track_crops,
 )
-from tests.prepared import describe_clip, make_clip, moving_mesh
+from tests.drawn_face import draw_face
+from tests.prepared import describe_clip, lip_motion, make_clip, moving_mesh, voice
 
 Track = list[npt.NDArray[np.float32] | None]
 
@@ -79,71 +85,79 @@ def test_crops_hold_the_face_and_follow_it_smoothly() -> None:
         assert 256 - inside[:, 1].max() > inside[:, 1].min() - 25
 
 
-def test_a_folder_is_listed_with_its_sub_folders(tmp_path: Path) -> None:
-    (tmp_path / "day 1").mkdir()
-    for name in ("b.mp4", "a.MOV", "notes.txt", "day 1/c.v2.webm"):
-        (tmp_path / name).touch()
-    sources = list_sources(tmp_path)
-    assert [source.name for source in sources] == ["a", "b", "day_1-c_v2"]
-    assert {source.split for source in sources} == {"train"}
-    assert [source.person for source in sources] == [source.name for source in sources]
-
-
-def test_a_list_gives_splits_and_people(tmp_path: Path) -> None:
-    listing = tmp_path / "list.csv"
-    listing.write_text(
-        "\ufefffile,split,person,sound,licence,id,transcript\n"
-        "v/a.mp4,dev,anna,good,CC0,first,lay white at z\n"
-        "/far/b.mp4,,,,,,\n",
-        encoding="utf-8",
-    )
-    one, two = list_sources(listing)
-    assert (one.name, one.path, one.split, one.person) == (
-        "first",
-        tmp_path / "v" / "a.mp4",
-        "dev",
-        "anna",
-    )
-    assert (one.sound, one.licence, one.transcript) == ("good", "CC0", "lay white at z")
-    assert two.transcript == ""
-    assert (two.path, two.split, two.sound) == (Path("/far/b.mp4"), "train", "unknown")
-    assert "/" not in two.name
-    assert two.person == two.name
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "needs a column named file"),
-        ("path\na.mp4\n", "needs a column named file"),
-        ("file\n", "needs a column named file, and a row for every video"),
-        ("id,file\na,a.mp4\nb,\n", "video 2 of the list has no file"),
-        ("file\nx/a.mp4\nx-a.mp4\n", "are both named x-a"),
-        ("file\na.mp4\na.mov\n", "are both named a"),
-    ],
-)
-def test_a_list_that_does_not_serve_is_refused(tmp_path: Path, content: str, message: str) -> None:
-    listing = tmp_path / "list.csv"
-    listing.write_text(content)
-    with pytest.raises(TalkheadError, match=message):
-        list_sources(listing)
-
-
-def test_what_is_no_list_and_no_folder_of_videos_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TalkheadError, match="holds no videos"):
-        list_sources(tmp_path)
-    with pytest.raises(TalkheadError, match="does not exist"):
-        list_sources(tmp_path / "missing")
-    (tmp_path / "film.mp4").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(TalkheadError, match="is not a CSV list"):
-        list_sources(tmp_path / "film.mp4")
-
-
 def test_a_folder_keeps_the_rate_that_it_was_prepared_at(tmp_path: Path) -> None:
     clip = make_clip(3, seed=0)
     write_clip(tmp_path, describe_clip("a", clip), clip)
     write_manifest(tmp_path)
     (tmp_path / "b.mp4").touch()
-    sources = list_sources(tmp_path)
+    sources = list(list_sources(tmp_path).sources)
     with pytest.raises(TalkheadError, match="was prepared at 25 frames a second, not at 30"):
         next(prepare(sources, tmp_path, fps=Fraction(30)))
+
+
+def test_frames_without_a_face_are_known_where_they_were_counted(tmp_path: Path) -> None:
+    assert read_face_counts(tmp_path) == {}
+    (tmp_path / "done").mkdir()
+    new = {"clips": ["a"], "dropped": "", "frames": 50, "frames_without_face": 3}
+    (tmp_path / "done" / "a.json").write_text(json.dumps(new))
+    (tmp_path / "done" / "old.json").write_text(json.dumps({"clips": [], "dropped": "no face"}))
+    assert read_face_counts(tmp_path) == {"a": (50, 3)}
+    (tmp_path / "done" / "b.json").write_text(json.dumps({"frames": 50}))
+    with pytest.raises(TalkheadError, match=r"b\.json is damaged"):
+        read_face_counts(tmp_path)
+
+
+def test_what_an_older_talkhead_has_prepared_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "data" / "done").mkdir(parents=True)
+    record = {"clips": ["a", "a.1"], "dropped": ""}
+    (tmp_path / "data" / "done" / "a.json").write_text(json.dumps(record))
+    (outcome,) = prepare(list(list_sources(tmp_path).sources), tmp_path / "data", num_workers=1)
+    assert outcome.clips == ("a", "a.1")
+    assert (outcome.num_frames, outcome.num_without_face) == (None, None)
+    assert read_face_counts(tmp_path / "data") == {}
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_a_video_of_mead_is_prepared_with_the_sound_beside_it(tmp_path: Path) -> None:
+    video = tmp_path / "M030/video/front/happy/level_2/001.mp4"
+    audio = tmp_path / "M030/audio/happy/level_2/001.m4a"
+    video.parent.mkdir(parents=True)
+    audio.parent.mkdir(parents=True)
+    opening = lip_motion(30, seed=0)
+    write_waveform(tmp_path / "voice.wav", voice(opening, seed=0))
+    status, _, messages = ffmpeg.run_ffmpeg(["-i", str(tmp_path / "voice.wav"), str(audio)])
+    assert status == 0, messages
+    write_waveform(tmp_path / "hum.wav", np.full(30 * 640, 0.01, np.float32))
+    drawing = draw_face(256)
+    wall = np.full_like(drawing, 120)
+    with VideoWriter(
+        video, size=(256, 256), fps=Fraction(25), sound=tmp_path / "hum.wav"
+    ) as writer:
+        for index in range(35):
+            writer.write(drawing if index < 30 else wall)
+
+    sources = list(list_sources(tmp_path).sources)
+    (outcome,) = prepare(sources, tmp_path / "data", num_workers=1)
+    name = "M030-front-happy-level_2-001"
+    assert outcome.clips == (name,)
+    assert read_face_counts(tmp_path / "data") == {name: (35, 5)}
+    assert (outcome.num_frames, outcome.num_without_face) == (35, 5)
+    (row,) = read_manifest(tmp_path / "data")
+    assert (row.clip, row.person, row.emotion, row.level, row.view) == (
+        name,
+        "M030",
+        "happy",
+        2,
+        "front",
+    )
+    assert (row.split, row.has_sound, row.num_frames) == ("test", True, 30)
+    heard = read_clip(tmp_path / "data", name, frames=False).waveform_float()
+    assert len(heard) == 30 * 640
+    expected = read_waveform(audio)[: len(heard)]
+    np.testing.assert_allclose(heard, expected.clip(-1, 1), atol=1e-4)
+    assert heard.std() > 0.05  # not the hum
+    # Its own sound serves where the layout does not tell of another.
+    (plain,) = list_sources(tmp_path / "M030" / "video", "folder").sources
+    (outcome,) = prepare([plain], tmp_path / "plain", num_workers=1)
+    assert read_clip(tmp_path / "plain", outcome.clips[0]).waveform_float().std() < 0.01

@@ -1,0 +1,249 @@
+"""What `talkhead eval` does between its options and its tables."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from talkhead.cli.device import DeviceName, DtypeName
+from talkhead.cli.output import with_progress
+from talkhead.cli.prepare import Layout
+
+if TYPE_CHECKING:
+    import torch
+
+    from talkhead.evaluation.protocols import Chosen
+    from talkhead.evaluation.run import Plan
+    from talkhead.evaluation.scores import Stage
+
+ProtocolName = Literal["split", "speaker", "seed-90-10", "mead-official"]
+PoseName = Literal["true", "natural", "still"]
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What the options ask for."""
+
+    data: Path
+    output: Path
+    stage: Stage
+    predicted: dict[str, Path]
+    weights: dict[str, Path]
+    steps: list[int]
+    pose: PoseName
+    protocol: ProtocolName
+    split: str | None
+    people: tuple[str, ...]
+    limit: int | None
+    layout: Layout
+    seed: int
+    device: DeviceName
+    dtype: DtypeName
+    jobs: int
+    overwrite: bool
+    quiet: bool
+
+
+def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
+    """Prepare, make, score and write; returns the content of scores.json."""
+    from talkhead.cli.device import resolve_device, resolve_dtype
+    from talkhead.evaluation.gather import gather, write_report
+    from talkhead.evaluation.run import begin
+
+    device = resolve_device(request.device)
+    dtype = resolve_dtype(request.dtype, device)
+    prepared = _prepared(request)
+    chosen = _choose(prepared, request)
+    networks, not_computed = _networks(request)
+    plan = _plan(request, prepared, chosen, networks, str(device), str(dtype), not_computed)
+    begin(plan, overwrite=request.overwrite)
+    if request.stage == "landmarks":
+        _score_landmarks(plan, request, device)
+    else:
+        _score_videos(plan, request, device, dtype)
+    result = gather(plan, not_computed)
+    write_report(plan, result)
+    return result
+
+
+def _prepared(request: EvaluationRequest) -> Path:
+    """Return the folder of clips, prepared first where DATA are videos."""
+    import dataclasses
+
+    from talkhead.training.clips import MANIFEST
+    from talkhead.training.layouts import list_sources
+    from talkhead.training.prepare import prepare
+
+    data, folder = request.data, request.output / "prepared"
+    if (data / MANIFEST).is_file():
+        return data
+    listing = list_sources(data, request.layout)
+    sources = list(listing.sources)
+    if listing.layout not in ("csv", "mead"):  # the others have no splits of their own
+        sources = [dataclasses.replace(source, split="test") for source in sources]
+    for note in listing.notes:
+        typer.echo(f"{data}: {note}", err=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = prepare(sources, folder, num_workers=min(request.jobs, len(sources)))
+    with contextlib.closing(outcomes):
+        shown = with_progress(outcomes, label="videos", total=len(sources), quiet=request.quiet)
+        for outcome in shown:
+            if outcome.dropped:
+                typer.echo(f"{outcome.source.name} left out: {outcome.dropped}", err=True)
+    return folder
+
+
+def _choose(prepared: Path, request: EvaluationRequest) -> Chosen:
+    from talkhead.evaluation.protocols import choose_rows
+    from talkhead.training.clips import read_manifest
+    from talkhead.training.landmarks import is_scored
+
+    splits = {row.split for row in read_manifest(prepared)}
+    split = request.split or ("dev" if "dev" in splits or "test" not in splits else "test")
+    is_heard = request.stage in ("landmarks", "both")
+    return choose_rows(
+        prepared,
+        protocol=request.protocol,
+        split=split,
+        people=request.people,
+        seed=request.seed,
+        limit=request.limit,
+        unseen_only=request.stage == "render",
+        fits=is_scored if is_heard else lambda row: True,
+        needs="sound that fits" if is_heard else "frames",
+    )
+
+
+def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Return the networks at hand with their digests, and by measure why it is not computed."""
+    from talkhead.evaluation.articulation import espeak_is_there
+    from talkhead.evaluation.frames import flow_is_there
+    from talkhead.evaluation.networks import find_networks
+    from talkhead.evaluation.perception import FAMILY_MEASURES
+
+    not_computed: dict[str, str] = {}
+    if not espeak_is_there():
+        not_computed["closure_recall"] = "not computed: install talkhead[train], it has espeak-ng"
+    if request.stage == "landmarks":
+        return {}, not_computed
+    loaded, missing = find_networks()
+    for family, why in missing.items():
+        not_computed |= dict.fromkeys(FAMILY_MEASURES[family], why)
+    if not flow_is_there():
+        not_computed["pixel_mse"] = "not computed: OpenCV cannot be loaded (libGL.so.1?)"
+    return {name: one.digests for name, one in loaded.items()}, not_computed
+
+
+def _plan(
+    request: EvaluationRequest,
+    prepared: Path,
+    chosen: Chosen,
+    networks: Mapping[str, dict[str, str]],
+    device: str,
+    dtype: str,
+    not_computed: Mapping[str, str],
+) -> Plan:
+    """Gather everything that scores depend on."""
+    from talkhead import __version__
+    from talkhead.evaluation.run import CRF, Plan, digests_of
+    from talkhead.face.crop import CROP_SIDE_PX
+    from talkhead.face.detection import DETECTOR_NAME
+
+    is_aligned = request.pose == "true"
+    protocol: dict[str, Any] = {
+        "name": request.protocol,
+        "clips": chosen.note,
+        "data": str(request.data),
+        "people": " ".join(request.people) or "all",
+        "seed": request.seed,
+        "identity": "the frame whose face is nearest to rest",
+        "fps": ", ".join(sorted({row.fps for row in chosen.rows})),
+        "crop": f"{CROP_SIDE_PX} px around the face, as talkhead prepare cuts it",
+        "detector": DETECTOR_NAME,
+        "landmarks_aligned": "none" if is_aligned else "centroid",
+    }
+    if request.stage != "landmarks":
+        protocol["codec"] = f"H.264, crf {CRF}, yuv420p"
+        protocol["networks"] = {
+            name: digest for family in networks.values() for name, digest in family.items()
+        }
+    if request.stage != "predicted":
+        protocol |= {"pose": request.pose, "device": device}
+        if request.stage != "landmarks":
+            protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
+        if request.stage == "render":
+            protocol["pose"] = "true, with all landmarks"
+    return Plan(
+        report=request.output,
+        data=prepared,
+        stage=request.stage,
+        rows=chosen.rows,
+        seen_people=chosen.seen_people,
+        facts={
+            "talkhead": __version__,
+            "stage": request.stage,
+            "protocol": protocol,
+            "weights": {name: digests_of(folder) for name, folder in request.weights.items()},
+        },
+        is_aligned=is_aligned,
+        with_closures="closure_recall" not in not_computed,
+        predicted=request.predicted,
+        families=tuple(networks),
+    )
+
+
+def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.device) -> None:
+    from talkhead.evaluation.run import score_landmarks
+    from talkhead.synthesis import load_generator
+
+    generators = {
+        name: load_generator(_generator_folder(folder), device)
+        for name, folder in request.weights.items()
+    }
+    done = score_landmarks(plan, generators, pose=request.pose, seed=request.seed)
+    _follow(done, "clips", len(plan.rows), quiet=request.quiet)
+
+
+def _generator_folder(folder: Path) -> Path:
+    """Return the generator's place in a pipeline's folder; a run's checkpoint is one itself."""
+    inside = folder / "landmarks"
+    return inside if inside.is_dir() else folder
+
+
+def _score_videos(
+    plan: Plan, request: EvaluationRequest, device: torch.device, dtype: torch.dtype
+) -> None:
+    from talkhead.evaluation.predicted import find_predicted
+    from talkhead.evaluation.run import Broken, make_videos, score_videos
+    from talkhead.evaluation.systems import frame_makers
+    from talkhead.synthesis import load_pipeline
+
+    for folder in request.predicted.values():
+        find_predicted(folder)
+    pipelines = {
+        name: load_pipeline(folder, device, dtype) for name, folder in request.weights.items()
+    }
+    makers = frame_makers(
+        pipelines,
+        from_sound=request.stage == "both",
+        pose=request.pose,
+        steps=request.steps,
+        seed=request.seed,
+    )
+    broken: list[Broken] = []
+    made = make_videos(plan, makers, broken)
+    _follow(made, "videos", len(plan.rows) * len(makers), quiet=request.quiet)
+    scored = score_videos(
+        plan, [*request.predicted, *makers], num_workers=request.jobs, broken=broken
+    )
+    _follow(scored, "clips", len(plan.rows), quiet=request.quiet)
+
+
+def _follow(done: Iterator[None], label: str, total: int, *, quiet: bool) -> None:
+    for _ in with_progress(done, label=label, total=total, quiet=quiet):
+        pass

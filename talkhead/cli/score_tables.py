@@ -1,0 +1,107 @@
+"""Scores as people read them in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from talkhead.cli.output import print_columns
+
+TITLE_WIDTH, CELL_WIDTH = 52, 20
+
+
+def print_tables(result: Mapping[str, Any], report: Path) -> None:
+    """Print the tables of scores.json for people, on stderr."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True)
+    times = _times(report)
+    for name, group in result["groups"].items():
+        # Where there is no room for intervals, scores.csv and the page have them.
+        needed = TITLE_WIDTH + CELL_WIDTH * len(group["systems"])
+        with_intervals = not console.is_terminal or console.width >= needed
+        if not console.is_terminal:
+            console = Console(stderr=True, width=needed)
+        table = Table(
+            title=f"{name}: {group['clips']} clips, {group['people']} people,"
+            f" {group['frames']} frames"
+            + ("; means with 95 % intervals over clips" if with_intervals else ""),
+            title_justify="left",
+        )
+        table.add_column("", no_wrap=True)
+        for system in group["systems"]:
+            table.add_column(system, justify="right")
+        for key, measure in result["measures"].items():
+            cells = [
+                _cell(system["values"].get(key), measure["digits"], with_intervals)
+                for system in group["systems"].values()
+            ]
+            if any(cells):
+                arrow = {"higher": " ↑", "lower": " ↓", "neither": ""}[measure["better"]]
+                unit = f", {measure['unit']}" if measure["unit"] else ""
+                table.add_row(f"{measure['title']}{unit}{arrow}", *cells)
+        without = [str(system["frames_without_face"]) for system in group["systems"].values()]
+        table.add_row("frames without a face", *without)
+        if times:
+            table.add_row("milliseconds a frame", *(times.get(s, "") for s in group["systems"]))
+        console.print(table)
+    reasons: dict[str, list[str]] = {}
+    for key, why in result["not_computed"].items():
+        reasons.setdefault(why, []).append(key)
+    for why, keys in reasons.items():
+        console.print(f"{', '.join(keys)}: {why}", highlight=False)
+    for warning in result["warnings"]:
+        console.print(f"beware: {warning}", highlight=False)
+
+
+def _cell(value: Mapping[str, float] | None, digits: int, with_interval: bool) -> str:
+    if value is None:
+        return ""
+    text = f"{value['mean']:.{digits}f}"
+    if with_interval and "low" in value:
+        text += f" ±{(value['high'] - value['low']) / 2:.{digits}f}"
+    return text
+
+
+def _times(report: Path) -> dict[str, str]:
+    """Return how long making a frame took, by system."""
+    path = report / "timings.json"
+    if not path.is_file():
+        return {}
+    spent = json.loads(path.read_text(encoding="utf-8"))
+    return {name: f"{1000 * one['seconds'] / one['frames']:.1f}" for name, one in spent.items()}
+
+
+def print_comparison(result: Mapping[str, Any]) -> None:
+    """Print what changed between two scores.json, on stdout."""
+    for name, group in result["groups"].items():
+        for pair in group["pairs"]:
+            title = " -> ".join(dict.fromkeys((pair["before"], pair["after"])))
+            typer.echo(f"{name}, {title}: {group['clips']} clips in both")
+            rows = []
+            for key, one in pair["values"].items():
+                digits = result["measures"][key]["digits"]
+                interval = ""
+                if one["low"] is not None:
+                    interval = f"[{one['low']:+.{digits}f}, {one['high']:+.{digits}f}]"
+                rows.append(
+                    (
+                        f"  {result['measures'][key]['title']}",
+                        f"{one['before']:.{digits}f}",
+                        f"{one['after']:.{digits}f}",
+                        f"{one['mean']:+.{digits}f}",
+                        interval,
+                        one["verdict"],
+                    )
+                )
+            print_columns(rows)
+    for side in ("only_before", "only_after"):
+        if result[side]:
+            typer.echo(f"{side.replace('_', ' ')}: {len(result[side])} clips", err=True)
+    for fact, values in result["changed_facts"].items():
+        typer.echo(f"{fact} changed: {values[0]} -> {values[1]}", err=True)

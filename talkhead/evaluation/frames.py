@@ -1,0 +1,356 @@
+"""Frames against the real ones: everything that pictures and the faces in them are scored by.
+
+Both are crops of 256 px. The same detector looks at both, one after the other as at a video. Frames
+are read a batch at a time, so that memory does not grow with the clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from talkhead.errors import TalkheadError
+from talkhead.evaluation.image_metrics import (
+    flicker,
+    flow_along,
+    frame_errors,
+    psnr_of,
+    sharpness,
+    squared_errors,
+    ssim_map,
+    temporal_mse,
+    whole_windows,
+)
+from talkhead.evaluation.landmark_metrics import inner_opening, landmark_values, life_values
+from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.detection import FaceDetector
+from talkhead.face.maps import draw_maps
+from talkhead.face.masks import lower_face_mask
+from talkhead.face.mesh import NUM_POINTS
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+BATCH_FRAMES = 16
+LIPS = (61, 291, 0, 17)
+LIPS_ROOM_PX = 8
+MIN_MOUTH_PIXELS = 40
+"""Mouths that are open less far than this have no inside to score."""
+MAX_LENGTH_DIFFERENCE = 2
+
+
+class PairScorer(Protocol):
+    """What looks at pairs of frames besides: a network of `talkhead.evaluation.networks`."""
+
+    def add(self, made: Pixels, real: Pixels) -> None:
+        """Look at a batch of frames, (T, 256, 256, 3) each."""
+
+    def finish(self) -> tuple[dict[str, float], dict[str, Floats]]:
+        """Return values of the clip, and features for measures of whole sets."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The real clip.
+
+    Attributes:
+        frames: uint8 crops, (T, 256, 256, 3) in all, a batch at a time; may be asked for again.
+        points: float32 (T, 478, 3), crop pixels; nan in frames without a face.
+        fps: frames a second.
+        quiet: bool (T,), frames in silence.
+        moments_s: begin and end of the sounds for which lips close, seconds.
+    """
+
+    frames: Iterable[Pixels]
+    points: Floats
+    fps: float
+    quiet: Mask
+    moments_s: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    """What a `VideoScorer` finds.
+
+    Attributes:
+        values: by the key of the measure.
+        points: float32 (T, 478, 3), the faces found in the made frames, nan where there are none.
+        arrays: features for measures of whole sets, by the name of the network.
+    """
+
+    values: dict[str, float]
+    points: Floats
+    arrays: Mapping[str, Floats]
+
+    @property
+    def opening(self) -> Floats:
+        """The mouth's opening, (T,), eye distances."""
+        return inner_opening(self.points)
+
+
+@dataclass(frozen=True)
+class RealBatch:
+    """A batch of the real clip, and what all systems are compared with.
+
+    Attributes:
+        frames: uint8 (T, 256, 256, 3).
+        before: the real frame before the batch, (1, 256, 256, 3), or none, (0, 256, 256, 3).
+        face: bool (T, 256, 256), the lower face; nowhere in frames without a face.
+        face_before: of the frame before, alike.
+        lips: bool (T, 256, 256), the box around the lips.
+        inside: bool (T, 256, 256), the opened mouth.
+        sharpness: of lips and lower face of every frame that has one.
+        flow: from `flow_along`, of `before` and the frames; None where OpenCV cannot be loaded.
+    """
+
+    frames: Pixels
+    before: Pixels
+    face: Mask
+    face_before: Mask
+    lips: Mask
+    inside: Mask
+    sharpness: Mapping[str, list[float]]
+    flow: npt.NDArray[np.float64] | None
+
+
+def real_batches(reference: Reference) -> Iterator[RealBatch]:
+    """Yield the real clip as it is compared with."""
+    with_flow = flow_is_there()
+    before = np.zeros((0, CROP_SIDE_PX, CROP_SIDE_PX, 3), np.uint8)
+    face_before = np.zeros(before.shape[:3], np.bool_)
+    start = 0
+    for frames in reference.frames:
+        face, lips, inside = _places(reference.points[start : start + len(frames)])
+        both = np.concatenate([before, frames])
+        yield RealBatch(
+            frames,
+            before,
+            face,
+            face_before,
+            lips,
+            inside,
+            {
+                name: [_sharpness(frames, mask, index) for index in _with_face(face)]
+                for name, mask in (("lips", lips), ("face", face))
+            },
+            flow_along(both) if with_flow and len(both) > 1 else None,
+        )
+        before, face_before = frames[-1:], face[-1:]
+        start += len(frames)
+
+
+class VideoScorer:
+    """Scores one video, a batch at a time.
+
+    Args:
+        looks: networks that look at the frames as well.
+    """
+
+    def __init__(self, looks: Sequence[PairScorer] = ()) -> None:
+        self._looks = looks
+        self._rows: dict[str, list[float]] = {}
+        self._faces: list[Floats] = []
+        self._num_made = self._num_real = 0
+        self._before = np.zeros((0, CROP_SIDE_PX, CROP_SIDE_PX, 3), np.uint8)
+        self._detector = FaceDetector(video=True)
+
+    def close(self) -> None:
+        """Free the face detector."""
+        self._detector.close()
+
+    def add(self, made: Pixels, real: RealBatch | None) -> None:
+        """Score a batch; None for made frames beyond the real clip's end."""
+        self._num_made += len(made)
+        if real is None:
+            return
+        self._num_real += len(real.frames)
+        count = min(len(made), len(real.frames))
+        if not count:
+            return
+        made = made[:count]
+        for frame in made:
+            found = self._detector.detect(frame)
+            self._faces.append(found[0] if found else np.full((NUM_POINTS, 3), np.nan, np.float32))
+        self._score_frames(made, real)
+        self._score_changes(made, real)
+        self._before = made[-1:]
+        for look in self._looks:
+            look.add(made, real.frames[:count])
+
+    def _note(self, name: str, values: Iterable[float]) -> None:
+        self._rows.setdefault(name, []).extend(values)
+
+    def _score_frames(self, made: Pixels, real: RealBatch) -> None:
+        count = len(made)
+        errors = squared_errors(made, real.frames[:count])
+        whole = frame_errors(errors)
+        self._note("mse", whole)
+        self._note("psnr", psnr_of(whole))
+        windows = whole_windows(made.shape[1:3])
+        for index in range(count):
+            similar = ssim_map(made[index], real.frames[index])
+            self._note("ssim", [similar[windows].mean()])
+            if real.face[index].any():
+                self._note("lower_ssim", [similar[real.face[index]].mean()])
+        for name, mask in (("lower", real.face), ("lips", real.lips), ("mouth", real.inside)):
+            enough = MIN_MOUTH_PIXELS if name == "mouth" else 1
+            there = mask[:count].sum((1, 2)) >= enough
+            self._note(f"{name}_psnr", psnr_of(frame_errors(errors, mask[:count])[there]))
+        for name, mask in (("lips", real.lips), ("face", real.face)):
+            own = [_sharpness(made, mask, index) for index in _with_face(real.face[:count])]
+            self._note(f"{name}_sharpness", own)
+            self._note(f"real_{name}_sharpness", real.sharpness[name][: len(own)])
+
+    def _score_changes(self, made: Pixels, real: RealBatch) -> None:
+        ours = np.concatenate([self._before, made])
+        theirs = np.concatenate([real.before, real.frames[: len(made)]])
+        face = np.concatenate([real.face_before, real.face[: len(made)]])
+        for index in range(1, len(ours)):
+            two = slice(index - 1, index + 1)
+            if face[two].all(0).any():
+                self._note("flicker", [flicker(ours[two], theirs[two], face[two])])
+            if real.flow is not None:
+                moved = temporal_mse(ours[two], real.flow[index - 1 : index])
+                self._note("pixel_mse", [moved])
+
+    def finish(self, reference: Reference, *, is_aligned: bool = True) -> FrameScores:
+        """Return the scores.
+
+        Args:
+            reference: the real clip.
+            is_aligned: heads move alike in both; else landmarks are compared from their centre on.
+
+        Raises:
+            TalkheadError: the lengths differ by more than two frames.
+        """
+        if abs(self._num_made - self._num_real) > MAX_LENGTH_DIFFERENCE or not self._faces:
+            raise TalkheadError(f"it has {self._num_made} frames, the real clip {self._num_real}")
+        points = np.stack(self._faces)
+        values = {name: float(np.mean(row)) for name, row in self._rows.items() if row}
+        for name in ("lips_sharpness", "face_sharpness"):
+            real, own = values.pop(f"real_{name}", 0.0), values.pop(name, None)
+            if own is not None and real > 0:
+                values[name] = own / real
+        count = len(points)
+        values |= landmark_values(
+            points,
+            reference.points[:count],
+            reference.moments_s,
+            reference.quiet[:count],
+            reference.fps,
+            is_aligned=is_aligned,
+            has_own_pose=True,
+        )
+        values |= life_values(points, reference.fps)
+        arrays: dict[str, Floats] = {}
+        for look in self._looks:
+            more, features = look.finish()
+            values |= more
+            arrays |= features
+        return FrameScores(values, points, arrays)
+
+
+def detect_points(batches: Iterable[Pixels]) -> Iterator[Floats]:
+    """Yield the mesh of the largest face of every frame, (478, 3); nan where there is none."""
+    with FaceDetector(video=True) as detector:
+        for batch in batches:
+            for frame in batch:
+                faces = detector.detect(frame)
+                yield faces[0] if faces else np.full((NUM_POINTS, 3), np.nan, np.float32)
+
+
+def score_together(
+    videos: Mapping[str, Iterator[Pixels]],
+    scorers: Mapping[str, VideoScorer],
+    reference: Reference,
+    *,
+    is_aligned: bool = True,
+) -> dict[str, FrameScores | TalkheadError]:
+    """Score several videos of one clip side by side, so that what is real is measured once.
+
+    Args:
+        videos: by system, uint8 crops, (T, 256, 256, 3) in all, in the batches of the reference.
+        scorers: by system; they are closed.
+        reference: the real clip.
+        is_aligned: see `VideoScorer.finish`.
+
+    Returns:
+        By system the scores, or why there are none.
+    """
+    results: dict[str, FrameScores | TalkheadError] = {}
+    nothing = np.zeros((0, CROP_SIDE_PX, CROP_SIDE_PX, 3), np.uint8)
+
+    def add(system: str, real: RealBatch | None) -> bool:
+        """Score a video's next batch; returns whether there was one."""
+        if system in results:
+            return False
+        try:
+            made = next(videos[system], nothing)
+            scorers[system].add(made, real)
+        except TalkheadError as error:
+            results[system] = error
+            return False
+        return len(made) > 0
+
+    try:
+        for real in real_batches(reference):
+            for system in videos:
+                add(system, real)
+        for system in videos:
+            while add(system, None):
+                pass
+            if system not in results:
+                try:
+                    results[system] = scorers[system].finish(reference, is_aligned=is_aligned)
+                except TalkheadError as error:
+                    results[system] = error
+    finally:
+        for scorer in scorers.values():
+            scorer.close()
+    return results
+
+
+def flow_is_there() -> bool:
+    """Whether OpenCV can be loaded: its wheel needs libraries that bare machines lack."""
+    try:
+        import cv2  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _with_face(face: Mask) -> list[int]:
+    """Return the frames that have a lower face."""
+    return [int(index) for index in np.flatnonzero(face.any((1, 2)))]
+
+
+def _sharpness(frames: Pixels, mask: Mask, index: int) -> float:
+    one = slice(index, index + 1)
+    return sharpness(frames[one], mask[one])
+
+
+def _places(points: Floats) -> tuple[Mask, Mask, Mask]:
+    """Return where frames are scored, (T, 256, 256) each: lower face, around lips, inside them.
+
+    Nowhere in frames without a face.
+    """
+    seen = ~np.isnan(points[:, 0, 0])
+    mesh = torch.from_numpy(np.nan_to_num(points))
+    _, maps = draw_maps(mesh, mesh)
+
+    def whole(mask: torch.Tensor) -> Mask:
+        grown: Mask = (mask[:, 0] > 0.5).numpy().repeat(2, 1).repeat(2, 2)
+        return np.asarray(grown & seen[:, None, None])
+
+    face, inside = whole(lower_face_mask(mesh, maps)), whole(maps[:, :1])
+    low = points[:, LIPS, :2].min(1) - LIPS_ROOM_PX
+    high = points[:, LIPS, :2].max(1) + LIPS_ROOM_PX
+    line = np.arange(CROP_SIDE_PX) + 0.5
+    columns, rows = ((line > low[:, k, None]) & (line < high[:, k, None]) for k in (0, 1))
+    return face, rows[:, :, None] & columns[:, None, :], inside

@@ -1,0 +1,123 @@
+"""The scores of all clips to the report: scores.json, scores.csv and report.html."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from talkhead.evaluation.perception import ENOUGH, set_values
+from talkhead.evaluation.report import (
+    ClipEvidence,
+    choose_clips,
+    choose_measure,
+    choose_system,
+    write_html,
+)
+from talkhead.evaluation.run import (
+    PAGE,
+    SCORES,
+    TABLE,
+    Plan,
+    read_parts,
+    show_video,
+)
+from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
+from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
+from talkhead.media.files import replacing
+from talkhead.training.clips import read_clip
+
+
+def gather(plan: Plan, not_computed: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the content of scores.json.
+
+    Args:
+        plan: what was evaluated; its parts are there.
+        not_computed: by measure, why it has no numbers.
+    """
+    scores, broken = read_parts(plan)
+    rows = [one.row() for one in scores]
+    of_sets: dict[str, dict[str, dict[str, float]]] = {}
+    warnings = _warnings(plan, scores)
+    for group, is_seen in ((NEVER_SEEN, False), (SEEN, True)):
+        part = [one for one in scores if one.is_seen_person == is_seen]
+        of_sets[group], fewest = set_values(part)
+        for name, count in fewest.items():
+            enough, what = ENOUGH[name]
+            if count < enough:
+                warnings.append(
+                    f"{MEASURES[name].title} of {group} rests on {count} {what}: below {enough} it"
+                    " says little"
+                )
+    used = {name for row in rows for name in row["values"]}
+    used |= {name for group in of_sets.values() for one in group.values() for name in one}
+    measures = {
+        key: dataclasses.asdict(measure) for key, measure in MEASURES.items() if key in used
+    }
+    return {
+        "schema": SCHEMA,
+        **plan.facts,
+        "measures": measures,
+        "groups": summarise(rows, measures, of_sets),
+        "not_computed": dict(not_computed or {}),
+        "warnings": warnings,
+        "broken": [dataclasses.asdict(one) for one in broken],
+        "clips": rows,
+    }
+
+
+def _warnings(plan: Plan, scores: list[ClipScores]) -> list[str]:
+    warnings = []
+    seen = {one.clip for one in scores if one.is_seen_person}
+    if seen:
+        warnings.append(
+            f"{len(seen)} of {len(plan.rows)} clips show people of whom other clips were trained on"
+        )
+    if not plan.is_aligned:
+        warnings.append(
+            "heads are not those of the real clips: scores of pixels compare different head poses"
+        )
+    people = {one.person for one in scores}
+    if scores and len(people) < 5:
+        warnings.append(f"only {len(people)} people: intervals over clips say little of others")
+    return warnings
+
+
+def write_report(plan: Plan, result: Mapping[str, Any]) -> None:
+    """Write scores.csv, report.html, and at last scores.json.
+
+    Raises:
+        TalkheadError: the folder cannot be written to.
+    """
+    write_csv(result, plan.report / TABLE)
+    write_html(result, _evidence(plan, result), plan.report / PAGE)
+    with replacing(plan.report / SCORES) as partial:
+        partial.write_text(
+            json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False), encoding="utf-8"
+        )
+
+
+def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
+    """Collect what the page shows of the best, the median and the worst clip."""
+    system, measure = choose_system(result), choose_measure(result)
+    if system is None or measure is None:
+        return {}
+    chosen = set(choose_clips(result, system, measure).values())
+    scores, _ = read_parts(plan)
+    found = {}
+    for row in plan.rows:
+        if row.clip in chosen:
+            own = {one.system: one.opening for one in scores if one.clip == row.clip}
+            videos = {}
+            if plan.stage != "landmarks":
+                videos = {name: show_video(plan, row, name) for name in own}
+            found[row.clip] = ClipEvidence(
+                clip=row.clip,
+                fps=float(Fraction(row.fps)),
+                waveform=read_clip(plan.data, row.clip, frames=False).waveform_float(),
+                openings=own,
+                videos=videos,
+            )
+    return found

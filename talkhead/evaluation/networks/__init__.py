@@ -1,0 +1,108 @@
+"""Networks that pictures, videos and speech are measured with, loaded from published files.
+
+Every family of measures needs one network:
+
+========  ==================  ===========================================
+family    network             measures
+========  ==================  ===========================================
+lpips     AlexNet and heads   LPIPS, tLP
+fid       Inception, pool3    FID
+fvd       I3D, Kinetics-400   FVD
+sync      SyncNet v2          LSE-D, LSE-C, offset
+========  ==================  ===========================================
+
+Their files are entries of weights.toml. `find_networks` loads those that are on this machine and
+says of the others how to get them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from talkhead.evaluation.networks.i3d import I3d, load_i3d
+from talkhead.evaluation.networks.inception import FidInception, load_inception
+from talkhead.evaluation.networks.lpips import Lpips, load_lpips
+from talkhead.evaluation.networks.syncnet import SyncNet, load_syncnet
+from talkhead.weights import WeightsList, installed_list
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "FeatureNetwork",
+    "FidInception",
+    "I3d",
+    "LoadedNetwork",
+    "Lpips",
+    "SyncNet",
+    "find_networks",
+]
+
+FeatureNetwork = Lpips | FidInception | I3d | SyncNet
+
+
+@dataclass(frozen=True)
+class Family:
+    """Measures that share a network.
+
+    Attributes:
+        weights: names in weights.toml.
+        load: takes the folder of each of them, in this order, and the device by name.
+    """
+
+    weights: tuple[str, ...]
+    load: Callable[..., FeatureNetwork]
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network with the digest of every file that it was loaded from, by the weights' name."""
+
+    network: FeatureNetwork
+    digests: dict[str, str]
+
+
+FAMILIES = {
+    "lpips": Family(("alexnet", "lpips-alex"), load_lpips),
+    "fid": Family(("fid-inception",), load_inception),
+    "fvd": Family(("i3d-kinetics-400",), load_i3d),
+    "sync": Family(("syncnet-v2",), load_syncnet),
+}
+
+
+def find_networks(
+    *,
+    offline_only: bool = True,
+    device: str | torch.device = "cpu",
+    weights: WeightsList | None = None,
+) -> tuple[dict[str, LoadedNetwork], dict[str, str]]:
+    """Load the networks whose files are on this machine.
+
+    Args:
+        offline_only: never use the network; otherwise what is missing is fetched.
+        device: where the networks compute.
+        weights: the list of their files; by default the installed one.
+
+    Returns:
+        The loaded networks, and for every missing one a sentence that says how to get it; both by
+        family.
+
+    Raises:
+        WeightsError: a file is damaged or does not fit; or one cannot be fetched.
+    """
+    listed = installed_list() if weights is None else weights
+    loaded: dict[str, LoadedNetwork] = {}
+    missing: dict[str, str] = {}
+    for name, family in FAMILIES.items():
+        absent = [entry for entry in family.weights if offline_only and not listed.verify(entry)]
+        if absent:
+            missing[name] = f"not computed: run talkhead weights download {' '.join(absent)}"
+            continue
+        folders = [listed.resolve(entry, offline=offline_only) for entry in family.weights]
+        digests = {
+            entry: file.sha256 for entry in family.weights for file in listed.entry(entry).files
+        }
+        loaded[name] = LoadedNetwork(family.load(*folders, device=device), digests)
+    return loaded, missing

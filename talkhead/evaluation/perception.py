@@ -1,0 +1,151 @@
+"""What networks say of a clip's frames: LPIPS, tLP, SyncNet's scores, and features for FID and FVD.
+
+SyncNet looks at the crops that everything else is scored on, not at those of its authors' detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.evaluation.feature_metrics import (
+    FeatureStatistics,
+    frechet_distance,
+    sync_scores,
+    tlp,
+)
+from talkhead.evaluation.networks import FeatureNetwork, FidInception, I3d, Lpips, SyncNet
+from talkhead.evaluation.networks.i3d import WINDOW_FRAMES
+from talkhead.evaluation.networks.syncnet import FPS, pair_windows
+from talkhead.evaluation.networks.syncnet import WINDOW_FRAMES as SYNC_FRAMES
+from talkhead.evaluation.scores import REAL, ClipScores
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+FAMILY_MEASURES = {
+    "lpips": ("lpips", "tlp"),
+    "fid": ("fid",),
+    "fvd": ("fvd",),
+    "sync": ("lse_d", "lse_c", "sync_offset"),
+}
+"""Which measures need which family of networks."""
+SETS = ("fid", "fvd")
+"""Families whose measure is one of whole sets of clips."""
+REAL_FEATURES = "real "
+"""Before the name of a family: features of the real frames themselves."""
+ENOUGH = {"fid": (2048, "frames"), "fvd": (256, "windows of 16 frames")}
+"""With fewer, the measure depends on their number more than on what they show."""
+TLP_SCALE = 100
+
+
+class NetworkScorer:
+    """Looks at one video of a clip, a batch at a time.
+
+    Args:
+        networks: by family.
+        waveform: the clip's sound, (N,), 16 kHz; may be empty.
+        fps: frames a second; SyncNet knows 25 only.
+        with_real: also keep the features of the real frames.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, FeatureNetwork],
+        waveform: Floats,
+        fps: float,
+        *,
+        with_real: bool = False,
+    ) -> None:
+        self._networks, self._waveform = networks, waveform
+        self._with_real = with_real
+        self._hears = "sync" in networks and len(waveform) > 0 and fps == FPS
+        self._lpips: list[Floats] = []
+        self._changes: tuple[list[Floats], list[Floats]] = [], []
+        self._features: dict[str, list[Floats]] = {}
+        self._last: tuple[Pixels, Pixels] | None = None
+        self._seen: list[Floats] = []
+        self._tail = np.zeros((0, 0, 0, 3), np.uint8)
+
+    def add(self, made: Pixels, real: Pixels) -> None:
+        """Look at a batch of frames, (T, 256, 256, 3) each."""
+        if "lpips" in self._networks:
+            self._add_lpips(cast("Lpips", self._networks["lpips"]), made, real)
+        self._add_features("", made)
+        if self._with_real:
+            self._add_features(REAL_FEATURES, real)
+        if self._hears:
+            frames = np.concatenate([self._tail, made]) if len(self._tail) else made
+            network = cast("SyncNet", self._networks["sync"])
+            self._seen.append(network.video_embeddings(frames))
+            self._tail = frames[-(SYNC_FRAMES - 1) :]
+
+    def _add_lpips(self, network: Lpips, made: Pixels, real: Pixels) -> None:
+        self._lpips.append(network.distances(made, real))
+        if self._last is not None:
+            made, real = (
+                np.concatenate([self._last[0], made]),
+                np.concatenate([self._last[1], real]),
+            )
+        if len(made) > 1:
+            for changes, frames in zip(self._changes, (made, real), strict=True):
+                changes.append(network.distances(frames[:-1], frames[1:]))
+        self._last = made[-1:], real[-1:]
+
+    def _add_features(self, prefix: str, frames: Pixels) -> None:
+        if "fid" in self._networks:
+            inception = cast("FidInception", self._networks["fid"])
+            self._keep(f"{prefix}fid", inception.features(frames))
+        if "fvd" in self._networks and len(frames) == WINDOW_FRAMES:
+            i3d = cast("I3d", self._networks["fvd"])
+            self._keep(f"{prefix}fvd", i3d.features(frames))
+
+    def _keep(self, name: str, features: Floats) -> None:
+        self._features.setdefault(name, []).append(features)
+
+    def finish(self) -> tuple[dict[str, float], dict[str, Floats]]:
+        """Return the clip's scores, and the features by family."""
+        values: dict[str, float] = {}
+        if self._lpips:
+            values["lpips"] = float(np.concatenate(self._lpips).mean())
+        if self._changes[0]:
+            made, real = (np.concatenate(changes) for changes in self._changes)
+            values["tlp"] = TLP_SCALE * tlp(made, real)
+        if self._hears:
+            network = cast("SyncNet", self._networks["sync"])
+            heard = network.audio_embeddings(self._waveform)
+            seen, heard = pair_windows(np.concatenate(self._seen), heard)
+            if len(seen):
+                lse_d, lse_c, offset = sync_scores(seen, heard)
+                values |= {"lse_d": lse_d, "lse_c": lse_c, "sync_offset": float(offset)}
+        return values, {name: np.concatenate(parts) for name, parts in self._features.items()}
+
+
+def set_values(scores: Iterable[ClipScores]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """Return the measures of a whole set of clips.
+
+    Args:
+        scores: of all systems on the same clips; those of the real video carry the features of the
+            real frames.
+
+    Returns:
+        By system and measure the values, and by measure how many features the fewest are.
+    """
+    statistics: dict[tuple[str, str], FeatureStatistics] = {}
+    for one in scores:
+        for name, features in one.arrays.items():
+            if name.startswith(REAL_FEATURES) and one.system != REAL:
+                continue
+            part, key = FeatureStatistics.of(features), (one.system, name)
+            statistics[key] = statistics[key].merge(part) if key in statistics else part
+    values: dict[str, dict[str, float]] = {}
+    fewest: dict[str, int] = {}
+    for (system, name), made in statistics.items():
+        real = statistics.get((REAL, f"{REAL_FEATURES}{name}"))
+        if name in SETS and real is not None and min(made.count, real.count) > 1:
+            values.setdefault(system, {})[name] = frechet_distance(made, real)
+            fewest[name] = min(fewest.get(name, made.count), made.count)
+    return values, fewest

@@ -1,0 +1,198 @@
+"""Protocols: which clips of a prepared folder are scored, and whom training has seen.
+
+What is drawn depends on the manifest and the seed, never on the stage: where a stage cannot score a
+clip, that clip is left out, and no other one takes its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from talkhead.errors import TalkheadError
+from talkhead.training.clips import ClipInfo, read_manifest
+from talkhead.training.dataset_names import official_test
+from talkhead.training.layouts import in_short
+
+Protocol = Literal["split", "mead-official", "seed-90-10", "speaker"]
+
+TRAIN = "train"
+TEST_SHARE = 0.1
+"""Of one person's clips, or of the people, where they are drawn."""
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The clips that a protocol scores."""
+
+    rows: tuple[ClipInfo, ...]
+    """Sorted by clip."""
+    seen_people: frozenset[str]
+    """Who has clips to train on, in the protocol's own division."""
+    note: str
+    """Which clips these are, and what to beware of; it belongs beside the scores."""
+
+    def is_seen(self, person: str) -> bool:
+        """Whether training has seen a person, if it kept to the protocol."""
+        return person in self.seen_people
+
+
+@dataclass(frozen=True)
+class _Division:
+    """The clips to score, before those that do not fit the stage are left out."""
+
+    rows: list[ClipInfo]
+    seen_people: frozenset[str]
+    what: str
+    """Completes "none of ..."."""
+    warning: str = ""
+
+
+def choose_rows(
+    data: Path,
+    *,
+    protocol: Protocol = "split",
+    split: str = "dev",
+    people: Sequence[str] = (),
+    seed: int = 0,
+    limit: int | None = None,
+    unseen_only: bool = False,
+    fits: Callable[[ClipInfo], bool] = lambda row: True,
+    needs: str = "what is needed",
+) -> Chosen:
+    """Choose the clips of a prepared folder that are scored.
+
+    `split`: the clips of a split of the manifest.
+
+    `seed-90-10`: a tenth of one person's clips, at least one, drawn from those outside the split
+    `train` if there are any, else from all. The others are for training, so the person counts as
+    seen.
+
+    `speaker`: the clips of people who are in no clip of the split `train`. Where everybody is in
+    `train`, a tenth of the people, at least one, is drawn; these count as never seen.
+
+    `mead-official`: of every person, view and level the last 10 videos where the emotion is
+    neutral, and the last 6 of every other emotion. Where the manifest has a split `test`, as the
+    reader of MEAD makes one, clips of `train` are left out: a video that was dropped is not
+    replaced by one to train on.
+
+    Args:
+        data: prepared folder.
+        protocol: see above.
+        split: of the manifest; of the protocol `split` alone.
+        people: patterns as of a shell; any of them suffices; none for everybody.
+        seed: of what is drawn.
+        limit: at most so many clips, the first by name.
+        unseen_only: where nobody is named, clips of people who are in `train` are left out if
+            there are others; of the protocol `split` alone.
+        fits: whether the stage can score a clip.
+        needs: what `fits` looks for, in words: "sound that fits".
+
+    Raises:
+        TalkheadError: the folder was not prepared; no clip is left; or the protocol wants one
+            person, and there are more.
+    """
+    rows = read_manifest(data)
+    named = [row for row in rows if not people or any(fnmatch(row.person, p) for p in people)]
+    if not named:
+        reason = f"nobody is named {' or '.join(people)}" if people else "it holds none"
+        raise TalkheadError(f"{data} has no clip to score: {reason}")
+    if protocol == "seed-90-10":
+        divided = _by_seed(data, named, seed)
+    elif protocol == "speaker":
+        divided = _by_speaker(rows, named, seed)
+    elif protocol == "mead-official":
+        divided = _by_mead(named)
+    else:
+        seen = frozenset(row.person for row in rows if row.split == TRAIN)
+        inside = [row for row in named if row.split == split]
+        divided = _Division(inside, seen, f"the split {split}")
+    chosen = [row for row in divided.rows if fits(row)]
+    if unseen_only and protocol == "split" and not people:
+        chosen = [row for row in chosen if row.person not in divided.seen_people] or chosen
+    if not chosen:
+        whose = f", of people named {' or '.join(people)}," if people else ""
+        raise TalkheadError(
+            f"{data} has no clip to score: none of {divided.what}{whose} with {needs}"
+        )
+    note = "; ".join(filter(None, (divided.what, divided.warning)))
+    return Chosen(tuple(chosen[:limit]), divided.seen_people, note)
+
+
+def draw_share(items: Sequence[ItemT], seed: int, count: int | None = None) -> list[ItemT]:
+    """Draw a tenth, at least one, or `count`; those drawn keep their order."""
+    count = count or max(1, round(TEST_SHARE * len(items)))
+    order = np.random.default_rng(seed).random(len(items)).argsort(kind="stable")
+    return [items[index] for index in sorted(order[:count])]
+
+
+def _by_seed(data: Path, named: list[ClipInfo], seed: int) -> _Division:
+    people = sorted({row.person for row in named})
+    if len(people) != 1:
+        raise TalkheadError(
+            f"seed-90-10 is for one person, and the people chosen from {data} are"
+            f" {in_short(people)}: name one with --people"
+        )
+    # Where the manifest holds clips of this person out, weights trained on it know the others.
+    held_out = [row for row in named if row.split != TRAIN]
+    drawn = draw_share(held_out or named, seed, max(1, round(TEST_SHARE * len(named))))
+    what = f"{len(drawn)} of {len(named)} clips of {people[0]}, drawn by the seed {seed}"
+    if held_out and len(held_out) < len(named):
+        what += f" from the {len(held_out)} that are not in the split {TRAIN}"
+    return _Division(drawn, frozenset(people), what, _in_train(drawn))
+
+
+def _by_speaker(rows: list[ClipInfo], named: list[ClipInfo], seed: int) -> _Division:
+    trained = frozenset(row.person for row in rows if row.split == TRAIN)
+    if any(row.person not in trained for row in rows):
+        held_out = [row for row in named if row.person not in trained]
+        return _Division(held_out, trained, f"the people in no clip of the split {TRAIN}")
+    people = sorted({row.person for row in named})
+    drawn = frozenset(draw_share(people, seed))
+    chosen = [row for row in named if row.person in drawn]
+    what = f"{len(drawn)} of {len(people)} people, drawn by the seed {seed}"
+    return _Division(chosen, trained - drawn, what, _in_train(chosen))
+
+
+def _by_mead(named: list[ClipInfo]) -> _Division:
+    groups = defaultdict[tuple[str, str, int, str], dict[str, int]](dict)
+    for row in named:
+        number = re.search(r"\d+$", Path(row.video).stem)
+        if row.emotion and number:
+            groups[_group(row)][row.clip] = int(number[0])
+    tests = {
+        clip
+        for (*_, emotion), numbers in groups.items()
+        for clip, number in numbers.items()
+        if number in official_test(emotion, numbers.values())
+    }
+    if any(row.split == "test" for row in named):
+        tests -= {row.clip for row in named if row.split == TRAIN}
+    chosen = [row for row in named if row.clip in tests]
+    seen = frozenset(row.person for row in named if row.split == TRAIN and row.clip not in tests)
+    what = "the official test set of MEAD (clips with an emotion and a number)"
+    return _Division(chosen, seen, what, _in_train(chosen))
+
+
+def _group(row: ClipInfo) -> tuple[str, str, int, str]:
+    return row.person, row.view, row.level, row.emotion
+
+
+def _in_train(rows: list[ClipInfo]) -> str:
+    """Warn of clips that the manifest gives to training."""
+    count = sum(row.split == TRAIN for row in rows)
+    if not count:
+        return ""
+    return (
+        f"{count} of these clips are in the split {TRAIN}: weights trained on this folder may have"
+        " seen them"
+    )

@@ -1,0 +1,263 @@
+"""Plots of the report as SVG for the inside of a page: colours are the page's, text is text.
+
+Figures are drawn without pyplot and with matplotlib's own defaults, whatever the user's settings.
+No text but numbers and units goes into them: names stand beside them on the page, where any script
+can be shown.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from html import escape
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
+from matplotlib.ticker import MaxNLocator
+
+from talkhead.media.rates import SAMPLE_RATE_HZ
+
+Floats = npt.NDArray[np.float32]
+
+NUM_COLOURS = 8
+MARKERS = ("o", "s", "^", "D", "v", "p", "*", "h")
+"""One a system, so that nobody has to tell colours apart."""
+MAX_HINTS = 1000
+"""Points of a plot that say their clip when pointed at; with more of them, none does."""
+
+# Colours that stand for the page's own, which differ in the dark; replaced in the SVG.
+_INK, _LINE, _WAVE, _REAL = "#010101", "#020202", "#030303", "#040404"
+_SYSTEM = tuple(f"#0501{index:02x}" for index in range(NUM_COLOURS))
+_PAGE_COLOURS = {
+    _INK: "var(--quiet)",
+    _LINE: "var(--line)",
+    _WAVE: "var(--wave)",
+    _REAL: "var(--real)",
+    **{colour: f"var(--system-{index})" for index, colour in enumerate(_SYSTEM)},
+}
+_FONT_PX = 10
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values of one system: of clip `at[i]`, whose hint is `hints[i]`, the value `values[i]`.
+
+    `colour` counts from 0; None for the real video.
+    """
+
+    colour: int | None
+    at: Sequence[int]
+    values: Sequence[float]
+    hints: Sequence[str]
+
+
+def plot_by_clip(
+    series: Sequence[Series], num_clips: int, *, divider: int | None, key: str, title: str
+) -> str:
+    """Draw one measure: a point for every clip and system, clips by number from left to right.
+
+    Args:
+        series: one a system.
+        num_clips: how many numbers there are.
+        divider: after so many clips another group starts; None for one group.
+        key: unique on the page.
+        title: what is to be seen, for those who do not see it.
+
+    Returns:
+        An `svg` element.
+    """
+    width, height = 360, 170
+    with _settings(key):
+        figure, axes = _figure(width, height, left=46, right=8, top=8, bottom=22)
+        for index, one in enumerate(series):
+            axes.plot(
+                [number + 1 for number in one.at],
+                one.values,
+                linestyle="none",
+                marker=MARKERS[_marker(one.colour)],
+                markersize=6 if num_clips <= 25 else 4.5 if num_clips <= 80 else 3,
+                color=_REAL if one.colour is None else _SYSTEM[one.colour % NUM_COLOURS],
+                markerfacecolor="none" if one.colour is None else None,
+                markeredgewidth=1 if one.colour is None else 0,
+                alpha=0.85,
+                zorder=2 if one.colour is None else 3,
+                gid=f"series{index}",
+            )
+        if divider is not None:
+            axes.axvline(divider + 0.5, color=_INK, linewidth=0.8, linestyle=(0, (3, 3)))
+        axes.set_xlim(0.4, num_clips + 0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        axes.margins(y=0.12)
+        hints = None
+        if sum(len(one.values) for one in series) <= MAX_HINTS:
+            hints = [one.hints for one in series]
+        return _svg(figure, key, title, hints)
+
+
+def plot_opening(
+    real: Floats | None,
+    made: Floats | None,
+    *,
+    colour: int,
+    fps: float,
+    waveform: Floats,
+    top: float,
+    key: str,
+    title: str,
+) -> str:
+    """Draw the mouth's opening over the waveform: the real one, and one that was made.
+
+    Args:
+        real: shape = (T,), eye distances, nan where no face was found; None if not known.
+        made: as `real`.
+        colour: of the system.
+        fps: frames a second.
+        waveform: shape = (N,), 16 kHz; may be empty.
+        top: largest opening on the scale, so that several plots share theirs.
+        key: unique on the page.
+        title: what is to be seen.
+
+    Returns:
+        An `svg` element.
+    """
+    width, height = 880, 132
+    curves = [curve for curve in (real, made) if curve is not None]
+    seconds = max(
+        [len(curve) / fps for curve in curves] + [len(waveform) / SAMPLE_RATE_HZ, 1 / fps]
+    )
+    with _settings(key):
+        figure, axes = _figure(width, height, left=40, right=8, top=6, bottom=22)
+        _draw_waveform(figure, axes, waveform, seconds)
+        for curve, paint, line in ((real, _REAL, 1.6), (made, _SYSTEM[colour % NUM_COLOURS], 1.8)):
+            if curve is not None:
+                at = (np.arange(len(curve)) + 0.5) / fps
+                axes.plot(at, curve, color=paint, linewidth=line, solid_joinstyle="round")
+        axes.set_xlim(0, seconds)
+        axes.set_ylim(0, 1.08 * top)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.xaxis.set_major_locator(MaxNLocator(10))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} s")
+        return _svg(figure, key, title)
+
+
+def largest_opening(curves: Sequence[Floats]) -> float:
+    """Return the top of a scale that all curves fit on."""
+    found = [float(np.nanmax(curve)) for curve in curves if np.isfinite(curve).any()]
+    return max([*found, 0.05])
+
+
+def marker_path(colour: int | None, side: float) -> str:
+    """Return the `d` of an SVG path: a system's marker in a box of that side."""
+    marker = MarkerStyle(MARKERS[_marker(colour)])
+    path = marker.get_path().transformed(marker.get_transform())
+    outline = np.array(path.to_polygons(closed_only=True)[0], np.float64) * np.array([1, -1])
+    size = float(np.abs(outline).max())
+    points = outline * (0.45 * side / size) + side / 2
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points) + "Z"
+
+
+def _marker(colour: int | None) -> int:
+    return 0 if colour is None else colour % len(MARKERS)
+
+
+def _settings(key: str) -> AbstractContextManager[None]:
+    """Return a context of matplotlib's defaults, with ids that depend on nothing but the plot."""
+    settings = dict(matplotlib.rcParamsDefault)
+    # The backend is not ours to set, and not used: an SVG is written by its own.
+    for name in [name for name in settings if name.startswith("backend")]:
+        del settings[name]
+    settings |= {
+        "svg.hashsalt": key,
+        "svg.fonttype": "none",
+        "font.size": _FONT_PX,
+        "axes.unicode_minus": True,
+        "axes.formatter.useoffset": False,
+    }
+    return matplotlib.rc_context(settings)
+
+
+def _figure(
+    width: int, height: int, *, left: int, right: int, top: int, bottom: int
+) -> tuple[Figure, Axes]:
+    """Return a figure and its axes, sizes and margins in pixels of the page."""
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    figure.patch.set_visible(False)
+    box = (left / width, bottom / height, (width - left - right) / width)
+    axes = figure.add_axes((*box, (height - top - bottom) / height))
+    axes.patch.set_visible(False)
+    axes.grid(axis="y", color=_LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_INK, length=0, pad=5)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(_LINE)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return figure, axes
+
+
+def _draw_waveform(figure: Figure, axes: Axes, waveform: Floats, seconds: float) -> None:
+    """Draw the outline of the sound behind the curves, as high as the plot."""
+    if not len(waveform):
+        return
+    count = min(440, len(waveform))
+    edges = np.linspace(0, len(waveform), count + 1).astype(int)[:-1]
+    level = np.maximum(np.abs(waveform).max(), 1e-6)
+    low = np.minimum.reduceat(waveform, edges) / level
+    high = np.maximum.reduceat(waveform, edges) / level
+    behind = figure.add_axes(axes.get_position().bounds)
+    behind.axis("off")
+    behind.set_zorder(axes.get_zorder() - 1)
+    behind.fill_between(edges / SAMPLE_RATE_HZ, low, high, color=_WAVE, linewidth=0)
+    behind.set_xlim(0, seconds)
+    behind.set_ylim(-1.05, 1.05)
+
+
+def _svg(figure: Figure, key: str, title: str, hints: Sequence[Sequence[str]] | None = None) -> str:
+    """Return a figure as an element for a page: no names from outside, ids of its own."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    box = re.search(r'viewBox="([^"]*)"', text)
+    if box is None:
+        raise ValueError("matplotlib wrote an SVG without a view box")
+    body = text[text.index(">", box.end()) + 1 : text.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    # Its only rule holds for the whole page there; the page's style has it.
+    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
+    body = body.replace("xlink:href", "href")
+    # Names of parts that nothing refers to, and the fonts, which are the page's.
+    body = re.sub(r'(<g) id="(?!series)[^"]*"', r"\1", body)
+    body = re.sub(r"\s*<g/>", "", body)
+    body = re.sub(r' font-family: [^;]*;| transform="rotate\(-0 [^"]*"', "", body)
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", body)
+    for colour, page in _PAGE_COLOURS.items():
+        body = body.replace(colour, page)
+    body = re.sub(r"\s*\n\s*", "\n", body).strip()
+    for index, texts in enumerate(hints or ()):
+        body = _with_hints(body, f"{key}-series{index}", texts)
+    name = f"{key}-title"
+    return (
+        f'<svg class="plot" role="img" aria-labelledby="{name}" viewBox="{box[1]}">\n'
+        f'<title id="{name}">{escape(title)}</title>\n{body}\n</svg>'
+    )
+
+
+def _with_hints(body: str, series: str, texts: Sequence[str]) -> str:
+    """Let the points of one series say what they are when pointed at."""
+    start = body.find(f'<g id="{series}">')
+    if start < 0:
+        return body
+    parts = re.split(r"(<use [^>]*/>)", body[start:], maxsplit=len(texts))
+    if len(parts) != 2 * len(texts) + 1:
+        raise ValueError(f"{series} has fewer points than {len(texts)}")
+    for index, text in enumerate(texts):
+        point = parts[2 * index + 1]
+        parts[2 * index + 1] = f"<g><title>{escape(text)}</title>{point}</g>"
+    return body[:start] + "".join(parts)

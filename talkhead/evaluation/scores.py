@@ -1,0 +1,110 @@
+"""What a score is: of which clip and system, of which measure, and where every measure is said.
+
+A measure that does not apply to a clip is left out of its values; it never has a stand-in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Stage = Literal["landmarks", "render", "both", "predicted"]
+Better = Literal["higher", "lower", "neither"]
+
+SCHEMA = 2
+REAL = "real video"
+IDENTITY = "identity repeated"
+WARP = "plain warp"
+CEILING = "autoencoder alone"
+TRUTH, REST, LOUDNESS = "real landmarks", "face at rest", "jaw by loudness"
+BASELINES = frozenset({REAL, IDENTITY, WARP, CEILING, TRUTH, REST, LOUDNESS})
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of the tables."""
+
+    title: str
+    unit: str
+    better: Better
+    digits: int
+
+
+MEASURES: dict[str, Measure] = {
+    "psnr": Measure("PSNR", "dB", "higher", 2),
+    "ssim": Measure("SSIM", "", "higher", 4),
+    "mse": Measure("MSE", "", "lower", 1),
+    "lower_psnr": Measure("lower face, PSNR", "dB", "higher", 2),
+    "lower_ssim": Measure("lower face, SSIM", "", "higher", 4),
+    "lips_psnr": Measure("around the lips, PSNR", "dB", "higher", 2),
+    "mouth_psnr": Measure("inside the mouth, PSNR", "dB", "higher", 2),
+    "lips_sharpness": Measure("lips' sharpness against the real ones", "", "neither", 2),
+    "face_sharpness": Measure("lower face's sharpness against the real one", "", "neither", 2),
+    "lpips": Measure("LPIPS, AlexNet", "", "lower", 4),
+    "fid": Measure("FID", "", "lower", 2),
+    "fvd": Measure("FVD", "", "lower", 1),
+    "pixel_mse": Measure("Pixel-MSE, along the real flow", "", "lower", 1),
+    "flicker": Measure("flicker", "of 255", "lower", 2),
+    "tlp": Measure("tLP x 100", "", "lower", 3),
+    "m_ld": Measure("M-LD", "px", "lower", 2),
+    "f_ld": Measure("F-LD", "px", "lower", 2),
+    "m_lvd": Measure("M-LVD", "px", "lower", 3),
+    "f_lvd": Measure("F-LVD", "px", "lower", 3),
+    "opening_r": Measure("opening, correlation", "", "higher", 3),
+    "opening_r_best": Measure("opening, at the best lag", "", "higher", 3),
+    "opening_lag": Measure("opening, that lag", "frames", "neither", 1),
+    "width_r": Measure("width, correlation", "", "higher", 3),
+    "width_r_best": Measure("width, at the best lag", "", "higher", 3),
+    "lse_d": Measure("LSE-D", "", "lower", 2),
+    "lse_c": Measure("LSE-C", "", "higher", 2),
+    "sync_offset": Measure("SyncNet's offset", "frames", "neither", 1),
+    "closure_recall": Measure("closed for p, b, m", "", "higher", 2),
+    "quiet_motion": Measure("lips' motion in silence", "eye distances", "lower", 4),
+    "blinks_per_minute": Measure("blinks a minute", "", "neither", 1),
+    "head_motion": Measure("head motion", "eye distances", "neither", 3),
+}
+"""Every measure by the key that it has in scores.json, in the order of the tables."""
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Scores of one system on one clip.
+
+    Attributes:
+        clip: name of the clip.
+        person: who is to be seen.
+        is_seen_person: whether the person is in a clip that weights were trained on.
+        system: what made the frames or landmarks.
+        frames: how many were scored.
+        frames_without_face: in how many of them no face was found.
+        values: by the key of the measure.
+        opening: float32 (T,), the mouth's opening in eye distances, nan where there is no face.
+        arrays: what measures of whole sets are taken from, by the name of the network.
+    """
+
+    clip: str
+    person: str
+    is_seen_person: bool
+    system: str
+    frames: int
+    frames_without_face: int
+    values: dict[str, float]
+    opening: Floats = field(repr=False)
+    arrays: Mapping[str, Floats] = field(default_factory=dict, repr=False)
+
+    def row(self) -> dict[str, Any]:
+        """Return what scores.json says of it."""
+        return {
+            "clip": self.clip,
+            "person": self.person,
+            "is_seen_person": self.is_seen_person,
+            "system": self.system,
+            "frames": self.frames,
+            "frames_without_face": self.frames_without_face,
+            "values": self.values,
+        }

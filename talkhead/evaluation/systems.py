@@ -1,0 +1,253 @@
+"""What is scored, and what stands beside it: every system turns a clip's frame into its video.
+
+The identity is the clip's frame whose face is nearest to rest, as portraits are. Landmarks are the
+clip's own, or made from its sound: then in the clip's head pose, or with a head of their own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from talkhead.errors import TalkheadError
+from talkhead.evaluation.frames import BATCH_FRAMES as SCORED_FRAMES
+from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE
+from talkhead.evaluation.scores import CEILING, IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
+from talkhead.face.composite import composite, prepare_canvas
+from talkhead.face.crop import CROP_SIDE_PX, Crop
+from talkhead.face.maps import draw_stage, warp_identity
+from talkhead.face.motion import (
+    MotionBasis,
+    identity_at_rest,
+    mouth_scale,
+    opening_direction,
+    proportions,
+    rest_of_clip,
+    separate_lips,
+    speech_region,
+)
+from talkhead.face.pose import fit_head_pose
+from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
+from talkhead.media.audio import write_waveform
+from talkhead.models.landmarks import LandmarkGenerator
+from talkhead.synthesis import (
+    BATCH_FRAMES,
+    Pipeline,
+    Speech,
+    animate,
+    basis_of,
+    listen,
+    render_frames,
+)
+from talkhead.training.clips import Clip, ClipInfo, read_clip
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+Pose = Literal["true", "natural", "still"]
+
+LOUD_OPENING = 0.1
+"""How far the baseline's jaw opens for the loudest sound, eye distances."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One clip to make again."""
+
+    info: ClipInfo
+    clip: Clip
+
+    @classmethod
+    def read(cls, data: Path, info: ClipInfo, *, frames: bool = True) -> Case:
+        """Read it; raises TalkheadError where it is damaged."""
+        return cls(info, read_clip(data, info.clip, frames=frames))
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames a second."""
+        return Fraction(self.info.fps)
+
+    @cached_property
+    def identity(self) -> int:
+        """Which frame the others are made from."""
+        return identity_frame(self.clip.landmarks)
+
+    @property
+    def mesh(self) -> Floats:
+        """Mesh of the identity, (478, 3), crop pixels."""
+        return np.asarray(self.clip.landmarks[self.identity])
+
+    @cached_property
+    def waveform(self) -> Floats:
+        """The sound, (N,), 16 kHz."""
+        return self.clip.waveform_float()
+
+    def picture(self) -> Pixels:
+        """The identity's picture, (256, 256, 3)."""
+        return self.clip.frame(self.identity).copy()
+
+    def frames(self) -> Iterator[Pixels]:
+        """Yield the real frames, in the batches that are scored."""
+        for start in range(0, len(self.clip), SCORED_FRAMES):
+            part = range(start, min(start + SCORED_FRAMES, len(self.clip)))
+            yield np.stack([self.clip.frame(index) for index in part])
+
+
+FrameMaker = Callable[[Case], Iterator[Pixels]]
+"""From a clip to its frames, (T, 256, 256, 3) at a time."""
+
+
+def identity_frame(landmarks: Floats) -> int:
+    """Return which frame of a clip, (T, 478, 3), shows the face nearest to rest."""
+    rest, pose = rest_of_clip(landmarks)
+    apart = np.linalg.norm(pose.to_face(landmarks) - rest, axis=-1) * speech_region()
+    return int(apart.mean(1).argmin())
+
+
+def hear(case: Case, generator: LandmarkGenerator) -> Speech:
+    """Run the first stage on a clip's sound, from a file on as every day."""
+    rest, _ = identity_at_rest(case.mesh, basis_of(generator))
+    with tempfile.TemporaryDirectory() as folder:
+        audio = Path(folder) / "speech.wav"
+        write_waveform(audio, case.waveform)
+        return listen(generator, audio, proportions(rest), case.fps)
+
+
+def spoken_points(
+    case: Case, generator: LandmarkGenerator, speech: Speech, pose: Pose, seed: int
+) -> Floats:
+    """Return landmarks made from sound, (T, 478, 3), crop pixels.
+
+    Args:
+        case: the clip.
+        generator: whose motion basis and head style are used.
+        speech: from `hear`.
+        pose: that of the clip, or one made up; that comes with blinks and eyebrows.
+        seed: of what is made up.
+    """
+    if pose == "true":
+        basis = basis_of(generator)
+        rest, _ = identity_at_rest(case.mesh, basis)
+        return _posed(case, rest, basis, fitted(speech.coefficients, len(case.clip)))
+    _, windows = animate(generator, case.mesh, speech, seed=seed, pose=pose)
+    return fitted(np.concatenate(list(windows)), len(case.clip))
+
+
+def landmark_baselines(
+    case: Case, generator: LandmarkGenerator, speech: Speech
+) -> Iterator[tuple[str, Floats]]:
+    """Yield name and landmarks of what stands beside generators, in the clip's head pose."""
+    basis = basis_of(generator)
+    rest, _ = identity_at_rest(case.mesh, basis)
+    opening = opening_direction(basis.components)
+    jaw = opening / (opening @ opening)
+    loudness = LOUD_OPENING * fitted(speech.activity[:, None], len(case.clip))
+    yield LOUDNESS, _posed(case, rest, basis, loudness * jaw)
+    yield REST, _posed(case, rest, basis, 0 * loudness * jaw)
+    yield TRUTH, case.clip.landmarks
+
+
+def _posed(case: Case, rest: Floats, basis: MotionBasis, coefficients: Floats) -> Floats:
+    """Return meshes of a person, whose face at rest is (478, 3), in the clip's head pose."""
+    still = np.zeros(len(coefficients), np.float32)
+    shapes = separate_lips(rest + basis.deform(coefficients, still, mouth_scale(rest)))
+    return fit_head_pose(case.clip.landmarks, rest).to_picture(shapes)
+
+
+def fitted(values: Floats, count: int) -> Floats:
+    """Cut or hold a series (T, ...) by the frame or two that rounding makes."""
+    if abs(len(values) - count) > MAX_LENGTH_DIFFERENCE:
+        raise TalkheadError(f"{len(values)} frames for a clip of {count}: prepare it again")
+    missing = max(count - len(values), 0)
+    return np.concatenate([values[:count], np.repeat(values[-1:], missing, axis=0)])
+
+
+def frame_makers(
+    pipelines: Mapping[str, Pipeline],
+    *,
+    from_sound: bool,
+    pose: Pose = "true",
+    steps: Iterable[int] = (1,),
+    seed: int = 0,
+) -> dict[str, FrameMaker]:
+    """Return what makes the videos of a stage, by name: the weights, then what stands beside them.
+
+    Args:
+        pipelines: by the names that they get.
+        from_sound: make the landmarks from sound; else the clip's own are followed.
+        pose: of landmarks that are made.
+        steps: numbers of sampling steps; several make several systems.
+        seed: of everything random.
+    """
+    steps = list(steps)
+    makers: dict[str, FrameMaker] = {}
+    for name, pipeline in pipelines.items():
+        for count in steps:
+            label = f"{name}, {count} step{'s' if count > 1 else ''}" if len(steps) > 1 else name
+            makers[label] = _rendering(pipeline, count, seed, pose if from_sound else None)
+    makers[WARP] = _plain_warp
+    makers[IDENTITY] = _identity_repeated
+    if not from_sound:
+        makers[CEILING] = _coding(next(iter(pipelines.values())))
+    makers[REAL] = Case.frames
+    return makers
+
+
+def _rendering(pipeline: Pipeline, num_steps: int, seed: int, pose: Pose | None) -> FrameMaker:
+    def make(case: Case) -> Iterator[Pixels]:
+        if pose is None:
+            points = case.clip.landmarks
+        else:
+            speech = hear(case, pipeline.generator)
+            points = spoken_points(case, pipeline.generator, speech, pose, seed)
+        parts = (points[k : k + BATCH_FRAMES] for k in range(0, len(points), BATCH_FRAMES))
+        return render_frames(
+            pipeline, case.picture(), case.mesh, parts, num_steps=num_steps, seed=seed
+        )
+
+    return make
+
+
+def _identity_repeated(case: Case) -> Iterator[Pixels]:
+    picture = case.picture()[None]
+    for _ in range(len(case.clip)):
+        yield picture
+
+
+@torch.inference_mode()
+def _plain_warp(case: Case) -> Iterator[Pixels]:
+    """Warp the identity to the clip's landmarks as they were detected, with nothing corrected."""
+    middle = CROP_SIDE_PX / 2
+    whole = Crop(middle, middle, float(CROP_SIDE_PX))
+    canvas = prepare_canvas(case.picture(), case.mesh, torch.device("cpu"), whole)
+    for start in range(0, len(case.clip), BATCH_FRAMES):
+        target = torch.from_numpy(case.clip.landmarks[start : start + BATCH_FRAMES])
+        shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
+        small = canvas.small.expand(len(target), -1, -1, -1)
+        warped = lower_face(warp_identity(small, grid, maps))
+        yield composite(canvas, shift, maps, target, warped, warped)
+
+
+def _coding(pipeline: Pipeline) -> FrameMaker:
+    """Pass real lower faces through the autoencoder, in full precision."""
+
+    @torch.inference_mode()
+    def make(case: Case) -> Iterator[Pixels]:
+        region = slice(TOP_PX, BOTTOM_PX), slice(LEFT_PX, RIGHT_PX)
+        for frames in case.frames():
+            image = torch.from_numpy(frames).permute(0, 3, 1, 2).to(pipeline.device) / 127.5 - 1
+            latents = pipeline.autoencoder.encode(lower_face(image))
+            made = (pipeline.autoencoder.decode(latents).clamp(-1, 1) + 1) * 127.5
+            out = frames.copy()
+            out[:, region[0], region[1]] = made.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            yield out
+
+    return make

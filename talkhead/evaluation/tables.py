@@ -1,0 +1,168 @@
+"""Scores of clips to tables: means with intervals by group and system, and one csv of everything.
+
+What is called *scores* here is the content of scores.json, of `talkhead.evaluation.scores.SCHEMA`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from talkhead.errors import TalkheadError
+from talkhead.evaluation.intervals import Interval, mean_interval
+from talkhead.evaluation.scores import SCHEMA
+from talkhead.media.files import check_input, replacing
+
+NEVER_SEEN, SEEN = "people never seen", "people seen in training"
+
+Values = Mapping[str, float]
+SetValues = Mapping[str, Mapping[str, Values]]
+
+_FACTS = ("clip", "person", "is_seen_person", "system", "frames", "frames_without_face")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_KEYS = ("stage", "protocol", "measures", "groups", "clips")
+
+
+def summarise(
+    clips: Sequence[Mapping[str, Any]], measures: Iterable[str], set_values: SetValues | None = None
+) -> dict[str, Any]:
+    """Return the `groups` of scores: people never seen, and people seen in training.
+
+    A mean is over the clips that have the value, and says over how many. A group's frames are
+    those of its clips, whatever the number of systems.
+
+    Args:
+        clips: the `clips` of scores: one entry a clip and system.
+        measures: their keys in the order of the tables.
+        set_values: by group, system and measure: values of whole sets of clips, such as FID.
+
+    Raises:
+        ValueError: a clip has a measure that is not among `measures`, a clip was scored twice by
+            one system, or a value is not a finite number.
+    """
+    keys = list(measures)
+    groups: dict[str, Any] = {}
+    for name, is_seen in ((NEVER_SEEN, False), (SEEN, True)):
+        part = [clip for clip in clips if bool(clip["is_seen_person"]) == is_seen]
+        if not part:
+            continue
+        frames: dict[str, int] = {}
+        for clip in part:
+            frames[clip["clip"]] = max(frames.get(clip["clip"], 0), int(clip["frames"]))
+        of_set = (set_values or {}).get(name, {})
+        systems = dict.fromkeys([*(str(clip["system"]) for clip in part), *of_set])
+        groups[name] = {
+            "clips": len(frames),
+            "people": len({clip["person"] for clip in part}),
+            "frames": sum(frames.values()),
+            "systems": {
+                system: _summarise_system(
+                    [clip for clip in part if clip["system"] == system],
+                    keys,
+                    of_set.get(system, {}),
+                )
+                for system in systems
+            },
+        }
+    return groups
+
+
+def _summarise_system(
+    clips: Sequence[Mapping[str, Any]], measures: Sequence[str], of_set: Values
+) -> dict[str, Any]:
+    if len({clip["clip"] for clip in clips}) < len(clips):
+        raise ValueError(f"{clips[0]['system']!r} scored a clip twice")
+    unknown = {*of_set, *(key for clip in clips for key in clip["values"])} - set(measures)
+    if unknown:
+        raise ValueError(f"measures that are not described: {sorted(unknown)}")
+    values: dict[str, Any] = {}
+    for key in measures:
+        found = [float(clip["values"][key]) for clip in clips if key in clip["values"]]
+        if key in of_set:
+            values[key] = _entry(Interval(float(of_set[key]), None, None, len(clips)))
+        elif found:
+            values[key] = _entry(mean_interval(found))
+    return {
+        "frames": sum(int(clip["frames"]) for clip in clips),
+        "frames_without_face": sum(int(clip["frames_without_face"]) for clip in clips),
+        "values": values,
+    }
+
+
+def _entry(interval: Interval) -> dict[str, float]:
+    """Return a mean as scores have it: without an interval where there is none."""
+    entry: dict[str, float] = {"mean": interval.mean}
+    if interval.low is not None and interval.high is not None:
+        entry |= {"low": interval.low, "high": interval.high}
+    return entry | {"clips": interval.num}
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """Read a scores.json.
+
+    Raises:
+        TalkheadError: the file is missing, damaged, or of another version.
+    """
+    check_input(path)
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TalkheadError(f"{path} is not JSON ({error}); score again") from error
+    check_scores(scores, str(path))
+    return dict(scores)
+
+
+def check_scores(scores: Any, name: str) -> None:
+    """Refuse what is no scores.json of this version.
+
+    Raises:
+        TalkheadError: naming what it is not.
+    """
+    if not isinstance(scores, Mapping) or "groups" not in scores:
+        raise TalkheadError(f"{name} is not a scores.json of talkhead eval")
+    schema = scores.get("schema", 1)
+    if schema != SCHEMA:
+        raise TalkheadError(
+            f"{name} has scores of schema {schema}, not {SCHEMA}; score again with one"
+            " version of talkhead"
+        )
+    missing = [key for key in _KEYS if key not in scores]
+    if missing:
+        raise TalkheadError(f"{name} lacks {', '.join(missing)}; score again")
+
+
+def write_csv(scores: Mapping[str, Any], path: Path) -> None:
+    """Write one row a clip and system, with every measure as a column; empty where it has none.
+
+    UTF-8 with a byte order mark, without which Excel takes it for something else; pandas skips it.
+    Text that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    Raises:
+        TalkheadError: the file cannot be written.
+    """
+    measures = list(scores["measures"])
+    with (
+        replacing(path) as partial,
+        # A file's name need not be valid text, and must not end the report.
+        partial.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="") as file,
+    ):
+        rows = csv.writer(file)
+        rows.writerow([_harmless(key) for key in (*_FACTS, *measures)])
+        for clip in scores["clips"]:
+            facts = [_cell(clip[key]) for key in _FACTS]
+            rows.writerow(facts + [_cell(clip["values"].get(key, "")) for key in measures])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return _harmless(str(value))
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
