@@ -18,6 +18,7 @@ from talkhead.errors import TalkheadError
 from talkhead.face.composite import Canvas, composite, prepare_canvas
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.maps import draw_stage, warp_identity
+from talkhead.face.masks import sharpen
 from talkhead.face.mesh import NUM_SURFACE_POINTS
 from talkhead.face.motion import (
     MotionBasis,
@@ -57,6 +58,8 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 BATCH_FRAMES = 8
+STILL_SHARPENING = 1.0
+"""A picture that is warped and corrected is softer than a filmed face: its detail is doubled."""
 WINDOW_FRAMES = 200
 CONTEXT_FRAMES = 40
 """Frames of context on both sides of a window; windows fade into each other over half of them."""
@@ -380,7 +383,7 @@ def _lower_faces(
         shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
         small = canvas.small.expand(len(target), -1, -1, -1)
         warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
-        yield shift, maps, target, warped, made
+        yield shift, maps, target, warped, sharpen(made, STILL_SHARPENING)
 
 
 @torch.inference_mode()

@@ -54,7 +54,7 @@ def test_ci_runs_the_readmes_command_and_nothing_else() -> None:
     assert script.stat().st_mode & stat.S_IXUSR
     found = [line for line in README.splitlines() if "-m tests" in line]
     assert found == [SET_UP_AND_TEST]
-    assert "install" not in script.read_text(encoding="utf-8")
+    assert "pip install" not in script.read_text(encoding="utf-8")
 
 
 def test_every_link_of_the_readme_leads_to_a_file() -> None:

@@ -296,7 +296,7 @@ files = [{{ path = "a.bin", bytes = {file.num_bytes}, sha256 = "{file.sha256}" }
 def test_a_fetched_file_is_used_from_the_cache_and_checked_there(tmp_path: Path) -> None:
     listed = url_list(tmp_path, b"abc")
     assert not listed.verify("asset")
-    with pytest.raises(WeightsError, match="run `talkhead weights path asset` once"):
+    with pytest.raises(WeightsError, match="run `talkhead weights download asset` once"):
         listed.resolve("asset", offline=True)
     folder = tmp_path / "cache" / "asset"
     folder.mkdir(parents=True)
@@ -346,7 +346,7 @@ except WeightsError as error:
             check=True,
         ).stdout.strip()
 
-    assert "net is not on this machine: run `talkhead weights path net`" in resolved()
+    assert "net is not on this machine: run `talkhead weights download net`" in resolved()
     (snapshot / "sub").mkdir(parents=True)
     (snapshot / "sub" / "a.bin").write_bytes(b"abc")
     assert resolved() == str(snapshot)

@@ -165,6 +165,7 @@ def _plan(
         "fps": ", ".join(sorted({row.fps for row in chosen.rows})),
         "crop": f"{CROP_SIDE_PX} px around the face, as talkhead prepare cuts it",
         "detector": DETECTOR_NAME,
+        "left_out": _left_out(prepared, chosen),
         "landmarks_aligned": "none" if is_aligned else "centroid",
     }
     if request.stage != "landmarks":
@@ -195,6 +196,18 @@ def _plan(
         predicted=request.predicted,
         families=tuple(networks),
     )
+
+
+def _left_out(prepared: Path, chosen: Chosen) -> str:
+    """Say how many frames of the clips' videos are in no clip for want of a face."""
+    from talkhead.training.prepare import read_face_counts
+
+    counts = read_face_counts(prepared)
+    videos = {row.clip.partition(".")[0] for row in chosen.rows} & counts.keys()
+    if not videos:
+        return "unknown: prepared by an earlier version"
+    frames, without = (sum(counts[video][k] for video in videos) for k in (0, 1))
+    return f"{without} of the videos' {frames} frames, which show no face"
 
 
 def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.device) -> None:

@@ -55,6 +55,12 @@ def print_tables(result: Mapping[str, Any], report: Path) -> None:
         reasons.setdefault(why, []).append(key)
     for why, keys in reasons.items():
         console.print(f"{', '.join(keys)}: {why}", highlight=False)
+    facts = {"talkhead": result["talkhead"], "stage": result["stage"], **result["protocol"]}
+    facts |= {f"weights {name}": digests for name, digests in result["weights"].items()}
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key} {str(text)[:12]}" for key, text in value.items()) or "none"
+        console.print(f"{name.replace('_', ' ')}: {value}", highlight=False, markup=False)
     for warning in result["warnings"]:
         console.print(f"beware: {warning}", highlight=False)
 

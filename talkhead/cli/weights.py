@@ -1,4 +1,4 @@
-"""`talkhead weights`: what there is, whether it is intact, and where it lies."""
+"""`talkhead weights`: what there is, whether it is intact, where it lies, and how to get it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from talkhead.cli.output import (
 )
 from talkhead.errors import WeightsError
 
-app = typer.Typer(help="List, verify and locate weights.", no_args_is_help=False)
+app = typer.Typer(help="List, verify, fetch and locate weights.", no_args_is_help=False)
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
 
@@ -68,7 +68,9 @@ def verify_weights(names: NamesArgument = None, as_json: JsonOption = False) -> 
             states[name] = "broken"
             faults.append(str(error))
         if names and states[name] == "not fetched":
-            faults.append(f"{name} is not on this machine: `talkhead weights path {name}` gets it")
+            faults.append(
+                f"{name} is not on this machine: `talkhead weights download {name}` gets it"
+            )
     if as_json:
         print_json(states)
     else:
@@ -76,6 +78,27 @@ def verify_weights(names: NamesArgument = None, as_json: JsonOption = False) -> 
     if faults:
         more = f" ({len(faults) - 1} more)" if len(faults) > 1 else ""
         raise WeightsError(faults[0] + more)
+
+
+@app.command("download")
+def download_weights(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch weights that do not come with talkhead; what is here already is only verified.
+
+    A download that breaks off goes on where it stopped when the command is given again.
+    """
+    from talkhead.weights import installed_list
+
+    weights = installed_list()
+    for name in names:  # a wrong name is told before anything is fetched
+        weights.entry(name)
+    folders = {name: str(weights.resolve(name)) for name in names}
+    if as_json:
+        print_json(folders)
+    else:
+        print_columns(list(folders.items()))
 
 
 @app.command("path")

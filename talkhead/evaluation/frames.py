@@ -237,6 +237,8 @@ class VideoScorer:
             real, own = values.pop(f"real_{name}", 0.0), values.pop(name, None)
             if own is not None and real > 0:
                 values[name] = own / real
+        if same := self._rows["mse"].count(0.0):
+            values["identical_frames"] = float(same)
         count = len(points)
         values |= landmark_values(
             points,

@@ -81,7 +81,8 @@ def _warnings(plan: Plan, scores: list[ClipScores]) -> list[str]:
         )
     people = {one.person for one in scores}
     if scores and len(people) < 5:
-        warnings.append(f"only {len(people)} people: intervals over clips say little of others")
+        who = "one person" if len(people) == 1 else f"{len(people)} people"
+        warnings.append(f"only {who}: intervals over clips say little of others")
     return warnings
 
 

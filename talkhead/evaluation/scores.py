@@ -37,6 +37,7 @@ class Measure:
 
 MEASURES: dict[str, Measure] = {
     "psnr": Measure("PSNR", "dB", "higher", 2),
+    "identical_frames": Measure("identical frames, as 100 dB in the mean", "", "neither", 1),
     "ssim": Measure("SSIM", "", "higher", 4),
     "mse": Measure("MSE", "", "lower", 1),
     "lower_psnr": Measure("lower face, PSNR", "dB", "higher", 2),

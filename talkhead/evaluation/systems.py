@@ -193,7 +193,8 @@ def frame_makers(
         for count in steps:
             label = f"{name}, {count} step{'s' if count > 1 else ''}" if len(steps) > 1 else name
             makers[label] = _rendering(pipeline, count, seed, pose if from_sound else None)
-    makers[WARP] = _plain_warp
+    first = next(iter(pipelines.values()), None)
+    makers[WARP] = _warping(first.generator if first and from_sound else None, pose, seed)
     makers[IDENTITY] = _identity_repeated
     if not from_sound:
         makers[CEILING] = _coding(next(iter(pipelines.values())))
@@ -203,11 +204,7 @@ def frame_makers(
 
 def _rendering(pipeline: Pipeline, num_steps: int, seed: int, pose: Pose | None) -> FrameMaker:
     def make(case: Case) -> Iterator[Pixels]:
-        if pose is None:
-            points = case.clip.landmarks
-        else:
-            speech = hear(case, pipeline.generator)
-            points = spoken_points(case, pipeline.generator, speech, pose, seed)
+        points = _points_of(case, None if pose is None else pipeline.generator, pose, seed)
         parts = (points[k : k + BATCH_FRAMES] for k in range(0, len(points), BATCH_FRAMES))
         return render_frames(
             pipeline, case.picture(), case.mesh, parts, num_steps=num_steps, seed=seed
@@ -216,24 +213,38 @@ def _rendering(pipeline: Pipeline, num_steps: int, seed: int, pose: Pose | None)
     return make
 
 
+def _points_of(
+    case: Case, generator: LandmarkGenerator | None, pose: Pose | None, seed: int
+) -> Floats:
+    """Return the clip's own landmarks, or those that a generator makes from its sound."""
+    if generator is None:
+        return case.clip.landmarks
+    return spoken_points(case, generator, hear(case, generator), pose or "true", seed)
+
+
 def _identity_repeated(case: Case) -> Iterator[Pixels]:
     picture = case.picture()[None]
     for _ in range(len(case.clip)):
         yield picture
 
 
-@torch.inference_mode()
-def _plain_warp(case: Case) -> Iterator[Pixels]:
-    """Warp the identity to the clip's landmarks as they were detected, with nothing corrected."""
-    middle = CROP_SIDE_PX / 2
-    whole = Crop(middle, middle, float(CROP_SIDE_PX))
-    canvas = prepare_canvas(case.picture(), case.mesh, torch.device("cpu"), whole)
-    for start in range(0, len(case.clip), BATCH_FRAMES):
-        target = torch.from_numpy(case.clip.landmarks[start : start + BATCH_FRAMES])
-        shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
-        small = canvas.small.expand(len(target), -1, -1, -1)
-        warped = lower_face(warp_identity(small, grid, maps))
-        yield composite(canvas, shift, maps, target, warped, warped)
+def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> FrameMaker:
+    """Warp the identity to landmarks as they are, with nothing corrected."""
+
+    @torch.inference_mode()
+    def make(case: Case) -> Iterator[Pixels]:
+        points = _points_of(case, generator, pose, seed)
+        middle = CROP_SIDE_PX / 2
+        whole = Crop(middle, middle, float(CROP_SIDE_PX))
+        canvas = prepare_canvas(case.picture(), case.mesh, torch.device("cpu"), whole)
+        for start in range(0, len(points), BATCH_FRAMES):
+            target = torch.from_numpy(points[start : start + BATCH_FRAMES])
+            shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
+            small = canvas.small.expand(len(target), -1, -1, -1)
+            warped = lower_face(warp_identity(small, grid, maps))
+            yield composite(canvas, shift, maps, target, warped, warped)
+
+    return make
 
 
 def _coding(pipeline: Pipeline) -> FrameMaker:

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
+from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
 
 LOWER_EYELIDS = (145, 374)
 EYE_GAP_PX = 6.0
@@ -40,15 +41,27 @@ def lower_face_mask(target: Tensor, maps: Tensor) -> Tensor:
 def soft_mask(target: Tensor, maps: Tensor) -> Tensor:
     """Return the mask of `lower_face_mask`, feathered inward: it is zero outside the face.
 
+    It is zero, too, outside the part of the crop that is made anew, and fades towards its edges: a
+    head that has moved far may lie across them.
+
     Returns:
         (B, 1, 128, 128) in [0, 1].
     """
-    mask = lower_face_mask(target, maps)
+    mask = lower_face_mask(target, maps) * _made_anew(maps)
     radius = FEATHER_PX * maps.shape[-1] // CROP_SIDE_PX
     window = 2 * radius + 1  # rows, then columns: the same square for less
     grown = functional.max_pool2d(1 - mask, (window, 1), stride=1, padding=(radius, 0))
     grown = functional.max_pool2d(grown, (1, window), stride=1, padding=(0, radius))
     return blur(1 - grown, radius)
+
+
+def _made_anew(maps: Tensor) -> Tensor:
+    """Return the part of the crop that the denoiser makes, without its outermost row of maps."""
+    ratio = maps.shape[-1] / CROP_SIDE_PX
+    inside = torch.zeros_like(maps[:1, :1])
+    rows = slice(round(TOP_PX * ratio), round(BOTTOM_PX * ratio) - 1)
+    inside[..., rows, round(LEFT_PX * ratio) : round(RIGHT_PX * ratio)] = 1
+    return inside
 
 
 def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
@@ -89,6 +102,14 @@ def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
     near = (1.02 * torch.exp(-(across + down) / SEAM_WIDTH**2) - 0.02).clamp(min=0)
     out[:, 0, y0:y1, x0:x1] = (near * dense[:, 2, :, None, None]).amax(1)
     return out
+
+
+def sharpen(images: Tensor, amount: float) -> Tensor:
+    """Add to images, (B, C, H, W) in [-1, 1], their finest detail, `amount` times."""
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    # Two averages of two make the weights 1 2 1, either way.
+    smooth = functional.avg_pool2d(functional.avg_pool2d(padded, 2, stride=1), 2, stride=1)
+    return (images + amount * (images - smooth)).clamp(-1, 1)
 
 
 def blur(mask: Tensor, radius: int) -> Tensor:

@@ -107,7 +107,7 @@ def fetch_from_hub(entry: WeightsEntry, *, offline: bool) -> Path:
             )
         except LocalEntryNotFoundError as error:
             raise WeightsError(
-                f"{entry.name} is not on this machine: run `talkhead weights path {entry.name}`"
+                f"{entry.name} is not on this machine: run `talkhead weights download {entry.name}`"
                 " once with the network"
             ) from error
         except (HfHubHTTPError, OSError) as error:

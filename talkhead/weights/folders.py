@@ -155,7 +155,7 @@ class WeightsList:
             return folder
         if offline:
             raise WeightsError(
-                f"{entry.name} is not on this machine: run `talkhead weights path {entry.name}`"
+                f"{entry.name} is not on this machine: run `talkhead weights download {entry.name}`"
                 " once with the network"
             )
         download(cast("str", entry.url), target, file)

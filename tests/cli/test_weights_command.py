@@ -86,3 +86,16 @@ files = [{{ path = "a.bin", bytes = 3, sha256 = "{"a" * 64}" }}]
     offline = run_talkhead("weights", "path", "asset", "--offline", home=copied_talkhead)
     assert offline.returncode == 4
     assert offline.stderr.startswith("talkhead: asset is not on this machine")
+
+
+def test_download_verifies_what_is_here_and_refuses_unknown_names(
+    run_talkhead: Run, copied_talkhead: Path
+) -> None:
+    folder = with_model(copied_talkhead)
+    assert run_talkhead("weights", "pin", home=copied_talkhead).returncode == 0
+    ended = run_talkhead("weights", "download", "denoiser", "--json", home=copied_talkhead)
+    assert json.loads(ended.stdout) == {"denoiser": str(folder)}
+    wrong = run_talkhead("weights", "download", "denoiser", "lpips", home=copied_talkhead)
+    assert wrong.returncode == 4
+    assert "there are no weights named 'lpips'" in wrong.stderr
+    assert wrong.stderr.count("\n") == 1

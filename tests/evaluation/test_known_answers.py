@@ -1,4 +1,4 @@
-"""Videos whose scores are known: against themselves, late, blurred, brighter, with a frozen mouth."""
+"""Videos whose scores are known: the real one, late, blurred, brighter, with a frozen mouth."""
 
 from pathlib import Path
 
@@ -52,6 +52,7 @@ def test_a_video_against_itself_is_perfect(real: Pixels, reference: Reference) -
         assert values[name] == pytest.approx(1)
     for name in ("mse", "m_ld", "f_ld", "m_lvd", "f_lvd", "opening_lag", "flicker"):
         assert values[name] == 0
+    assert values["identical_frames"] == len(real)
     assert not np.isnan(found.points).any()
 
 
