@@ -17,8 +17,8 @@ from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError
 from talkhead.face.composite import Canvas, composite, prepare_canvas
 from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.detail import matching_sharpening, sharpen
 from talkhead.face.maps import draw_stage, warp_identity
-from talkhead.face.masks import sharpen
 from talkhead.face.mesh import NUM_SURFACE_POINTS
 from talkhead.face.motion import (
     MotionBasis,
@@ -58,8 +58,6 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 BATCH_FRAMES = 8
-STILL_SHARPENING = 1.0
-"""A picture that is warped and corrected is softer than a filmed face: its detail is doubled."""
 WINDOW_FRAMES = 200
 CONTEXT_FRAMES = 40
 """Frames of context on both sides of a window; windows fade into each other over half of them."""
@@ -377,13 +375,17 @@ def _lower_faces(
     registration = registration_of(pipeline.denoiser)
     own_mesh = canvas.mesh[0].cpu().numpy()
     epsilon = draw_noise(pipeline, seed)
+    sharpening: float | None = None
     for points in windows:
         moved = registration.apply(own_mesh, canvas.crop.to_crop(points))
         target = torch.from_numpy(moved).to(pipeline.device)
         shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
         small = canvas.small.expand(len(target), -1, -1, -1)
         warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
-        yield shift, maps, target, warped, sharpen(made, STILL_SHARPENING)
+        if sharpening is None:
+            # Warps and networks soften. The first frames tell how much; then it stays.
+            sharpening = matching_sharpening(made, lower_face(canvas.small))
+        yield shift, maps, target, warped, sharpen(made, sharpening)
 
 
 @torch.inference_mode()

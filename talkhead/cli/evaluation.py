@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from talkhead.evaluation.protocols import Chosen
-    from talkhead.evaluation.run import Plan
+    from talkhead.evaluation.run import Broken, Plan
     from talkhead.evaluation.scores import Stage
 
 ProtocolName = Literal["split", "speaker", "seed-90-10", "mead-official"]
@@ -57,7 +57,7 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
 
     device = resolve_device(request.device)
     dtype = resolve_dtype(request.dtype, device)
-    prepared = _prepared(request)
+    prepared, unread = _prepared(request)
     chosen = _choose(prepared, request)
     networks, not_computed = _networks(request)
     plan = _plan(request, prepared, chosen, networks, str(device), str(dtype), not_computed)
@@ -66,22 +66,24 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
         _score_landmarks(plan, request, device)
     else:
         _score_videos(plan, request, device, dtype)
-    result = gather(plan, not_computed)
+    result = gather(plan, not_computed, unread)
     write_report(plan, result)
     return result
 
 
-def _prepared(request: EvaluationRequest) -> Path:
-    """Return the folder of clips, prepared first where DATA are videos."""
+def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
+    """Return the folder of clips, prepared first where DATA are videos, and what broke then."""
     import dataclasses
 
+    from talkhead.evaluation.run import Broken
     from talkhead.training.clips import MANIFEST
     from talkhead.training.layouts import list_sources
     from talkhead.training.prepare import prepare
 
+    unread: list[Broken] = []
     data, folder = request.data, request.output / "prepared"
     if (data / MANIFEST).is_file():
-        return data
+        return data, unread
     listing = list_sources(data, request.layout)
     sources = list(listing.sources)
     if listing.layout not in ("csv", "mead"):  # the others have no splits of their own
@@ -93,9 +95,11 @@ def _prepared(request: EvaluationRequest) -> Path:
     with contextlib.closing(outcomes):
         shown = with_progress(outcomes, label="videos", total=len(sources), quiet=request.quiet)
         for outcome in shown:
-            if outcome.dropped:
+            if outcome.broken:
+                unread.append(Broken(outcome.source.name, "preparation", outcome.dropped))
+            elif outcome.dropped:
                 typer.echo(f"{outcome.source.name} left out: {outcome.dropped}", err=True)
-    return folder
+    return folder, sorted(unread, key=lambda one: one.clip)
 
 
 def _choose(prepared: Path, request: EvaluationRequest) -> Chosen:
@@ -152,9 +156,11 @@ def _plan(
     from talkhead import __version__
     from talkhead.evaluation.run import CRF, Plan, digests_of
     from talkhead.face.crop import CROP_SIDE_PX
-    from talkhead.face.detection import DETECTOR_NAME
+    from talkhead.face.detection import FaceDetector
 
     is_aligned = request.pose == "true"
+    with FaceDetector() as opened:
+        detector = opened.name
     protocol: dict[str, Any] = {
         "name": request.protocol,
         "clips": chosen.note,
@@ -164,7 +170,7 @@ def _plan(
         "identity": "the frame whose face is nearest to rest",
         "fps": ", ".join(sorted({row.fps for row in chosen.rows})),
         "crop": f"{CROP_SIDE_PX} px around the face, as talkhead prepare cuts it",
-        "detector": DETECTOR_NAME,
+        "detector": detector,
         "left_out": _left_out(prepared, chosen),
         "landmarks_aligned": "none" if is_aligned else "centroid",
     }
@@ -232,7 +238,7 @@ def _score_videos(
     plan: Plan, request: EvaluationRequest, device: torch.device, dtype: torch.dtype
 ) -> None:
     from talkhead.evaluation.predicted import find_predicted
-    from talkhead.evaluation.run import Broken, make_videos, score_videos
+    from talkhead.evaluation.run import make_videos, score_videos
     from talkhead.evaluation.systems import frame_makers
     from talkhead.synthesis import load_pipeline
 

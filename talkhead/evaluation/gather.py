@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +20,7 @@ from talkhead.evaluation.run import (
     PAGE,
     SCORES,
     TABLE,
+    Broken,
     Plan,
     read_parts,
     show_video,
@@ -30,12 +31,17 @@ from talkhead.media.files import replacing
 from talkhead.training.clips import read_clip
 
 
-def gather(plan: Plan, not_computed: Mapping[str, str] | None = None) -> dict[str, Any]:
+def gather(
+    plan: Plan,
+    not_computed: Mapping[str, str] | None = None,
+    unread: Sequence[Broken] = (),
+) -> dict[str, Any]:
     """Return the content of scores.json.
 
     Args:
         plan: what was evaluated; its parts are there.
         not_computed: by measure, why it has no numbers.
+        unread: what broke before there were clips.
     """
     scores, broken = read_parts(plan)
     rows = [one.row() for one in scores]
@@ -63,7 +69,7 @@ def gather(plan: Plan, not_computed: Mapping[str, str] | None = None) -> dict[st
         "groups": summarise(rows, measures, of_sets),
         "not_computed": dict(not_computed or {}),
         "warnings": warnings,
-        "broken": [dataclasses.asdict(one) for one in broken],
+        "broken": [dataclasses.asdict(one) for one in (*unread, *broken)],
         "clips": rows,
     }
 

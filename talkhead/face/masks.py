@@ -104,14 +104,6 @@ def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
     return out
 
 
-def sharpen(images: Tensor, amount: float) -> Tensor:
-    """Add to images, (B, C, H, W) in [-1, 1], their finest detail, `amount` times."""
-    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    # Two averages of two make the weights 1 2 1, either way.
-    smooth = functional.avg_pool2d(functional.avg_pool2d(padded, 2, stride=1), 2, stride=1)
-    return (images + amount * (images - smooth)).clamp(-1, 1)
-
-
 def blur(mask: Tensor, radius: int) -> Tensor:
     """Blur twice with a square window of `radius` pixels on each side: nearly a Gaussian."""
     reach = max(radius // 2, 1)
