@@ -53,8 +53,11 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
     """Prepare, make, score and write; returns the content of scores.json."""
     from talkhead.cli.device import resolve_device, resolve_dtype
     from talkhead.evaluation.gather import gather, write_report
+    from talkhead.evaluation.predicted import find_predicted
     from talkhead.evaluation.run import begin
 
+    for videos in request.predicted.values():
+        find_predicted(videos)  # before anything slow
     device = resolve_device(request.device)
     dtype = resolve_dtype(request.dtype, device)
     prepared, unread = _prepared(request)
@@ -179,7 +182,9 @@ def _plan(
         protocol["networks"] = {
             name: digest for family in networks.values() for name, digest in family.items()
         }
-    if request.stage != "predicted":
+    if request.stage == "predicted":
+        protocol["predicted"] = ", ".join(map(str, request.predicted.values()))
+    else:
         protocol |= {"pose": request.pose, "device": device}
         if request.stage != "landmarks":
             protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
@@ -237,13 +242,10 @@ def _generator_folder(folder: Path) -> Path:
 def _score_videos(
     plan: Plan, request: EvaluationRequest, device: torch.device, dtype: torch.dtype
 ) -> None:
-    from talkhead.evaluation.predicted import find_predicted
     from talkhead.evaluation.run import make_videos, score_videos
     from talkhead.evaluation.systems import frame_makers
     from talkhead.synthesis import load_pipeline
 
-    for folder in request.predicted.values():
-        find_predicted(folder)
     pipelines = {
         name: load_pipeline(folder, device, dtype) for name, folder in request.weights.items()
     }

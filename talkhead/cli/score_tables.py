@@ -93,7 +93,7 @@ def print_comparison(result: Mapping[str, Any]) -> None:
             for key, one in pair["values"].items():
                 digits = result["measures"][key]["digits"]
                 interval = ""
-                if one["low"] is not None:
+                if "low" in one:
                     interval = f"[{one['low']:+.{digits}f}, {one['high']:+.{digits}f}]"
                 rows.append(
                     (

@@ -1,8 +1,9 @@
 """Videos that another tool made, cut to the crops that are scored.
 
-A video is paired with a clip by its name: the clip's, or that of the clip's whole video. Crops of
-256 px are taken as they are; a video of the size of the original is cut where the clip was cut;
-of any other size, the face is tracked and cut in it as `talkhead prepare` does.
+A video is paired with a clip by its name: the clip's, or that of the clip's whole video, which may
+hold other clips too. Crops of 256 px are taken as they are; a video of the size of the original is
+cut where the clip was cut; of any other size, the face is tracked and cut in it as `talkhead
+prepare` does.
 """
 
 from __future__ import annotations
@@ -44,21 +45,34 @@ def find_predicted(folder: Path) -> dict[str, Path]:
     return found
 
 
-def video_of(case: Case, videos: dict[str, Path]) -> tuple[Path, float]:
-    """Return the video of a clip, and the time in it at which the clip begins, seconds.
+def video_of(case: Case, videos: dict[str, Path]) -> tuple[Path, float | None]:
+    """Return the video of a clip, and when the clip begins in it, seconds; None: it is all of it.
+
+    Where clip and whole video have one name, what is longer than the clip is the whole video.
 
     Raises:
-        TalkheadError: there is none.
+        TalkheadError: there is none, or it cannot be read.
     """
-    if path := videos.get(case.info.clip):
-        return path, 0.0
-    if path := videos.get(Path(case.info.video).stem):
-        return path, case.info.start_s
+    own, whole = videos.get(case.info.clip), videos.get(Path(case.info.video).stem)
+    if own is not None and (own != whole or not _is_longer(own, case)):
+        return own, None
+    if whole is not None:
+        return whole, case.info.start_s
     raise TalkheadError(f"there is no video named {case.info.clip}")
 
 
-def predicted_frames(case: Case, path: Path, start_s: float = 0.0) -> Iterator[Pixels]:
+def _is_longer(path: Path, case: Case) -> bool:
+    return probe_video(path).duration_s * case.fps > len(case.clip) + MAX_LENGTH_DIFFERENCE + 0.5
+
+
+def predicted_frames(case: Case, path: Path, start_s: float | None = None) -> Iterator[Pixels]:
     """Yield a video's crops at the clip's rate, in the batches that are scored.
+
+    Args:
+        case: the clip.
+        path: the video.
+        start_s: when the clip begins in it; what comes after the clip's end is another one's. None
+            where the video is of this clip alone.
 
     Raises:
         TalkheadError: it cannot be read.
@@ -66,10 +80,11 @@ def predicted_frames(case: Case, path: Path, start_s: float = 0.0) -> Iterator[P
     """
     info = probe_video(path)
     # A little more than is needed: a video that is too long has to be seen to be.
-    duration_s = float((len(case.clip) + MAX_LENGTH_DIFFERENCE + 1) / case.fps)
+    count = len(case.clip) + (MAX_LENGTH_DIFFERENCE + 1 if start_s is None else 0)
+    duration_s = float(count / case.fps)
 
     def frames() -> Iterator[Pixels]:
-        return read_frames(path, fps=case.fps, start_s=start_s, duration_s=duration_s)
+        return read_frames(path, fps=case.fps, start_s=start_s or 0.0, duration_s=duration_s)
 
     size = (info.width, info.height)
     if size == (CROP_SIDE_PX, CROP_SIDE_PX):

@@ -179,7 +179,15 @@ def make_videos(
 
     Yields:
         After each of them.
+
+    Raises:
+        TalkheadError: two systems would share a folder.
     """
+    names: dict[str, str] = {}
+    for system in (*plan.predicted, *makers):
+        other = names.setdefault(folder_name(system), system)
+        if other != system:
+            raise TalkheadError(f"{other} and {system} are too much alike as names: rename one")
     times = _read_json(plan.report / TIMINGS, {})
     for row in plan.rows:
         waiting = {name: plan.video(name, row.clip) for name in makers}
@@ -310,11 +318,11 @@ def _frames_of(plan: Plan, case: Case, system: str) -> Iterator[Pixels]:
     yield from predicted_frames(case, *_source(plan, case, system))
 
 
-def _source(plan: Plan, case: Case, system: str) -> tuple[Path, float]:
-    """Return a system's video of a clip, and when the clip begins in it, seconds."""
+def _source(plan: Plan, case: Case, system: str) -> tuple[Path, float | None]:
+    """Return a system's video of a clip, and when the clip begins in it: see `video_of`."""
     if folder := plan.predicted.get(system):
         return video_of(case, find_predicted(folder))
-    return plan.video(system, case.info.clip), 0.0
+    return plan.video(system, case.info.clip), None
 
 
 def show_video(plan: Plan, row: ClipInfo, system: str) -> Path:

@@ -196,8 +196,8 @@ def frame_makers(
     first = next(iter(pipelines.values()), None)
     makers[WARP] = _warping(first.generator if first and from_sound else None, pose, seed)
     makers[IDENTITY] = _identity_repeated
-    if not from_sound:
-        makers[CEILING] = _coding(next(iter(pipelines.values())))
+    if first is not None and not from_sound:
+        makers[CEILING] = _coding(first)
     makers[REAL] = Case.frames
     return makers
 

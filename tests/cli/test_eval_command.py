@@ -1,82 +1,304 @@
+import dataclasses
 import json
+import shutil
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from talkhead.evaluation.landmarks import LOUDNESS, REST, TRUTH
-from talkhead.evaluation.render import CEILING, WARP
-from tests.cli.conftest import RunHere
-from tests.prepared import write_prepared
+from talkhead.checkpoint import save_checkpoint
+from talkhead.evaluation.networks import find_networks
+from talkhead.evaluation.scores import (
+    CEILING,
+    IDENTITY,
+    LOUDNESS,
+    REAL,
+    REST,
+    TRUTH,
+    WARP,
+)
+from talkhead.evaluation.tables import NEVER_SEEN
+from talkhead.media.audio import write_waveform
+from talkhead.media.video import VideoWriter
+from talkhead.models import landmarks
+from talkhead.training.clips import read_clip, read_manifest, write_clip, write_manifest
+from tests.cli.conftest import Ended, RunHere, listing, refused
+from tests.evaluation.talking_video import talking_frames
+from tests.prepared import describe_clip, lip_motion, make_clip, voice
+from tests.tiny import tiny_generator
+
+NUM_SPOKEN = 50
+"""Clips whose sound is made use of have to last two seconds."""
+NUM_SEEN = 14
+
+
+def write_data(folder: Path, num_frames: int) -> Path:
+    """Two people to score, one to train on; what is said is not known."""
+    for seed, (name, split) in enumerate((("anna", "dev"), ("bert", "train"), ("cleo", "dev"))):
+        clip = make_clip(num_frames, seed)
+        info = describe_clip(name, clip, split=split)
+        write_clip(folder, dataclasses.replace(info, transcript=""), clip)
+    write_manifest(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_prepared(tmp_path_factory.mktemp("data"))
+    return write_data(tmp_path_factory.mktemp("data"), NUM_SPOKEN)
 
 
-def test_weights_are_scored_beside_the_baselines(
-    run_here: RunHere, data: Path, tiny_weights: Path, tmp_path: Path
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("short"), NUM_SEEN)
+
+
+@pytest.fixture(scope="module")
+def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A landmark generator that differs from that of the tiny weights."""
+    folder = tmp_path_factory.mktemp("other")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        state = tiny_generator().state_dict()
+    save_checkpoint(folder, architecture="landmarks", config=landmarks.TINY, state=state)
+    return folder
+
+
+def scores_of(ended: Ended, code: int = 0) -> dict[str, Any]:
+    """The scores of a command that prints their place, and nothing else, on stdout."""
+    assert ended.returncode == code, ended.stderr
+    assert ended.stdout == "report/scores.json\n"
+    return dict(json.loads(Path("report/scores.json").read_text(encoding="utf-8")))
+
+
+def test_landmarks_are_scored_beside_the_baselines(
+    run_here: RunHere, data: Path, tiny_weights: Path
 ) -> None:
     both = ["--weights", str(tiny_weights), "--weights", str(tiny_weights / "landmarks")]
-    ended = run_here("eval", str(data), "-o", "report", *both, "--device", "cpu", "--json")
-    assert ended.returncode == 0, ended.stderr
-    printed = json.loads(ended.stdout)
-    scores = json.loads((tmp_path / printed["scores"]).read_text())
-    assert scores["stage"] == "landmarks"
-    assert scores["groups"] == printed["groups"]
-    group = scores["groups"]["people never seen"]
-    assert (group["clips"], group["people"]) == (1, 1)
+    given = ["eval", str(data), "-o", "report", "--stage", "landmarks", *both]
+    ended = run_here(*given)
+    scores = scores_of(ended)
     names = [str(tiny_weights), str(tiny_weights / "landmarks")]
+    assert (scores["schema"], scores["stage"]) == (2, "landmarks")
+    assert list(scores["weights"][names[0]]) == ["autoencoder", "denoiser", "landmarks"]
+    protocol = scores["protocol"]
+    assert (protocol["name"], protocol["clips"]) == ("split", "the split dev")
+    assert (protocol["pose"], protocol["seed"], protocol["fps"]) == ("true", 0, "25")
+    assert "codec" not in protocol
+    group = scores["groups"][NEVER_SEEN]
+    assert (group["clips"], group["people"]) == (2, 2)
     assert list(group["systems"]) == [*names, LOUDNESS, REST, TRUTH]
     assert group["systems"][names[0]] == group["systems"][names[1]]  # the same generator
-    assert group["systems"][TRUTH]["m_ld"] == 0
-    assert [clip["clip"] for clip in scores["clips"]] == ["cleo"] * 5
-    assert "M-LD" in ended.stderr
+    assert group["systems"][TRUTH]["values"]["m_ld"]["mean"] == 0
+    assert listing(Path("report")) >= {"scores.csv", "report.html", "parts/anna.json"}
+    assert not Path("report/videos").exists()
+    for words in ("M-LD, px ↓", "opening, correlation ↑", "frames without a face", "weights"):
+        assert words in ended.stderr
+
+    refused(run_here(*given), 2, "report/scores.json exists: give --overwrite to replace it")
+    before = Path("report/scores.json").read_bytes()
+    ended = run_here(*given, "--overwrite", "--quiet")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert Path("report/scores.json").read_bytes() == before
 
 
-def test_frames_are_scored_with_several_numbers_of_steps(
-    run_here: RunHere, data: Path, tiny_weights: Path, tmp_path: Path
+@pytest.mark.parametrize("pose", ["natural", "still"])
+def test_heads_may_have_poses_of_their_own(
+    run_here: RunHere, data: Path, tiny_weights: Path, pose: str
+) -> None:
+    given = ["--stage", "landmarks", "--pose", pose, "--weights", str(tiny_weights)]
+    scores = scores_of(run_here("eval", str(data), "-o", "report", "--limit", "1", *given))
+    assert scores["protocol"]["pose"] == pose
+    assert scores["protocol"]["landmarks_aligned"] == "centroid"
+    assert {one["clip"] for one in scores["clips"]} == {"anna"}
+    assert any("different head poses" in warning for warning in scores["warnings"])
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_frames_from_sound_are_scored_as_json(
+    run_here: RunHere, data: Path, tiny_weights: Path
+) -> None:
+    given = ["--weights", str(tiny_weights), "--people", "cl*", "--jobs", "1", "--json"]
+    ended = run_here("eval", str(data), "-o", "report", *given, "--device", "cpu")
+    assert ended.returncode == 0, ended.stderr
+    printed = json.loads(ended.stdout)
+    assert (printed["scores"], printed["page"]) == ("report/scores.json", "report/report.html")
+    scores = json.loads(Path(printed["scores"]).read_text(encoding="utf-8"))
+    assert (scores["stage"], printed["broken"]) == ("both", [])
+    assert scores["groups"] == printed["groups"]
+    systems = scores["groups"][NEVER_SEEN]["systems"]
+    assert list(systems) == [str(tiny_weights), WARP, IDENTITY, REAL]
+    psnr = {name: one["values"]["psnr"]["mean"] for name, one in systems.items()}
+    assert max(psnr, key=psnr.__getitem__) == REAL
+    assert all(one["frames"] == NUM_SPOKEN for one in systems.values())
+    # What is absent is told, in the words that say how to get it, and is no number.
+    _, missing = find_networks()
+    assert set(missing.values()) <= set(scores["not_computed"].values())
+    for key, why in scores["not_computed"].items():
+        assert why in ended.stderr
+        assert all(key not in one["values"] for one in systems.values())
+    if missing:
+        assert "not computed: run talkhead weights download" in ended.stderr
+    for words in ("PSNR, dB ↑", "SSIM ↑", "milliseconds a frame", "codec: H.264, crf 18"):
+        assert words in ended.stderr
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_several_numbers_of_steps_are_compared_by_one_command(
+    run_here: RunHere, short: Path, tiny_weights: Path
 ) -> None:
     given = ["--stage", "render", "--steps", "1", "--steps", "2", "--weights", str(tiny_weights)]
-    ended = run_here("eval", str(data), "-o", "report", *given, "--dtype", "float32", "--json")
-    assert ended.returncode == 0, ended.stderr
-    scores = json.loads((tmp_path / json.loads(ended.stdout)["scores"]).read_text())
-    group = scores["groups"]["people never seen"]
-    names = [f"{tiny_weights}, 1 step", f"{tiny_weights}, 2 steps", WARP, CEILING]
-    assert list(group["systems"]) == names
-    assert all(values["psnr"] > 5 for values in group["systems"].values())
-    assert "PSNR" in ended.stderr
+    more = ["--dtype", "float32", "--limit", "1", "--jobs", "1"]
+    scores = scores_of(run_here("eval", str(short), "-o", "report", *given, *more))
+    systems = scores["groups"][NEVER_SEEN]["systems"]
+    names = [f"{tiny_weights}, 1 step", f"{tiny_weights}, 2 steps"]
+    assert list(systems) == [*names, WARP, IDENTITY, CEILING, REAL]
+    assert systems[names[0]]["values"]["psnr"] != systems[names[1]]["values"]["psnr"]
+    assert all(one["values"]["psnr"]["mean"] > 5 for one in systems.values())
+    protocol = scores["protocol"]
+    assert (protocol["steps"], protocol["dtype"]) == ([1, 2], "float32")
+    assert protocol["pose"] == "true, with all landmarks"
 
 
-def test_steps_are_the_renderers_alone(run_here: RunHere, data: Path) -> None:
-    ended = run_here("eval", str(data), "-o", "report", "--steps", "2", "--device", "cpu")
-    assert ended.returncode == 2
-    assert ended.stderr == "talkhead: --steps belongs to --stage render, not to landmarks\n"
-
-
-def test_a_report_is_not_overwritten_unless_it_is_asked_for(
-    run_here: RunHere, data: Path, tiny_weights: Path, tmp_path: Path
+@pytest.mark.usefixtures("detector_is_here")
+def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
+    run_here: RunHere, short: Path, tmp_path: Path
 ) -> None:
+    theirs = tmp_path / "their tool"
+    theirs.mkdir()
+    clip = read_clip(short, "cleo")
+    write_video(theirs / "cleo.mp4", np.stack([clip.frame(k) for k in range(NUM_SEEN)]))
+    given = ["eval", str(short), "-o", "report", "--jobs", "1"]
+    ended = run_here(*given, "--predicted", str(theirs), "--quiet")
+    scores = scores_of(ended, 5)
+    broken = {"clip": "anna", "system": "their tool", "why": "there is no video named anna"}
+    assert scores["broken"] == [broken]
+    assert ended.stderr == (
+        "talkhead: 1 videos could not be scored, the first is anna by their tool"
+        " (there is no video named anna): the same command tries them again\n"
+    )
+    assert (scores["stage"], scores["weights"]) == ("predicted", {})
+    pairs = [(one["clip"], one["system"]) for one in scores["clips"]]
+    others = [WARP, IDENTITY, REAL]
+    assert pairs == [*(("anna", name) for name in others)] + [
+        ("cleo", name) for name in ("their tool", *others)
+    ]
+    values = scores["groups"][NEVER_SEEN]["systems"]["their tool"]["values"]
+    assert (values["psnr"]["mean"] > 30, values["psnr"]["clips"]) == (True, 1)
+    assert "their tool" in Path("report/report.html").read_text(encoding="utf-8")
+    # Parts of one tool are never taken for those of another.
+    shutil.copytree(theirs, tmp_path / "another")
+    ended = run_here(*given, "--predicted", "another")
+    refused(ended, 2, "another evaluation, half done")
+
+
+def write_video(path: Path, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    sound = path.with_suffix(".wav")
+    write_waveform(sound, voice(lip_motion(len(frames), 0), 0))
+    with VideoWriter(path, size=(256, 256), fps=Fraction(25), sound=sound, crf=8) as writer:
+        writer.write(frames)
+    sound.unlink()
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_videos_are_prepared_first_and_a_broken_one_exits_5(
+    run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_video(videos / "talk.mp4", talking_frames(NUM_SPOKEN + 2))
+    (videos / "broken.mp4").write_text("not a video")
+    given = ["--stage", "landmarks", "--weights", str(tiny_weights), "--jobs", "1", "--quiet"]
+    ended = run_here("eval", "videos", "-o", "report", *given)
+    scores = scores_of(ended, 5)
+    (row,) = read_manifest(Path("report/prepared"))
+    assert (row.clip, row.split, row.num_frames) == ("talk", "test", NUM_SPOKEN + 2)
+    assert scores["protocol"]["data"] == "videos"
+    assert scores["protocol"]["clips"] == "the split test"
+    assert scores["protocol"]["left_out"] == "0 of the videos' 52 frames, which show no face"
+    assert {one["clip"] for one in scores["clips"]} == {"talk"}
+    ((clip, system),) = ((one["clip"], one["system"]) for one in scores["broken"])
+    assert (clip, system) == ("broken", "preparation")
+    assert "cannot be decoded" in scores["broken"][0]["why"]
+    assert ended.stderr.splitlines()[-1].startswith("talkhead: 1 videos could not be scored")
+
+
+def test_two_scores_are_compared_as_text_and_as_json(
+    run_here: RunHere, data: Path, tiny_weights: Path, other_weights: Path
+) -> None:
+    for report, weights in (("a", tiny_weights / "landmarks"), ("b", other_weights)):
+        given = ["-o", report, "--stage", "landmarks", "--weights", str(weights), "--quiet"]
+        assert run_here("eval", str(data), *given).stdout == f"{report}/scores.json\n"
+    both = ["eval", "--compare", "a/scores.json", "b/scores.json"]
+    ended = run_here(*both)
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    pair = f"{tiny_weights / 'landmarks'} -> {other_weights}"
+    assert f"{NEVER_SEEN}, {pair}: 2 clips in both" in lines
+    assert f"{NEVER_SEEN}, {TRUTH}: 2 clips in both" in lines
+    assert any(line.startswith("  M-LD ") for line in lines)
+
+    ended = run_here(*both, "--json")
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert (result["schema"], result["stage"], result["clips"]) == (1, "landmarks", 2)
+    pairs = {one["after"]: one for one in result["groups"][NEVER_SEEN]["pairs"]}
+    values = pairs[str(other_weights)]["values"]["m_ld"]
+    assert values["mean"] == pytest.approx(values["after"] - values["before"])
+    assert values["mean"] != 0
+    assert pairs[REST]["values"]["m_ld"]["mean"] == 0
+
+    refused(run_here("eval", "--compare", "a/scores.json", "nowhere.json"), 2, "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("DATA --stage landmarks --steps 2", "--steps belongs to stages that make frames"),
+        ("DATA --stage landmarks --dtype float32", "--dtype float32 belongs to stages that make"),
+        ("DATA --stage render --pose natural", "--pose natural belongs to what is made from sound"),
+        ("DATA --predicted DATA --pose still", "--pose still belongs to what is made from sound"),
+        ("DATA --predicted DATA --weights WEIGHTS", "leave --weights and --steps out"),
+        ("DATA --predicted DATA --steps 2", "leave --weights and --steps out"),
+        ("DATA --predicted DATA --dtype float32", "--dtype float32 belongs to stages that make"),
+        ("DATA --predicted DATA --predicted DATA", "there is a system named"),
+        ("DATA --predicted .", "holds no videos"),
+        ("DATA --predicted nowhere", "nowhere is no folder of videos"),
+        ("", "give DATA and -o REPORT, or --compare with two scores.json"),
+        ("DATA --weights WEIGHTS --people nobody", "nobody is named nobody"),
+        ("DATA --weights WEIGHTS --split test", "none of the split test with sound that fits"),
+        ("DATA --weights WEIGHTS --protocol seed-90-10", "name one with --people"),
+        ("nowhere --weights WEIGHTS", "nowhere does not exist"),
+        ("EMPTY --weights WEIGHTS", "no videos"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line_and_leaves_nothing(
+    run_here: RunHere, data: Path, tiny_weights: Path, tmp_path: Path, given: str, words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"DATA": str(data), "WEIGHTS": str(tiny_weights), "EMPTY": "empty"}
+    arguments = [places.get(word, word) for word in given.split()]
+    refused(run_here("eval", *arguments, "-o", "report"), 2, words)
+    assert not (tmp_path / "report").exists()
+
+
+def test_data_need_a_place_for_the_report(run_here: RunHere, data: Path) -> None:
+    refused(run_here("eval", str(data)), 2, "give DATA and -o REPORT")
+
+
+def test_weights_that_are_not_there_are_told_before_anything_else(
+    run_here: RunHere, data: Path, tmp_path: Path
+) -> None:
+    refused(run_here("eval", str(data), "-o", "report", "--weights", "nothing"), 4, "nothing")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_of_somebody_else_is_kept(run_here: RunHere, data: Path, tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report/scores.json").write_text("mine")
-    given = ["eval", str(data), "-o", "report", "--weights", str(tiny_weights), "--quiet"]
-    ended = run_here(*given)
-    assert ended.returncode == 2
-    assert ended.stderr.strip().endswith("scores.json exists: give --overwrite to replace it")
+    refused(run_here("eval", str(data), "-o", "report"), 2, "scores.json exists: give --overwrite")
     assert (tmp_path / "report/scores.json").read_text() == "mine"
-    ended = run_here(*given, "--overwrite")
-    assert ended.returncode == 0
-    assert ended.stdout.strip() == "report/scores.json"
-    assert ended.stderr == ""
-
-
-def test_clips_that_are_not_there_are_one_line(run_here: RunHere, data: Path) -> None:
-    for arguments, message in (
-        ((str(data), "--people", "nobody"), "has no clip to score"),
-        (("nowhere",), "has no manifest.jsonl: run talkhead prepare"),
-    ):
-        ended = run_here("eval", *arguments, "-o", "report", "--device", "cpu")
-        assert ended.returncode == 2
-        assert message in ended.stderr
-        assert ended.stderr.count("\n") == 1
-        assert not Path("report").exists()
+    (tmp_path / "file").touch()
+    refused(run_here("eval", str(data), "-o", "file"), 2, "file is not a folder")

@@ -1,0 +1,391 @@
+"""Whole evaluations of two short clips: made, scored, gathered, stopped and broken."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from talkhead.errors import TalkheadError
+from talkhead.evaluation.gather import gather, write_report
+from talkhead.evaluation.run import (
+    PAGE,
+    PARTS,
+    RUN,
+    SCORES,
+    TABLE,
+    TIMINGS,
+    VIDEOS,
+    Broken,
+    Plan,
+    begin,
+    check_report,
+    digests_of,
+    folder_name,
+    make_videos,
+    read_parts,
+    score_landmarks,
+    score_videos,
+    show_video,
+)
+from talkhead.evaluation.scores import IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
+from talkhead.evaluation.systems import Case, FrameMaker, frame_makers
+from talkhead.evaluation.tables import NEVER_SEEN, SEEN
+from talkhead.media.audio import read_waveform
+from talkhead.media.video import VideoWriter, probe_video, read_frames
+from talkhead.media.workers import worker_pool
+from talkhead.synthesis import load_generator, load_pipeline
+from talkhead.training.clips import read_clip, read_manifest, write_clip, write_manifest
+from tests.prepared import describe_clip, make_clip
+
+NUM_FRAMES = 14
+NUM_SPOKEN = 60
+"""Landmarks are quickly made, and loudness needs a while to be one."""
+CLIPS = ("anna", "cleo")
+SYSTEMS = ("tiny", WARP, IDENTITY, REAL)
+FACTS = {
+    "talkhead": "0",
+    "stage": "both",
+    "protocol": {"name": "split", "data": "data", "seed": 0, "fps": "25", "networks": {}},
+    "weights": {},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("data"), NUM_FRAMES)
+
+
+def write_clips(folder: Path, num_frames: int) -> Path:
+    for seed, name in enumerate(CLIPS):
+        clip = make_clip(num_frames, seed)
+        info = describe_clip(name, clip, split="dev")
+        write_clip(folder, dataclasses.replace(info, transcript=""), clip)
+    write_manifest(folder)
+    return folder
+
+
+def plan_of(report: Path, data: Path, **more: Any) -> Plan:
+    rows = tuple(read_manifest(data))
+    given: dict[str, Any] = {"stage": "both", "seen_people": frozenset({"anna"}), "facts": FACTS}
+    return Plan(report=report, data=data, rows=rows, **(given | more))
+
+
+@pytest.fixture(scope="module")
+def makers(tiny_weights: Path) -> dict[str, FrameMaker]:
+    pipeline = load_pipeline(tiny_weights, torch.device("cpu"), torch.float32)
+    return frame_makers({"tiny": pipeline}, from_sound=True)
+
+
+def evaluate(plan: Plan, makers: Mapping[str, FrameMaker], *, overwrite: bool = False) -> bytes:
+    """What `talkhead eval` does; returns scores.json."""
+    begin(plan, overwrite=overwrite)
+    broken: list[Broken] = []
+    assert len(list(make_videos(plan, makers, broken))) == len(plan.rows) * len(makers)
+    systems = [*plan.predicted, *makers]
+    assert len(list(score_videos(plan, systems, num_workers=1, broken=broken))) == len(plan.rows)
+    write_report(plan, gather(plan))
+    return (plan.report / SCORES).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(
+    data: Path,
+    makers: dict[str, FrameMaker],
+    tmp_path_factory: pytest.TempPathFactory,
+    detector_is_here: None,
+) -> Plan:
+    """A finished evaluation, changed by nobody."""
+    plan = plan_of(tmp_path_factory.mktemp("whole") / "report", data)
+    evaluate(plan, makers)
+    return plan
+
+
+def copied(whole: Plan, folder: Path, data: Path | None = None) -> Plan:
+    shutil.copytree(whole.report, folder / "report")
+    return dataclasses.replace(whole, report=folder / "report", data=data or whole.data)
+
+
+def scores_of(plan: Plan) -> dict[str, Any]:
+    return dict(json.loads((plan.report / SCORES).read_text(encoding="utf-8")))
+
+
+def test_a_whole_evaluation_has_scores_a_table_a_page_and_videos(whole: Plan) -> None:
+    scores = scores_of(whole)
+    assert scores["schema"] == 2
+    assert {key: scores[key] for key in FACTS} == FACTS
+    assert scores["broken"] == []
+    assert list(scores["groups"]) == [NEVER_SEEN, SEEN]
+    for group in scores["groups"].values():
+        assert (group["clips"], group["people"], group["frames"]) == (1, 1, NUM_FRAMES)
+        assert list(group["systems"]) == list(SYSTEMS)
+    pairs = [(one["clip"], one["system"], one["is_seen_person"]) for one in scores["clips"]]
+    assert pairs == [(clip, system, clip == "anna") for clip in CLIPS for system in SYSTEMS]
+    assert all(one["frames"] == NUM_FRAMES for one in scores["clips"])
+    used = {key for one in scores["clips"] for key in one["values"]}
+    assert set(scores["measures"]) == used
+    assert {"psnr", "ssim", "m_ld", "opening_r", "flicker", "lips_sharpness"} <= used
+    assert len((whole.report / TABLE).read_text(encoding="utf-8-sig").splitlines()) == 9
+    assert "<html" in (whole.report / PAGE).read_text(encoding="utf-8")
+    times = json.loads((whole.report / TIMINGS).read_text())
+    assert list(times) == list(SYSTEMS)
+    assert {one["frames"] for one in times.values()} == {2 * NUM_FRAMES}
+    assert {path.name for path in whole.report.iterdir()} == {
+        *(RUN, PARTS, VIDEOS, TIMINGS, SCORES, TABLE, PAGE)
+    }
+
+
+def test_the_real_video_is_nearest_to_itself(whole: Plan) -> None:
+    for group in scores_of(whole)["groups"].values():
+        values = {name: one["values"] for name, one in group["systems"].items()}
+        for name in ("tiny", WARP, IDENTITY):
+            for key in ("psnr", "ssim", "lips_psnr"):
+                assert values[REAL][key]["mean"] > values[name][key]["mean"]
+            assert values[REAL]["m_ld"]["mean"] < values[name]["m_ld"]["mean"]
+        assert values[REAL]["psnr"]["mean"] > 30
+        assert "opening_r" not in values[IDENTITY] or values[IDENTITY]["opening_r"]["mean"] < 0.9
+
+
+def test_few_people_and_people_that_were_trained_on_are_warned_of(whole: Plan) -> None:
+    warnings = scores_of(whole)["warnings"]
+    assert "1 of 2 clips show people of whom other clips were trained on" in warnings
+    assert "only 2 people: intervals over clips say little of others" in warnings
+
+
+def test_videos_are_crops_with_the_clips_sound(whole: Plan) -> None:
+    for system in SYSTEMS:
+        path = whole.video(system, "cleo")
+        info = probe_video(path)
+        assert (info.width, info.height, info.fps) == (256, 256, Fraction(25))
+        assert len(list(read_frames(path))) == NUM_FRAMES
+        sound = read_waveform(path)
+        own = read_clip(whole.data, "cleo", frames=False).waveform_float()
+        shared = min(len(sound), len(own))
+        assert shared > 0.9 * len(own)
+        assert np.corrcoef(sound[:shared], own[:shared])[0, 1] > 0.8
+        assert show_video(whole, whole.rows[1], system) == path
+
+
+def test_a_killed_evaluation_goes_on_past_a_damaged_clip_and_once_mended_to_the_same_bytes(
+    whole: Plan, makers: dict[str, FrameMaker], data: Path, tmp_path: Path
+) -> None:
+    spoiled = tmp_path / "data"
+    shutil.copytree(data, spoiled)
+    file = spoiled / "clips" / "cleo.npz"
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    plan = copied(whole, tmp_path, spoiled)
+    kept = plan.part("anna").stat().st_mtime_ns
+    for path in (
+        plan.part("cleo"),  # its arrays are there already: they are written first
+        plan.video("tiny", "cleo"),
+        plan.video(REAL, "cleo"),
+        plan.video(WARP, "anna"),
+        *(plan.report / name for name in (SCORES, TABLE, PAGE, TIMINGS)),
+    ):
+        path.unlink()
+
+    evaluate(plan, makers)
+    scores = scores_of(plan)
+    assert {(one["clip"], one["system"]) for one in scores["broken"]} == {
+        ("cleo", system) for system in SYSTEMS
+    }
+    assert {one["why"].partition(" (")[0] for one in scores["broken"]} == {
+        f"cannot read the clip {file}"
+    }
+    assert scores["clips"] == [one for one in scores_of(whole)["clips"] if one["clip"] == "anna"]
+    assert list(scores["groups"]) == [SEEN]
+    assert "cannot read the clip" in (plan.report / PAGE).read_text(encoding="utf-8")
+
+    file.write_bytes(content)
+    assert evaluate(plan, makers) == (whole.report / SCORES).read_bytes()
+    assert plan.part("anna").stat().st_mtime_ns == kept
+    for name in (TABLE, PAGE):
+        assert (plan.report / name).read_bytes() == (whole.report / name).read_bytes()
+    for system in SYSTEMS:
+        for clip in CLIPS:
+            assert plan.video(system, clip).read_bytes() == whole.video(system, clip).read_bytes()
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_videos_by_others_may_lack_two_frames_and_no_more(
+    data: Path, whole: Plan, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "their tool"
+    theirs.mkdir()
+    for clip, missing in (("anna", 3), ("cleo", 2)):
+        frames = np.stack(list(read_frames(whole.video(REAL, clip))))[:-missing]
+        path = theirs / f"{clip}.mp4"
+        with VideoWriter(path, size=(256, 256), fps=Fraction(25), sound=None, crf=5) as writer:
+            writer.write(frames)
+    plan = plan_of(tmp_path / "report", data, stage="predicted", predicted={"their tool": theirs})
+    evaluate(plan, {})
+    scores = scores_of(plan)
+    assert scores["broken"] == [
+        {
+            "clip": "anna",
+            "system": "their tool",
+            "why": f"it has {NUM_FRAMES - 3} frames, the real clip {NUM_FRAMES}",
+        }
+    ]
+    (one,) = scores["clips"]
+    assert (one["clip"], one["system"], one["frames"]) == ("cleo", "their tool", NUM_FRAMES - 2)
+    assert one["values"]["psnr"] > 30
+    # The page shows crops, so they are cut out for it.
+    shown = show_video(plan, plan.rows[1], "their tool")
+    assert shown == plan.report / "videos/their_tool/cleo.mp4"
+    assert len(list(read_frames(shown))) == NUM_FRAMES - 2
+
+
+def test_landmarks_are_scored_without_frames_again_and_again_alike(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    data = write_clips(tmp_path / "data", NUM_SPOKEN)
+    generators = {"tiny": load_generator(tiny_weights / "landmarks", torch.device("cpu"))}
+
+    def run(plan: Plan) -> bytes:
+        begin(plan, overwrite=False)
+        assert len(list(score_landmarks(plan, generators))) == len(plan.rows)
+        write_report(plan, gather(plan, {"closure_recall": "not computed: no text"}))
+        return (plan.report / SCORES).read_bytes()
+
+    plan = plan_of(tmp_path / "report", data, stage="landmarks")
+    first = run(plan)
+    scores = scores_of(plan)
+    assert list(scores["groups"]) == [NEVER_SEEN, SEEN]
+    systems = ["tiny", LOUDNESS, REST, TRUTH]
+    for group in scores["groups"].values():
+        assert list(group["systems"]) == systems
+        truth = group["systems"][TRUTH]["values"]
+        assert truth["m_ld"]["mean"] == truth["f_lvd"]["mean"] == 0
+        assert truth["opening_r"]["mean"] == pytest.approx(1)
+        loud, rest = (group["systems"][name]["values"] for name in (LOUDNESS, REST))
+        assert loud["opening_r_best"]["mean"] > 0.6  # the voice is as loud as the mouth is open
+        assert 0 < rest["f_ld"]["mean"] < 5  # the head is in the clip's pose
+    assert scores["not_computed"] == {"closure_recall": "not computed: no text"}
+    assert not (plan.report / VIDEOS).exists()
+    assert (plan.report / TABLE).is_file()
+    assert "<html" in (plan.report / PAGE).read_text(encoding="utf-8")
+
+    (plan.report / SCORES).unlink()
+    plan.part("anna").unlink()
+    assert run(plan) == first
+    alone = plan_of(tmp_path / "alone", data, stage="landmarks")
+    alone = dataclasses.replace(alone, rows=alone.rows[1:])
+    run(alone)
+    assert scores_of(alone)["clips"] == [one for one in scores["clips"] if one["clip"] == "cleo"]
+
+
+def test_parts_are_read_as_they_were_written(whole: Plan) -> None:
+    scores, broken = read_parts(whole)
+    assert broken == []
+    assert [one.row() for one in scores] == scores_of(whole)["clips"]
+    assert all(one.opening.shape == (NUM_FRAMES,) for one in scores)
+    assert all(one.arrays == {} for one in scores)
+
+
+def test_a_folder_of_another_evaluation_is_refused_and_may_be_overwritten(
+    whole: Plan, tmp_path: Path
+) -> None:
+    plan = copied(whole, tmp_path)
+    with pytest.raises(TalkheadError, match=r"scores.json exists: give --overwrite"):
+        begin(plan, overwrite=False)
+    (plan.report / SCORES).unlink()
+    begin(plan, overwrite=False)  # its own, half done
+    other = dataclasses.replace(plan, facts={**FACTS, "stage": "render"})
+    fewer = dataclasses.replace(plan, rows=plan.rows[:1])
+    for another in (other, fewer):
+        with pytest.raises(TalkheadError, match="another evaluation, half done"):
+            begin(another, overwrite=False)
+    assert plan.part("anna").is_file()
+    begin(other, overwrite=True)
+    assert {path.name for path in plan.report.iterdir()} == {RUN}
+    assert json.loads((plan.report / RUN).read_text())["facts"]["stage"] == "render"
+
+
+def test_scores_of_somebody_else_are_kept(tmp_path: Path) -> None:
+    check_report(tmp_path / "new", overwrite=False)
+    check_report(tmp_path, overwrite=False)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(TalkheadError, match="is not a folder"):
+        check_report(file, overwrite=True)
+    (tmp_path / SCORES).write_text("mine")
+    (tmp_path / RUN).write_text("mine too")
+    with pytest.raises(TalkheadError, match="exists: give --overwrite"):
+        check_report(tmp_path, overwrite=False)
+    check_report(tmp_path, overwrite=True)
+
+
+def test_a_report_with_broken_clips_is_not_finished(tmp_path: Path) -> None:
+    (tmp_path / RUN).write_text("{}")
+    (tmp_path / SCORES).write_text('{"broken": [{"clip": "anna"}]}')
+    check_report(tmp_path, overwrite=False)
+    (tmp_path / SCORES).write_text('{"broken": []}')
+    with pytest.raises(TalkheadError, match="exists"):
+        check_report(tmp_path, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("system", "folder"),
+    [
+        ("default", "default"),
+        ("default, 2 steps", "default_2_steps"),
+        ("../weights/mine", "weights_mine"),
+        ("v1.2-a", "v1.2-a"),
+        ("..", "_"),
+        ("Grüße", "Grüße"),
+    ],
+)
+def test_systems_have_folders_that_stay_inside_the_report(system: str, folder: str) -> None:
+    assert folder_name(system) == folder
+
+
+@pytest.mark.parametrize(
+    ("predicted", "made"), [((), ("a/b", "a_b")), (("real_video",), (REAL,)), (("x y",), ("x_y",))]
+)
+def test_two_systems_never_share_a_folder(
+    data: Path, tmp_path: Path, predicted: tuple[str, ...], made: tuple[str, ...]
+) -> None:
+    plan = plan_of(tmp_path / "report", data, predicted=dict.fromkeys(predicted, tmp_path))
+    with pytest.raises(TalkheadError, match="are too much alike as names: rename one"):
+        list(make_videos(plan, dict.fromkeys(made, Case.frames), []))
+    assert not (plan.report / VIDEOS).exists()
+
+
+def test_every_model_of_a_folder_has_its_digest(tiny_weights: Path) -> None:
+    digests = digests_of(tiny_weights)
+    assert list(digests) == ["autoencoder", "denoiser", "landmarks"]
+    assert all(len(digest) == 64 for digest in digests.values())
+    assert list(digests_of(tiny_weights / "landmarks")) == ["."]
+
+
+def workers() -> set[int]:
+    return {child.pid for child in multiprocessing.active_children() if child.pid}
+
+
+def test_workers_end_when_what_they_work_for_breaks_off() -> None:
+    before, started = workers(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt), worker_pool(1) as pool:  # noqa: PT012
+        assert pool.submit(os.getpid).result() in workers() - before
+        pool.submit(time.sleep, 600)
+        raise KeyboardInterrupt
+    assert workers() == before
+    assert time.monotonic() - started < 60
+
+
+def test_a_worker_that_is_killed_is_one_sentence() -> None:
+    before = workers()
+    with pytest.raises(TalkheadError, match="a worker process was killed"), worker_pool(1) as pool:
+        pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).result()
+    assert workers() == before

@@ -1,0 +1,289 @@
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from talkhead.errors import TalkheadError
+from talkhead.evaluation.image_metrics import mse, psnr
+from talkhead.evaluation.landmark_metrics import inner_opening
+from talkhead.evaluation.scores import CEILING, IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
+from talkhead.evaluation.systems import (
+    LOUD_OPENING,
+    Case,
+    Pose,
+    fitted,
+    frame_makers,
+    hear,
+    identity_frame,
+    landmark_baselines,
+    spoken_points,
+)
+from talkhead.face.mesh import mouth_opening
+from talkhead.face.pose import fit_head_pose
+from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
+from talkhead.models.landmarks import LandmarkGenerator
+from talkhead.synthesis import Pipeline, Speech, basis_of, load_pipeline
+from tests.meshes import floats, mean_mesh, opened, turning
+from tests.prepared import describe_clip, make_clip
+from tests.tiny import tiny_generator
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+NUM_FRAMES = 28
+
+
+@pytest.fixture(scope="module")
+def generator() -> LandmarkGenerator:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return tiny_generator().eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    clip = make_clip(NUM_FRAMES, 2)
+    return Case(describe_clip("cleo", clip), clip)
+
+
+@pytest.fixture(scope="module")
+def nodding() -> Case:
+    """A clip whose head turns and moves across the picture."""
+    clip = make_clip(NUM_FRAMES, 3)
+    moved = [
+        turning(0.2 * np.sin(0.2 * index), mesh) + floats([0.5 * index, 3, 0])
+        for index, mesh in enumerate(clip.landmarks)
+    ]
+    clip = dataclasses.replace(clip, landmarks=np.stack(moved).astype(np.float32))
+    return Case(describe_clip("nora", clip), clip)
+
+
+@pytest.fixture(scope="module")
+def speech(case: Case, generator: LandmarkGenerator) -> Speech:
+    return hear(case, generator)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_weights: Path) -> Pipeline:
+    return load(tiny_weights)
+
+
+def load(folder: Path) -> Pipeline:
+    return load_pipeline(folder, torch.device("cpu"), torch.float32)
+
+
+def all_of(frames: Iterator[Pixels]) -> Pixels:
+    return np.concatenate(list(frames))
+
+
+def real(case: Case) -> Pixels:
+    return np.stack([case.clip.frame(index) for index in range(len(case.clip))])
+
+
+def angles(points: Floats) -> Floats:
+    return fit_head_pose(points).rotation.reshape(len(points), 9)
+
+
+def test_the_identity_is_the_frame_at_rest() -> None:
+    points = np.repeat(mean_mesh(100, 128, 128)[None], 30, 0)
+    for index in range(30):
+        points[index] = opened(points[index], 0 if index in (4, 17, 18, 20, 25) else 5 + index)
+    points[17:] += 30  # wherever the head is
+    assert identity_frame(points) in (4, 17, 18, 20, 25)
+
+
+def test_real_frames_are_those_of_the_clip_in_batches(case: Case) -> None:
+    batches = list(case.frames())
+    assert [len(batch) for batch in batches] == [16, 12]
+    np.testing.assert_array_equal(np.concatenate(batches), real(case))
+    np.testing.assert_array_equal(case.picture(), real(case)[case.identity])
+    np.testing.assert_array_equal(case.mesh, case.clip.landmarks[case.identity])
+
+
+@pytest.mark.parametrize(("length", "last"), [(8, 7), (9, 8), (10, 9), (11, 9), (12, 9)])
+def test_a_series_is_cut_or_its_last_value_held(length: int, last: int) -> None:
+    values = np.arange(length, dtype=np.float32)[:, None]
+    found = fitted(values, 10)
+    assert found[:, 0].tolist() == [*range(min(length, 10)), *[last] * (10 - min(length, 10))]
+
+
+@pytest.mark.parametrize("length", [7, 13])
+def test_a_series_of_another_length_is_refused(length: int) -> None:
+    with pytest.raises(TalkheadError, match=f"^{length} frames for a clip of 10"):
+        fitted(np.zeros((length, 2), np.float32), 10)
+
+
+def test_a_face_that_says_nothing_rests_in_the_clips_pose(
+    nodding: Case, generator: LandmarkGenerator
+) -> None:
+    heard = hear(nodding, generator)
+    silent = dataclasses.replace(heard, coefficients=0 * heard.coefficients)
+    points = spoken_points(nodding, generator, silent, "true", 0)
+    assert points.shape == (NUM_FRAMES, 478, 3)
+    np.testing.assert_allclose(angles(points), angles(nodding.clip.landmarks), atol=0.01)
+    shapes = fit_head_pose(points).to_face(points)
+    np.testing.assert_allclose(shapes, np.repeat(shapes[:1], NUM_FRAMES, 0), atol=0.01)
+
+
+def test_what_is_heard_moves_the_mouth_and_no_head(
+    nodding: Case, generator: LandmarkGenerator
+) -> None:
+    heard = hear(nodding, generator)
+    heard.coefficients[:, 0] = np.linspace(0, 2, len(heard.coefficients))  # the jaw
+    points = spoken_points(nodding, generator, heard, "true", 0)
+    np.testing.assert_allclose(angles(points), angles(nodding.clip.landmarks), atol=0.01)
+    opening = mouth_opening(fit_head_pose(points).to_face(points))
+    assert opening[-1] > opening[0] + 0.03
+
+
+def test_a_still_head_stays_where_the_identity_is(
+    nodding: Case, generator: LandmarkGenerator
+) -> None:
+    points = spoken_points(nodding, generator, hear(nodding, generator), "still", 0)
+    own = angles(nodding.mesh[None])
+    np.testing.assert_allclose(angles(points), np.repeat(own, NUM_FRAMES, 0), atol=0.02)
+
+
+def test_a_natural_head_has_motion_of_its_own_by_the_seed(
+    case: Case, generator: LandmarkGenerator, speech: Speech
+) -> None:
+    def natural(seed: int) -> Floats:
+        return spoken_points(case, generator, speech, "natural", seed)
+
+    points = natural(0)
+    assert points.shape == (NUM_FRAMES, 478, 3)
+    still = spoken_points(case, generator, speech, "still", 0)
+    assert angles(points).std(0).max() > 3 * angles(still).std(0).max()
+    np.testing.assert_array_equal(points, natural(0))
+    assert np.abs(points - natural(1)).max() > 0.5
+
+
+@pytest.mark.parametrize("pose", ["true", "natural", "still"])
+def test_speech_that_lasts_a_frame_less_holds_the_last_face(
+    case: Case, generator: LandmarkGenerator, speech: Speech, pose: Pose
+) -> None:
+    shorter = dataclasses.replace(
+        speech, coefficients=speech.coefficients[:-1], activity=speech.activity[:-1]
+    )
+    assert len(spoken_points(case, generator, shorter, pose, 0)) == NUM_FRAMES
+
+
+def test_baselines_of_landmarks_are_rest_loudness_and_the_truth(
+    nodding: Case, generator: LandmarkGenerator
+) -> None:
+    heard = hear(nodding, generator)
+    found = dict(landmark_baselines(nodding, generator, heard))
+    assert list(found) == [LOUDNESS, REST, TRUTH]
+    np.testing.assert_array_equal(found[TRUTH], nodding.clip.landmarks)
+    for name in (LOUDNESS, REST):
+        assert found[name].shape == found[TRUTH].shape
+        np.testing.assert_allclose(angles(found[name]), angles(found[TRUTH]), atol=0.01)
+
+
+def test_a_jaw_by_loudness_opens_as_far_as_it_is_loud(
+    case: Case, generator: LandmarkGenerator, speech: Speech
+) -> None:
+    loudness = np.linspace(0, 1, NUM_FRAMES, dtype=np.float32)
+    heard = dataclasses.replace(speech, activity=loudness)
+    found = dict(landmark_baselines(case, generator, heard))
+    widened = inner_opening(found[LOUDNESS]) - inner_opening(found[REST])
+    assert widened[0] == pytest.approx(0, abs=1e-4)
+    assert np.corrcoef(widened, loudness)[0, 1] > 0.99
+    # In proportion to the mouth, which is not that of the mean face.
+    assert 0.5 * LOUD_OPENING < widened[-1] < 2 * LOUD_OPENING
+
+
+def test_systems_are_named_and_ordered_by_the_stage(pipeline: Pipeline) -> None:
+    pipelines = {"ours": pipeline, "theirs": pipeline}
+    heard = frame_makers(pipelines, from_sound=True)
+    assert list(heard) == ["ours", "theirs", WARP, IDENTITY, REAL]
+    rendered = frame_makers(pipelines, from_sound=False)
+    assert list(rendered) == ["ours", "theirs", WARP, IDENTITY, CEILING, REAL]
+
+
+def test_several_numbers_of_steps_are_systems_of_their_own(pipeline: Pipeline) -> None:
+    makers = frame_makers({"ours": pipeline}, from_sound=True, steps=(1, 2, 5))
+    names = ["ours, 1 step", "ours, 2 steps", "ours, 5 steps"]
+    assert list(makers) == [*names, WARP, IDENTITY, REAL]
+    assert next(iter(frame_makers({"ours": pipeline}, from_sound=True, steps=iter([5])))) == "ours"
+
+
+@pytest.mark.parametrize("from_sound", [True, False])
+def test_without_weights_the_baselines_that_need_none_remain(case: Case, from_sound: bool) -> None:
+    makers = frame_makers({}, from_sound=from_sound)
+    assert list(makers) == [WARP, IDENTITY, REAL]
+    assert all_of(makers[WARP](case)).shape == (NUM_FRAMES, 256, 256, 3)
+
+
+def test_the_identity_is_repeated_as_often_as_there_are_frames(case: Case) -> None:
+    frames = all_of(frame_makers({}, from_sound=True)[IDENTITY](case))
+    np.testing.assert_array_equal(frames, np.repeat(case.picture()[None], NUM_FRAMES, 0))
+
+
+def test_frames_follow_the_clips_own_landmarks_or_the_sound(case: Case, pipeline: Pipeline) -> None:
+    rendered = all_of(frame_makers({"ours": pipeline}, from_sound=False)["ours"](case))
+    spoken = all_of(frame_makers({"ours": pipeline}, from_sound=True)["ours"](case))
+    assert rendered.shape == spoken.shape == (NUM_FRAMES, 256, 256, 3)
+    assert mse(rendered, spoken) > 1
+
+
+def test_the_number_of_steps_and_the_seed_count(case: Case, tiny_weights: Path) -> None:
+    bold = load(tiny_weights)
+    bold.denoiser.conv_out.weight.mul_(50)
+
+    def first(seed: int) -> list[Pixels]:
+        makers = frame_makers({"ours": bold}, from_sound=False, steps=(1, 2), seed=seed)
+        return [next(make(case)) for name, make in makers.items() if name.startswith("ours")]
+
+    one, two = first(0)
+    assert (one != two).any()
+    again, other = first(0), first(1)
+    np.testing.assert_array_equal(two, again[1])
+    assert (two != other[1]).any()
+    np.testing.assert_array_equal(one, other[0])  # from pure noise, the mean is estimated
+
+
+def test_a_network_that_changes_nothing_renders_the_plain_warp(
+    case: Case, tiny_weights: Path
+) -> None:
+    idle = load(tiny_weights)
+    for parameter in idle.denoiser.parameters():
+        parameter.zero_()
+    idle.denoiser.registration_weights.zero_()
+    makers = frame_makers({"idle": idle}, from_sound=False)
+    made, warped = (all_of(makers[name](case)) for name in ("idle", WARP))
+    truth = real(case)
+    assert psnr(made, warped) > 25
+    assert psnr(made, truth) == pytest.approx(psnr(warped, truth), abs=1.5)
+
+
+def test_a_warp_to_the_identitys_own_mesh_is_its_picture(case: Case) -> None:
+    clip = case.clip
+    resting = dataclasses.replace(clip, landmarks=np.repeat(case.mesh[None], NUM_FRAMES, 0))
+    still = Case(case.info, resting)
+    warped = all_of(frame_makers({}, from_sound=False)[WARP](still))
+    assert psnr(warped, np.repeat(still.picture()[None], NUM_FRAMES, 0)) > 30
+
+
+def test_the_ceiling_codes_real_lower_faces_and_leaves_the_rest(
+    case: Case, pipeline: Pipeline
+) -> None:
+    frames = all_of(frame_makers({"ours": pipeline}, from_sound=False)[CEILING](case))
+    truth = real(case)
+    inside = np.zeros((NUM_FRAMES, 256, 256), np.bool_)
+    inside[:, TOP_PX:BOTTOM_PX, LEFT_PX:RIGHT_PX] = True
+    np.testing.assert_array_equal(frames[~inside], truth[~inside])
+    # The tiny autoencoder keeps colours and slopes of patches: near, but not equal.
+    assert 20 < psnr(frames, truth, inside) < 60
+
+
+def test_motion_of_the_mouth_needs_the_generators_own_basis(
+    case: Case, generator: LandmarkGenerator, speech: Speech
+) -> None:
+    assert speech.coefficients.shape[1] == len(basis_of(generator).components)
+    assert abs(len(speech.coefficients) - NUM_FRAMES) <= 2
+    assert 0 <= speech.activity.min() < speech.activity.max() <= 1
