@@ -195,9 +195,11 @@ def evaluate(
     else:
         typer.echo(scores)
     if broken := result["broken"]:
+        count = "one video" if len(broken) == 1 else f"{len(broken)} videos"
+        first = broken[0]
         raise BatchError(
-            f"{len(broken)} videos could not be scored, the first is {broken[0]['clip']} by"
-            f" {broken[0]['system']} ({broken[0]['why']}): the same command tries them again"
+            f"{count} could not be scored ({first['clip']} by {first['system']}: {first['why']}):"
+            " the same command tries again"
         )
 
 

@@ -78,22 +78,24 @@ def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
     """Return the folder of clips, prepared first where DATA are videos, and what broke then."""
     import dataclasses
 
-    from talkhead.evaluation.run import Broken
+    from talkhead.evaluation.run import PREPARED, Broken, begin_preparation
     from talkhead.training.clips import MANIFEST
     from talkhead.training.layouts import list_sources
     from talkhead.training.prepare import prepare
 
     unread: list[Broken] = []
-    data, folder = request.data, request.output / "prepared"
+    data, folder = request.data, request.output / PREPARED
     if (data / MANIFEST).is_file():
         return data, unread
     listing = list_sources(data, request.layout)
     sources = list(listing.sources)
-    if listing.layout not in ("csv", "mead"):  # the others have no splits of their own
+    if all(source.split == "train" for source in sources):  # no splits of their own
         sources = [dataclasses.replace(source, split="test") for source in sources]
+    begin_preparation(
+        request.output, f"{data.resolve()} as {listing.layout}", overwrite=request.overwrite
+    )
     for note in listing.notes:
         typer.echo(f"{data}: {note}", err=True)
-    folder.mkdir(parents=True, exist_ok=True)
     outcomes = prepare(sources, folder, num_workers=min(request.jobs, len(sources)))
     with contextlib.closing(outcomes):
         shown = with_progress(outcomes, label="videos", total=len(sources), quiet=request.quiet)
@@ -157,6 +159,7 @@ def _plan(
 ) -> Plan:
     """Gather everything that scores depend on."""
     from talkhead import __version__
+    from talkhead.evaluation.predicted import find_predicted
     from talkhead.evaluation.run import CRF, Plan, digests_of
     from talkhead.face.crop import CROP_SIDE_PX
     from talkhead.face.detection import FaceDetector
@@ -183,7 +186,10 @@ def _plan(
             name: digest for family in networks.values() for name, digest in family.items()
         }
     if request.stage == "predicted":
-        protocol["predicted"] = ", ".join(map(str, request.predicted.values()))
+        for name, folder in request.predicted.items():
+            videos = find_predicted(folder).values()
+            size = sum(path.stat().st_size for path in videos)
+            protocol[f"videos of {name}"] = f"{folder}: {len(videos)} videos, {size:,} bytes"
     else:
         protocol |= {"pose": request.pose, "device": device}
         if request.stage != "landmarks":

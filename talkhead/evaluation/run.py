@@ -57,6 +57,7 @@ from talkhead.weights.listing import measure_file
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
+PREPARED, PREPARED_FROM = "prepared", "prepared-from.txt"
 RUN, PARTS, VIDEOS, TIMINGS = "run.json", "parts", "videos", "timings.json"
 SCORES, TABLE, PAGE = "scores.json", "scores.csv", "report.html"
 CRF = 18
@@ -133,6 +134,27 @@ def digests_of(folder: Path) -> dict[str, str]:
     }
 
 
+def begin_preparation(report: Path, source: str, *, overwrite: bool) -> None:
+    """Make a report's folder of clips ready for a source, or recognise it as made from that.
+
+    Raises:
+        TalkheadError: its clips are another source's and must not be overwritten.
+    """
+    record = report / PREPARED_FROM
+    if (report / PREPARED).exists():
+        if record.is_file() and record.read_text(encoding="utf-8") == source:
+            return
+        if not overwrite or not record.is_file():
+            raise TalkheadError(
+                f"{report / PREPARED} holds clips of something else: choose another folder"
+                + (", or give --overwrite" if record.is_file() else "")
+            )
+        shutil.rmtree(report / PREPARED)
+    (report / PREPARED).mkdir(parents=True)
+    with replacing(record) as partial:
+        partial.write_text(source, encoding="utf-8")
+
+
 def begin(plan: Plan, *, overwrite: bool) -> None:
     """Make the report's folder ready, or recognise it as that of this very evaluation.
 
@@ -144,6 +166,8 @@ def begin(plan: Plan, *, overwrite: bool) -> None:
     check_report(report, overwrite=overwrite)
     asked = json.dumps({"facts": plan.facts, "clips": [row.clip for row in plan.rows]}, indent=1)
     record = report / RUN
+    if not record.is_file() and (report / PARTS).exists():
+        raise TalkheadError(f"{report} has parts without {RUN}: choose another folder")
     if record.is_file():
         is_this = record.read_text(encoding="utf-8") == asked
         if not is_this and not overwrite:

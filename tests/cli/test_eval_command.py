@@ -176,8 +176,8 @@ def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
     broken = {"clip": "anna", "system": "their tool", "why": "there is no video named anna"}
     assert scores["broken"] == [broken]
     assert ended.stderr == (
-        "talkhead: 1 videos could not be scored, the first is anna by their tool"
-        " (there is no video named anna): the same command tries them again\n"
+        "talkhead: one video could not be scored (anna by their tool: there is no video named"
+        " anna): the same command tries again\n"
     )
     assert (scores["stage"], scores["weights"]) == ("predicted", {})
     pairs = [(one["clip"], one["system"]) for one in scores["clips"]]
@@ -222,7 +222,7 @@ def test_videos_are_prepared_first_and_a_broken_one_exits_5(
     ((clip, system),) = ((one["clip"], one["system"]) for one in scores["broken"])
     assert (clip, system) == ("broken", "preparation")
     assert "cannot be decoded" in scores["broken"][0]["why"]
-    assert ended.stderr.splitlines()[-1].startswith("talkhead: 1 videos could not be scored")
+    assert ended.stderr.splitlines()[-1].startswith("talkhead: one video could not be scored")
 
 
 def test_two_scores_are_compared_as_text_and_as_json(

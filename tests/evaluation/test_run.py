@@ -29,6 +29,7 @@ from talkhead.evaluation.run import (
     Broken,
     Plan,
     begin,
+    begin_preparation,
     check_report,
     digests_of,
     folder_name,
@@ -389,3 +390,20 @@ def test_a_worker_that_is_killed_is_one_sentence() -> None:
     with pytest.raises(TalkheadError, match="a worker process was killed"), worker_pool(1) as pool:
         pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).result()
     assert workers() == before
+
+
+def test_prepared_clips_belong_to_their_source(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    begin_preparation(report, "one", overwrite=False)
+    (report / "prepared/clip").write_text("of one")
+    begin_preparation(report, "one", overwrite=False)
+    with pytest.raises(TalkheadError, match=r"holds clips of something else: .* --overwrite"):
+        begin_preparation(report, "two", overwrite=False)
+    assert (report / "prepared/clip").exists()
+    begin_preparation(report, "two", overwrite=True)
+    assert list((report / "prepared").iterdir()) == []
+    # A folder of somebody else's is never removed.
+    (tmp_path / "mine/prepared").mkdir(parents=True)
+    with pytest.raises(TalkheadError, match=r"choose another folder$"):
+        begin_preparation(tmp_path / "mine", "one", overwrite=True)
+    assert (tmp_path / "mine/prepared").is_dir()
