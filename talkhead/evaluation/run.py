@@ -180,6 +180,8 @@ def begin(plan: Plan, *, overwrite: bool) -> None:
                 shutil.rmtree(report / name, ignore_errors=True)
             for name in (TIMINGS, SCORES, TABLE, PAGE):
                 (report / name).unlink(missing_ok=True)
+    for half in report.glob(f"{VIDEOS}/*/.talkhead-*"):  # of a run that was killed
+        half.unlink()
     report.mkdir(parents=True, exist_ok=True)
     with replacing(record) as partial:
         partial.write_text(asked, encoding="utf-8")

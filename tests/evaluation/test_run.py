@@ -302,7 +302,10 @@ def test_a_folder_of_another_evaluation_is_refused_and_may_be_overwritten(
     with pytest.raises(TalkheadError, match=r"scores.json exists: give --overwrite"):
         begin(plan, overwrite=False)
     (plan.report / SCORES).unlink()
+    half = plan.video("tiny", "anna").with_name(".talkhead-0123456789ab.mp4")
+    half.touch()
     begin(plan, overwrite=False)  # its own, half done
+    assert not half.exists()
     other = dataclasses.replace(plan, facts={**FACTS, "stage": "render"})
     fewer = dataclasses.replace(plan, rows=plan.rows[:1])
     for another in (other, fewer):
