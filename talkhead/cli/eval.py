@@ -153,7 +153,7 @@ def evaluate(
         raise TalkheadError(f"--pose {pose} belongs to what is made from sound")
     if dtype != "auto" and (stage == "landmarks" or predicted):
         raise TalkheadError(f"--dtype {dtype} belongs to stages that make frames")
-    from talkhead.evaluation.run import check_report
+    from talkhead.evaluation.run import PAGE, SCORES, check_report
     from talkhead.weights import resolve_weights
 
     check_report(output, overwrite=overwrite)
@@ -181,12 +181,12 @@ def evaluate(
     result = run_evaluation(request)
     if not quiet:
         print_tables(result, output)
-    scores = output / "scores.json"
+    scores = output / SCORES
     if as_json:
         print_json(
             {
                 "scores": str(scores),
-                "page": str(output / "report.html"),
+                "page": str(output / PAGE),
                 "groups": result["groups"],
                 "warnings": result["warnings"],
                 "broken": result["broken"],

@@ -132,7 +132,7 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
     """Return the networks at hand with their digests, and by measure why it is not computed."""
     from talkhead.evaluation.articulation import espeak_is_there
     from talkhead.evaluation.frames import flow_is_there
-    from talkhead.evaluation.networks import find_networks
+    from talkhead.evaluation.networks import list_networks
     from talkhead.evaluation.perception import FAMILY_MEASURES
 
     not_computed: dict[str, str] = {}
@@ -140,12 +140,12 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
         not_computed["closure_recall"] = "not computed: install talkhead[train], it has espeak-ng"
     if request.stage == "landmarks":
         return {}, not_computed
-    loaded, missing = find_networks()
+    networks, missing = list_networks()
     for family, why in missing.items():
         not_computed |= dict.fromkeys(FAMILY_MEASURES[family], why)
     if not flow_is_there():
         not_computed["pixel_mse"] = "not computed: OpenCV cannot be loaded (libGL.so.1?)"
-    return {name: one.digests for name, one in loaded.items()}, not_computed
+    return networks, not_computed
 
 
 def _plan(

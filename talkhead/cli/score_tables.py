@@ -19,14 +19,17 @@ def print_tables(result: Mapping[str, Any], report: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from talkhead.evaluation.scores import ARROWS
+
+    num_systems = max((len(group["systems"]) for group in result["groups"].values()), default=0)
+    needed = TITLE_WIDTH + CELL_WIDTH * num_systems
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=needed)
+    # Where there is no room for intervals, scores.csv and the page have them.
+    with_intervals = console.width >= needed
     times = _times(report)
     for name, group in result["groups"].items():
-        # Where there is no room for intervals, scores.csv and the page have them.
-        needed = TITLE_WIDTH + CELL_WIDTH * len(group["systems"])
-        with_intervals = not console.is_terminal or console.width >= needed
-        if not console.is_terminal:
-            console = Console(stderr=True, width=needed)
         table = Table(
             title=f"{name}: {group['clips']} clips, {group['people']} people,"
             f" {group['frames']} frames"
@@ -42,9 +45,9 @@ def print_tables(result: Mapping[str, Any], report: Path) -> None:
                 for system in group["systems"].values()
             ]
             if any(cells):
-                arrow = {"higher": " ↑", "lower": " ↓", "neither": ""}[measure["better"]]
+                arrow = ARROWS[measure["better"]]
                 unit = f", {measure['unit']}" if measure["unit"] else ""
-                table.add_row(f"{measure['title']}{unit}{arrow}", *cells)
+                table.add_row(f"{measure['title']}{unit} {arrow}".rstrip(), *cells)
         without = [str(system["frames_without_face"]) for system in group["systems"].values()]
         table.add_row("frames without a face", *without)
         if times:
@@ -76,7 +79,9 @@ def _cell(value: Mapping[str, float] | None, digits: int, with_interval: bool) -
 
 def _times(report: Path) -> dict[str, str]:
     """Return how long making a frame took, by system."""
-    path = report / "timings.json"
+    from talkhead.evaluation.run import TIMINGS
+
+    path = report / TIMINGS
     if not path.is_file():
         return {}
     spent = json.loads(path.read_text(encoding="utf-8"))

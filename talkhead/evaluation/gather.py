@@ -112,19 +112,19 @@ def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
     if system is None or measure is None:
         return {}
     chosen = set(choose_clips(result, system, measure).values())
-    scores, _ = read_parts(plan)
+    rows = tuple(row for row in plan.rows if row.clip in chosen)
+    scores, _ = read_parts(dataclasses.replace(plan, rows=rows))
     found = {}
-    for row in plan.rows:
-        if row.clip in chosen:
-            own = {one.system: one.opening for one in scores if one.clip == row.clip}
-            videos = {}
-            if plan.stage != "landmarks":
-                videos = {name: show_video(plan, row, name) for name in own}
-            found[row.clip] = ClipEvidence(
-                clip=row.clip,
-                fps=float(Fraction(row.fps)),
-                waveform=read_clip(plan.data, row.clip, frames=False).waveform_float(),
-                openings=own,
-                videos=videos,
-            )
+    for row in rows:
+        own = {one.system: one.opening for one in scores if one.clip == row.clip}
+        videos = {}
+        if plan.stage != "landmarks":
+            videos = {name: show_video(plan, row, name) for name in own}
+        found[row.clip] = ClipEvidence(
+            clip=row.clip,
+            fps=float(Fraction(row.fps)),
+            waveform=read_clip(plan.data, row.clip, frames=False).waveform_float(),
+            openings=own,
+            videos=videos,
+        )
     return found

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from talkhead.evaluation.report_plots import NUM_COLOURS, marker_path
-from talkhead.evaluation.scores import CEILING, REAL, TRUTH
+from talkhead.evaluation.scores import ARROWS, CEILING, REAL, TRUTH
 
 Scores = Mapping[str, Any]
 
@@ -20,11 +20,6 @@ POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-
 TRUTHS = (REAL, TRUTH)
 NEVER_BEST = (*TRUTHS, CEILING)
 """Systems that show the truth or start from it: rows to read others by."""
-DIRECTIONS = {
-    "higher": ("↑", "higher is better"),
-    "lower": ("↓", "lower is better"),
-    "neither": ("", "neither direction is better"),
-}
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 NOTHING = f'<span class="nothing">{DASH}</span>'
 
@@ -135,7 +130,7 @@ def with_unit(value: float, measure: Mapping[str, Any]) -> str:
 
 def measure_name(measure: Mapping[str, Any]) -> str:
     """Return a measure's title, unit, and an arrow in its better direction."""
-    arrow, said = DIRECTIONS[measure["better"]]
+    arrow, said = ARROWS[measure["better"]], f"{measure['better']} is better"
     unit = f' <span class="unit">{escape(measure["unit"])}</span>' if measure["unit"] else ""
     if not arrow:
         return f"{escape(measure['title'])}{unit}"

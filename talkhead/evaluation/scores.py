@@ -17,6 +17,8 @@ Stage = Literal["landmarks", "render", "both", "predicted"]
 Better = Literal["higher", "lower", "neither"]
 
 SCHEMA = 2
+ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓", "neither": ""}
+"""In which direction a measure is better."""
 REAL = "real video"
 IDENTITY = "identity repeated"
 WARP = "plain warp"

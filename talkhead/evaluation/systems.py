@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +64,9 @@ class Case:
 
     info: ClipInfo
     clip: Clip
+    _spoken: dict[tuple[int, Pose, int], Floats] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def read(cls, data: Path, info: ClipInfo, *, frames: bool = True) -> Case:
@@ -216,10 +219,14 @@ def _rendering(pipeline: Pipeline, num_steps: int, seed: int, pose: Pose | None)
 def _points_of(
     case: Case, generator: LandmarkGenerator | None, pose: Pose | None, seed: int
 ) -> Floats:
-    """Return the clip's own landmarks, or those that a generator makes from its sound."""
+    """Return the clip's own landmarks, or those that a generator makes from its sound, once."""
     if generator is None:
         return case.clip.landmarks
-    return spoken_points(case, generator, hear(case, generator), pose or "true", seed)
+    key = id(generator), pose or "true", seed
+    if key not in case._spoken:
+        speech = hear(case, generator)
+        case._spoken[key] = spoken_points(case, generator, speech, key[1], seed)
+    return case._spoken[key]
 
 
 def _identity_repeated(case: Case) -> Iterator[Pixels]:

@@ -38,6 +38,7 @@ __all__ = [
     "Lpips",
     "SyncNet",
     "find_networks",
+    "list_networks",
 ]
 
 FeatureNetwork = Lpips | FidInception | I3d | SyncNet
@@ -72,6 +73,33 @@ FAMILIES = {
 }
 
 
+def list_networks(
+    weights: WeightsList | None = None,
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Say which networks are on this machine, without loading them.
+
+    Args:
+        weights: the list of their files; by default the installed one.
+
+    Returns:
+        Of those that are here the digest of every file, by the weights' name, and for every missing
+        one a sentence that says how to get it; both by family.
+
+    Raises:
+        WeightsError: a file is damaged.
+    """
+    listed = installed_list() if weights is None else weights
+    digests: dict[str, dict[str, str]] = {}
+    missing: dict[str, str] = {}
+    for name, family in FAMILIES.items():
+        absent = [entry for entry in family.weights if not listed.verify(entry)]
+        if absent:
+            missing[name] = f"not computed: run talkhead weights download {' '.join(absent)}"
+        else:
+            digests[name] = _digests(listed, family)
+    return digests, missing
+
+
 def find_networks(
     *,
     offline_only: bool = True,
@@ -93,16 +121,15 @@ def find_networks(
         WeightsError: a file is damaged or does not fit; or one cannot be fetched.
     """
     listed = installed_list() if weights is None else weights
+    missing = list_networks(listed)[1] if offline_only else {}
     loaded: dict[str, LoadedNetwork] = {}
-    missing: dict[str, str] = {}
     for name, family in FAMILIES.items():
-        absent = [entry for entry in family.weights if offline_only and not listed.verify(entry)]
-        if absent:
-            missing[name] = f"not computed: run talkhead weights download {' '.join(absent)}"
-            continue
-        folders = [listed.resolve(entry, offline=offline_only) for entry in family.weights]
-        digests = {
-            entry: file.sha256 for entry in family.weights for file in listed.entry(entry).files
-        }
-        loaded[name] = LoadedNetwork(family.load(*folders, device=device), digests)
+        if name not in missing:
+            folders = [listed.resolve(entry, offline=offline_only) for entry in family.weights]
+            network = family.load(*folders, device=device)
+            loaded[name] = LoadedNetwork(network, _digests(listed, family))
     return loaded, missing
+
+
+def _digests(listed: WeightsList, family: Family) -> dict[str, str]:
+    return {entry: file.sha256 for entry in family.weights for file in listed.entry(entry).files}
