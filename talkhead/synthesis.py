@@ -52,7 +52,7 @@ from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
 from talkhead.models.denoiser import Denoiser, DenoiserConfig
 from talkhead.models.diffusion import sample_ddim
 from talkhead.models.landmarks import LandmarkGenerator, LandmarkGeneratorConfig
-from talkhead.models.speech import frame_positions
+from talkhead.models.speech import frame_positions, resample_features
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -225,6 +225,27 @@ def generate_coefficients(
     return coefficients
 
 
+@torch.no_grad()
+def speech_features(
+    generator: LandmarkGenerator, waveform: Floats, count: int, rate: float
+) -> Floats:
+    """Return what a generator's encoder hears in every frame, shape = (count, 2 (D + 1)).
+
+    Args:
+        generator: whose encoder listens.
+        waveform: (N,), normalised loudness, with `LEAD_S` more at both ends.
+        count: frames.
+        rate: frames a second.
+    """
+    device = generator.style.device
+    features, _, level = generator.speech(torch.from_numpy(waveform)[None].to(device))
+    joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
+    positions = frame_positions(count, rate, LEAD_S)[None].to(device)
+    read = [resample_features(joined, positions + offset) for offset in (-0.5, 0.5)]
+    heard: Floats = torch.cat(read, -1)[0].float().cpu().numpy()
+    return heard
+
+
 def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Floats:
     """Resample a series (T, ...) linearly to `count` frames, on time stamps (middles of frames)."""
     if fps == new_fps and count == len(values):
@@ -345,6 +366,7 @@ def render_frames(
     *,
     num_steps: int = 1,
     seed: int = 0,
+    heard: Floats | None = None,
 ) -> Generator[Pixels, None, None]:
     """Turn landmarks into frames of a picture.
 
@@ -357,31 +379,42 @@ def render_frames(
         windows: meshes (T, 478, 3) of the frames to make, pixels of the picture.
         num_steps: sampling steps.
         seed: of the diffusion noise, one for all frames.
+        heard: (T, D), `speech_features` of all frames, for a denoiser that hears; its meshes only
+            say how the head moves.
 
     Yields:
         uint8 (T, H, W, 3) for every window.
     """
     canvas = prepare_canvas(picture, identity, pipeline.device)
-    layers = _lower_faces(pipeline, canvas, windows, num_steps, seed)
+    layers = _lower_faces(pipeline, canvas, windows, num_steps, seed, heard)
     frames = _composites(canvas, run_ahead(layers))
     yield from run_ahead(frames)
 
 
 @torch.inference_mode()
 def _lower_faces(
-    pipeline: Pipeline, canvas: Canvas, windows: Iterator[Floats], num_steps: int, seed: int
+    pipeline: Pipeline,
+    canvas: Canvas,
+    windows: Iterator[Floats],
+    num_steps: int,
+    seed: int,
+    heard: Floats | None,
 ) -> Iterator[tuple[torch.Tensor, ...]]:
     """Yield the layers of `composite` for every window."""
     registration = registration_of(pipeline.denoiser)
     own_mesh = canvas.mesh[0].cpu().numpy()
     epsilon = draw_noise(pipeline, seed)
     sharpening: float | None = None
+    sounds = None if heard is None else torch.from_numpy(heard).to(pipeline.device)
+    start = 0
     for points in windows:
+        sound = None if sounds is None else sounds[start : start + len(points)]
+        start += len(points)
         moved = registration.apply(own_mesh, canvas.crop.to_crop(points))
         target = torch.from_numpy(moved).to(pipeline.device)
         shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
         small = canvas.small.expand(len(target), -1, -1, -1)
-        warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
+        warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps, sound)
         if sharpening is None:
             # Warps and networks soften. The first frames tell how much; then it stays.
             sharpening = matching_sharpening(made, lower_face(canvas.small))
@@ -412,6 +445,7 @@ def correct_frames(
     maps: torch.Tensor,
     epsilon: torch.Tensor,
     num_steps: int,
+    heard: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Warp crops and correct their lower faces.
 
@@ -422,6 +456,7 @@ def correct_frames(
         maps: (B, 9, 128, 128), from `draw_stage`.
         epsilon: (1, C, 20, 24), the noise that all frames start from.
         num_steps: sampling steps.
+        heard: (B, D), for a denoiser that hears.
 
     Returns:
         Lower faces as warped and as made, (B, 3, 160, 192) in [-1, 1].
@@ -431,7 +466,7 @@ def correct_frames(
     enabled = pipeline.dtype != torch.float32
     with torch.autocast(pipeline.device.type, pipeline.dtype, enabled=enabled):
         made = correct(
-            pipeline.autoencoder, pipeline.denoiser, warped, conditions, epsilon, num_steps
+            pipeline.autoencoder, pipeline.denoiser, warped, conditions, epsilon, num_steps, heard
         )
     return warped, made
 
@@ -443,6 +478,7 @@ def correct(
     maps: torch.Tensor,
     epsilon: torch.Tensor,
     num_steps: int,
+    heard: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Let the denoiser correct warped lower faces.
 
@@ -453,6 +489,7 @@ def correct(
         maps: (B, 9, H / 2, W / 2), conditioning maps of the same part of the crop.
         epsilon: (1, C, H / 8, W / 8), the noise that all frames start from.
         num_steps: sampling steps.
+        heard: (B, D), for a denoiser that hears.
 
     Returns:
         (B, 3, H, W) in [-1, 1].
@@ -460,7 +497,7 @@ def correct(
     latents = autoencoder.encode(warped.contiguous(memory_format=torch.channels_last)).float()
 
     def denoise(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = denoiser(noisy, time, latents, maps)
+        out: torch.Tensor = denoiser(noisy, time, latents, maps, heard)
         return out
 
     *_, clean = sample_ddim(denoise, epsilon.expand_as(latents), num_steps)

@@ -57,9 +57,9 @@ def doctor(
 
 def _list_faces(path: Path, *, as_json: bool) -> None:
     """Print the faces that `--choose` can name, from the left."""
-    from talkhead.cli.options import is_video
     from talkhead.errors import NoFaceError
     from talkhead.face.detection import FaceDetector
+    from talkhead.job import is_video
     from talkhead.media.files import check_input
 
     check_input(path)

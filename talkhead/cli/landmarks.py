@@ -14,7 +14,6 @@ import typer
 
 from talkhead.cli.device import DeviceOption
 from talkhead.cli.options import (
-    TRACK_SUFFIXES,
     BlinkOption,
     ChooseOption,
     ExpressionStrengthOption,
@@ -23,9 +22,7 @@ from talkhead.cli.options import (
     PoseStrengthOption,
     SeedOption,
     WeightsOption,
-    check_pose,
     parse_blink,
-    read_pose,
     refuse_video,
 )
 from talkhead.cli.output import (
@@ -38,6 +35,7 @@ from talkhead.cli.output import (
 )
 from talkhead.cli.pipes import check_sound, sound_file
 from talkhead.errors import TalkheadError
+from talkhead.job import TRACK_SUFFIXES, check_pose, read_pose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +144,7 @@ def landmarks(
                 identity,
                 fps=rate,
                 seed=seed,
-                pose=read_pose(pose, quiet=quiet),
+                pose=read_pose(pose, frame_progress(quiet=quiet)),
                 pose_strength=pose_strength,
                 expression_strength=expression_strength,
                 blink_per_minute=blink_rate,

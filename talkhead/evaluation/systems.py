@@ -35,18 +35,22 @@ from talkhead.face.motion import (
     separate_lips,
     speech_region,
 )
-from talkhead.face.pose import fit_head_pose
+from talkhead.face.pose import fit_head_pose, in_pose_of
 from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
 from talkhead.media.audio import write_waveform
+from talkhead.media.loudness import normalise_speech
+from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.models.landmarks import LandmarkGenerator
 from talkhead.synthesis import (
     BATCH_FRAMES,
+    LEAD_S,
     Pipeline,
     Speech,
     animate,
     basis_of,
     listen,
     render_frames,
+    speech_features,
 )
 from talkhead.training.clips import Clip, ClipInfo, read_clip
 
@@ -207,13 +211,24 @@ def frame_makers(
 
 def _rendering(pipeline: Pipeline, num_steps: int, seed: int, pose: Pose | None) -> FrameMaker:
     def make(case: Case) -> Iterator[Pixels]:
-        points = _points_of(case, None if pose is None else pipeline.generator, pose, seed)
+        heard = None
+        if pipeline.denoiser.config.speech_channels:
+            points, heard = in_pose_of(case.mesh, case.clip.landmarks), _heard(case, pipeline)
+        else:
+            points = _points_of(case, None if pose is None else pipeline.generator, pose, seed)
         parts = (points[k : k + BATCH_FRAMES] for k in range(0, len(points), BATCH_FRAMES))
         return render_frames(
-            pipeline, case.picture(), case.mesh, parts, num_steps=num_steps, seed=seed
+            pipeline, case.picture(), case.mesh, parts, num_steps=num_steps, seed=seed, heard=heard
         )
 
     return make
+
+
+def _heard(case: Case, pipeline: Pipeline) -> Floats:
+    """Return a clip's speech features, for a denoiser that hears and follows no landmarks."""
+    lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
+    waveform = np.concatenate([lead, normalise_speech(case.waveform), lead])
+    return speech_features(pipeline.generator, waveform, len(case.clip), float(case.fps))
 
 
 def _points_of(

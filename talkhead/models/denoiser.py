@@ -28,7 +28,10 @@ class DenoiserConfig:
 
     latent_channels: int
     map_channels: int
-    """Channels of the conditioning maps at 4 times the latent resolution."""
+    """Channels of the conditioning maps at 4 times the latent resolution; 0 for none: then the
+    landmarks reach the network through the warp alone."""
+    speech_channels: int
+    """Channels of the speech features that take the place of the landmarks; 0 follows landmarks."""
     widths: tuple[int, ...]
     """Channels of every level; each level halves the resolution."""
     num_blocks: tuple[int, ...]
@@ -44,15 +47,19 @@ class DenoiserConfig:
 COMPACT = DenoiserConfig(
     latent_channels=32,
     map_channels=9,
+    speech_channels=0,
     widths=(160, 256, 320),
     num_blocks=(1, 2, 2),
     num_heads=5,
     residual_scale=0.31,
     registration_components=40,
 )
+HEARD_CHANNELS = 144
+"""What is heard becomes as many channels as nine maps do."""
 TINY = DenoiserConfig(
     latent_channels=8,
     map_channels=9,
+    speech_channels=0,
     widths=(16, 32),
     num_blocks=(1, 1),
     num_heads=2,
@@ -147,6 +154,9 @@ class Denoiser(nn.Module):
 
         levels = range(len(widths))
         in_channels = 2 * config.latent_channels + 16 * config.map_channels
+        if config.speech_channels:
+            self.hear = nn.Linear(config.speech_channels, HEARD_CHANNELS)
+            in_channels += HEARD_CHANNELS
         self.time = TimeEmbedding(time_channels)
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(blocks(level) for level in levels)
@@ -165,14 +175,22 @@ class Denoiser(nn.Module):
             "registration_weights", torch.zeros(NUM_POSE_FEATURES + count, NUM_POINTS, 2)
         )
 
-    def forward(self, noisy: Tensor, time: Tensor, warped: Tensor, maps: Tensor) -> Tensor:
+    def forward(
+        self,
+        noisy: Tensor,
+        time: Tensor,
+        warped: Tensor,
+        maps: Tensor,
+        heard: Tensor | None = None,
+    ) -> Tensor:
         """Return the velocity of the scaled residual.
 
         Args:
             noisy: (B, latent_channels, h, w), scaled residual with noise.
             time: (B,) in [0, 1].
             warped: (B, latent_channels, h, w), latents of the warped identity.
-            maps: (B, map_channels, 4 h, 4 w), conditioning maps.
+            maps: (B, map_channels, 4 h, 4 w), conditioning maps; not looked at where there are 0.
+            heard: (B, speech_channels), speech features of every frame, where there are any.
 
         Returns:
             (B, latent_channels, h, w).
@@ -182,7 +200,14 @@ class Denoiser(nn.Module):
         # the estimate cannot depend on it.
         signal = (time.float() * (math.pi / 2)).cos().clamp(min=0)
         noisy = noisy * signal[:, None, None, None].to(noisy.dtype)
-        x = torch.cat([noisy, warped, functional.pixel_unshuffle(maps, 4)], 1)
+        inputs = [noisy, warped]
+        if self.config.map_channels:
+            inputs.append(functional.pixel_unshuffle(maps, 4))
+        if self.config.speech_channels:
+            assert heard is not None
+            said = self.hear(heard.to(self.hear.weight.dtype))
+            inputs.append(said[..., None, None].expand(-1, -1, *noisy.shape[-2:]))
+        x = torch.cat(inputs, 1)
         x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, blocks in enumerate(self.down):

@@ -45,7 +45,14 @@ from talkhead.training.clips import Clip, ClipInfo
 from talkhead.training.encoders import load_encoder
 from talkhead.training.life import fit_head_style
 from talkhead.training.loop import Batch, Sample
-from talkhead.training.samples import PERSON_POWER, ClipBank, split_rows
+from talkhead.training.samples import (
+    MIN_AGREEMENT,
+    PERSON_POWER,
+    SOUNDS,
+    ClipBank,
+    split_rows,
+    teaches_lips,
+)
 from talkhead.training.sync import best_lag
 from talkhead.training.voices import disturb, drop_moments, not_speech
 
@@ -64,8 +71,6 @@ WORD_FRAMES = 6
 """Lips closed for no longer than this on both sides of open ones are closed for a sound."""
 SILENT_WEIGHT = 0.2
 """Weight of closed lips that say nothing, against those that are closed for a sound."""
-SOUNDS = ("good", "weak", "offset", "unknown")
-"""Notes on a clip's sound with which it can teach lips."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class LandmarksTaskConfig:
     speech: str = ""
     """Pre-trained speech encoder that a new run starts with: a checkpoint folder, found alike, or
     the name of published weights."""
-    min_agreement: float = 0.25
+    min_agreement: float = MIN_AGREEMENT
     """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is
     noted as good."""
     use_offsets: bool = True
@@ -384,9 +389,7 @@ def window_samples(frames: int, fps: float) -> int:
 
 
 def _teaches_lips(row: ClipInfo, config: LandmarksTaskConfig) -> bool:
-    if not row.has_sound or row.sound not in SOUNDS or row.num_frames <= config.window_frames:
-        return False
-    return row.sound == "good" or row.agreement >= config.min_agreement
+    return row.num_frames > config.window_frames and teaches_lips(row, config.min_agreement)
 
 
 def is_scored(row: ClipInfo) -> bool:

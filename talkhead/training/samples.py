@@ -10,6 +10,9 @@ import numpy.typing as npt
 from talkhead.errors import TalkheadError
 from talkhead.training.clips import Clip, ClipInfo, read_clip, read_manifest
 
+SOUNDS = ("good", "weak", "offset", "unknown")
+"""Notes on a clip's sound with which it can teach lips."""
+MIN_AGREEMENT = 0.25
 PERSON_POWER = 0.5
 """People are drawn by their number of frames to this power: one's hours do not drown the others."""
 
@@ -67,6 +70,13 @@ def split_rows(folder: Path) -> tuple[list[ClipInfo], list[ClipInfo], list[ClipI
         [row for row in held_out if row.person not in seen],
         [row for row in held_out if row.person in seen],
     )
+
+
+def teaches_lips(row: ClipInfo, min_agreement: float) -> bool:
+    """Whether a clip's sound belongs to its lips: noted as good, or measured to agree."""
+    if not row.has_sound or row.sound not in SOUNDS:
+        return False
+    return row.sound == "good" or row.agreement >= min_agreement
 
 
 def jitter_colours(

@@ -15,10 +15,11 @@ from talkhead.models.landmarks import LandmarkGeneratorConfig
 from talkhead.models.speech import SpeechConfig
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.config import LoopConfig, check_loop, read_toml
-from talkhead.training.denoiser import DenoiserTask, DenoiserTaskConfig
+from talkhead.training.denoiser import DenoiserTask
 from talkhead.training.encoders import find_encoder
 from talkhead.training.landmarks import LandmarksTask, LandmarksTaskConfig
 from talkhead.training.loop import Task
+from talkhead.training.pairs import DenoiserTaskConfig
 from talkhead.training.speech import SpeechTask, SpeechTaskConfig
 
 
@@ -71,6 +72,7 @@ def _denoiser(settings: Settings) -> Task:
         settings.loop.seed,
         autoencoder,
         settings.initial,
+        settings.folder / settings.task.speech if settings.task.speech else None,
     )
 
 

@@ -15,12 +15,14 @@ import pytest
 import soundfile
 from PIL import Image
 
+from talkhead.checkpoint import save_checkpoint
 from talkhead.face.crop import face_crop
 from talkhead.face.detection import FaceDetector
 from talkhead.face.track import LandmarkTrack
 from talkhead.media import ffmpeg
 from talkhead.media.audio import scan_audio
 from talkhead.media.video import VideoWriter, probe_video, read_frames
+from talkhead.models import denoiser
 from tests.cli.conftest import (
     PACKAGE,
     SIDE,
@@ -209,6 +211,20 @@ def test_an_output_is_replaced_only_when_allowed(
 
 
 # What is refused.
+
+
+def test_weights_that_follow_no_landmarks_make_no_videos(
+    face: Path, audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(tiny_weights, weights)
+    config = dataclasses.replace(denoiser.TINY, map_channels=0, speech_channels=66)
+    state = denoiser.Denoiser(config).state_dict()
+    save_checkpoint(weights / "denoiser", architecture="denoiser", config=config, state=state)
+    arguments = (face, audio, "-o", tmp_path / "out.mp4", "--weights", weights)
+    ended = run_here("render", *map(str, arguments))
+    refused(ended, 4, "hears the sound and follows no landmarks")
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def missing(folder: Path) -> Path:

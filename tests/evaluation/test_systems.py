@@ -22,11 +22,13 @@ from talkhead.evaluation.systems import (
     landmark_baselines,
     spoken_points,
 )
-from talkhead.face.mesh import mouth_opening
+from talkhead.face.mesh import INNER_LIPS, OUTER_LIPS, mouth_opening
 from talkhead.face.pose import fit_head_pose
 from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
+from talkhead.models.denoiser import Denoiser
 from talkhead.models.landmarks import LandmarkGenerator
 from talkhead.synthesis import Pipeline, Speech, basis_of, load_pipeline
+from talkhead.training.clips import Clip
 from tests.meshes import floats, mean_mesh, opened, turning
 from tests.prepared import describe_clip, make_clip
 from tests.tiny import tiny_generator
@@ -245,6 +247,36 @@ def test_the_number_of_steps_and_the_seed_count(case: Case, tiny_weights: Path) 
     np.testing.assert_array_equal(two, again[1])
     assert (two != other[1]).any()
     np.testing.assert_array_equal(one, other[0])  # from pure noise, the mean is estimated
+
+
+def test_a_denoiser_that_hears_follows_the_sound_and_the_head_alone(
+    case: Case, tiny_weights: Path
+) -> None:
+    pipeline = load(tiny_weights)
+    size = 2 * (pipeline.generator.config.speech.hidden_size + 1)
+    config = dataclasses.replace(
+        pipeline.denoiser.config, map_channels=0, speech_channels=size, residual_scale=5.0
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        denoiser = Denoiser(config)
+        torch.nn.init.normal_(denoiser.conv_out.weight, std=0.1)
+    denoiser.eval().requires_grad_(False)
+    hearing = dataclasses.replace(pipeline, denoiser=denoiser)
+
+    def made(clip: Clip) -> Pixels:
+        makers = frame_makers({"ours": hearing}, from_sound=True)
+        return all_of(makers["ours"](Case(case.info, clip)))
+
+    before = made(case.clip)
+    identity = case.identity
+    lips = case.clip.landmarks.copy()
+    lips[(identity + 5) % NUM_FRAMES, [*INNER_LIPS, *OUTER_LIPS]] += floats([0, 6, 0])
+    other_lips = dataclasses.replace(case.clip, landmarks=lips)
+    assert Case(case.info, other_lips).identity == identity
+    np.testing.assert_array_equal(made(other_lips), before)
+    silent = dataclasses.replace(case.clip, waveform=np.zeros_like(case.clip.waveform))
+    assert mse(made(silent), before) > 0.05
 
 
 def test_a_network_that_changes_nothing_renders_the_plain_warp(

@@ -78,6 +78,33 @@ def test_every_map_matters(trained: Denoiser) -> None:
         assert (trained(noisy, time, warped, changed) - before).abs().max() > 1e-4
 
 
+def test_without_maps_there_is_nothing_of_them_in_the_network() -> None:
+    config = dataclasses.replace(TINY, map_channels=0)
+    model = Denoiser(config)
+    torch.nn.init.normal_(model.conv_out.weight, std=0.05)
+    noisy, time, warped, maps = inputs(TINY)
+    out = model(noisy, time, warped, maps)
+    torch.testing.assert_close(model(noisy, time, warped, torch.rand_like(maps)), out)
+    assert model.conv_in.in_channels == 2 * TINY.latent_channels
+
+
+def test_what_is_heard_matters_in_every_channel_and_alone_where_maps_are_left_out() -> None:
+    config = dataclasses.replace(TINY, map_channels=0, speech_channels=5)
+    model = Denoiser(config)
+    torch.nn.init.normal_(model.conv_out.weight, std=0.5)
+    noisy, time, warped, maps = inputs(TINY)
+    heard = torch.randn(2, 5)
+    before = model(noisy, time, warped, maps, heard)
+    assert before.shape == noisy.shape
+    torch.testing.assert_close(model(noisy, time, warped, torch.rand_like(maps), heard), before)
+    for index in range(5):
+        changed = heard.clone()
+        changed[1, index] += 1
+        moved = (model(noisy, time, warped, maps, changed) - before).abs().amax((1, 2, 3))
+        assert moved[0] == 0
+        assert moved[1] > 1e-4
+
+
 def test_pure_noise_is_not_looked_at(trained: Denoiser) -> None:
     noisy, _, warped, maps = inputs(TINY)
     end = torch.ones(2)

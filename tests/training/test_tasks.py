@@ -121,6 +121,36 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_like_one_that_was_not(
     assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
+@pytest.mark.parametrize("condition", ["warp", "speech"])
+def test_a_denoiser_is_trained_without_maps_or_by_what_is_heard(
+    condition: str, write_settings: WriteSettings, tiny_weights: Path
+) -> None:
+    settings = write_settings("denoiser", run=condition)
+    text = settings.read_text().replace("map_channels = 9", "map_channels = 0")
+    if condition == "speech":
+        size = 2 * (landmarks.TINY.speech.hidden_size + 1)
+        text = text.replace("speech_channels = 0", f"speech_channels = {size}")
+        text = text.replace("[task]", f'[task]\nspeech = "{tiny_weights / "landmarks"}"')
+    settings.write_text(text)
+    reports = run_steps("denoiser", settings)
+    assert reports[-1].kind == "validate"
+    task, _ = build_task("denoiser", settings)
+    assert ("heard" in task.samples.sample(0)) == (condition == "speech")
+
+
+def test_ears_without_a_listener_and_a_listener_of_another_size_are_refused(
+    write_settings: WriteSettings, tiny_weights: Path
+) -> None:
+    settings = write_settings("denoiser")
+    deaf = settings.read_text().replace("speech_channels = 0", "speech_channels = 7")
+    settings.write_text(deaf)
+    with pytest.raises(TalkheadError, match=r"needs \[task\] speech"):
+        build_task("denoiser", settings)
+    settings.write_text(deaf.replace("[task]", f'[task]\nspeech = "{tiny_weights / "landmarks"}"'))
+    with pytest.raises(TalkheadError, match="speech_channels is 7"):
+        build_task("denoiser", settings)
+
+
 @pytest.mark.parametrize("name", [n for n in TASKS if n != "autoencoder"])
 def test_a_run_starts_from_a_checkpoint(
     name: str, write_settings: WriteSettings, tmp_path: Path
@@ -294,6 +324,23 @@ def test_the_shipped_settings_are_the_shipped_sizes(file: str) -> None:
     settings = read_settings(name, EXAMPLES / f"train-{file}.toml")
     assert settings.model == PRESETS[name]
     assert settings.data == EXAMPLES / settings.loop.data
+
+
+def test_the_denoisers_of_the_ablation_differ_in_what_they_are_told_alone() -> None:
+    names = ("landmarks", "warp", "speech")
+    told = [read_settings("denoiser", EXAMPLES / f"ablation-{name}.toml") for name in names]
+    conditions = [(each.model.map_channels, each.model.speech_channels) for each in told]
+    heard = 2 * (landmarks.COMPACT.speech.hidden_size + 1)
+    assert conditions == [(9, 0), (0, 0), (0, heard)]
+    alike = [
+        (
+            dataclasses.replace(each.model, map_channels=0, speech_channels=0),
+            dataclasses.replace(each.task, speech=""),
+            dataclasses.replace(each.loop, run=""),
+        )
+        for each in told
+    ]
+    assert alike == [alike[0]] * 3
 
 
 @pytest.mark.parametrize(

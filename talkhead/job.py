@@ -1,0 +1,352 @@
+"""One face and one sound to one video: everything between the options of `render` and the file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from talkhead.errors import TalkheadError, WeightsError
+from talkhead.media.files import VIDEO_SUFFIXES, check_input
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from talkhead.dubbing import DubbedFace
+    from talkhead.face.track import LandmarkTrack
+    from talkhead.synthesis import Pipeline
+
+    Pixels = npt.NDArray[np.uint8]
+
+TRACK_SUFFIXES = {".npz", ".json"}
+
+Follow = Callable[[Iterable[Any], "int | None"], Iterable[Any]]
+"""Passes frames on, and may show how many of them are done."""
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """What is to be made: the arguments and options of `talkhead render`, under their names."""
+
+    face: Path
+    """A picture, or a video to dub."""
+    audio: Path
+    output: Path
+    weights: str = "default"
+    """Name or folder, for the note in the video; `render_job` is given the loaded networks."""
+    landmarks: Path | None = None
+    choose: str = "largest"
+    pose: str = "natural"
+    pose_strength: float = 1.0
+    expression_strength: float = 1.0
+    blink_per_minute: float = 16.0
+    loop: str = "pingpong"
+    fps: Fraction | None = None
+    """None: 25, or the rate of the video."""
+    steps: int = 1
+    seed: int = 0
+    crf: int = 18
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class CheckedJob:
+    """A job whose files were looked at."""
+
+    job: RenderJob
+    picture: Pixels | None
+    """Of the face; None where it is a video."""
+    track: LandmarkTrack | None
+    fps: Fraction
+    total: int
+    """Number of frames."""
+    duration_s: Fraction
+    size: tuple[int, int]
+    """Width and height of the face's picture or video."""
+
+
+@dataclass
+class _Work:
+    """The frames to write, and what is told about them in the end."""
+
+    frames: Iterator[Pixels]
+    facts: dict[str, int] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+    """When everything was loaded."""
+
+
+def check_job(job: RenderJob) -> CheckedJob:
+    """Find what can be wrong with a job before any slow work; the output is not looked at.
+
+    Raises:
+        TalkheadError: an input is missing, cannot be read, or does not fit the others.
+    """
+    from talkhead.media.audio import scan_audio
+    from talkhead.media.playback import LOOPS
+    from talkhead.media.rates import DEFAULT_FPS, num_frames
+    from talkhead.media.video import probe_video
+
+    if job.loop not in LOOPS:
+        raise TalkheadError(f"--loop takes {', '.join(LOOPS)}, not {job.loop!r}")
+    check_input(job.face)
+    if job.landmarks is not None:
+        check_input(job.landmarks)
+    check_pose(job.pose)
+    picture, rate = None, job.fps
+    if is_video(job.face):
+        if job.pose != "natural":
+            raise TalkheadError(
+                f"{job.face} is a video, whose head moves already: leave --pose out"
+            )
+        video = probe_video(job.face)
+        size = video.width, video.height
+        rate = rate or video.fps
+    else:
+        from talkhead.media.picture import read_picture
+
+        picture = read_picture(job.face).pixels
+        size = picture.shape[1], picture.shape[0]
+        rate = rate or DEFAULT_FPS
+    info = scan_audio(job.audio)
+    track = None if job.landmarks is None else _read_track(job.landmarks, job.face, size)
+    total = num_frames(info.duration_s, rate)
+    return CheckedJob(job, picture, track, rate, total, info.duration_s, size)
+
+
+def render_job(
+    checked: CheckedJob,
+    load: Callable[[], Pipeline],
+    target: Path | IO[bytes],
+    *,
+    follow: Follow | None = None,
+) -> dict[str, Any]:
+    """Make the video of a job.
+
+    Args:
+        checked: from `check_job`.
+        load: gives the networks; called once the face was found.
+        target: where the video goes, a file or a stream.
+        follow: passes the frames on while they are made, and those that are read before.
+
+    Returns:
+        Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
+        frames_per_second, seed, weights; of a dubbed video also shots and frames_without_face.
+
+    Raises:
+        TalkheadError: something cannot be read or written.
+        NoFaceError: the face is not there.
+        WeightsError: the networks cannot be loaded.
+    """
+    from talkhead import __version__
+    from talkhead.media.video import VideoWriter
+
+    job = checked.job
+    follow = follow or _follow_silently
+    width, height = (side - side % 2 for side in checked.size)
+    made_by = f"talkhead {__version__}, weights {job.weights}, seed {job.seed}"
+    load = partial(_load_follower, load)
+    writer = VideoWriter(
+        target,
+        size=(width, height),
+        fps=checked.fps,
+        sound=job.audio,
+        crf=job.crf,
+        metadata={"comment": f"Synthetic: made by {made_by}"},
+        overwrite=job.overwrite,
+    )
+    if checked.picture is None:
+        work = _dubbed(checked, load, follow)
+    else:
+        work = _animated(checked, checked.picture, load, follow)
+    # Threads that make frames must have ended when the process does, so they are closed.
+    with closing(_closing(follow(work.frames, checked.total), work.frames)) as frames, writer:
+        for frame in frames:
+            writer.write(frame[:height, :width])
+    elapsed_s = time.perf_counter() - work.started
+    return {
+        "output": str(job.output),
+        "frames": checked.total,
+        "fps": str(checked.fps),
+        "duration_s": float(checked.duration_s),
+        "width": width,
+        "height": height,
+        "seconds": round(elapsed_s, 3),
+        "frames_per_second": round(checked.total / elapsed_s, 2),
+        "seed": job.seed,
+        "weights": str(job.weights),
+        **work.facts,
+    }
+
+
+def _load_follower(load: Callable[[], Pipeline]) -> Pipeline:
+    pipeline = load()
+    if pipeline.denoiser.config.speech_channels:
+        raise WeightsError(
+            "the denoiser hears the sound and follows no landmarks: only talkhead eval runs it"
+        )
+    return pipeline
+
+
+def _follow_silently(frames: Iterable[Any], _total: int | None) -> Iterable[Any]:
+    return frames
+
+
+def _closing(shown: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None, None]:
+    """Yield what is shown, and close it with the frames underneath."""
+    try:
+        yield from shown
+    finally:
+        for each in (shown, frames):
+            if isinstance(each, Generator):
+                each.close()
+
+
+def is_video(face: Path) -> bool:
+    """Return whether a face is to be dubbed rather than brought to life."""
+    return face.suffix.lower() in VIDEO_SUFFIXES
+
+
+def check_pose(text: str) -> None:
+    """Refuse what cannot be a pose, before any slow work.
+
+    Raises:
+        TalkheadError: the text is neither a name nor a track or video that is there.
+    """
+    if text in ("natural", "still"):
+        return
+    if Path(text).suffix.lower() not in {*TRACK_SUFFIXES, *VIDEO_SUFFIXES}:
+        raise TalkheadError(
+            f"--pose takes natural, still, a track (.npz, .json) or a video, not {text!r}"
+        )
+    check_input(Path(text))
+
+
+def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
+    """Return what the head's motion follows: a name, or the track of a file.
+
+    Args:
+        text: natural, still, or the name of a track or a video.
+        follow: passes the frames of a video on.
+
+    Raises:
+        TalkheadError: as for `check_pose`, or the file cannot be read.
+        NoFaceError: the file is a video without a face.
+    """
+    check_pose(text)
+    path = Path(text)
+    if path.suffix.lower() in TRACK_SUFFIXES:
+        from talkhead.face.track import LandmarkTrack
+
+        return LandmarkTrack.read(path)
+    if not is_video(path):
+        return text
+    from talkhead.face.tracking import track_video
+
+    return track_video(path, follow=follow)[0]
+
+
+def _animated(
+    checked: CheckedJob, picture: Pixels, load: Callable[[], Pipeline], follow: Follow
+) -> _Work:
+    """Bring a picture to life."""
+    from talkhead.face.detection import FaceDetector, choose_face
+    from talkhead.synthesis import predict_landmarks, render_frames
+
+    job = checked.job
+    motion_source = read_pose(job.pose, follow)
+    with FaceDetector(max_faces=32) as detector:
+        identity = choose_face(detector.detect(picture), job.choose, checked.size)
+    pipeline = load()
+    if checked.track is not None:
+        windows = _windows_of(checked.track, checked.fps, checked.total)
+    else:
+        _, windows = predict_landmarks(
+            pipeline.generator,
+            job.audio,
+            identity,
+            fps=checked.fps,
+            seed=job.seed,
+            pose=motion_source,
+            pose_strength=job.pose_strength,
+            expression_strength=job.expression_strength,
+            blink_per_minute=job.blink_per_minute,
+        )
+    frames = render_frames(pipeline, picture, identity, windows, num_steps=job.steps, seed=job.seed)
+    return _Work(_one_by_one(frames))
+
+
+def _one_by_one(windows: Generator[Pixels, None, None]) -> Iterator[Pixels]:
+    with closing(windows):
+        for window in windows:
+            yield from window
+
+
+def _dubbed(checked: CheckedJob, load: Callable[[], Pipeline], follow: Follow) -> _Work:
+    """Give a video's person other words."""
+    from talkhead.dubbing import Dubber, dub_frames
+    from talkhead.face.motion import proportions
+    from talkhead.face.shots import track_face
+    from talkhead.media.playback import play
+    from talkhead.synthesis import listen
+
+    job = checked.job
+    faces = track_face(job.face, checked.fps, job.choose, follow)
+    playing = play(job.face, checked.fps, faces.num_frames, checked.total, job.loop, checked.size)
+    pipeline = load()
+    dubber = Dubber(faces, pipeline.basis, job.expression_strength)
+    track = checked.track
+    work = _Work(iter(()), {"shots": faces.num_shots, "frames_without_face": 0})
+
+    def wanted() -> Iterator[Callable[[int], DubbedFace | None]]:
+        """What is to become of the frame that is played at every time."""
+        if track is not None:
+            for window in _windows_of(track, checked.fps, checked.total):
+                for points in window:
+                    yield partial(dubber.follow, target=points)
+        else:
+            shape = proportions(dubber.rest(0))
+            speech = listen(pipeline.generator, job.audio, shape, checked.fps)
+            for coefficients in speech.coefficients:
+                yield partial(dubber.speak, coefficients=coefficients)
+
+    def items() -> Iterator[tuple[Pixels, DubbedFace | None]]:
+        with closing(playing):
+            for (frame, pixels), want in zip(playing, wanted(), strict=True):
+                face = want(frame)
+                work.facts["frames_without_face"] += face is None
+                yield pixels, face
+
+    work.frames = dub_frames(pipeline, items(), num_steps=job.steps, seed=job.seed)
+    return work
+
+
+def _read_track(path: Path, face: Path, size: tuple[int, int]) -> LandmarkTrack:
+    from talkhead.face.track import LandmarkTrack
+
+    track = LandmarkTrack.read(path)
+    if track.size != size:
+        raise TalkheadError(
+            f"{path} is for a picture of {track.size[0]} x {track.size[1]} px, {face} has"
+            f" {size[0]} x {size[1]}: make it with --face and this picture"
+        )
+    return track
+
+
+def _windows_of(
+    track: LandmarkTrack, rate: Fraction, total: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Cut a track that somebody gives into windows of the video's length; its end is held."""
+    import numpy as np
+
+    from talkhead.synthesis import BATCH_FRAMES
+
+    points = track.resample(rate).points[:total]
+    if len(points) < total:
+        points = np.concatenate([points, np.repeat(points[-1:], total - len(points), axis=0)])
+    return (points[start : start + BATCH_FRAMES] for start in range(0, total, BATCH_FRAMES))

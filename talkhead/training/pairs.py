@@ -1,0 +1,264 @@
+"""Pairs of frames: an identity warped to another frame's landmarks, and what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from talkhead.errors import TalkheadError
+from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.maps import MAP_SIDE_PX, draw_maps, warp_identity
+from talkhead.face.masks import lower_face_mask
+from talkhead.face.mesh import MIRROR, mouth_opening
+from talkhead.face.pose import in_pose_of
+from talkhead.face.region import (
+    LEFT_PX,
+    REGION_HEIGHT_PX,
+    REGION_WIDTH_PX,
+    TOP_PX,
+    lower_face,
+)
+from talkhead.face.registration import Registration
+from talkhead.face.warp import resize_grid, warp_image
+from talkhead.media.loudness import normalise_speech
+from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.synthesis import LEAD_S, load_generator, speech_features
+from talkhead.training.loop import Sample
+from talkhead.training.samples import ClipBank, jitter_colours, to_model
+
+Floats = npt.NDArray[np.float32]
+
+MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
+PATCH_PX = (64, 96)
+"""Height and width of the patch around the mouth that is judged."""
+
+
+@dataclass(frozen=True)
+class DenoiserTaskConfig:
+    """The table [task] of `talkhead train denoiser`."""
+
+    autoencoder: str
+    """Checkpoint folder of the autoencoder whose latents are denoised; from the TOML file on."""
+    initial: str = ""
+    """Checkpoint folder whose weights a new run starts from, found alike; "" for random ones."""
+    speech: str = ""
+    """Checkpoint folder of a landmark generator whose encoder is heard in place of landmarks, by a
+    denoiser with speech channels; for the ablation alone."""
+    with_sound: bool = False
+    """Learn from clips whose sound belongs to their lips alone."""
+    registration_pairs: int = 8000
+    """Pairs of frames that the registration is fitted to, unless the run starts from another's."""
+    end_share: float = 0.7
+    """Share of the samples at time 1, pure noise: the only time that one-step sampling visits."""
+    energy_floor: float = 0.03
+    """Pairs with less energy in their residuals than this, in residual scales, weigh no more."""
+    near_share: float = 0.2
+    """Share of pairs at most three frames apart: what is right already has to be left alone."""
+    opening_share: float = 0.3
+    """Share of pairs from a nearly closed to a wide open mouth: what was hidden has to be made."""
+    mouth_weight: float = 2.0
+    """Extra weight of the error around the mouth."""
+    inside_weight: float = 4.0
+    """Extra weight of the error inside the lips."""
+    adversarial_weight: float = 0.0
+    """Weight of a discriminator's judgement of the mouth, which asks for sharp teeth; 0 trains
+    without one."""
+    feature_weight: float = 1.0
+    """Beside it, weight of the distance of the mouths in the discriminator's features."""
+    pixel_weight: float = 1.0
+    """Beside it, weight of the absolute error of the decoded mouth."""
+    background_weight: float = 0.05
+    """Weight of the error outside the face, where the picture is not changed in the end."""
+    validation_frames: int = 8
+    """Frames of every held-out clip that are scored, each made from another one of the clip."""
+
+
+class DenoiserSamples:
+    """Pairs of frames of one clip."""
+
+    def __init__(
+        self,
+        bank: ClipBank,
+        registration: Registration,
+        config: DenoiserTaskConfig,
+        seed: int,
+        heard: list[Floats] | None = None,
+    ) -> None:
+        self._bank, self._registration, self._heard = bank, registration, heard
+        self._config, self._seed = config, seed
+
+    def sample(self, index: int) -> Sample:
+        """Return what `pair` does."""
+        rng = np.random.default_rng([self._seed, index])
+        number, clip = self._bank.draw(rng)
+        first = int(rng.integers(len(clip)))
+        kind = rng.random()
+        if kind > 1 - self._config.opening_share:
+            order = mouth_opening(clip.landmarks).argsort()
+            third = len(clip) // 3
+            first, second = int(order[rng.integers(third)]), int(order[-1 - rng.integers(third)])
+        elif kind < self._config.near_share:
+            second = int(np.clip(first + rng.integers(-3, 4), 0, len(clip) - 1))
+        else:
+            second = int(rng.integers(len(clip)))
+        frames = [clip.frame(first), clip.frame(second)]
+        meshes = clip.landmarks[[first, second]]
+        frames, meshes = _augment(frames, meshes, rng)
+        heard = None if self._heard is None else self._heard[number][second]
+        return pair(frames, meshes, self._registration, self._config, heard=heard)
+
+
+def _augment(
+    frames: list[npt.NDArray[np.uint8]], meshes: npt.NDArray[np.float32], rng: np.random.Generator
+) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+    """Shift, turn, stretch, shear, mirror, relight and recolour a pair alike."""
+    centre = CROP_SIDE_PX / 2
+    angle = rng.normal(0, np.radians(4))
+    cos, sin = np.cos(angle), np.sin(angle)
+    scale = np.exp(rng.normal(0, 0.05))
+    # Faces a little wider, longer or more slanting than the people who were filmed.
+    shape = np.eye(2) + rng.normal(0, 0.04, (2, 2))
+    linear = scale * np.array([[cos, -sin], [sin, cos]]) @ shape
+    shift = rng.normal(0, 4, 2)
+    if rng.random() < 0.5:
+        linear = linear @ np.diag([-1.0, 1.0])
+        meshes = meshes[:, MIRROR]
+    offset = centre + shift - linear @ [centre, centre]
+    moved = meshes.copy()
+    moved[..., :2] = meshes[..., :2] @ linear.T + offset
+    moved[..., 2] = meshes[..., 2] * scale
+    # Sampling goes the other way, in coordinates from -1 to 1 around the centre.
+    inverse = np.linalg.inv(linear)
+    back = (inverse @ ([centre, centre] - offset) - centre) / centre
+    theta = torch.from_numpy(np.concatenate([inverse, back[:, None]], 1)).float()[None]
+    stacked = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
+    grid = functional.affine_grid(theta, [1, 3, *stacked.shape[2:]], align_corners=False)
+    turned = warp_image(stacked, grid.expand(len(frames), -1, -1, -1))
+    lit = (_light(rng) * _mix_colours(turned, rng)).clamp(0, 255)
+    warped = [f.permute(1, 2, 0).round().byte().numpy() for f in lit]
+    return jitter_colours(warped, rng), moved.astype(np.float32)
+
+
+def _light(rng: np.random.Generator) -> Tensor:
+    """Light from a side, (256, 256): a factor that changes evenly over the picture."""
+    line = torch.linspace(-1, 1, CROP_SIDE_PX)
+    across, down = rng.normal(0, 0.15, 2)
+    return torch.exp(line * float(across) + line[:, None] * float(down))
+
+
+def _mix_colours(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Mix the channels of (B, 3, H, W): other light, other skin."""
+    matrix = np.eye(3) + rng.normal(0, 0.06, (3, 3))
+    matrix /= matrix.sum(1, keepdims=True)
+    return torch.einsum("dc,bchw->bdhw", torch.from_numpy(matrix).float(), images)
+
+
+def pair(
+    frames: Sequence[npt.NDArray[np.uint8]],
+    meshes: npt.NDArray[np.float32],
+    registration: Registration,
+    config: DenoiserTaskConfig,
+    *,
+    scored: bool = False,
+    heard: Floats | None = None,
+) -> Sample:
+    """Warp an identity to a target and cut everything to the lower face.
+
+    Args:
+        frames: identity and target, uint8 (256, 256, 3).
+        meshes: (2, 478, 3), crop pixels.
+        registration: what the target's mesh goes through first.
+        config: the weights.
+        scored: also return what scores are taken with: `plain`, the warp to the mesh as it is,
+            without the darkened mouth, `mask` and `mouth`.
+        heard: (D,), speech features of the target, which take the place of its lips: the identity
+            is warped to the target's head pose alone.
+
+    Returns:
+        `target` and `warped` (3, 160, 192), `maps` (9, 80, 96), `weight` (1, 20, 24), `corner` (2),
+        top and left of the mouth's patch; `heard` as it was given.
+    """
+    image = torch.from_numpy(to_model(frames[0]))[None]
+    identity = torch.from_numpy(meshes[:1])
+    mesh = torch.from_numpy(registration.apply(meshes[0], meshes[1:]))
+    grid, maps = draw_maps(identity, mesh)
+    mask, mouth = lower_face_mask(mesh, maps), _around_mouth(mesh[0])
+    shown = maps
+    if heard is not None:
+        turned = in_pose_of(meshes[0], meshes[1:])
+        turned = registration.apply(meshes[0], turned)
+        grid, shown = draw_maps(identity, torch.from_numpy(turned))
+    near = functional.max_pool2d(mask, 9, stride=1, padding=4)
+    weight = config.background_weight + (1 - config.background_weight) * near
+    inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
+    weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
+    sample = {
+        "target": lower_face(to_model(frames[1])),
+        "warped": lower_face(warp_identity(image, grid, shown))[0].numpy(),
+        "maps": lower_face(shown, MAP_RATIO)[0].numpy(),
+        "weight": functional.avg_pool2d(lower_face(weight, MAP_RATIO), 4)[0].numpy(),
+        "corner": _patch_corner(meshes[1]),
+    }
+    if heard is not None:
+        sample["heard"] = heard
+    if scored:
+        mesh = torch.from_numpy(meshes[1:])
+        grid, maps = draw_maps(identity, mesh)
+        plain = warp_image(image, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX)))
+        sample["plain"] = lower_face(plain)[0].numpy()
+        sample["mask"] = lower_face(lower_face_mask(mesh, maps), MAP_RATIO)[0].numpy()
+        sample["mouth"] = lower_face(_around_mouth(mesh[0]), MAP_RATIO)[None].float().numpy()
+    return sample
+
+
+def _around_mouth(mesh: Tensor) -> Tensor:
+    """Return the box around the lips of a mesh (478, 3), shape = (128, 128)."""
+    lips = mesh[[61, 291, 0, 17], :2] * MAP_RATIO
+    low, high = lips.amin(0) - 4, lips.amax(0) + 4
+    line = torch.arange(MAP_SIDE_PX) + 0.5
+    rows = (line > low[1]) & (line < high[1])
+    return rows[:, None] & (line > low[0]) & (line < high[0])
+
+
+def _patch_corner(mesh: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Return top and left of the mouth's patch in the lower face, on even pixels."""
+    middle = mesh[[61, 291, 0, 17], 1::-1].mean(0) - [TOP_PX, LEFT_PX]
+    room = np.array([REGION_HEIGHT_PX, REGION_WIDTH_PX]) - PATCH_PX
+    corner = np.clip(np.round((middle - np.array(PATCH_PX) / 2) / 2) * 2, 0, room)
+    return np.asarray(corner, np.int64)
+
+
+def hear(bank: ClipBank, listener: Path | None, num_channels: int) -> list[Floats] | None:
+    """Return speech features of all frames of every clip, or None for a denoiser without ears.
+
+    Raises:
+        TalkheadError: there is no listener, or its features have another size.
+    """
+    if not num_channels:
+        return None
+    if listener is None:
+        raise TalkheadError("a denoiser with speech_channels needs [task] speech")
+    generator = load_generator(listener, torch.device("cpu"))
+    lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
+    found = []
+    for clip, row in zip(bank.clips, bank.rows, strict=True):
+        rate = float(Fraction(row.fps))
+        waveform = normalise_speech(clip.waveform_float())
+        # Where the picture is late, its frames belong to earlier sound.
+        late = np.roll(waveform, round(row.offset_frames / rate * SAMPLE_RATE_HZ))
+        padded = np.concatenate([lead, late, lead])
+        heard = speech_features(generator, padded, len(clip), rate)
+        if heard.shape[1] != num_channels:
+            raise TalkheadError(
+                f"speech_channels is {num_channels}, the encoder of {listener} has {heard.shape[1]}"
+            )
+        found.append(heard)
+    return found
