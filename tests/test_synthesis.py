@@ -17,13 +17,16 @@ from talkhead.face.motion import close_lips, identity_at_rest
 from talkhead.media.audio import read_waveform, write_waveform
 from talkhead.media.loudness import frame_levels
 from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.models.denoiser import Denoiser
 from talkhead.synthesis import (
     Pipeline,
     Speech,
     basis_of,
+    hearing,
     listen,
     load_generator,
     load_pipeline,
+    networks,
     predict_landmarks,
     render_frames,
     resample,
@@ -45,6 +48,27 @@ def pipeline(tiny_weights: Path) -> Pipeline:
 @pytest.fixture
 def short(tmp_path: Path) -> Path:
     return write_voice(tmp_path / "voice.wav", 0.5)
+
+
+class Full(Denoiser):
+    """A denoiser on a device that holds so many frames at a time."""
+
+    def __init__(self, model: Denoiser, room: int) -> None:
+        super().__init__(model.config)
+        self.load_state_dict(model.state_dict())
+        self.room = room
+
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        time: torch.Tensor,
+        warped: torch.Tensor,
+        maps: torch.Tensor,
+        heard: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        if len(noisy) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(noisy, time, warped, maps, heard)
 
 
 def picture(width: int = 201, height: int = 177) -> Pixels:
@@ -147,7 +171,7 @@ def test_windows_of_sound_are_slices_of_the_whole(tmp_path: Path) -> None:
     padded = np.pad(whole, (lead, 20 * 16_000))
     total = -(-len(whole) // per_frame)
     starts = []
-    for start, part in synthesis._windows(audio, total, 25.0):
+    for start, part in hearing._windows(audio, total, 25.0):
         first = max(start - synthesis.CONTEXT_FRAMES, 0)
         last = min(start + synthesis.WINDOW_FRAMES + synthesis.CONTEXT_FRAMES, total)
         expected = padded[first * per_frame : last * per_frame + 2 * lead]
@@ -163,7 +187,7 @@ def test_levels_read_in_windows_are_those_of_the_whole(tmp_path: Path) -> None:
     total = -(-len(waveform) // 640)
     expected = frame_levels(waveform, total, 25.0)
     loud = expected > -60  # below, the file's 16 bits are heard
-    levels = synthesis._levels(audio, total, 25.0)
+    levels = hearing._levels(audio, total, 25.0)
     assert levels.shape == (total,)
     np.testing.assert_allclose(levels[loud], expected[loud], atol=0.1)
 
@@ -174,7 +198,7 @@ def test_fades_of_neighbouring_windows_add_up_to_one() -> None:
     for start in range(0, total, synthesis.WINDOW_FRAMES):
         first = max(start - synthesis.CONTEXT_FRAMES, 0)
         last = min(start + synthesis.WINDOW_FRAMES + synthesis.CONTEXT_FRAMES, total)
-        weights[first:last] += synthesis._fade(first, last, start, total)
+        weights[first:last] += hearing._fade(first, last, start, total)
     np.testing.assert_allclose(weights, 1, atol=1e-6)
 
 
@@ -471,3 +495,27 @@ def test_speech_keeps_its_exact_length(pipeline: Pipeline, tmp_path: Path) -> No
     assert isinstance(speech, Speech)
     assert speech.fps == Fraction(24_000, 1001)
     assert speech.duration_s * 16_000 == round(0.4001 * 16_000)
+
+
+def test_on_a_full_device_fewer_frames_are_made_at_a_time_and_the_same(
+    pipeline: Pipeline, short: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    meshes = landmarks(pipeline, short, identity())
+
+    def frames(made_by: Pipeline) -> Pixels:
+        windows = iter([meshes[:8], meshes[8:]])
+        return np.concatenate(list(render_frames(made_by, picture(), identity(), windows)))
+
+    whole = frames(pipeline)
+    small = dataclasses.replace(
+        pipeline, denoiser=Full(pipeline.denoiser, 3), limit=networks.BatchLimit()
+    )
+    np.testing.assert_allclose(frames(small).astype(int), whole.astype(int), atol=1)
+    assert small.limit.num_frames == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "cpu is out of memory: going on with 4 frames at a time",
+        "cpu is out of memory: going on with 2 frames at a time",
+    ]
+    none = dataclasses.replace(small, denoiser=Full(pipeline.denoiser, 0))
+    with pytest.raises(TalkheadError, match="too little memory for one frame"):
+        frames(none)

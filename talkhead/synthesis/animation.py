@@ -1,0 +1,136 @@
+"""What was heard, put on a face that lives: head, blinks and eyebrows beside the lips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.errors import TalkheadError
+from talkhead.face.mesh import NUM_SURFACE_POINTS
+from talkhead.face.motion import (
+    brow_region,
+    fit_blink,
+    identity_at_rest,
+    mouth_scale,
+    proportions,
+    separate_lips,
+)
+from talkhead.face.natural import (
+    followed_head_motion,
+    natural_blinks,
+    natural_brows,
+    natural_head_motion,
+)
+from talkhead.face.track import LandmarkTrack
+from talkhead.media.rates import DEFAULT_FPS
+from talkhead.models.landmarks import LandmarkGenerator
+from talkhead.synthesis.hearing import Speech, listen
+from talkhead.synthesis.networks import BATCH_FRAMES, basis_of, head_style_of
+
+Floats = npt.NDArray[np.float32]
+
+POSES = ("natural", "still")
+
+
+def predict_landmarks(
+    generator: LandmarkGenerator,
+    audio: Path,
+    identity: Floats,
+    *,
+    fps: Fraction = DEFAULT_FPS,
+    seed: int = 0,
+    pose: str | LandmarkTrack = "natural",
+    pose_strength: float = 1.0,
+    expression_strength: float = 1.0,
+    blink_per_minute: float = 16.0,
+) -> tuple[int, Iterator[Floats]]:
+    """Turn a voice into the landmarks of a face that says it.
+
+    Args:
+        generator: the first stage.
+        audio: the recording.
+        identity: (478, 3), the mesh in the picture, pixels.
+        fps: frames a second.
+        seed: of head motion and blinks.
+        pose: natural, still, or a track whose head motion is taken over.
+        pose_strength: scale of the head motion.
+        expression_strength: scale of the speech motion, and of the eyebrows'.
+        blink_per_minute: 0 for none.
+
+    Returns:
+        The number of frames, and an iterator of windows (T, 478, 3) in the picture's pixels.
+
+    Raises:
+        TalkheadError: the recording cannot be read, or `pose` is unknown.
+    """
+    check_pose(pose)
+    rest, _ = identity_at_rest(identity, basis_of(generator))
+    speech = listen(generator, audio, proportions(rest), fps)
+    return animate(
+        generator,
+        identity,
+        speech,
+        seed=seed,
+        pose=pose,
+        pose_strength=pose_strength,
+        expression_strength=expression_strength,
+        blink_per_minute=blink_per_minute,
+    )
+
+
+def animate(
+    generator: LandmarkGenerator,
+    identity: Floats,
+    speech: Speech,
+    *,
+    seed: int = 0,
+    pose: str | LandmarkTrack = "natural",
+    pose_strength: float = 1.0,
+    expression_strength: float = 1.0,
+    blink_per_minute: float = 16.0,
+) -> tuple[int, Iterator[Floats]]:
+    """Put what was heard on a face, and give it life: see `predict_landmarks`."""
+    check_pose(pose)
+    basis = basis_of(generator)
+    rest, head = identity_at_rest(identity, basis)
+    basis = fit_blink(rest, basis)
+    count, rate = len(speech.coefficients), float(speech.fps)
+    amount = mouth_scale(rest) * expression_strength
+    if isinstance(pose, LandmarkTrack):
+        motion = followed_head_motion(pose, rate, count, pose_strength)
+    else:
+        strength = pose_strength if pose == "natural" else 0.0
+        rng = np.random.default_rng([seed, 1])
+        style = head_style_of(generator)
+        motion = natural_head_motion(style, speech.activity, rate, rng, strength)
+    blinks = natural_blinks(
+        speech.activity, rate, np.random.default_rng([seed, 2]), blink_per_minute
+    )
+    brows = brow_region() * np.float32(expression_strength)
+    raised = natural_brows(speech.activity, rate)
+
+    def windows() -> Iterator[Floats]:
+        for start in range(0, count, BATCH_FRAMES):
+            end = min(start + BATCH_FRAMES, count)
+            part = basis.deform(speech.coefficients[start:end], blinks[start:end], amount)
+            shapes = separate_lips(rest + part)
+            shapes[..., 1] -= raised[start:end, None] * brows
+            moved = motion.part(start, end)
+            shapes[:, NUM_SURFACE_POINTS:] += moved.gaze()[:, None]
+            yield head.to_picture(moved.apply(shapes))
+
+    return count, windows()
+
+
+def check_pose(pose: str | LandmarkTrack) -> None:
+    """Refuse a name that is no pose.
+
+    Raises:
+        TalkheadError: it is unknown.
+    """
+    if isinstance(pose, str) and pose not in POSES:
+        raise TalkheadError(f"pose is {' or '.join(POSES)}, not {pose!r}")

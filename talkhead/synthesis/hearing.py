@@ -1,0 +1,221 @@
+"""The first stage: what a face does that says a recording, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, percentile_filter
+
+from talkhead.media.audio import scan_audio, stream_waveform
+from talkhead.media.loudness import (
+    VOICE_RANGE_DB,
+    frame_levels,
+    loudness_of_voice,
+    speech_gain,
+)
+from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
+from talkhead.models.landmarks import LandmarkGenerator
+from talkhead.models.speech import frame_positions, resample_features
+
+Floats = npt.NDArray[np.float32]
+
+WINDOW_FRAMES = 200
+CONTEXT_FRAMES = 40
+"""Frames of context on both sides of a window; windows fade into each other over half of them."""
+LEAD_S = 0.3
+"""Sound given to the encoder before and after the frames of a window."""
+GATE_SOFT_DB = 8.0
+GATE_LEAD_S = 0.36
+"""People take breath: lips open this long before the first word sounds."""
+GATE_HOLD_S = 0.25
+"""Lips come to rest in this time after the last one."""
+FLOOR_S = 8.0
+"""The sound of the room is what remains in the quietest moments of a stretch of this length."""
+FLOOR_PERCENTILE = 5.0
+ABOVE_FLOOR_DB = 6.0
+"""Sound that is less than this above the room's counts as silence: hum, hiss, a held tone."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What the first stage makes of a recording, at `fps`.
+
+    Attributes:
+        coefficients: float32 (T, K) of the motion basis; at rest where nobody speaks.
+        activity: float32 (T,), loudness of the voice from 0 to 1; 0 where nobody speaks.
+        fps: frames a second.
+        duration_s: exact length of the recording.
+    """
+
+    coefficients: Floats
+    activity: Floats
+    fps: Fraction
+    duration_s: Fraction
+
+
+def listen(
+    generator: LandmarkGenerator, audio: Path, shape: Floats, fps: Fraction = DEFAULT_FPS
+) -> Speech:
+    """Run the first stage over a recording, window by window.
+
+    Args:
+        generator: speech encoder and LSTM; trained at 25 frames a second, it always runs at them.
+        audio: anything ffmpeg reads.
+        shape: (4,), the identity's proportions.
+        fps: rate of the result.
+
+    Raises:
+        TalkheadError: the recording cannot be read, or has no length.
+    """
+    info = scan_audio(audio)
+    rate = float(DEFAULT_FPS)
+    total = max(num_frames(info.duration_s, DEFAULT_FPS), 1)
+    levels = _levels(audio, total, rate)
+    gain = speech_gain(levels)
+    coefficients = np.zeros((total, generator.config.num_components), np.float32)
+    if gain > 0:
+        weights = np.zeros((total, 1), np.float32)
+        for start, waveform in _windows(audio, total, rate):
+            first = max(start - CONTEXT_FRAMES, 0)
+            last = min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
+            made = generate_coefficients(
+                generator, waveform * np.float32(gain), last - first, rate, shape
+            )
+            fade = _fade(first, last, start, total)
+            coefficients[first:last] += made * fade
+            weights[first:last] += fade
+        coefficients /= np.maximum(weights, 1e-6)
+    speaks = _gate(levels, rate) * np.float32(gain > 0)
+    coefficients *= speaks[:, None]
+    activity = loudness_of_voice(levels) * speaks
+    count = num_frames(info.duration_s, fps)
+    return Speech(
+        resample(coefficients, DEFAULT_FPS, fps, count),
+        resample(activity[:, None], DEFAULT_FPS, fps, count)[:, 0],
+        fps,
+        info.duration_s,
+    )
+
+
+@torch.no_grad()
+def generate_coefficients(
+    generator: LandmarkGenerator, waveform: Floats, count: int, rate: float, shape: Floats
+) -> Floats:
+    """Run the landmark generator once, in its default style.
+
+    Args:
+        generator: speech encoder and LSTM.
+        waveform: (N,), normalised loudness, with `LEAD_S` more at both ends.
+        count: frames.
+        rate: frames a second.
+        shape: (4,), the identity's proportions.
+
+    Returns:
+        Coefficients, shape = (count, K).
+    """
+    device = generator.style.device
+    made, _ = generator(
+        torch.from_numpy(waveform)[None].to(device),
+        frame_positions(count, rate, LEAD_S)[None].to(device),
+        generator.style[None],
+        torch.from_numpy(shape)[None].to(device),
+    )
+    coefficients: Floats = made[0].float().cpu().numpy()
+    return coefficients
+
+
+@torch.no_grad()
+def speech_features(
+    generator: LandmarkGenerator, waveform: Floats, count: int, rate: float
+) -> Floats:
+    """Return what a generator's encoder hears in every frame, shape = (count, 2 (D + 1)).
+
+    Args:
+        generator: whose encoder listens.
+        waveform: (N,), normalised loudness, with `LEAD_S` more at both ends.
+        count: frames.
+        rate: frames a second.
+    """
+    device = generator.style.device
+    features, _, level = generator.speech(torch.from_numpy(waveform)[None].to(device))
+    joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
+    positions = frame_positions(count, rate, LEAD_S)[None].to(device)
+    read = [resample_features(joined, positions + offset) for offset in (-0.5, 0.5)]
+    heard: Floats = torch.cat(read, -1)[0].float().cpu().numpy()
+    return heard
+
+
+def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Floats:
+    """Resample a series (T, ...) linearly to `count` frames, on time stamps (middles of frames)."""
+    if fps == new_fps and count == len(values):
+        return values
+    at = (np.arange(count) + 0.5) * float(fps / new_fps) - 0.5
+    at = at.clip(0, len(values) - 1)
+    low = np.minimum(np.floor(at).astype(int), max(len(values) - 2, 0))
+    high = np.minimum(low + 1, len(values) - 1)
+    share = (at - low).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(values[low] * (1 - share) + values[high] * share, np.float32)
+
+
+def _levels(audio: Path, total: int, rate: float) -> Floats:
+    """Return the sound level of every frame, reading a window at a time."""
+    per_frame = SAMPLE_RATE_HZ / rate
+    parts, start = [], 0
+    block = round(WINDOW_FRAMES * per_frame)
+    for waveform in stream_waveform(audio, block):
+        count = min(-(-len(waveform) // round(per_frame)), total - start)
+        if count > 0:
+            parts.append(frame_levels(waveform, count, rate))
+        start += count
+    levels = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    return np.pad(levels, (0, total - len(levels)), constant_values=-100.0).astype(np.float32)
+
+
+def _windows(audio: Path, total: int, rate: float) -> Iterator[tuple[int, Floats]]:
+    """Yield window starts and their sound, with context and half a second more on both sides."""
+    per_frame = round(SAMPLE_RATE_HZ / rate)
+    lead = round(LEAD_S * SAMPLE_RATE_HZ)
+    blocks = stream_waveform(audio, WINDOW_FRAMES * per_frame)
+    held, held_start = np.zeros(lead, np.float32), -lead
+    for start in range(0, total, WINDOW_FRAMES):
+        first = max(start - CONTEXT_FRAMES, 0)
+        last = min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
+        begin, end = first * per_frame - lead, last * per_frame + lead
+        while held_start + len(held) < end:
+            block = next(blocks, None)
+            if block is None:
+                held = np.pad(held, (0, end - held_start - len(held)))
+                break
+            held = np.concatenate([held, block])
+        held, held_start = held[begin - held_start :], begin
+        yield start, held[: end - begin]
+
+
+def _fade(first: int, last: int, start: int, total: int) -> Floats:
+    """Weights of a window's frames, shape = (T, 1): 1 inside, ramps where another takes over."""
+    half = CONTEXT_FRAMES // 2
+    at = np.arange(first, last) + 0.5
+    rise = np.ones_like(at) if start == 0 else np.clip((at - (start - half)) / (2 * half), 0, 1)
+    end = start + WINDOW_FRAMES
+    fall = np.ones_like(at) if end >= total else np.clip((end + half - at) / (2 * half), 0, 1)
+    return (rise * fall)[:, None].astype(np.float32)
+
+
+def _gate(levels: Floats, rate: float) -> Floats:
+    """Return 1 where somebody speaks and 0 in silence, shape = (T,); it opens before the sound."""
+    window = 2 * round(FLOOR_S * rate / 2) + 1
+    floor = percentile_filter(levels, FLOOR_PERCENTILE, size=window, mode="nearest")
+    loudest = float(np.percentile(levels, 95))
+    threshold = np.maximum(loudest - VOICE_RANGE_DB, floor + ABOVE_FLOOR_DB)
+    speaks = np.clip((levels - threshold) / GATE_SOFT_DB, 0, 1)
+    ahead, behind = round(GATE_LEAD_S * rate), round(GATE_HOLD_S * rate)
+    size = ahead + behind + 1
+    held = maximum_filter1d(speaks, size=size, origin=behind - size // 2, mode="nearest")
+    smooth: Floats = gaussian_filter1d(held, 0.05 * rate, mode="nearest").astype(np.float32)
+    return smooth

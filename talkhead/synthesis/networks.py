@@ -1,0 +1,92 @@
+"""The networks of lgd, from checkpoint folders to one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from talkhead.checkpoint import load_state, read_config
+from talkhead.face.motion import MotionBasis
+from talkhead.face.natural import HeadStyle
+from talkhead.face.registration import Registration
+from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
+from talkhead.models.denoiser import Denoiser, DenoiserConfig
+from talkhead.models.landmarks import LandmarkGenerator, LandmarkGeneratorConfig
+
+Floats = npt.NDArray[np.float32]
+
+BATCH_FRAMES = 8
+"""Frames that the networks are given at a time."""
+COMPONENTS = ("autoencoder", "denoiser", "landmarks")
+
+
+@dataclass
+class BatchLimit:
+    """Frames that fit a device's memory at a time: fewer once it was full."""
+
+    num_frames: int = BATCH_FRAMES
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The networks of lgd, on one device."""
+
+    autoencoder: Autoencoder
+    denoiser: Denoiser
+    generator: LandmarkGenerator
+    basis: MotionBasis
+    device: torch.device
+    dtype: torch.dtype
+    limit: BatchLimit = field(default_factory=BatchLimit)
+
+
+def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pipeline:
+    """Load autoencoder, denoiser and landmark generator from their sub-folders.
+
+    Raises:
+        talkhead.errors.WeightsError: something is missing, damaged or does not fit.
+    """
+    generator = load_generator(folder / "landmarks", device)
+    autoencoder = Autoencoder(
+        read_config(folder / "autoencoder", AutoencoderConfig, architecture="autoencoder")
+    )
+    load_state(folder / "autoencoder", autoencoder)
+    denoiser = Denoiser(read_config(folder / "denoiser", DenoiserConfig, architecture="denoiser"))
+    load_state(folder / "denoiser", denoiser)
+    for model in (autoencoder, denoiser):
+        model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    return Pipeline(autoencoder, denoiser, generator, basis_of(generator), device, dtype)
+
+
+def load_generator(folder: Path, device: torch.device) -> LandmarkGenerator:
+    """Load the landmark generator alone.
+
+    Raises:
+        talkhead.errors.WeightsError: it is missing, damaged or does not fit.
+    """
+    config = read_config(folder, LandmarkGeneratorConfig, architecture="landmarks")
+    generator = LandmarkGenerator(config)
+    load_state(folder, generator)
+    return generator.to(device).eval().requires_grad_(False)
+
+
+def basis_of(generator: LandmarkGenerator) -> MotionBasis:
+    """Return the motion basis that a generator carries."""
+    components, blink = generator.components.float().cpu(), generator.blink.float().cpu()
+    return MotionBasis(components.numpy(), blink.numpy())
+
+
+def head_style_of(generator: LandmarkGenerator) -> HeadStyle:
+    """Return how heads moved in the clips that a generator was trained on."""
+    slow, fast = generator.head.float().cpu().numpy()
+    return HeadStyle(slow, fast, *generator.head_pace.float().tolist())
+
+
+def registration_of(denoiser: Denoiser) -> Registration:
+    """Return the registration that a denoiser was trained with."""
+    basis, weights = denoiser.registration_basis, denoiser.registration_weights
+    return Registration(basis.float().cpu().numpy(), weights.float().cpu().numpy())
