@@ -223,12 +223,17 @@ class FfmpegProcess:
 
 @contextmanager
 def running_ffmpeg(
-    args: Sequence[str], *, feed: bool = False, output: IO[bytes] | None = None
+    args: Sequence[str],
+    *,
+    feed: bool = False,
+    output: IO[bytes] | None = None,
+    inherited: int | None = None,
 ) -> Iterator[FfmpegProcess]:
     """Run ffmpeg with a pipe for its input (`feed`) or its output; it is gone at the end, always.
 
     With `feed`, its stdout is the open file `output`, or nothing. It runs in a session of its own:
-    Ctrl-C reaches only Python, which then stops ffmpeg.
+    Ctrl-C reaches only Python, which then stops ffmpeg. A file without a name that it writes to is
+    `inherited`, by its descriptor.
     """
     sink = subprocess.DEVNULL if output is None else output
     with tempfile.TemporaryFile() as messages:
@@ -238,6 +243,7 @@ def running_ffmpeg(
             stdout=sink if feed else subprocess.PIPE,
             stderr=messages,
             start_new_session=True,
+            pass_fds=() if inherited is None else (inherited,),
         )
         try:
             yield FfmpegProcess(process, messages)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from talkhead.errors import TalkheadError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"})
+_DESCRIPTORS = "/proc/self/fd"
 
 
 def check_input(path: Path) -> None:
@@ -49,16 +51,85 @@ def check_output(path: Path, *, overwrite: bool) -> None:
             raise TalkheadError(f"{path} is not a regular file; choose another output")
         if not overwrite:
             raise TalkheadError(f"{path} exists; choose another name or allow overwriting")
-    # Permission bits do not tell the whole story (root, read-only mounts, quotas): write one file.
-    probe = temporary_sibling(path)
+    # Permission bits do not tell the whole story (root, read-only mounts, quotas): make one file.
     try:
-        probe.touch(exist_ok=False)
+        PendingFile(path).close()
     except OSError as error:
         raise TalkheadError(
             f"output folder {folder} cannot be written to ({error.strerror}); choose another"
         ) from error
+
+
+class PendingFile:
+    """A file that gets its name when it is whole, and has none before.
+
+    Even a process that is killed leaves nothing of it behind. Where the system has no files without
+    a name (everywhere but on Linux, and on some network drives), it has a hidden one in the folder
+    of its target.
+
+    Attributes:
+        path: where to write; another program has to inherit the descriptor.
+        descriptor: of the file without a name, else None.
+    """
+
+    def __init__(self, target: Path) -> None:
+        """Make the file, empty.
+
+        Raises:
+            OSError: the target's folder is missing or cannot be written to.
+        """
+        self.target = target.resolve()  # what a link points to is replaced, not the link
+        self.descriptor: int | None = None
+        flag = getattr(os, "O_TMPFILE", None)
+        if flag is not None and Path(_DESCRIPTORS).is_dir():
+            with suppress(OSError):
+                self.descriptor = os.open(self.target.parent, flag | os.O_RDWR, 0o666)
+        if self.descriptor is not None:
+            self.path = Path(_DESCRIPTORS, str(self.descriptor))
+        else:
+            self.path = temporary_sibling(self.target)
+            self.path.touch(exist_ok=False)
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Give the file its name, at once and as a whole.
+
+        Raises:
+            FileExistsError: something has that name and `overwrite` is false.
+            OSError: the name cannot be given.
+        """
+        if self.descriptor is not None:
+            if not overwrite:
+                _link(self.path, self.target)
+                return
+            # A link replaces nothing, a renaming does.
+            named = temporary_sibling(self.target)
+            _link(self.path, named)
+            try:
+                named.replace(self.target)
+            except OSError:
+                named.unlink()
+                raise
+        elif not overwrite and self.target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.target))
+        else:
+            self.path.replace(self.target)
+
+    def close(self) -> None:
+        """Forget the file, unless it was published."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def _link(path: Path, target: Path) -> None:
+    # Only with a folder's descriptor does Python follow the link that stands for the open file.
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.link(path, target.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
     finally:
-        probe.unlink(missing_ok=True)
+        os.close(folder)
 
 
 def temporary_sibling(path: Path) -> Path:
@@ -68,17 +139,18 @@ def temporary_sibling(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` at the end, remove it on any error.
+    """Yield where to write what becomes `path` at the end, as a whole, or not at all on an error.
 
     Raises:
         TalkheadError: the folder is missing or cannot be written to.
     """
     check_output(path, overwrite=True)
-    temporary = temporary_sibling(path)
     try:
-        yield temporary
-        os.replace(temporary, path)  # noqa: PTH105  (one call, atomic, also over an existing file)
+        pending = PendingFile(path)
+        try:
+            yield pending.path
+            pending.publish(overwrite=True)
+        finally:
+            pending.close()
     except OSError as error:
         raise TalkheadError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
-from talkhead.media.files import check_input, check_output, temporary_sibling
+from talkhead.media.files import PendingFile, check_input, check_output
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
 
 __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_frames"]
@@ -142,8 +142,8 @@ class VideoWriter:
     H.264 in yuv420p with faststart. Sound that is AAC already is copied untouched, any other is
     encoded to AAC once, at its own rate and channels; neither it nor the picture is cut to the
     other's length. The last column or row of an odd size is dropped. The same input gives the
-    same bytes. Used as a context manager: the file is written under a hidden name beside its
-    target and renamed at the end; any exception, Ctrl-C too, removes it.
+    same bytes. Used as a context manager: the file gets its name at the end; any exception, Ctrl-C
+    too, removes it.
 
     A stream, a pipe for example, gets a fragmented mp4: about a second of it at a time, while
     frames are still written. What an exception leaves there ends early.
@@ -176,12 +176,10 @@ class VideoWriter:
         """
         self._target = target
         self._name = str(target) if isinstance(target, Path) else "the video"
-        self._temporary: Path | None = None
         self.size = size
         if isinstance(target, Path):
             check_video_name(target)
             check_output(target, overwrite=overwrite)
-            self._temporary = temporary_sibling(target)
         if not all(2 <= side <= MAX_SIDE_PX for side in size):
             raise TalkheadError(
                 f"{self._name} cannot be {size[0]} x {size[1]} px; sides go from 2 to {MAX_SIDE_PX}"
@@ -192,8 +190,9 @@ class VideoWriter:
         self._overwrite = overwrite
         self._num_frames = 0
         self._stack = ExitStack()
-        self._args = ffmpeg.write_video_args(
-            self._temporary,
+        self._pending: PendingFile | None = None
+        self._args = partial(
+            ffmpeg.write_video_args,
             size=size,
             fps=fps,
             crf=crf,
@@ -205,11 +204,14 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         """Start the encoder."""
         with ExitStack() as stack:
-            if self._temporary is not None:
-                stack.callback(self._temporary.unlink, missing_ok=True)
-            stream = None if isinstance(self._target, Path) else self._target
+            if isinstance(self._target, Path):
+                stream, self._pending = None, PendingFile(self._target)
+                stack.callback(self._pending.close)
+                args, inherited = self._args(self._pending.path), self._pending.descriptor
+            else:
+                stream, args, inherited = self._target, self._args(None), None
             self._process = stack.enter_context(
-                ffmpeg.running_ffmpeg(self._args, feed=True, output=stream)
+                ffmpeg.running_ffmpeg(args, feed=True, output=stream, inherited=inherited)
             )
             self._stack = stack.pop_all()
         return self
@@ -253,13 +255,20 @@ class VideoWriter:
             self._process.stdin.close()
         if self._process.wait() != 0:
             raise self._failure()
-        if isinstance(self._target, Path) and self._temporary is not None:
-            check_output(self._target, overwrite=self._overwrite)
-            os.replace(self._temporary, self._target)  # noqa: PTH105  (atomic, also over a file)
+        if self._pending is not None:
+            try:
+                self._pending.publish(overwrite=self._overwrite)
+            except FileExistsError as error:
+                raise TalkheadError(
+                    f"{self._name} has appeared while it was made; choose another name or allow"
+                    " overwriting"
+                ) from error
+            except OSError as error:
+                raise TalkheadError(f"{self._name} cannot be written ({error.strerror})") from error
 
     def _failure(self) -> TalkheadError:
         messages = self._process.stderr_text()
-        if self._temporary is None and "Broken pipe" in messages:
+        if self._pending is None and "Broken pipe" in messages:
             return TalkheadError(
                 "whoever reads the video stopped before its end; let it read on, or name a file"
             )

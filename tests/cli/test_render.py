@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import os
@@ -544,13 +545,41 @@ def test_bad_landmarks_are_refused_in_one_line(
     assert listing(tmp_path) == before
 
 
-def test_ctrl_c_in_the_middle_exits_130_and_leaves_nothing(
-    face: Path, tiny_weights: Path, tmp_path: Path
+def is_being_written(process: "subprocess.Popen[str]", folder: Path) -> bool:
+    """Whether a process holds a file of a folder that has content and no name, or a hidden one."""
+    held = [*folder.glob(".talkhead-*"), *Path(f"/proc/{process.pid}/fd").glob("*")]
+    for path in held:
+        with contextlib.suppress(OSError):
+            inside = os.path.realpath(path).startswith(f"{folder}{os.sep}.talkhead-")
+            nameless = path.is_symlink() and f"{path.readlink()}".startswith(f"{folder}{os.sep}#")
+            if (inside or nameless) and path.stat().st_size > 0:
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [
+        (signal.SIGINT, 130, "talkhead: interrupted\n"),
+        (signal.SIGTERM, 143, "talkhead: ended by SIGTERM\n"),
+        (signal.SIGKILL, -9, ""),
+    ],
+)
+def test_who_is_ended_in_the_middle_leaves_nothing_and_loses_nothing(
+    number: signal.Signals,
+    code: int,
+    message: str,
+    face: Path,
+    tiny_weights: Path,
+    tmp_path: Path,
 ) -> None:
     long = write_voice(tmp_path / "long.wav", 60)
+    output = tmp_path / "out.mp4"
+    output.write_text("precious")
     before = listing(tmp_path)
+    arguments = ("render", face, long, "-o", "out.mp4", "--weights", tiny_weights, "--overwrite")
     process = subprocess.Popen(
-        command_line("render", face, long, "-o", "out.mp4", "--weights", tiny_weights),
+        command_line(*arguments),
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
         stdout=subprocess.PIPE,
@@ -559,16 +588,14 @@ def test_ctrl_c_in_the_middle_exits_130_and_leaves_nothing(
     )
     try:
         limit = time.monotonic() + 240
-        while time.monotonic() < limit and process.poll() is None:
-            half = [path for path in tmp_path.glob(".talkhead-*.mp4") if path.stat().st_size > 0]
-            if half:
-                break
+        while not is_being_written(process, tmp_path) and process.poll() is None:
+            assert time.monotonic() < limit
             time.sleep(0.05)
         assert process.poll() is None, process.stderr
-        assert half
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert (process.returncode, out, err) == (130, "", "talkhead: interrupted\n")
+    assert (process.returncode, out, err) == (code, "", message)
     assert listing(tmp_path) == before
+    assert output.read_text() == "precious"

@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,6 +9,7 @@ import pytest
 from talkhead.media.files import check_input, check_output, replacing
 from tests.media.conftest import Refusal
 
+PACKAGE_FOLDER = Path(__file__).resolve().parents[2]
 READ_ONLY = Path("/sys")  # nobody can write here, root neither
 
 
@@ -50,6 +55,65 @@ def test_a_device_is_never_replaced_by_a_file(refused: Refusal) -> None:
         check_output(Path("/dev/null"), overwrite=True)
 
 
+WRITE = """
+import os, sys
+if "plain" in sys.argv:
+    os.__dict__.pop("O_TMPFILE", None)
+from pathlib import Path
+from talkhead.media.files import PendingFile
+pending = PendingFile(Path(sys.argv[1]))
+pending.path.write_text("whole")
+"""
+SYSTEMS = ["plain"] if not hasattr(os, "O_TMPFILE") else ["plain", "unnamed"]
+
+
+def run_writer(code: str, target: Path, system: str) -> subprocess.CompletedProcess[str]:
+    """Write a file in a process of its own, on a system with or without files that have no name."""
+    command = [sys.executable, "-c", WRITE + code, target, system]
+    return subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER, check=False)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_published_whole_and_replaces_another_only_if_it_may(
+    tmp_path: Path, system: str, overwrite: bool
+) -> None:
+    target = tmp_path / "out"
+    publish = f"""
+try:
+    pending.publish(overwrite={overwrite})
+finally:
+    pending.close()
+"""
+    assert run_writer(publish, target, system).stderr == ""
+    assert target.read_text() == "whole"
+    target.write_text("precious")
+    ended = run_writer(publish, target, system)
+    assert ("FileExistsError" in ended.stderr) == (not overwrite)
+    assert target.read_text() == ("whole" if overwrite else "precious")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path, system: str) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/real").write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to("far/real")
+    ended = run_writer("pending.publish(overwrite=True)\npending.close()", link, system)
+    assert ended.stderr == ""
+    assert link.is_symlink()
+    assert (tmp_path / "far/real").read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["far", "link", "real"]
+
+
+@pytest.mark.skipif("unnamed" not in SYSTEMS, reason="files without a name are Linux's")
+def test_a_process_that_is_killed_leaves_nothing_of_a_file(tmp_path: Path) -> None:
+    ended = run_writer("import signal; os.kill(os.getpid(), signal.SIGKILL)", tmp_path / "out", "")
+    assert ended.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "track.npz"
@@ -64,7 +128,6 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, error: type[BaseExce
     assert list(tmp_path.iterdir()) == []
 
     with replacing(target) as temporary:
-        assert temporary.suffix == ".npz"
         temporary.write_text("whole")
         assert not target.exists()
     assert target.read_text() == "whole"
