@@ -3,7 +3,8 @@
 #
 #   sh examples/batch.sh examples/face.png videos recordings/*.mp3
 #
-# A sound that cannot be read does not stop the others; the script fails at the end if one did.
+# Given again after it was stopped, it goes on where it was. A sound that cannot be read does not
+# stop the others; the exit code is 5 if one failed. JOBS is the number of processes.
 set -u
 
 if [ $# -lt 3 ]; then
@@ -14,11 +15,4 @@ fi
 face=$1
 videos=$2
 shift 2
-mkdir -p "$videos" || exit 2
-
-failed=0
-for sound in "$@"; do
-  name=$(basename "$sound")
-  talkhead render "$face" "$sound" -o "$videos/${name%.*}.mp4" --overwrite || failed=5
-done
-exit "$failed"
+exec talkhead render -o "$videos/" --jobs "${JOBS:-1}" --keep-going -- "$face" "$@"

@@ -24,6 +24,72 @@ Media are uint8, channels last, RGB; models take floats, channels first, in [-1,
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from talkhead.errors import BatchError, NoFaceError, TalkheadError, WeightsError
+
+if TYPE_CHECKING:
+    from talkhead.device import resolve_device, resolve_dtype
+    from talkhead.face.detection import FaceDetector, choose_face
+    from talkhead.face.track import LandmarkTrack
+    from talkhead.job import RenderJob, check_job, render_job
+    from talkhead.media.picture import read_picture
+    from talkhead.media.video import VideoWriter
+    from talkhead.pipeline import TalkheadPipeline, TalkheadPipelineOutput, export_to_video
+    from talkhead.synthesis import Pipeline, load_pipeline, predict_landmarks, render_frames
+    from talkhead.weights import resolve_weights
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "BatchError",
+    "FaceDetector",
+    "LandmarkTrack",
+    "NoFaceError",
+    "Pipeline",
+    "RenderJob",
+    "TalkheadError",
+    "TalkheadPipeline",
+    "TalkheadPipelineOutput",
+    "VideoWriter",
+    "WeightsError",
+    "__version__",
+    "check_job",
+    "choose_face",
+    "export_to_video",
+    "load_pipeline",
+    "predict_landmarks",
+    "read_picture",
+    "render_frames",
+    "render_job",
+    "resolve_device",
+    "resolve_dtype",
+    "resolve_weights",
+]
+
+# torch takes seconds to load: every name is looked up when it is first asked for.
+_MODULES = {
+    "talkhead.device": ("resolve_device", "resolve_dtype"),
+    "talkhead.face.detection": ("FaceDetector", "choose_face"),
+    "talkhead.face.track": ("LandmarkTrack",),
+    "talkhead.job": ("RenderJob", "check_job", "render_job"),
+    "talkhead.media.picture": ("read_picture",),
+    "talkhead.media.video": ("VideoWriter",),
+    "talkhead.pipeline": ("TalkheadPipeline", "TalkheadPipelineOutput", "export_to_video"),
+    "talkhead.synthesis": ("Pipeline", "load_pipeline", "predict_landmarks", "render_frames"),
+    "talkhead.weights": ("resolve_weights",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

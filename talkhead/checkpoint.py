@@ -10,13 +10,16 @@ import dataclasses
 import json
 import os
 import tempfile
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from talkhead.errors import TalkheadError, WeightsError
+from talkhead.errors import WeightsError
+from talkhead.fields import build_config as build_config  # also found here
+from talkhead.fields import check_sizes as check_sizes
+from talkhead.fields import in_short, named_faults
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +30,10 @@ TENSORS_NAME = "model.safetensors"
 SCHEMA = 1
 
 ConfigT = TypeVar("ConfigT")
+ModuleT = TypeVar("ModuleT", bound="torch.nn.Module")
 
-_NAMES_SHOWN = 3
+MAX_CONFIG_BYTES = 1_000_000
+"""Far more than any architecture takes; nested, its parts take fifty times their size in memory."""
 
 
 def save_checkpoint(
@@ -92,7 +97,52 @@ def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) 
         raise WeightsError(f"{path} does not name its architecture")
     if found != architecture:
         raise WeightsError(f"{path} is of the architecture {found!r}, {architecture!r} is needed")
-    return build_config(config_type, settings, source=str(path), error=WeightsError)
+    config = build_config(config_type, settings, source=str(path), error=WeightsError)
+    check_sizes(config, source=str(path), error=WeightsError)
+    return config
+
+
+def load_model(
+    folder: Path,
+    config_type: type[ConfigT],
+    build: Callable[[ConfigT], ModuleT],
+    *,
+    architecture: str,
+) -> ModuleT:
+    """Build the network of a saved model and fill it with its tensors.
+
+    The network is built without memory first: what its configuration asks for is taken only when
+    the file holds tensors of that size.
+
+    Args:
+        folder: a checkpoint.
+        config_type: the dataclass of its sizes.
+        build: makes the network of a configuration.
+        architecture: the name that the checkpoint has to carry.
+
+    Raises:
+        WeightsError: as for `read_config` and `load_state`, or no network has such sizes.
+    """
+    import torch
+    from huggingface_hub import errors
+
+    config = read_config(folder, config_type, architecture=architecture)
+    # What transformers' configurations raise, in versions that have it.
+    strict: type[Exception] = getattr(errors, "StrictDataclassError", ValueError)
+    try:
+        with torch.device("meta"):
+            sketch = build(config)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, strict) as error:
+        raise WeightsError(
+            f"{folder / CONFIG_NAME} describes no network ({_one_line(error)}): fetch or train it"
+            " again"
+        ) from error
+    with _opened_tensors(folder / TENSORS_NAME) as stored:
+        shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+    _check_shapes(folder / TENSORS_NAME, sketch, shapes)
+    module = build(config)
+    load_state(folder, module)
+    return module
 
 
 def load_alike(
@@ -124,38 +174,30 @@ def load_state(folder: Path, module: torch.nn.Module) -> None:
 
     Raises:
         WeightsError: no such file, not a whole safetensors file, or a tensor that is missing,
-            unexpected, of another shape, or of another kind (floats for integers).
+            unexpected, of another shape, of another kind (floats for integers), or not finite.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     path = folder / TENSORS_NAME
-    _check_file(path)
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is corrupt: fetch or train it again ({_one_line(error)})"
-        ) from error
+    with _opened_tensors(path) as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _check_shapes(path, module, {name: tuple(tensor.shape) for name, tensor in stored.items()})
     wanted = module.state_dict()
     faults = [
-        *_named("missing", wanted.keys() - stored.keys()),
-        *_named("unexpected", stored.keys() - wanted.keys()),
-        *_named(
-            "of another shape",
-            [
-                f"{name} {tuple(stored[name].shape)} instead of {tuple(wanted[name].shape)}"
-                for name in wanted.keys() & stored.keys()
-                if stored[name].shape != wanted[name].shape
-            ],
-        ),
-        *_named(
+        *named_faults(
             "of another kind",
             [
                 f"{name} {stored[name].dtype} instead of {wanted[name].dtype}"
-                for name in wanted.keys() & stored.keys()
+                for name in wanted
                 if not _is_same_kind(stored[name].dtype, wanted[name].dtype)
+            ],
+        ),
+        *named_faults(
+            "with values that are not finite",
+            [
+                name
+                for name, tensor in stored.items()
+                if tensor.is_floating_point() and not bool(tensor.to(wanted[name]).isfinite().all())
             ],
         ),
     ]
@@ -166,124 +208,39 @@ def load_state(folder: Path, module: torch.nn.Module) -> None:
             tensor.copy_(stored[name])
 
 
-def build_config(
-    config_type: type[ConfigT],
-    values: Mapping[str, Any],
-    *,
-    source: str,
-    error: type[TalkheadError] = TalkheadError,
-) -> ConfigT:
-    """Fill a dataclass from parsed JSON or TOML, strictly.
+@contextmanager
+def _opened_tensors(path: Path) -> Iterator[Any]:
+    """Open a file of tensors, of which only the header is read yet."""
+    from safetensors import SafetensorError, safe_open
 
-    Fields are bool, int, float, str, `Literal`, `X | None`, tuples, dictionaries with string keys,
-    and dataclasses of these. An array becomes a tuple, a whole number serves as a float, and a
-    field with a default may be left out.
-
-    Args:
-        config_type: the dataclass.
-        values: its fields by name.
-        source: the file, for the message.
-        error: the kind of error to raise.
-
-    Raises:
-        TalkheadError: (or `error`) a key is missing or unknown, or a value has the wrong type.
-    """
+    _check_file(path)
     try:
-        return typing.cast("ConfigT", _filled(config_type, values, ""))
-    except _MisfitError as misfit:
-        raise error(f"{source}: {misfit}") from None
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is corrupt: fetch or train it again ({_one_line(error)})"
+        ) from error
 
 
-class _MisfitError(Exception):
-    """A value that does not fit its field; the message says which."""
-
-
-def _filled(config_type: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(config_type) if field.init}
-    unknown = [f"{prefix}{name}" for name in values.keys() - fields.keys()]
-    missing = [
-        f"{prefix}{name}"
-        for name, field in fields.items()
-        if name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+def _check_shapes(
+    path: Path, module: torch.nn.Module, stored: Mapping[str, tuple[int, ...]]
+) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    faults = [
+        *named_faults("missing", wanted.keys() - stored.keys()),
+        *named_faults("unexpected", stored.keys() - wanted.keys()),
+        *named_faults(
+            "of another shape",
+            [
+                f"{name} {stored[name]} instead of {wanted[name]}"
+                for name in wanted.keys() & stored.keys()
+                if stored[name] != wanted[name]
+            ],
+        ),
     ]
-    faults = [*_named("missing", missing, "key"), *_named("unknown", unknown, "key")]
     if faults:
-        raise _MisfitError("; ".join(faults))
-    hints = typing.get_type_hints(config_type)
-    return config_type(
-        **{name: _value(hints[name], value, f"{prefix}{name}") for name, value in values.items()}
-    )
-
-
-def _value(hint: Any, value: Any, name: str) -> Any:
-    """Check one value against its type hint; arrays become tuples, whole numbers floats."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _either(arguments, value, name)
-    if origin is typing.Literal:
-        # `in` alone would take 1 for True
-        if any(value == choice and type(value) is type(choice) for choice in arguments):
-            return value
-        raise _misfit(name, value, "one of " + ", ".join(repr(choice) for choice in arguments))
-    if origin is tuple:
-        return _tuple(arguments, value, name)
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise _misfit(name, value, "a table")
-        return {key: _value(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise _misfit(name, value, "a table")
-        return _filled(hint, value, f"{name}.")
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:  # not isinstance: a bool is no int here
-        raise _misfit(name, value, "null" if hint is type(None) else hint.__name__)
-    return value
-
-
-def _either(hints: Sequence[Any], value: Any, name: str) -> Any:
-    for hint in hints:
-        try:
-            return _value(hint, value, name)
-        except _MisfitError:
-            continue
-    tables = [hint for hint in hints if dataclasses.is_dataclass(hint)]
-    if tables and isinstance(value, Mapping):  # say what is wrong with the one that was meant
-        return _value(max(tables, key=lambda hint: _num_shared(hint, value)), value, name)
-    raise _misfit(name, value, " or ".join(getattr(hint, "__name__", str(hint)) for hint in hints))
-
-
-def _num_shared(config_type: Any, values: Mapping[str, Any]) -> int:
-    return len({field.name for field in dataclasses.fields(config_type)} & values.keys())
-
-
-def _tuple(hints: Sequence[Any], value: Any, name: str) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise _misfit(name, value, "a list")
-    if len(hints) == 2 and hints[1] is Ellipsis:
-        hints = [hints[0]] * len(value)
-    if len(value) != len(hints):
-        raise _misfit(name, value, f"a list of {len(hints)}")
-    return tuple(
-        _value(hint, item, f"{name}[{index}]")
-        for index, (hint, item) in enumerate(zip(hints, value, strict=True))
-    )
-
-
-def _misfit(name: str, value: Any, wanted: str) -> _MisfitError:
-    return _MisfitError(f"{name} is {value!r}, it has to be {wanted}")
-
-
-def _named(fault: str, names: typing.Iterable[str], noun: str = "tensor") -> list[str]:
-    """Say how many there are and name the first few; nothing when there are none."""
-    ordered = sorted(names)
-    if not ordered:
-        return []
-    shown = ", ".join(ordered[:_NAMES_SHOWN]) + (", ..." if len(ordered) > _NAMES_SHOWN else "")
-    return [f"{len(ordered)} {noun}{'s' * (len(ordered) > 1)} {fault} ({shown})"]
+        raise WeightsError(f"{path} does not fit {type(module).__name__}: {'; '.join(faults)}")
 
 
 def _is_same_kind(one: torch.dtype, other: torch.dtype) -> bool:
@@ -294,14 +251,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     _check_file(path)
 
     def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        twins = {name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1}
+        twins = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
         if twins:
-            raise ValueError(f"{min(twins)} is there twice")
+            raise ValueError(f"{in_short(min(twins))} is there twice")
         return dict(pairs)
 
     try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"it is larger than {MAX_CONFIG_BYTES:,} bytes")
         settings = json.loads(path.read_bytes(), object_pairs_hook=refuse_twins)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read: {_one_line(error)}") from error
     if not isinstance(settings, dict):
         raise WeightsError(f"{path} holds no JSON object")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from talkhead.dubbing import DubbedFace
     from talkhead.face.track import LandmarkTrack
+    from talkhead.provenance import Signer
     from talkhead.synthesis import Pipeline
 
     Pixels = npt.NDArray[np.uint8]
@@ -53,6 +54,11 @@ class RenderJob:
     seed: int = 0
     crf: int = 18
     overwrite: bool = False
+    provenance: bool = True
+    """Whether the video says that it is synthetic, made by what and of what."""
+    c2pa_certificate: Path | None = None
+    """Chain of the user's own certificate (PEM), to sign content credentials with its key."""
+    c2pa_key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class CheckedJob:
     duration_s: Fraction
     size: tuple[int, int]
     """Width and height of the face's picture or video."""
+    signer: Signer | None
+    """Of content credentials."""
 
 
 @dataclass
@@ -98,6 +106,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     if job.landmarks is not None:
         check_input(job.landmarks)
     check_pose(job.pose)
+    signer = _signer_of(job)
     picture, rate = None, job.fps
     if is_video(job.face):
         if job.pose != "natural":
@@ -116,7 +125,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     info = scan_audio(job.audio)
     track = None if job.landmarks is None else _read_track(job.landmarks, job.face, size)
     total = num_frames(info.duration_s, rate)
-    return CheckedJob(job, picture, track, rate, total, info.duration_s, size)
+    return CheckedJob(job, picture, track, rate, total, info.duration_s, size, signer)
 
 
 def render_job(
@@ -125,6 +134,7 @@ def render_job(
     target: Path | IO[bytes],
     *,
     follow: Follow | None = None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Make the video of a job.
 
@@ -133,6 +143,7 @@ def render_job(
         load: gives the networks; called once the face was found.
         target: where the video goes, a file or a stream.
         follow: passes the frames on while they are made, and those that are read before.
+        folder: of the weights, whose digests the video's note holds; else it is looked up.
 
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
@@ -143,13 +154,12 @@ def render_job(
         NoFaceError: the face is not there.
         WeightsError: the networks cannot be loaded.
     """
-    from talkhead import __version__
     from talkhead.media.video import VideoWriter
 
     job = checked.job
     follow = follow or _follow_silently
     width, height = (side - side % 2 for side in checked.size)
-    made_by = f"talkhead {__version__}, weights {job.weights}, seed {job.seed}"
+    note = _note_of(job, folder) if job.provenance else None
     load = partial(_load_follower, load)
     writer = VideoWriter(
         target,
@@ -157,8 +167,9 @@ def render_job(
         fps=checked.fps,
         sound=job.audio,
         crf=job.crf,
-        metadata={"comment": f"Synthetic: made by {made_by}"},
+        metadata=note,
         overwrite=job.overwrite,
+        seal=_seal_of(checked.signer, note),
     )
     if checked.picture is None:
         work = _dubbed(checked, load, follow)
@@ -182,6 +193,41 @@ def render_job(
         "weights": str(job.weights),
         **work.facts,
     }
+
+
+def _signer_of(job: RenderJob) -> Signer | None:
+    if job.c2pa_certificate is None and job.c2pa_key is None:
+        return None
+    if job.c2pa_certificate is None or job.c2pa_key is None:
+        raise TalkheadError("content credentials take --c2pa-certificate and --c2pa-key together")
+    if job.output == Path("-"):
+        raise TalkheadError("a video that goes to stdout cannot be signed; name a file")
+    from talkhead.provenance import check_signer
+
+    return check_signer(job.c2pa_certificate, job.c2pa_key)
+
+
+def _note_of(job: RenderJob, folder: Path | None) -> dict[str, str]:
+    from talkhead.provenance import provenance_note, weights_digests
+    from talkhead.weights import resolve_weights
+
+    return provenance_note(
+        job.face,
+        job.audio,
+        weights_name=job.weights,
+        digests=weights_digests(folder or resolve_weights(job.weights)),
+        seed=job.seed,
+    )
+
+
+def _seal_of(
+    signer: Signer | None, note: Mapping[str, str] | None
+) -> Callable[[Path, Path], None] | None:
+    if signer is None:
+        return None
+    from talkhead.provenance import sign
+
+    return partial(sign, signer=signer, note=note)
 
 
 def _load_follower(load: Callable[[], Pipeline]) -> Pipeline:
@@ -342,11 +388,7 @@ def _windows_of(
     track: LandmarkTrack, rate: Fraction, total: int
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Cut a track that somebody gives into windows of the video's length; its end is held."""
-    import numpy as np
-
     from talkhead.synthesis import BATCH_FRAMES
 
-    points = track.resample(rate).points[:total]
-    if len(points) < total:
-        points = np.concatenate([points, np.repeat(points[-1:], total - len(points), axis=0)])
+    points = track.resample(rate, total).points
     return (points[start : start + BATCH_FRAMES] for start in range(0, total, BATCH_FRAMES))

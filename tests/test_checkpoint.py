@@ -8,8 +8,17 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from talkhead.checkpoint import build_config, load_state, read_config, save_checkpoint
+from talkhead.checkpoint import (
+    CONFIG_NAME,
+    TENSORS_NAME,
+    load_model,
+    load_state,
+    read_config,
+    save_checkpoint,
+)
 from talkhead.errors import TalkheadError, WeightsError
+from talkhead.fields import MAX_COUNT, MAX_SIZE, build_config
+from talkhead.models import speech
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,3 +282,107 @@ def test_one_of_several_tables_is_told_by_its_keys() -> None:
         owner(name="Rex", tricks="sit")
     with pytest.raises(TalkheadError, match=r"1 key unknown \(pet\.wings\)"):
         owner(name="Tom", lives=9, wings=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class StackConfig:
+    width: int
+    num_layers: int
+    heads: tuple[int, ...]
+
+
+STACK = StackConfig(width=6, num_layers=2, heads=(2, 3))
+
+
+class Stack(nn.Module):
+    """Layers of a width, which its heads have to share out."""
+
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__()
+        size = config.width // config.heads[0] * config.heads[0]
+        self.layers = nn.ModuleList(nn.Linear(size, size) for _ in range(config.num_layers))
+
+
+def saved_stack(folder: Path, **changes: Any) -> Path:
+    """A model whose configuration is then changed by hand."""
+    state = Stack(STACK).state_dict()
+    save_checkpoint(folder, architecture="stack", config=STACK, state=state)
+    path = folder / CONFIG_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+def load_stack(folder: Path) -> Stack:
+    return load_model(folder, StackConfig, Stack, architecture="stack")
+
+
+def test_a_model_is_built_and_filled(tmp_path: Path) -> None:
+    loaded = load_stack(saved_stack(tmp_path))
+    stored = safetensors.torch.load_file(tmp_path / TENSORS_NAME)
+    assert loaded.state_dict().keys() == stored.keys()
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor, stored[name])
+        assert tensor.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 60_000}, r"weight \(6, 6\) instead of \(60000, 60000\)"),  # of 14 GB
+        ({"width": MAX_SIZE + 1}, "width is 65537, it has to be from 0 to 65536"),
+        ({"width": 10**30}, "has to be a number of 64 bits"),
+        ({"width": -1}, "width is -1"),
+        ({"num_layers": MAX_COUNT + 1}, "num_layers is 513, it has to be from 0 to 512"),
+        ({"heads": [2] * 600}, "heads has 600 parts, at most 512 are read"),
+        ({"heads": []}, "describes no network"),
+        ({"heads": [0]}, "describes no network"),
+    ],
+)
+def test_sizes_that_the_tensors_do_not_have_are_refused_before_memory_is_taken(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(WeightsError, match=message):
+        load_stack(saved_stack(tmp_path, **changes))
+
+
+def test_what_transformers_refuses_is_told_in_one_line(tmp_path: Path) -> None:
+    config = dataclasses.replace(speech.TINY, conv_channels=(16,) * 6)
+    save_checkpoint(tmp_path, architecture="speech", config=config, state={})
+    with pytest.raises(WeightsError, match="describes no network") as caught:
+        load_model(tmp_path, speech.SpeechConfig, speech.build_encoder, architecture="speech")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "recursion|nest"),
+        ('{"a": ' + "9" * 5000 + "}", "5000 digits"),
+        (" " * 1_000_001, "larger than 1,000,000 bytes"),
+        ('{"' + "a" * 500 + '": 1, "' + "a" * 500 + '": 1}', "a{80}... is there twice"),
+    ],
+)
+def test_json_that_nobody_writes_is_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (saved_stack(tmp_path) / CONFIG_NAME).write_text(text)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_stack(tmp_path)
+    assert len(str(caught.value)) < 400
+
+
+def test_tensors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = saved_stack(tmp_path) / TENSORS_NAME
+    for value, dtype in ((torch.nan, torch.float32), (-torch.inf, torch.float32), (1e300, None)):
+        tensors = Stack(STACK).state_dict()
+        tensors["layers.1.bias"] = torch.full((6,), value, dtype=dtype or torch.float64)
+        safetensors.torch.save_file(tensors, path)
+        with pytest.raises(WeightsError, match=r"not finite \(layers.1.bias\)"):
+            load_stack(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, -(2**63) - 1])
+def test_numbers_that_no_float_holds_are_refused(value: float) -> None:
+    with pytest.raises(TalkheadError, match=r"eps is .{1,90}, it has to be a") as caught:
+        build_config(Norm, {"eps": value, "affine": True}, source="a.toml")
+    assert len(str(caught.value)) < 200

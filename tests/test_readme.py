@@ -17,10 +17,13 @@ from PIL import Image
 from talkhead.cli.app import app
 from talkhead.face.mesh import LEFT_BROW, RIGHT_BROW
 from talkhead.face.track import LandmarkTrack
+from talkhead.media.video import probe_video
+from tests.tiny import write_voice
 
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
 EXAMPLES = TOP / "examples"
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 SET_UP_AND_RENDER, SET_UP_AND_TEST = [
     line
     for block in re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
@@ -74,7 +77,7 @@ def test_every_talkhead_command_of_the_readme_is_understood() -> None:
 
 
 def test_the_readmes_program_edits_a_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    program, _ = PROGRAMS
     assert len([line for line in program.splitlines() if line]) <= 12
     points = np.random.default_rng(0).uniform(0, 99, (80, 478, 3)).astype(np.float32)
     track = LandmarkTrack(points, Fraction(25), (100, 100), "hand")
@@ -85,6 +88,24 @@ def test_the_readmes_program_edits_a_track(tmp_path: Path, monkeypatch: pytest.M
     assert change[50, LEFT_BROW, 1] == pytest.approx(-8, abs=0.01)
     assert np.abs(change[20]).max() < 1e-3
     assert np.flatnonzero(np.abs(change[50]).max(1)).tolist() == sorted([*LEFT_BROW, *RIGHT_BROW])
+
+
+def test_the_readmes_program_makes_a_video(tmp_path: Path) -> None:
+    _, program = PROGRAMS
+    (tmp_path / "face.png").symlink_to(EXAMPLES / "face.png")
+    write_voice(tmp_path / "voice.wav", 0.5)
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(TOP), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "(13, 512, 512, 3) 13\n"
+    assert probe_video(tmp_path / "out.mp4").width == 512
+    assert (tmp_path / "mine/landmarks/config.json").is_file()
 
 
 def test_the_readmes_render_command_makes_a_video(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from talkhead.weights import (
     installed_list,
     read_list,
 )
-from talkhead.weights.fetch import download
 
 PIPELINE = """
 [default]
@@ -228,54 +227,6 @@ def test_a_list_that_is_wrong_is_refused(
 def test_a_pipeline_needs_components_that_are_shipped(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="'default' needs 'autoencoder', which is not shipped"):
         read_list(written(tmp_path, PIPELINE))
-
-
-def test_a_download_arrives_whole_and_leaves_no_part(tmp_path: Path) -> None:
-    content = os.urandom(3_000_000)
-    source = tmp_path / "source"
-    source.write_bytes(content)
-    target = tmp_path / "cache" / "entry" / "a.bin"
-    download(source.as_uri(), target, file_of(content))
-    assert target.read_bytes() == content
-    assert not target.with_name("a.bin.part").exists()
-
-
-def test_a_download_that_stopped_keeps_its_part_and_is_finished_later(tmp_path: Path) -> None:
-    content = b"0123456789"
-    source = tmp_path / "source"
-    source.write_bytes(content[:4])
-    target = tmp_path / "a.bin"
-    with pytest.raises(WeightsError, match="stopped after 4 of 10 bytes: try again"):
-        download(source.as_uri(), target, file_of(content))
-    part = target.with_name("a.bin.part")
-    assert part.read_bytes() == content[:4]
-    assert not target.exists()
-    source.write_bytes(content)
-    download(source.as_uri(), target, file_of(content))
-    assert target.read_bytes() == content
-
-
-def test_a_part_that_is_whole_already_needs_no_network(tmp_path: Path) -> None:
-    target = tmp_path / "a.bin"
-    target.with_name("a.bin.part").write_bytes(b"0123456789")
-    download((tmp_path / "nowhere").as_uri(), target, file_of(b"0123456789"))
-    assert target.read_bytes() == b"0123456789"
-
-
-@pytest.mark.parametrize("sent", [b"9876543210", b"0123456789 and more"])
-def test_a_download_of_something_else_is_thrown_away(tmp_path: Path, sent: bytes) -> None:
-    source = tmp_path / "source"
-    source.write_bytes(sent)
-    target = tmp_path / "a.bin"
-    with pytest.raises(WeightsError, match="not the listed 10"):
-        download(source.as_uri(), target, file_of(b"0123456789"))
-    assert not target.exists()
-    assert not target.with_name("a.bin.part").exists()
-
-
-def test_a_download_that_fails_says_what_and_where(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"cannot fetch file:.*nowhere.*try again"):
-        download((tmp_path / "nowhere").as_uri(), tmp_path / "a.bin", file_of(b"0"))
 
 
 def url_list(tmp_path: Path, content: bytes) -> WeightsList:

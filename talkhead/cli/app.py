@@ -8,7 +8,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from talkhead import __version__
-from talkhead.cli import benchmark, doctor, eval, landmarks, prepare, render, train, weights
+from talkhead.cli import (
+    benchmark,
+    doctor,
+    eval,
+    inspect,
+    landmarks,
+    prepare,
+    render,
+    train,
+    weights,
+)
 from talkhead.cli.errors import exit_code_of
 
 app = typer.Typer(
@@ -24,6 +34,7 @@ app.command("train")(train.train)
 app.command("render")(render.render)
 app.command("landmarks")(landmarks.landmarks)
 app.command("eval")(eval.evaluate)
+app.command("inspect")(inspect.inspect)
 app.command("benchmark")(benchmark.benchmark)
 app.command("doctor")(doctor.doctor)
 

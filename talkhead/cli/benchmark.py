@@ -51,7 +51,8 @@ def benchmark(
     offline: OfflineOption = False,
 ) -> None:
     """Time rendering, end to end and stage by stage, on an input made on the spot."""
-    from talkhead.cli.device import resolve_device, resolve_dtype, share_cores
+    from talkhead.cli.device import share_cores
+    from talkhead.device import resolve_device, resolve_dtype
     from talkhead.media.files import check_input
 
     if peer is not None:

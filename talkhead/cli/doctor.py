@@ -169,7 +169,7 @@ def _talkhead() -> Facts:
 def _torch() -> Facts:
     import torch
 
-    from talkhead.cli.device import is_bfloat16_fast, resolve_device
+    from talkhead.device import is_bfloat16_fast, resolve_device
 
     device = resolve_device("auto")
     one = torch.ones(2, 2, device=device)

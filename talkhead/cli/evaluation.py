@@ -51,7 +51,7 @@ class EvaluationRequest:
 
 def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
     """Prepare, make, score and write; returns the content of scores.json."""
-    from talkhead.cli.device import resolve_device, resolve_dtype
+    from talkhead.device import resolve_device, resolve_dtype
     from talkhead.evaluation.gather import gather, write_report
     from talkhead.evaluation.predicted import find_predicted
     from talkhead.evaluation.run import begin

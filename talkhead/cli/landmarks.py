@@ -128,7 +128,7 @@ def landmarks(
         if detect:
             motion = _seen(sound, rate, choose, quiet=quiet)
         else:
-            from talkhead.cli.device import resolve_device
+            from talkhead.device import resolve_device
             from talkhead.media.audio import scan_audio
             from talkhead.synthesis import load_generator, predict_landmarks
             from talkhead.weights import resolve_weights

@@ -47,6 +47,26 @@ BlinkOption = Annotated[str, typer.Option("--blink", metavar="RATE|off", help="B
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists.")
 ]
+ProvenanceOption = Annotated[
+    bool,
+    typer.Option(
+        "--provenance/--no-provenance",
+        help="Say in the video that it is synthetic, made by what and of what.",
+    ),
+]
+C2paCertificateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--c2pa-certificate",
+        metavar="PEM",
+        help="Your certificate and those above it: signs content credentials (C2PA).",
+        show_default=False,
+    ),
+]
+C2paKeyOption = Annotated[
+    Path | None,
+    typer.Option("--c2pa-key", metavar="PEM", help="Key of that certificate.", show_default=False),
+]
 
 
 def parse_blink(text: str) -> float:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from talkhead.cli.device import DeviceOption, resolve_device
+from talkhead.cli.device import DeviceOption
 from talkhead.cli.output import JsonOption, QuietOption, print_json
+from talkhead.device import resolve_device
 from talkhead.errors import TalkheadError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def train(
             f"training needs {' and '.join(missing)}: install it with `pip install"
             " 'talkhead[train]'`, from a checkout with `pip install '.[train]'`"
         )
+    from talkhead.training.loop import is_first_process
     from talkhead.training.loop import train as run_training
     from talkhead.training.tasks import build_task
 
@@ -59,6 +61,8 @@ def train(
         for report in reports:
             if not quiet:
                 typer.echo(_line(report), err=True)
+    if not is_first_process():
+        return
     scores = _last_scores(settings.run)
     summary = {
         "task": task_name,

@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import os
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.errors import TalkheadError, WeightsError
+from talkhead.media.native_logs import stderr_silenced
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 Points: TypeAlias = npt.NDArray[np.float32]
@@ -248,31 +248,10 @@ def _to_pixels(landmarks: Sequence[Any], picture: Image) -> Points:
     return np.asarray(points * (width, height, width), dtype=np.float32)
 
 
-_REDIRECTING = threading.Lock()
-
-
 @contextlib.contextmanager
 def native_logs_silenced() -> Iterator[None]:
-    """Send what is written to file descriptor 2 to nowhere.
-
-    TF-lite and absl write start-up chatter past `sys.stderr`, in part before any log level applies;
-    the command line promises one line on stderr. One thread at a time.
-    """
+    """Keep the start-up chatter of TF-lite and absl from the terminal."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _REDIRECTING:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        try:
-            kept = os.dup(2)
-        except OSError:  # there is no descriptor 2, so there is nothing to silence
-            yield
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(nowhere)
-            os.close(kept)
+    with stderr_silenced():
+        yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,14 +16,24 @@ import numpy.typing as npt
 from talkhead.errors import TalkheadError
 from talkhead.face.mesh import NUM_POINTS
 from talkhead.media import rates
+from talkhead.media.arrays import READ_ERRORS, ArrayArchive
 from talkhead.media.files import check_input, replacing
 
 SCHEMA = 1
+MAX_FRAMES = 216_000
+"""An hour at 60 frames a second, which are 1.2 GB in memory."""
+MAX_JSON_BYTES = 150_000_000
+"""About 9,000 frames; read, they take ten times as much."""
+MAX_COORDINATE_PX = 1_000_000.0
+"""Pictures have sides of 20,000 at most. Of far larger numbers no pose can be fitted."""
+MIN_FPS, MAX_FPS = Fraction(1, 60), Fraction(1000)
+"""A track of one frame a minute is already long; cameras make a thousand a second."""
 _KEYS = ("schema", "detector", "fps", "size", "points")
-_READ_ERRORS = (
-    *(OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, RecursionError),
-    *(zipfile.BadZipFile, zlib.error),
-)
+MIN_FACE_PX = 1.0
+"""Of a smaller one no pose can be fitted."""
+_BLOCK_FRAMES = 1000
+_MAX_RATIO = 1_000_000  # times a frame's number it stays a 64-bit integer
+_MAX_NAME = 200  # characters of a detector's
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +97,7 @@ class LandmarkTrack:
         check_input(path)
         try:
             return _from_fields(read(path))
-        except _READ_ERRORS as error:
+        except (*READ_ERRORS, OverflowError) as error:
             reason = str(error) or type(error).__name__
             reason = " ".join(reason.split())
             raise TalkheadError(f"{path} cannot be read as a landmark track: {reason}") from error
@@ -168,7 +177,9 @@ class LandmarkTrack:
         after = np.minimum(before + 1, self.num_frames - 1)
         weight = (ticks % step.denominator / step.denominator).astype(np.float32)[:, None, None]
         points = self.points[before]
-        points += weight * (self.points[after] - points)
+        for start in range(0, num_frames, _BLOCK_FRAMES):  # an hour's track is large
+            part = slice(start, start + _BLOCK_FRAMES)
+            points[part] += weight[part] * (self.points[after[part]] - points[part])
         return LandmarkTrack(points, fps, self.size, self.detector)
 
 
@@ -201,10 +212,8 @@ def _write_npz(path: Path, head: _Head, windows: _Windows, num_frames: int) -> N
 
 
 def _read_npz(path: Path) -> Mapping[str, Any]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is no .npz archive")
-    with np.load(path, allow_pickle=False) as archive:
-        _check_keys(archive.files)
+    with ArrayArchive(path, max_bytes=MAX_FRAMES * NUM_POINTS * 3 * 4 + 10_000) as archive:
+        _check_keys(archive.names)
         fields = {key: archive[key] for key in _KEYS}
     for key, kind, num_dims in (
         ("schema", "i", 0), ("detector", "U", 0), ("fps", "i", 1), ("size", "i", 1),
@@ -238,7 +247,12 @@ def _read_json(path: Path) -> Mapping[str, Any]:
         _check_keys([key for key, _ in pairs])
         return dict(pairs)
 
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"it is larger than {MAX_JSON_BYTES / 1e6:.0f} MB; use .npz")
     text = path.read_text(encoding="utf-8")
+    # Empty lists take twenty times the memory of their text.
+    if 2 * text.count("[") > text.count(",") + 10:
+        raise ValueError("points must be (T, 478, 3), and are more lists than numbers")
     fields = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
     if not isinstance(fields, dict):
         raise ValueError("it holds no object with the keys " + ", ".join(_KEYS))
@@ -266,9 +280,20 @@ def _from_fields(fields: Mapping[str, Any]) -> LandmarkTrack:
         raise ValueError(f"schema is {schema!r}, and this version of talkhead reads {SCHEMA}")
     if type(detector) is not str:
         raise ValueError("detector must be a text")
+    if len(detector) > _MAX_NAME:
+        raise ValueError(f"detector must be named in {_MAX_NAME} characters")
     for key, pair in (("fps", fps), ("size", size)):
         if type(pair) is not list or [type(number) for number in pair] != [int, int]:
             raise ValueError(f"{key} must be two whole numbers")
-    if fps[1] < 1:
-        raise ValueError("fps must be two whole numbers, the second of at least 1")
-    return LandmarkTrack(fields["points"], Fraction(*fps), (size[0], size[1]), detector)
+    if fps[1] < 1 or max(fps) > _MAX_RATIO:
+        raise ValueError(f"fps must be two whole numbers, the second from 1 to {_MAX_RATIO:,}")
+    track = LandmarkTrack(fields["points"], Fraction(*fps), (size[0], size[1]), detector)
+    if not MIN_FPS <= track.fps <= MAX_FPS:
+        raise ValueError(f"fps must be from {MIN_FPS} to {MAX_FPS}, not {track.fps}")
+    if max(-track.points.min(), track.points.max()) > MAX_COORDINATE_PX:
+        raise ValueError(f"points must lie within {MAX_COORDINATE_PX:,.0f} px")
+    for start in range(0, track.num_frames, _BLOCK_FRAMES):
+        sides = np.ptp(track.points[start : start + _BLOCK_FRAMES, :, :2], axis=1)
+        if sides.min() < MIN_FACE_PX:
+            raise ValueError(f"points of a frame are a face of less than {MIN_FACE_PX:g} px")
+    return track

@@ -21,7 +21,14 @@ from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Waveform = npt.NDArray[np.float32]
 
+MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 384_000
+"""Of a file's own samples. Below, nothing of speech is left, and a second of it would become hours;
+above, no converter works."""
+MAX_CHANNELS = 64
+"""Those of ambisonics of the seventh order: no recording has more."""
+
 _BLOCK_S = 4  # decoded at a time; the result does not depend on it
+_BLOCK_BYTES = 1 << 25  # at most, for sounds of many channels
 # wav, its 64-bit kind and flac: exact, and quick through soundfile. It reads more, but says nothing
 # of damage there, and ffmpeg, which makes the output's sound, must agree on the length.
 _SOUNDFILE_MAGIC = (b"RIFF", b"RF64", b"fLaC")
@@ -61,7 +68,8 @@ def scan_audio(path: Path) -> AudioInfo:
 
     Raises:
         TalkheadError: the file is missing, a directory, empty, without a sound stream, without
-            samples, corrupt, cut off, or has samples that are not finite.
+            samples, corrupt, cut off, has samples that are not finite, or a rate or channels beyond
+            those that are read.
     """
     path = Path(path)
     num_samples, energy, peak = 0, 0.0, 0.0
@@ -171,6 +179,7 @@ def _open_source(path: Path) -> Iterator[_Source]:
             sound = None
         if sound is not None:
             with sound:
+                _check_format(path, sound.samplerate, sound.channels)
                 yield _Source(sound.samplerate, _soundfile_blocks(path, sound))
             return
     _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
@@ -189,15 +198,35 @@ def _open_source(path: Path) -> Iterator[_Source]:
         if len(header) < _AU_HEADER.size:
             raise TalkheadError(f"{path} has no sound that can be decoded; export it again")
         _, offset, _, _, rate_hz, num_channels = _AU_HEADER.unpack(header)
+        _check_format(path, rate_hz, num_channels)
         process.stdout.read(offset - _AU_HEADER.size)
         blocks = _ffmpeg_blocks(path, process, rate_hz, num_channels, declared_s)
         yield _Source(rate_hz, blocks)
 
 
+def _check_format(path: Path, rate_hz: int, num_channels: int) -> None:
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise TalkheadError(
+            f"{path} has {rate_hz:,} samples a second; from {MIN_RATE_HZ:,} to {MAX_RATE_HZ:,} can"
+            " be read: export it at 16,000 or more"
+        )
+    if not 1 <= num_channels <= MAX_CHANNELS:
+        raise TalkheadError(
+            f"{path} has {num_channels:,} channels, at most {MAX_CHANNELS} can be read: export it"
+            " in mono or stereo"
+        )
+
+
+def _block_samples(rate_hz: int, num_channels: int) -> int:
+    """How many samples of every channel are decoded at a time."""
+    return min(_BLOCK_S * rate_hz, _BLOCK_BYTES // (4 * num_channels))
+
+
 def _soundfile_blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
     num_read = 0
     try:
-        while len(block := sound.read(_BLOCK_S * sound.samplerate, np.float32, always_2d=True)):
+        count = _block_samples(sound.samplerate, sound.channels)
+        while len(block := sound.read(count, np.float32, always_2d=True)):
             num_read += len(block)
             yield block
     except soundfile.LibsndfileError as error:
@@ -232,7 +261,7 @@ def _ffmpeg_blocks(
 ) -> Iterator[npt.NDArray[np.float32]]:
     num_read = 0
     frame_bytes = 4 * num_channels
-    while data := process.stdout.read(_BLOCK_S * rate_hz * frame_bytes):
+    while data := process.stdout.read(_block_samples(rate_hz, num_channels) * frame_bytes):
         samples = np.frombuffer(data[: len(data) // frame_bytes * frame_bytes], ">f4")
         num_read += len(samples) // num_channels
         yield samples.reshape(-1, num_channels).astype(np.float32)

@@ -29,6 +29,9 @@ NUM_ENCODER_THREADS = 8
 ENCODER_PRESET = "veryfast"
 SOUND_BITRATE = "192k"
 FRAGMENT_S = 1
+MAX_PIXELS = 8192 * 4320
+"""Of a video's pictures, those of 8K. A decoder holds dozens at a time, and a file of kilobytes can
+hold pictures of a gigabyte."""
 
 # What the mp4 container stores by itself; other keys need a more general, less readable box.
 _MP4_KEYS = frozenset(
@@ -65,6 +68,10 @@ def _input_args(path: Path) -> list[str]:
     return ["-protocol_whitelist", "file", "-i", input_name(path)]
 
 
+def _pictures_args(path: Path) -> list[str]:
+    return ["-max_pixels", str(MAX_PIXELS), *_input_args(path)]
+
+
 def probe_args(path: Path) -> list[str]:
     """List the streams on stderr and write the first picture's header as YUV4MPEG to stdout.
 
@@ -72,8 +79,9 @@ def probe_args(path: Path) -> list[str]:
     """
     return [
         *("-hide_banner", "-nostdin"),
-        *_input_args(path),
-        *("-map", "0:V:0", "-frames:v", "1", "-vf", "scale=round(iw*sar):ih,setsar=1"),
+        *_pictures_args(path),
+        *("-map", "0:V:0", "-frames:v", "1"),
+        *("-vf", f"scale=w='min(round(iw*sar),{MAX_PIXELS}/ih)':h=ih,setsar=1"),
         *("-pix_fmt", "yuv420p", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1"),
     ]
 
@@ -81,6 +89,11 @@ def probe_args(path: Path) -> list[str]:
 def list_streams_args(path: Path) -> list[str]:
     """List the streams on stderr; ffmpeg then fails for want of an output, which is expected."""
     return ["-hide_banner", "-nostdin", *_input_args(path)]
+
+
+def read_notes_args(path: Path) -> list[str]:
+    """Write the notes of a container to stdout, in ffmpeg's text form of them."""
+    return [*_common_args(), *_input_args(path), "-f", "ffmetadata", "pipe:1"]
 
 
 def read_sound_args(path: Path) -> list[str]:
@@ -121,7 +134,7 @@ def read_frames_args(
     return [
         *_common_args(),
         *("-ss", f"{seek_s:.6f}"),
-        *_input_args(path),
+        *_pictures_args(path),
         *("-map", "0:V:0", "-vf", ",".join(filters), *limit),
         *("-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
     ]
@@ -292,6 +305,15 @@ def audio_codec(stderr: str) -> str | None:
     """The codec of the first sound stream in ffmpeg's list of streams, None without one."""
     match = re.search(r"^\s*Stream #0:\d+.*?: Audio: (\w+)", stderr, re.MULTILINE)
     return match.group(1) if match else None
+
+
+def video_codec(stderr: str) -> str | None:
+    """The codec of the first picture stream in ffmpeg's list of streams; covers are left out."""
+    for line in re.findall(r"^\s*Stream #0:\d+.*", stderr, re.MULTILINE):
+        match = re.search(r": Video: (\w+)", line)
+        if match is not None and "(attached pic)" not in line:
+            return match.group(1)
+    return None
 
 
 def declared_duration_s(stderr: str) -> float | None:

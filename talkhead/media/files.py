@@ -19,13 +19,16 @@ def check_input(path: Path) -> None:
     """Refuse what cannot be an input file, before any decoder sees it.
 
     Raises:
-        TalkheadError: the path is missing, a directory, empty, or not readable.
+        TalkheadError: the path is missing, a directory, a pipe, a device, empty, or not readable.
     """
     try:
         if path.is_dir():
             raise TalkheadError(f"{path} is a directory; name a file in it")
         if not path.exists():
             raise TalkheadError(f"{path} does not exist; check the name and the folder")
+        # A pipe that nobody writes to would be waited for, and a device has no end.
+        if not path.is_file():
+            raise TalkheadError(f"{path} is not a regular file; copy its content to one")
         with path.open("rb") as file:
             if not file.read(1):
                 raise TalkheadError(f"{path} is empty; copy or download it again")
@@ -44,6 +47,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     folder = path.parent
     if path.is_dir():
         raise TalkheadError(f"{path} is a directory; name a file in it")
+    if _is_ring(path):
+        raise TalkheadError(f"{path} is a link that leads to itself; choose another output")
     if not folder.is_dir():
         raise TalkheadError(f"output folder {folder} does not exist; create it first")
     if path.exists():
@@ -54,10 +59,19 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     # Permission bits do not tell the whole story (root, read-only mounts, quotas): make one file.
     try:
         PendingFile(path).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or str(error)
         raise TalkheadError(
-            f"output folder {folder} cannot be written to ({error.strerror}); choose another"
+            f"output folder {folder} cannot be written to ({reason}); choose another"
         ) from error
+
+
+def _is_ring(path: Path) -> bool:
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        return getattr(error, "errno", None) == errno.ELOOP
+    return False
 
 
 class PendingFile:

@@ -18,16 +18,24 @@ from PIL import Image, ImageCms
 
 from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input, replacing
+from talkhead.media.native_logs import stderr_silenced
 
 MIN_SIDE_PX = 64
 MAX_SIDE_PX = 20_000
+MAX_PIXELS = 250_000_000
+"""Cameras reach 150 million. Pillow takes 4 bytes for each, and some formats' readers as many more;
+a file of kilobytes can unpack to all of them."""
+MAX_CODED_PIXELS = 100_000_000
+"""The same of formats whose decoders hold the picture several times: up to 20 bytes for each."""
 JPEG_QUALITY = 95
 
 # Formats whose readers are self-contained: Pillow's EPS reader, for one, starts another program.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+_CODED_WHOLE = ("WEBP", "AVIF", "JPEG2000")
 # What Pillow's readers raise on damaged files.
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
-_DECODE_ERRORS = (*_READ_ERRORS, struct.error, zlib.error)
+DECODE_ERRORS = (*_READ_ERRORS, struct.error, zlib.error)
+"""What Pillow raises where a picture is damaged."""
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,7 +73,8 @@ def read_picture(path: Path, *, max_side_px: int = 4096) -> Picture:
 
     Raises:
         TalkheadError: the file is missing, a directory, empty, not a picture, truncated, or has a
-            side below 64 or above 20,000 px.
+            side below 64 or above 20,000 px, or more than 250 million pixels (100 of
+            WebP, AVIF and JPEG 2000).
     """
     path = Path(path)
     check_input(path)
@@ -76,12 +85,19 @@ def read_picture(path: Path, *, max_side_px: int = 4096) -> Picture:
                 f"{path} is {width} x {height} px; sides must have {MIN_SIDE_PX} to"
                 f" {MAX_SIDE_PX} px: choose another size"
             )
+        most = MAX_CODED_PIXELS if image.format in _CODED_WHOLE else MAX_PIXELS
+        if width * height > most:
+            raise TalkheadError(
+                f"{path} has {width} x {height} px; at most {most / 1e6:.0f} million can be read of"
+                f" {image.format}: scale it down"
+            )
         scale = min(1.0, max_side_px / max(width, height))
         target = (max(1, round(width * scale)), max(1, round(height * scale)))
         try:
             image.draft(None, target)  # a JPEG is decoded at 1/2, 1/4 or 1/8 if that is enough
-            image.load()
-        except _DECODE_ERRORS as error:
+            with stderr_silenced():  # libtiff tells of damage by itself
+                image.load()
+        except DECODE_ERRORS as error:
             reason = str(error).strip() or type(error).__name__
             raise TalkheadError(
                 f"{path} is truncated or damaged ({reason}); copy or export it again"
@@ -120,7 +136,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 image = Image.open(path, formats=formats)
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise TalkheadError(
             f"{path} is not a picture that can be read; convert it to PNG or JPEG"
         ) from error
@@ -134,7 +150,7 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where the tags are damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return 1
 
 
@@ -182,6 +198,6 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
             return image.convert("RGB")
         srgb = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-    except (ImageCms.PyCMSError, *_DECODE_ERRORS):
+    except (ImageCms.PyCMSError, *DECODE_ERRORS):
         return image.convert("RGB")
     return image.convert("RGB") if converted is None else converted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,6 +26,8 @@ __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_fram
 Frames = npt.NDArray[np.uint8]
 
 MAX_SIDE_PX = 16_384  # the largest that H.264 encoders take
+MAX_ASPECT = 16
+"""Of a video that is read: no screen is longer. Faces are looked for in squares side by side."""
 # A thousandth of a frame, so that 2/3 s at 30 fps is 20 frames although a float says 20.0000001.
 _ROUNDING = 0.001
 MAX_CRF = 51
@@ -37,7 +39,7 @@ class VideoInfo:
     """What a video says about itself.
 
     Width and height are those of the picture as shown: rotated, with square pixels. The rate is
-    that of the container, or 25 where it states nothing usable; `duration_s` is the longest
+    that of the container, or 25 where it states none or one above 120; `duration_s` is the longest
     stream's, and 0 where the container states none.
     """
 
@@ -53,7 +55,9 @@ def probe_video(path: Path) -> VideoInfo:
     """Read a video's size, rate and length; its first picture is decoded on the way.
 
     Raises:
-        TalkheadError: the file is missing, empty, a directory, no video, or cannot be decoded.
+        TalkheadError: the file is missing, empty, a directory, no video, larger or slower than any
+            video of a face (`ffmpeg.MAX_PIXELS`, `MAX_ASPECT`, a picture a second), or cannot be
+            decoded.
     """
     path = Path(path)
     check_input(path)
@@ -68,7 +72,17 @@ def probe_video(path: Path) -> VideoInfo:
             " convert it to mp4, or copy it again"
         )
     width, height, numerator, denominator = (int(group) for group in header.groups())
+    if max(width, height) > MAX_SIDE_PX or max(width, height) > MAX_ASPECT * min(width, height):
+        raise TalkheadError(
+            f"{path} has pictures of {width} x {height} px; sides to {MAX_SIDE_PX} px and"
+            f" {MAX_ASPECT}:1 can be read: scale or crop it"
+        )
     fps = Fraction(numerator, denominator) if denominator else Fraction(0)
+    if 0 < fps < MIN_FPS:  # its pictures would be repeated for hours
+        raise TalkheadError(
+            f"{path} shows a picture every {float(1 / fps):.4g} s; a video of a face has at least"
+            f" {MIN_FPS} a second"
+        )
     return VideoInfo(
         path=path,
         width=width,
@@ -159,6 +173,7 @@ class VideoWriter:
         crf: int = 18,
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        seal: Callable[[Path, Path], None] | None = None,
     ) -> None:
         """Check everything that can be checked before slow work starts; nothing is written yet.
 
@@ -170,6 +185,8 @@ class VideoWriter:
             crf: quality, from 0 (lossless) to 51 (worst).
             metadata: notes for the container, such as ``comment``.
             overwrite: whether an existing target may be replaced.
+            seal: writes the file that gets the target's name, from the one that was encoded: to
+                sign it, for example. A stream cannot be sealed.
 
         Raises:
             TalkheadError: the output cannot be written, or a size, quality or sound is unusable.
@@ -186,8 +203,11 @@ class VideoWriter:
             )
         if not 0 <= crf <= MAX_CRF:
             raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")
+        if seal is not None and not isinstance(target, Path):
+            raise TalkheadError("a video that goes to a stream cannot be signed; name a file")
         codec = None if sound is None else _sound_codec(Path(sound))
         self._overwrite = overwrite
+        self._seal = seal
         self._num_frames = 0
         self._stack = ExitStack()
         self._pending: PendingFile | None = None
@@ -256,8 +276,17 @@ class VideoWriter:
         if self._process.wait() != 0:
             raise self._failure()
         if self._pending is not None:
+            self._publish(self._pending)
+
+    def _publish(self, encoded: PendingFile) -> None:
+        with ExitStack() as stack:
             try:
-                self._pending.publish(overwrite=self._overwrite)
+                whole = encoded
+                if self._seal is not None:
+                    whole = PendingFile(encoded.target)
+                    stack.callback(whole.close)
+                    self._seal(encoded.path, whole.path)
+                whole.publish(overwrite=self._overwrite)
             except FileExistsError as error:
                 raise TalkheadError(
                     f"{self._name} has appeared while it was made; choose another name or allow"

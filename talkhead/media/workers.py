@@ -28,7 +28,7 @@ def worker_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     """
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
-        num_workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        num_workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker
     )
     try:
         yield pool
@@ -45,7 +45,7 @@ def worker_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """Leave Ctrl-C to the parent process, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not sys.warnoptions:

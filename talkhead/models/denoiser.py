@@ -112,6 +112,8 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
+        if num_heads < 1 or channels % num_heads:
+            raise ValueError(f"{channels} channels cannot be shared out to {num_heads} heads")
         self.num_heads = num_heads
         self.norm = nn.GroupNorm(_groups(channels), channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)

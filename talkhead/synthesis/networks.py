@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from talkhead.checkpoint import load_state, read_config
+from talkhead.checkpoint import load_model
 from talkhead.face.motion import MotionBasis
 from talkhead.face.natural import HeadStyle
 from talkhead.face.registration import Registration
@@ -51,12 +51,10 @@ def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pip
         talkhead.errors.WeightsError: something is missing, damaged or does not fit.
     """
     generator = load_generator(folder / "landmarks", device)
-    autoencoder = Autoencoder(
-        read_config(folder / "autoencoder", AutoencoderConfig, architecture="autoencoder")
+    autoencoder = load_model(
+        folder / "autoencoder", AutoencoderConfig, Autoencoder, architecture="autoencoder"
     )
-    load_state(folder / "autoencoder", autoencoder)
-    denoiser = Denoiser(read_config(folder / "denoiser", DenoiserConfig, architecture="denoiser"))
-    load_state(folder / "denoiser", denoiser)
+    denoiser = load_model(folder / "denoiser", DenoiserConfig, Denoiser, architecture="denoiser")
     for model in (autoencoder, denoiser):
         model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     return Pipeline(autoencoder, denoiser, generator, basis_of(generator), device, dtype)
@@ -68,9 +66,9 @@ def load_generator(folder: Path, device: torch.device) -> LandmarkGenerator:
     Raises:
         talkhead.errors.WeightsError: it is missing, damaged or does not fit.
     """
-    config = read_config(folder, LandmarkGeneratorConfig, architecture="landmarks")
-    generator = LandmarkGenerator(config)
-    load_state(folder, generator)
+    generator = load_model(
+        folder, LandmarkGeneratorConfig, LandmarkGenerator, architecture="landmarks"
+    )
     return generator.to(device).eval().requires_grad_(False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,11 +15,29 @@ import numpy.typing as npt
 from PIL import Image
 
 from talkhead.errors import TalkheadError
-from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.mesh import NUM_POINTS
+from talkhead.fields import build_config
+from talkhead.media.arrays import READ_ERRORS, ArrayArchive
+from talkhead.media.picture import DECODE_ERRORS
+from talkhead.media.rates import SAMPLE_RATE_HZ, parse_fps
 
 SCHEMA = 1
 JPEG_QUALITY = 95
 MANIFEST = "manifest.jsonl"
+MAX_CLIP_BYTES = 1_000_000_000
+"""Of a clip's arrays: a hundred times those of 500 frames, more than which no clip has."""
+MAX_MANIFEST_BYTES = 100_000_000
+"""About 200,000 clips."""
+MAX_NAME_BYTES = 220
+"""Of a clip's name: with a suffix, those of files have 255."""
+_SHAPES: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    "landmarks": ("f4", (None, NUM_POINTS, 3)),
+    "crops": ("f4", (None, 3)),
+    "waveform": ("i2", (None,)),
+    "jpeg": ("u1", (None,)),
+    "jpeg_offsets": ("i8", (None,)),
+}
 
 
 @dataclass(frozen=True)
@@ -84,10 +102,22 @@ class Clip:
         return len(self.landmarks)
 
     def frame(self, index: int) -> npt.NDArray[np.uint8]:
-        """Decode one crop, uint8 (256, 256, 3)."""
+        """Decode one crop, uint8 (256, 256, 3).
+
+        Raises:
+            TalkheadError: it is damaged.
+        """
         start, end = self.jpeg_offsets[index : index + 2]
-        with Image.open(io.BytesIO(self.jpeg[start:end].tobytes())) as image:
-            return np.asarray(image.convert("RGB"))
+        try:
+            file = io.BytesIO(self.jpeg[start:end].tobytes())
+            with Image.open(file, formats=["JPEG"]) as image:
+                if image.size != (CROP_SIDE_PX, CROP_SIDE_PX):
+                    raise ValueError(f"it has {image.width} x {image.height} px")
+                return np.asarray(image.convert("RGB"))
+        except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
+            raise TalkheadError(
+                f"picture {index} of a clip is damaged ({error}): run talkhead prepare again"
+            ) from error
 
     def waveform_float(self) -> npt.NDArray[np.float32]:
         """Sound as float32 in [-1, 1]."""
@@ -136,7 +166,7 @@ def read_clip(folder: Path, name: str, *, frames: bool = True) -> Clip:
     """
     path = folder / "clips" / f"{name}.npz"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with ArrayArchive(path, max_bytes=MAX_CLIP_BYTES) as arrays:
             if int(arrays["schema"]) != SCHEMA:
                 raise TalkheadError(f"{path} is of another version: run talkhead prepare again")
             skipped = () if frames else ("jpeg", "jpeg_offsets")
@@ -144,11 +174,36 @@ def read_clip(folder: Path, name: str, *, frames: bool = True) -> Clip:
                 field.name: np.zeros(0) if field.name in skipped else arrays[field.name]
                 for field in fields(Clip)
             }
-            return Clip(**values)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _check_arrays({key: value for key, value in values.items() if key not in skipped})
+        return Clip(**values)
+    except (*READ_ERRORS, TypeError) as error:
         raise TalkheadError(
-            f"cannot read the clip {path} ({error}): run talkhead prepare again"
+            f"cannot read the clip {path} ({' '.join(str(error).split())}): run talkhead prepare"
+            " again"
         ) from error
+
+
+def _check_arrays(values: dict[str, npt.NDArray[Any]]) -> None:
+    """Refuse arrays that do not belong together; raises ValueError."""
+    for name, array in values.items():
+        kind, shape = _SHAPES[name]
+        fits = len(shape) == array.ndim and all(
+            wanted in (None, length) for wanted, length in zip(shape, array.shape, strict=True)
+        )
+        if array.dtype != np.dtype(kind) or not fits:
+            raise ValueError(f"{name} is {array.dtype} {array.shape}")
+    count = len(values["landmarks"])
+    if count == 0 or len(values["crops"]) != count:
+        raise ValueError(f"{count} meshes with {len(values['crops'])} crops")
+    for name in ("landmarks", "crops"):
+        if not np.isfinite(values[name]).all():
+            raise ValueError(f"{name} are not finite")
+    if "jpeg" in values:
+        offsets = values["jpeg_offsets"]
+        if len(offsets) != count + 1 or offsets[0] != 0 or offsets[-1] != len(values["jpeg"]):
+            raise ValueError(f"pictures for another number of frames than {count}")
+        if (np.diff(offsets) < 0).any():
+            raise ValueError("pictures overlap")
 
 
 def read_manifest(folder: Path) -> list[ClipInfo]:
@@ -160,13 +215,39 @@ def read_manifest(folder: Path) -> list[ClipInfo]:
     path = folder / MANIFEST
     if not path.is_file():
         raise TalkheadError(f"{folder} has no {MANIFEST}: run talkhead prepare VIDEOS -o {folder}")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise TalkheadError(
+            f"{path} is larger than {MAX_MANIFEST_BYTES / 1e6:.0f} MB: prepare less"
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TalkheadError(f"{path} cannot be read: {error}") from error
+    rows: dict[str, ClipInfo] = {}
+    for number, line in enumerate(lines, 1):
         try:
-            rows.append(ClipInfo(**json.loads(line)))
-        except (TypeError, ValueError) as error:
+            row = _parse_row(line)
+            if row.clip in rows:
+                raise ValueError(f"{row.clip} is there twice")
+        except (TalkheadError, ValueError, RecursionError) as error:
             raise TalkheadError(f"{path}, line {number} does not fit: {error}") from error
-    return sorted(rows, key=lambda row: row.clip)
+        rows[row.clip] = row
+    return [rows[clip] for clip in sorted(rows)]
+
+
+def _parse_row(line: str) -> ClipInfo:
+    """Read a line; raises TalkheadError, ValueError or RecursionError."""
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object")
+    row = build_config(ClipInfo, values, source="the clip")
+    # The name becomes those of files.
+    if not re.fullmatch(r"[\w-][\w.-]*", row.clip) or len(row.clip.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"{row.clip[:80]!r} cannot be the name of a clip")
+    parse_fps(row.fps)
+    if row.num_frames < 1:
+        raise ValueError(f"{row.num_frames} frames")
+    return row
 
 
 def write_manifest(folder: Path) -> list[ClipInfo]:

@@ -15,6 +15,10 @@ else:
     import tomli as tomllib
 
 
+MAX_SETTINGS_BYTES = 64_000
+"""Settings are a page of text. The memory that a dotted key takes grows with its length squared."""
+
+
 @dataclass(frozen=True)
 class LoopConfig:
     """The table [train], the same for every task."""
@@ -84,9 +88,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        TalkheadError: missing or not TOML.
+        TalkheadError: missing, no file, too large, or not TOML.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise TalkheadError("it is not a regular file")
+        if path.stat().st_size > MAX_SETTINGS_BYTES:
+            raise TalkheadError(f"it is larger than {MAX_SETTINGS_BYTES:,} bytes")
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (TalkheadError, OSError, ValueError, RecursionError) as error:
         raise TalkheadError(f"cannot read the settings {path}: {error}") from error

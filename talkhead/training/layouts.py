@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from talkhead.errors import TalkheadError
-from talkhead.media.files import VIDEO_SUFFIXES
+from talkhead.media.files import VIDEO_SUFFIXES, check_input
 from talkhead.media.video import probe_video
 from talkhead.training.dataset_names import (
     EMOTIONS,
@@ -32,6 +32,9 @@ from talkhead.training.dataset_names import (
 )
 
 Layout = Literal["auto", "csv", "mead", "hdtf", "grid", "folder"]
+
+MAX_NAME_BYTES = 200
+"""Of a video's name, to which the names of files add a number and a suffix: they have 255."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,11 @@ def list_sources(videos: Path, layout: Layout = "auto") -> Listing:
     listing = _in_folder(videos, layout) if videos.is_dir() else _in_list(videos)
     taken: dict[str, Path] = {}
     for source in listing.sources:
+        if len(source.name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+            raise TalkheadError(
+                f"{source.path} would have a name of more than {MAX_NAME_BYTES} bytes: rename it,"
+                " or give it an id in a CSV list"
+            )
         other = taken.setdefault(source.name, source.path)
         if other is not source.path:
             raise TalkheadError(
@@ -122,6 +130,7 @@ def _notes(*found: tuple[str, Sequence[str]]) -> list[str]:
 
 
 def _in_list(path: Path) -> Listing:
+    check_input(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -134,8 +143,10 @@ def _in_list(path: Path) -> Listing:
         if not row["file"]:
             raise TalkheadError(f"{path}: video {number} of the list has no file")
         level = row.get("level") or "0"
-        if not re.fullmatch(r"[0-9]+", level):
-            raise TalkheadError(f"{path}: video {number} has the level {level!r}, not a number")
+        if not re.fullmatch(r"[0-9]{1,9}", level):
+            raise TalkheadError(
+                f"{path}: video {number} has the level {level[:20]!r}, not a number"
+            )
         name = _name_of(Path(row["file"]), row.get("id"))
         sources.append(
             Source(

@@ -1,10 +1,13 @@
-"""One training loop for every task: mixed precision, mean weights, logs, resuming after a kill."""
+"""One training loop for every task: mixed precision, mean weights, logs, resuming after a kill.
+
+Started several times by a launcher (accelerate's or torch's), it shares the work: every process
+takes its part of each batch, gradients are averaged, and the first process alone writes.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -14,14 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from talkhead.errors import TalkheadError
 from talkhead.media.picture import write_picture
 from talkhead.training.config import LoopConfig, check_loop
+from talkhead.training.state import load_state, save_state
 
 Batch = Mapping[str, Tensor]
 Sample = dict[str, npt.NDArray[Any]]
@@ -70,16 +73,21 @@ class Report:
 
 
 class _Stream(Dataset[Sample]):
-    """Samples of the steps that are left: a resumed run goes on with what it would have seen."""
+    """Samples of the steps that are left: a resumed run goes on with what it would have seen.
 
-    def __init__(self, samples: Samples, start: int, end: int) -> None:
-        self._samples, self._start, self._end = samples, start, end
+    Of each batch, one of several processes gets its own part.
+    """
+
+    def __init__(self, samples: Samples, steps: range, batch_size: int, part: int, of: int) -> None:
+        self._samples, self._steps, self._batch_size = samples, steps, batch_size
+        self._share, self._first = batch_size // of, part * (batch_size // of)
 
     def __len__(self) -> int:
-        return max(self._end - self._start, 0)
+        return len(self._steps) * self._share
 
     def __getitem__(self, index: int) -> Sample:
-        return self._samples.sample(self._start + index)
+        step, place = divmod(index, self._share)
+        return self._samples.sample(self._steps[step] * self._batch_size + self._first + place)
 
 
 def train(
@@ -88,7 +96,8 @@ def train(
     """Train until `config.steps`, from the state in the run folder if there is one.
 
     Yields:
-        Reports of training and validation. The last checkpoint is run/checkpoint.
+        Reports of training and validation, in the first process alone. The last checkpoint is
+        run/checkpoint.
 
     Raises:
         TalkheadError: a setting makes no sense, the run folder belongs to another model, or the
@@ -99,27 +108,28 @@ def train(
     accelerator = Accelerator(
         mixed_precision="bf16" if config.precision == "bfloat16" else "no", cpu=device == "cpu"
     )
+    rank, count = accelerator.process_index, accelerator.num_processes
+    _check_batch_size(config, count)
     model = task.model.to(accelerator.device).train()
     groups = _parameter_groups(model, config)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    step = _load_state(run, model, average, optimizer)
-    stream = _Stream(task.samples, step * config.batch_size, config.steps * config.batch_size)
+    with accelerator.main_process_first():  # it puts right what a kill has left
+        step = load_state(run, model, average, optimizer)
+    stream = _Stream(task.samples, range(step, config.steps), config.batch_size, rank, count)
     loader = DataLoader(
         stream,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // count,
         num_workers=config.num_workers,
         persistent_workers=False,
         prefetch_factor=4 if config.num_workers else None,
     )
-    _trim_log(run / "log.jsonl", step)
-    log = (run / "log.jsonl").open("a", encoding="utf-8")
-    board = _board(run, step)
+    records = _Records(run, step) if accelerator.is_main_process else None
     started, seen = time.monotonic(), 0
     sums: dict[str, Tensor] = {}
     try:
         for batch in loader:
-            generator = torch.Generator().manual_seed(_mix(config.seed, step))
+            generator = torch.Generator().manual_seed(_mix(config.seed, step, rank))
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step) * group["share"]
             on_device = {key: value.to(accelerator.device) for key, value in batch.items()}
@@ -127,6 +137,7 @@ def train(
                 losses = task.loss(model, on_device, generator)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(losses["loss"])
+            _average_gradients(accelerator, optimizer)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             step += 1
@@ -144,13 +155,17 @@ def train(
                     " goes on from its last saved state"
                 )
             if is_logged:
-                count = (step - 1) % config.log_every + 1
-                values = {key: float(value) / min(count, seen) for key, value in sums.items()}
+                num_summed = (step - 1) % config.log_every + 1
+                values = {
+                    key: float(accelerator.reduce(value, "mean")) / min(num_summed, seen)
+                    for key, value in sums.items()
+                }
                 values["steps_per_s"] = seen / (time.monotonic() - started)
                 values["learning_rate"] = learning_rate(config, step - 1)
                 sums = {}
-                yield _record(Report(step, config.steps, values, "train"), log, board)
-            if is_validated:
+                if records is not None:
+                    yield records.add(Report(step, config.steps, values, "train"))
+            if is_validated and records is not None:
                 with _weights(model, average):
                     model.eval()
                     with torch.no_grad(), accelerator.autocast():
@@ -160,12 +175,19 @@ def train(
                     model.train()
                 if picture is not None:
                     write_picture(run / f"preview-{step:06d}.png", picture)
-                yield _record(Report(step, config.steps, scores, "validate"), log, board)
-            if is_saved:
-                _save_state(run, step, model, average, optimizer)
+                yield records.add(Report(step, config.steps, scores, "validate"))
+            if is_saved and records is not None:
+                save_state(run, step, model, average, optimizer)
+            if is_validated or is_saved:
+                accelerator.wait_for_everyone()
     finally:
-        log.close()
-        board.close()
+        if records is not None:
+            records.close()
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one of a training, or that which writes and reports."""
+    return bool(PartialState().is_main_process)
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
@@ -173,6 +195,14 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     progress = min(step / max(config.steps, 1), 1.0)
     return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _check_batch_size(config: LoopConfig, num_processes: int) -> None:
+    if config.batch_size % num_processes:
+        raise TalkheadError(
+            f"[train]: batch_size {config.batch_size} cannot be divided among {num_processes}"
+            " processes: make it a multiple"
+        )
 
 
 def _parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, Any]]:
@@ -201,8 +231,28 @@ def _parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, An
     ]
 
 
-def _mix(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+def _mix(seed: int, step: int, rank: int) -> int:
+    """Return a seed for one step of one process; the first one's are those of a process alone."""
+    words = [seed, step, rank] if rank else [seed, step]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def _average_gradients(accelerator: Accelerator, optimizer: torch.optim.Optimizer) -> None:
+    """Give all processes the mean gradient, as if one of them had seen the whole batch.
+
+    Not by DistributedDataParallel: tasks call methods of their networks, which it hides.
+    """
+    if accelerator.num_processes == 1:
+        return
+    learned = [value for group in optimizer.param_groups for value in group["params"]]
+    for value in learned:
+        if value.grad is None:
+            value.grad = torch.zeros_like(value)
+    together = torch.cat([value.grad.reshape(-1) for value in learned])
+    together = accelerator.reduce(together, "mean")
+    parts = together.split([value.numel() for value in learned])
+    for value, part in zip(learned, parts, strict=True):
+        value.grad.copy_(part.view_as(value))
 
 
 def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
@@ -229,14 +279,26 @@ class _weights:  # noqa: N801 - a context manager, used like a function
         self._model.load_state_dict(self._own)
 
 
-def _record(report: Report, log: Any, board: Any) -> Report:
-    line = {"kind": report.kind, "step": report.step, **report.values}
-    rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}
-    log.write(json.dumps(rounded) + "\n")
-    log.flush()
-    for key, value in report.values.items():
-        board.add_scalar(f"{report.kind}/{key}", value, report.step)
-    return report
+class _Records:
+    """The log and the board of a run, which go on at a step."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        _trim_log(run / "log.jsonl", step)
+        self._log = (run / "log.jsonl").open("a", encoding="utf-8")
+        self._board = _board(run, step)
+
+    def add(self, report: Report) -> Report:
+        line = {"kind": report.kind, "step": report.step, **report.values}
+        rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}
+        self._log.write(json.dumps(rounded) + "\n")
+        self._log.flush()
+        for key, value in report.values.items():
+            self._board.add_scalar(f"{report.kind}/{key}", value, report.step)
+        return report
+
+    def close(self) -> None:
+        self._log.close()
+        self._board.close()
 
 
 def _trim_log(path: Path, step: int) -> None:
@@ -252,58 +314,3 @@ def _board(run: Path, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter  # slow to import
 
     return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
-
-
-def _save_state(
-    run: Path,
-    step: int,
-    model: nn.Module,
-    average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """Write run/state: all of it, or nothing."""
-    partial, target, old = run / "state.partial", run / "state", run / "state.old"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for name, weights in (("model", model.state_dict()), ("average", average)):
-        tensors = {key: value.contiguous() for key, value in weights.items()}
-        save_file(tensors, partial / f"{name}.safetensors")
-    moments = {
-        f"{index}.{key}": value.contiguous()
-        for index, state in optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-    }
-    save_file(moments, partial / "optimizer.safetensors")
-    (partial / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)  # left by a kill just before the last line
-        target.replace(old)
-    partial.replace(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _load_state(
-    run: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
-) -> int:
-    target = run / "state"
-    if not target.exists() and (run / "state.old").exists():
-        (run / "state.old").replace(target)  # killed between the two renames
-    if not target.exists():
-        return 0
-    try:
-        model.load_state_dict(load_file(target / "model.safetensors"))
-        for name, value in load_file(target / "average.safetensors").items():
-            average[name].copy_(value)
-        states: dict[int, dict[str, Tensor]] = {}
-        for key, value in load_file(target / "optimizer.safetensors").items():
-            index, _, name = key.partition(".")
-            states.setdefault(int(index), {})[name] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": states, "param_groups": groups})
-        step: int = json.loads((target / "state.json").read_text(encoding="utf-8"))["step"]
-    except (RuntimeError, KeyError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise TalkheadError(
-            f"cannot resume from {target}, remove it or choose another run folder: {reason[:200]}"
-        ) from error
-    return step

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkhead.checkpoint import build_config
+from talkhead.checkpoint import build_config, check_sizes
 from talkhead.errors import TalkheadError
 from talkhead.models.autoencoder import AutoencoderConfig
 from talkhead.models.denoiser import DenoiserConfig
@@ -129,6 +129,7 @@ def read_settings(name: str, path: Path) -> Settings:
         raise TalkheadError(
             f"{path} has {', '.join(tables)} beside the tables [train], [model] and [task]"
         )
+    check_sizes(settings.model, source=f"{path}, [model]")
     check_loop(settings.loop, source=f"{path}, [train]")
     return settings
 

@@ -5,22 +5,28 @@ weights.toml is the one list of published weights. Every entry says what it is, 
 
 - ``package``: shipped with talkhead, in `CHECKPOINTS` under the entry's name;
 - ``hub``: a repository at a fixed revision, fetched into the cache of huggingface-hub;
-- ``url``: one file, fetched into the cache of talkhead.
+- ``url``: one file, or a folder of them, fetched into the cache of talkhead;
+- ``folder``: on this machine, added by its user.
 
-A pipeline is an entry without files that names its components.
+A pipeline that is shipped names its components; any other has its files in a folder for each.
 """
 
 from talkhead.weights.fetch import cache_folder, is_offline
 from talkhead.weights.folders import (
     DEFAULT,
-    PIPELINE_PARTS,
     WeightsList,
     installed_list,
     list_entries,
     resolve_weights,
     verify,
 )
-from talkhead.weights.listing import WeightsEntry, WeightsFile, format_list, read_list
+from talkhead.weights.listing import (
+    PIPELINE_PARTS,
+    WeightsEntry,
+    WeightsFile,
+    format_list,
+    read_list,
+)
 
 __all__ = [
     "DEFAULT",

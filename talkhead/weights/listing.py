@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from talkhead.errors import WeightsError
+from talkhead.weights.names import REVISION, name_fault, path_fault, repo_fault, url_fault
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,7 +20,15 @@ else:
     import tomli as tomllib
 
 Kind = Literal["model", "pipeline", "asset"]
-Where = Literal["package", "hub", "url"]
+Where = Literal["package", "hub", "url", "folder"]
+
+PIPELINE_PARTS = ("autoencoder", "denoiser", "landmarks")
+MODEL_FILES = ("config.json", "model.safetensors")
+CARD_NAME = "README.md"
+PIPELINE_FILES = tuple(
+    f"{part}/{name}" for part in PIPELINE_PARTS for name in (*MODEL_FILES, CARD_NAME)
+)
+"""All that is fetched or uploaded of a pipeline; cards may be missing where it is fetched."""
 
 _BLOCK_BYTES = 1 << 20
 _HEADER = """\
@@ -39,7 +48,10 @@ class WeightsFile:
 
 @dataclasses.dataclass(frozen=True)
 class WeightsEntry:
-    """One entry of weights.toml."""
+    """One entry of weights.toml.
+
+    A pipeline that is shipped names its components; one from elsewhere has files of its own.
+    """
 
     name: str
     kind: Kind
@@ -52,6 +64,7 @@ class WeightsEntry:
     repo: str | None = None
     revision: str | None = None
     url: str | None = None
+    folder: str | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -96,8 +109,8 @@ def format_list(entries: Mapping[str, WeightsEntry]) -> str:
             value = getattr(entry, field.name)
             if field.name in ("name", "files") or value is None or value == ():
                 continue
-            lines.append(f"{field.name} = {json.dumps(value, ensure_ascii=False)}")
-        if entry.kind != "pipeline":
+            lines.append(f"{field.name} = {_text(value)}")
+        if entry.kind != "pipeline" or entry.files:
             rows = [
                 f"  {{ path = {json.dumps(file.path)}, bytes = {file.num_bytes},"
                 f' sha256 = "{file.sha256}" }},\n'
@@ -121,6 +134,11 @@ def measure_file(folder: Path, path: str) -> WeightsFile:
     return WeightsFile(path=path, num_bytes=num_bytes, sha256=digest.hexdigest())
 
 
+def _text(value: str | tuple[str, ...]) -> str:
+    """Write a text or a list of texts as TOML, where JSON differs in one letter."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
@@ -140,6 +158,9 @@ def _entry(name: str, table: Any) -> WeightsEntry:
     for key in ("kind", "about", "licence", "origin", "where"):
         if not isinstance(values.get(key), str):
             raise ValueError(f"{key!r} is missing or no text")
+    for key in ("repo", "revision", "url", "folder"):
+        if not isinstance(values.get(key, ""), str):
+            raise TypeError(f"{key!r} is no text")
     entry = WeightsEntry(name=name, files=files, components=components, **values)
     if entry.kind not in get_args(Kind) or entry.where not in get_args(Where):
         raise ValueError(f"kind {entry.kind!r} or where {entry.where!r} is unknown")
@@ -149,24 +170,37 @@ def _entry(name: str, table: Any) -> WeightsEntry:
 
 
 def _contradictions(entry: WeightsEntry) -> Iterator[str]:
-    if not re.fullmatch("[A-Za-z0-9_-]+", entry.name):
-        yield "a name is letters, digits, - and _"
-    if (entry.kind == "pipeline") != bool(entry.components):
-        yield "components belong to a pipeline, and a pipeline has some"
-    if entry.kind == "pipeline" and (entry.files or entry.where != "package"):
-        yield "a pipeline has no files of its own"
+    if fault := name_fault(entry.name):
+        yield fault
+    is_shipped_pipeline = entry.kind == "pipeline" and entry.where == "package"
+    if is_shipped_pipeline != bool(entry.components):
+        yield "components belong to a shipped pipeline, and it has some"
+    if is_shipped_pipeline and entry.files:
+        yield "a shipped pipeline has no files of its own"
+    yield from _misplaced(entry)
+    if entry.where != "package" and not entry.files:
+        yield "files are missing"
+
+
+def _misplaced(entry: WeightsEntry) -> Iterator[str]:
+    """Yield what is wrong with the words that say where an entry is."""
     if {entry.repo is None, entry.revision is None} != {entry.where != "hub"}:
         yield "repo and revision belong to where = 'hub'"
-    if entry.revision is not None and not re.fullmatch("[0-9a-f]{40}", entry.revision):
+    if entry.repo is not None and (fault := repo_fault(entry.repo)):
+        yield fault
+    if entry.revision is not None and not REVISION.fullmatch(entry.revision):
         yield "revision has to be a commit of 40 hexadecimal digits"
     if (entry.where == "url") != (entry.url is not None):
         yield "url belongs to where = 'url'"
-    if entry.url is not None and not entry.url.startswith("https://"):
-        yield "url has to start with https://"
-    if entry.where == "url" and len(entry.files) != 1:
-        yield "a url has exactly one file"
-    if entry.where == "hub" and not entry.files:
-        yield "files are missing"
+    if entry.url is not None and (fault := url_fault(entry.url)):
+        yield fault
+    is_folder = entry.url is not None and entry.url.endswith("/")
+    if entry.where == "url" and not is_folder and len(entry.files) != 1:
+        yield "a url has exactly one file, unless it ends in /"
+    if (entry.where == "folder") != (entry.folder is not None):
+        yield "folder belongs to where = 'folder'"
+    if entry.folder is not None and not Path(entry.folder).is_absolute():
+        yield "folder has to be a whole path"
 
 
 def _file(row: Mapping[str, Any]) -> WeightsFile:
@@ -177,6 +211,6 @@ def _file(row: Mapping[str, Any]) -> WeightsFile:
         raise ValueError(f"bytes of {path} is no size")
     if not re.fullmatch("[0-9a-f]{64}", str(sha256)):
         raise ValueError(f"sha256 of {path} is no digest")
-    if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ValueError(f"path {path!r} leads out of the folder")
+    if fault := path_fault(path):
+        raise ValueError(fault)
     return WeightsFile(path=path, num_bytes=num_bytes, sha256=sha256)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from talkhead.errors import TalkheadError
-from talkhead.face.track import LandmarkTrack
+from talkhead.face.track import MAX_COORDINATE_PX, MAX_FRAMES, MAX_JSON_BYTES, LandmarkTrack
 
 
 def make_track(num_frames: int = 5, fps: Fraction = Fraction(25)) -> LandmarkTrack:
@@ -70,8 +70,9 @@ def test_windows_make_the_same_file_as_the_whole(tmp_path: Path, suffix: str) ->
 def test_extreme_floats_survive_json_exactly(tmp_path: Path) -> None:
     points = np.zeros((1, 478, 3), np.float32)
     info = np.finfo(np.float32)
-    points[0, 0] = 0.1, info.max, info.smallest_subnormal
-    points[0, 1] = -1 / 3, 16_777_217, 1e-7
+    points[0, 0] = 0.1, MAX_COORDINATE_PX, info.smallest_subnormal
+    points[0, 1] = -1 / 3, -MAX_COORDINATE_PX, 1e-7
+    points[0, 2] = 16_777.217, 0, 0
     LandmarkTrack(points, Fraction(25), (8, 8), "d").write(tmp_path / "track.json")
     np.testing.assert_array_equal(LandmarkTrack.read(tmp_path / "track.json").points, points)
 
@@ -144,6 +145,11 @@ def test_an_output_that_cannot_be_is_refused(tmp_path: Path) -> None:
         ({"points": np.zeros((0, 478, 3), np.float32)}, "no frames"),
         ({"points": np.full((5, 478, 3), np.nan, np.float32)}, "not finite"),
         ({"points": np.full((5, 478, 3), np.inf, np.float32)}, "not finite"),
+        ({"points": np.full((5, 478, 3), -2e6, np.float32)}, "within 1,000,000 px"),
+        ({"points": np.full((5, 478, 3), 7, np.float32)}, "a face of less than 1 px"),
+        ({"fps": np.array([1, 1000])}, "fps must be from 1/60 to 1000"),
+        ({"fps": np.array([2**62, 2**61 - 1])}, "fps must be two whole numbers"),
+        ({"detector": np.str_("x" * 1000)}, "200 characters"),
     ],
 )
 def test_a_wrong_npz_is_refused_with_what_is_wrong(
@@ -197,6 +203,8 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         ({"points": [[[1e300] * 3] * 478]}, "not finite"),
         ({"points": [[[float("nan")] * 3] * 478]}, "NaN is not a number"),
         ({"points": {"a": 1}}, "missing"),
+        ({"points": [[[0.5, 1, 10**400]] * 478]}, "numbers only"),
+        ({"points": [[]] * 1000}, "more lists than numbers"),
     ],
 )
 def test_a_wrong_json_is_refused_with_what_is_wrong(
@@ -207,6 +215,26 @@ def test_a_wrong_json_is_refused_with_what_is_wrong(
     fields = {**json.loads(path.read_text()), **change}
     path.write_text(json.dumps({key: value for key, value in fields.items() if value is not None}))
     assert message in error_of(path)
+
+
+def test_json_is_refused_by_its_size_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "track.json"
+    with path.open("wb") as file:
+        file.truncate(MAX_JSON_BYTES + 1)  # a hole: it takes no room
+    assert "use .npz" in error_of(path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_does(tmp_path: Path) -> None:
+    path = tmp_path / "track.npz"
+    frame = bytes(478 * 3 * 4)
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("points.npy", "w", force_zip64=True) as file,
+    ):
+        for _ in range(MAX_FRAMES // 100 + 1):
+            file.write(frame * 100)
+    assert path.stat().st_size < 10_000_000
+    assert "unpacks to 1,2" in error_of(path)
 
 
 @pytest.mark.parametrize(

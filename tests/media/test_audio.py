@@ -47,6 +47,30 @@ def test_any_rate_gives_the_same_tone_at_16_khz(tmp_path: Path, rate_hz: int) ->
     assert scan_audio(tmp_path / "tone.wav").duration_s == Fraction(num, rate_hz)
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff"])  # read by soundfile, and by ffmpeg
+@pytest.mark.parametrize(("rate_hz", "said"), [(1, "1"), (10_000_000, "10,000,000")])
+def test_rates_of_no_recording_are_refused(
+    tmp_path: Path, refused: Refusal, name: str, rate_hz: int, said: str
+) -> None:
+    soundfile.write(tmp_path / name, np.zeros(9), rate_hz, subtype="PCM_16")
+    with refused(tmp_path / name, f"has {said} samples a second; from 2,000 to 384,000"):
+        scan_audio(tmp_path / name)
+
+
+def test_a_hundred_channels_are_refused(tmp_path: Path, refused: Refusal) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros((9, 100)), 16_000, subtype="PCM_16")
+    with refused(tmp_path / "a.wav", "100 channels, at most 64"):
+        scan_audio(tmp_path / "a.wav")
+
+
+def test_many_channels_are_averaged_over_their_whole_length(tmp_path: Path) -> None:
+    ramp = np.linspace(-0.5, 0.5, 200_000)
+    channels = np.stack([ramp + 0.4 * (-1) ** k for k in range(64)], axis=1)
+    soundfile.write(tmp_path / "many.wav", channels, 16_000, subtype="FLOAT")
+    waveform = read_waveform(tmp_path / "many.wav")  # 51 MB: more than one block
+    np.testing.assert_allclose(waveform, ramp, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "depth", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM"]
 )

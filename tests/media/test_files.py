@@ -26,6 +26,30 @@ def test_what_is_no_file_with_content_is_no_input(tmp_path: Path, refused: Refus
         check_input(tmp_path / ("x" * 300))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes that have a name")
+def test_a_pipe_or_a_device_is_refused_at_once_and_not_waited_for(
+    tmp_path: Path, refused: Refusal
+) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")  # nobody will ever write to it
+    (tmp_path / "endless.wav").symlink_to("/dev/zero")
+    for name in ("pipe.wav", "endless.wav"):
+        with refused(tmp_path / name, "not a regular file"):
+            check_input(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+def test_a_link_that_leads_to_itself_is_no_output(tmp_path: Path, refused: Refusal) -> None:
+    ring = tmp_path / "ring.mp4"
+    ring.symlink_to("ring.mp4")
+    with refused(ring, "leads to itself"):
+        check_output(ring, overwrite=True)
+
+
+def test_a_null_character_is_in_no_output(tmp_path: Path, refused: Refusal) -> None:
+    with refused(tmp_path, "null"):
+        check_output(tmp_path / "a\0b", overwrite=True)
+
+
 def test_an_output_needs_a_folder_that_exists(tmp_path: Path, refused: Refusal) -> None:
     with refused(tmp_path / "absent", "create it first"):
         check_output(tmp_path / "absent" / "out.mp4", overwrite=False)
@@ -69,7 +93,7 @@ SYSTEMS = ["plain"] if not hasattr(os, "O_TMPFILE") else ["plain", "unnamed"]
 
 def run_writer(code: str, target: Path, system: str) -> subprocess.CompletedProcess[str]:
     """Write a file in a process of its own, on a system with or without files that have no name."""
-    command = [sys.executable, "-c", WRITE + code, target, system]
+    command = [sys.executable, "-c", WRITE + code, str(target), system]
     return subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER, check=False)
 
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 from talkhead.errors import TalkheadError
 from talkhead.media.picture import read_picture, write_picture
 from tests.media.conftest import Refusal
+from tests.reliability.extreme_media import png_of_zeros
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -161,6 +162,34 @@ def test_20_000_pixels_are_read_and_more_refused(tmp_path: Path, refused: Refusa
     Image.new("1", (20_001, 64)).save(tmp_path / "longer.png")
     with refused(tmp_path / "longer.png", "20000 px"):
         read_picture(tmp_path / "longer.png")
+
+
+def test_a_file_of_kilobytes_that_unpacks_to_gigabytes_is_refused(
+    tmp_path: Path, refused: Refusal
+) -> None:
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(png_of_zeros(16_000, 16_000))
+    assert bomb.stat().st_size < 1_000_000
+    with refused(bomb, "at most 250 million"):
+        read_picture(bomb)
+    coded = tmp_path / "coded.webp"
+    Image.new("L", (11_000, 10_000)).save(coded, method=0, quality=1)
+    with refused(coded, "at most 100 million"):
+        read_picture(coded)
+
+
+def test_decoders_do_not_write_past_python(
+    tmp_path: Path, refused: Refusal, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+    Image.fromarray(noise).save(path, compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    data[20:2000] = bytes(1980)
+    path.write_bytes(bytes(data))
+    with refused(path, "damaged"):
+        read_picture(path)
+    assert capfd.readouterr().err == ""
 
 
 def test_small_pictures_are_refused_below_64_px(tmp_path: Path, refused: Refusal) -> None:

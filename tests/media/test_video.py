@@ -480,3 +480,39 @@ def test_what_is_no_video_is_refused(tmp_path: Path, wav: Path, refused: Refusal
         list(read_frames(tmp_path / "cut.mp4"))
     with refused(tmp_path / "a.mp4", "no picture at 9 s"):
         list(read_frames(tmp_path / "a.mp4", start_s=9))
+
+
+def make_video(path: Path, source: str, *options: str) -> Path:
+    """Make a video of grey pictures, as ffmpeg's filter draws them."""
+    args = ["-y", "-loglevel", "error", "-f", "lavfi", "-i", f"color=gray:{source}", *options]
+    status, _, messages = ffmpeg.run_ffmpeg([*args, "-pix_fmt", "yuv420p", str(path)])
+    assert status == 0, messages
+    return path
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "reason"),
+    [
+        ("s=16000x9000:r=25", ("-c:v", "png", "-frames:v", "1"), "cannot be decoded"),
+        ("s=8192x64:r=25", ("-frames:v", "1"), "sides to 16384 px and 16:1"),
+        ("s=64x64:r=25", ("-frames:v", "1", "-vf", "setsar=20/1"), "1280 x 64 px"),
+        ("s=64x64:r=25", ("-frames:v", "1", "-vf", "setsar=1/20"), "3 x 64 px"),
+        ("s=64x64:r=1/100", ("-frames:v", "3"), "a picture every 100 s"),
+    ],
+)
+def test_videos_that_no_camera_makes_are_refused_before_they_are_read(
+    tmp_path: Path, refused: Refusal, source: str, options: tuple[str, ...], reason: str
+) -> None:
+    path = make_video(tmp_path / "a.mkv", source, *options)
+    for look in (probe_video, lambda path: next(read_frames(path))):
+        with refused(path, reason):
+            look(path)
+
+
+def test_8k_and_a_picture_a_second_are_read(tmp_path: Path) -> None:
+    large = make_video(tmp_path / "a.mkv", "s=8192x4320:r=25", "-c:v", "png", "-frames:v", "1")
+    assert next(read_frames(large, size=(64, 32))).shape == (32, 64, 3)
+    slow = make_video(tmp_path / "b.mp4", "s=64x64:r=1", "-frames:v", "3")
+    assert len(list(read_frames(slow))) == 3
+    fast = make_video(tmp_path / "c.mp4", "s=64x64:r=1000", "-frames:v", "1000")
+    assert len(list(read_frames(fast))) == 25

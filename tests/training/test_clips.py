@@ -1,10 +1,13 @@
 import dataclasses
+import io
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from talkhead.errors import TalkheadError
 from talkhead.training.clips import (
@@ -99,6 +102,82 @@ def test_a_manifest_that_does_not_fit_is_refused_with_the_line(tmp_path: Path, l
     (tmp_path / MANIFEST).write_text(f"{good}\n{line}\n")
     with pytest.raises(TalkheadError, match="line 2 does not fit"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"clip": "../../escape"}, "cannot be the name of a clip"),
+        ({"clip": "/dev/zero"}, "cannot be the name of a clip"),
+        ({"clip": "a\0b"}, "cannot be the name of a clip"),
+        ({"clip": ".."}, "cannot be the name of a clip"),
+        ({"clip": ""}, "cannot be the name of a clip"),
+        ({"clip": "x" * 300}, "cannot be the name of a clip"),
+        ({"num_frames": "many"}, "num_frames is 'many', it has to be int"),
+        ({"num_frames": 0}, "0 frames"),
+        ({"fps": "0"}, "out of range"),
+        ({"fps": "1/0"}, "not a number"),
+        ({"fps": "9" * 5000}, "9"),
+        ({"agreement": float("nan")}, "agreement is nan, it has to be a finite number"),
+        ({"clip": "a"}, "a is there twice"),
+    ],
+)
+def test_a_row_that_no_clip_has_is_refused(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    good = dataclasses.asdict(describe_clip("a", make_clip(3, seed=0)))
+    other = good | {"clip": "b"} | changes
+    (tmp_path / MANIFEST).write_text(f"{json.dumps(good)}\n{json.dumps(other)}\n")
+    with pytest.raises(TalkheadError, match="line 2 does not fit") as caught:
+        read_manifest(tmp_path)
+    assert reason in str(caught.value)
+
+
+def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    for content in (b"\xff\xfe\x00", b"[" * 100_000):
+        (tmp_path / MANIFEST).write_bytes(content)
+        with pytest.raises(TalkheadError, match=MANIFEST):
+            read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"landmarks": np.zeros((3, 477, 3), np.float32)}, "landmarks is float32"),
+        ({"landmarks": np.full((3, 478, 3), np.nan, np.float32)}, "landmarks are not finite"),
+        ({"landmarks": np.zeros((0, 478, 3), np.float32)}, "0 meshes"),
+        ({"crops": np.zeros((2, 3), np.float32)}, "3 meshes with 2 crops"),
+        ({"waveform": np.zeros((5, 2), np.int16)}, "waveform is int16"),
+        ({"waveform": np.zeros(5, np.complex64)}, "waveform is complex64"),
+        ({"jpeg_offsets": np.array([0, 5, 3, 9])}, "pictures for another number"),
+        ({"schema": np.array([1, 2])}, "scalar"),
+        ({"jpeg": np.array([{"a": 1}], dtype=object)}, "a pickle"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    clip = make_clip(3, seed=0)
+    write_clip(tmp_path, describe_clip("a", clip), clip)
+    path = tmp_path / "clips" / "a.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **(arrays | changes))
+    with pytest.raises(TalkheadError, match="cannot read the clip") as caught:
+        read_clip(tmp_path, "a")
+    assert reason in str(caught.value)
+
+
+def test_a_picture_of_a_clip_that_is_damaged_or_of_another_size_is_refused() -> None:
+    clip = make_clip(3, seed=0)
+    large = io.BytesIO()
+    Image.new("RGB", (9000, 9000)).save(large, "JPEG", quality=1)
+    for content in (b"no picture", large.getvalue()):
+        jpeg = np.frombuffer(content, np.uint8)
+        offsets = np.array([0, len(jpeg), len(jpeg), len(jpeg)])
+        damaged = dataclasses.replace(clip, jpeg=jpeg, jpeg_offsets=offsets)
+        with pytest.raises(TalkheadError, match="picture 0 of a clip is damaged"):
+            damaged.frame(0)
 
 
 def test_samples_of_frames_meet_end_to_end() -> None:

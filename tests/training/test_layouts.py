@@ -115,13 +115,16 @@ def test_a_list_gives_sounds_and_emotions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "needs a column named file"),
+        ("", "is empty"),
         ("path\na.mp4\n", "needs a column named file"),
         ("file\n", "needs a column named file, and a row for every video"),
         ("id,file\na,a.mp4\nb,\n", "video 2 of the list has no file"),
         ("file\nx/a.mp4\nx-a.mp4\n", "are both named x-a"),
         ("file\na.mp4\na.mov\n", "are both named a"),
         ("file,level\na.mp4,\nb.mp4,strong\n", "video 2 has the level 'strong', not a number"),
+        (f"file,level\na.mp4,{'9' * 5000}\n", r"video 1 has the level '9{20}', not a number"),
+        (f"file,id\na.mp4,{'x' * 201}\n", "a.mp4 would have a name of more than 200 bytes"),
+        ("file\n" + "\u00e9" * 101 + ".mp4\n", "would have a name of more than 200 bytes"),
     ],
 )
 def test_a_list_that_does_not_serve_is_refused(tmp_path: Path, content: str, message: str) -> None:

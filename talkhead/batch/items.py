@@ -1,0 +1,190 @@
+"""The items of a batch: every one is looked at before the first is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from talkhead.batch.journal import HIDDEN, Entry, has_made, read_entries
+from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
+from talkhead.errors import TalkheadError
+from talkhead.job import RenderJob, check_pose
+from talkhead.media.files import check_input
+
+NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
+"""Fields of a job that do not change its video, or whose content does so."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video of a batch, and what is known of it before it is made."""
+
+    number: int
+    """From 1."""
+    job: RenderJob
+    key: str = ""
+    """Of what it is made from."""
+    state: Literal["waiting", "skipped", "failed"] = "waiting"
+    why: str = ""
+    """Why it is not made."""
+    exit_code: int = 0
+    made: Entry | None = None
+    """The journal's entry, where it was made before."""
+
+
+def check_names(jobs: Sequence[RenderJob]) -> None:
+    """Refuse a batch whose videos would overwrite each other, or what they are made from.
+
+    Raises:
+        TalkheadError: two outputs are one file, or an output is also an input.
+    """
+    made: dict[str, RenderJob] = {}
+    inputs: dict[str, Path] = {}
+    for job in jobs:
+        for path in (job.face, job.audio, job.landmarks, Path(job.pose)):
+            if path is not None:
+                inputs[_place(path)] = path
+    for number, job in enumerate(jobs, 1):
+        output = job.output
+        place = _place(output)
+        if place in made:
+            raise TalkheadError(
+                f"{made[place].audio} and {job.audio} would both become {output}: give them"
+                " numbers, as in -o 'folder/{n:03}-{audio}.mp4'"
+            )
+        if place in inputs:
+            raise TalkheadError(f"{output} would be made of itself; choose another folder or name")
+        if output.name.startswith(HIDDEN):
+            raise TalkheadError(
+                f"output {number}, {output}: talkhead removes files named {HIDDEN}...; choose"
+                " another name"
+            )
+        if output.suffix.lower() not in SUFFIXES:
+            raise TalkheadError(
+                f"output {number}, {output}, is no video that talkhead makes: its name has to end"
+                f" in {', '.join(sorted(SUFFIXES))}"
+            )
+        made[place] = job
+
+
+def check_items(
+    jobs: Sequence[RenderJob], digests: Mapping[str, str], *, skip_existing: bool
+) -> list[Item]:
+    """Look at every item, without decoding anything, and at what the journals say of it.
+
+    Args:
+        jobs: what is to be made.
+        digests: of the weights' files, and other words that change what is made.
+        skip_existing: leave an output alone that exists, whoever made it.
+
+    Raises:
+        TalkheadError: a journal cannot be read.
+    """
+    check_names(jobs)
+    # A folder's journal is read once.
+    folders = {job.output.parent for job in jobs}
+    journals = {folder: read_entries(folder) for folder in folders if _is_folder(folder)}
+    items = []
+    for number, job in enumerate(jobs, 1):
+        entry = journals.get(job.output.parent, {}).get(job.output.name)
+        items.append(_checked(Item(number, job), entry, digests, skip_existing=skip_existing))
+    return items
+
+
+def _checked(
+    item: Item, entry: Entry | None, digests: Mapping[str, str], *, skip_existing: bool
+) -> Item:
+    job = item.job
+    try:
+        _check_place(job.output)
+        if skip_existing and job.output.is_file():
+            return dataclasses.replace(item, state="skipped", why="exists", made=entry)
+        check_input(job.face)
+        check_input(job.audio)
+        for path in (job.landmarks, job.c2pa_certificate, job.c2pa_key):
+            if path is not None:
+                check_input(path)
+        check_pose(job.pose)
+        key = key_of(job, digests)
+        if entry is not None and has_made(entry, job.output):
+            if entry.key == key:
+                return dataclasses.replace(
+                    item, key=key, state="skipped", why="made before", made=entry
+                )
+            if not job.overwrite:
+                raise TalkheadError(
+                    f"{job.output} was made of other files, options or weights; allow overwriting,"
+                    " or choose another folder"
+                )
+        elif os.path.lexists(job.output) and not job.overwrite:
+            raise TalkheadError(
+                f"{job.output} exists and is not what this batch made; allow overwriting, skip"
+                " what exists, or choose another folder"
+            )
+    except TalkheadError as error:
+        return dataclasses.replace(item, state="failed", why=str(error), exit_code=error.exit_code)
+    except OSError as error:  # an odd name, a drive that is gone
+        reason = f"{job.output} cannot be made ({error.strerror}); check its names"
+        return dataclasses.replace(
+            item, state="failed", why=reason, exit_code=TalkheadError.exit_code
+        )
+    return dataclasses.replace(item, key=key)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long: its items fail when they are looked at
+        return False
+
+
+def _check_place(output: Path) -> None:
+    """Refuse an output that cannot be; whether its folder can be written to is seen later."""
+    if len(os.fsencode(output.name)) > MAX_NAME_BYTES:
+        raise TalkheadError(f"{output} has a name of more than {MAX_NAME_BYTES} bytes; shorten it")
+    if output.is_dir():
+        raise TalkheadError(f"{output} is a directory; name a file in it")
+    if output.exists() and not output.is_file():
+        raise TalkheadError(f"{output} is not a regular file; choose another output")
+    above = output.parent
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise TalkheadError(f"{above} is no folder; choose another output")
+    if not os.access(above, os.W_OK):
+        raise TalkheadError(f"folder {above} cannot be written to; choose another")
+
+
+def key_of(job: RenderJob, digests: Mapping[str, str]) -> str:
+    """Return a digest of what a video is made from: its inputs, options and weights.
+
+    An input is known by its place, size and time, so that nothing is read.
+
+    Raises:
+        OSError: an input is not there any more.
+    """
+    values: dict[str, object] = {"weights": dict(sorted(digests.items()))}
+    for field in dataclasses.fields(job):
+        if field.name in NOT_IN_KEY:
+            continue
+        value = getattr(job, field.name)
+        is_file = isinstance(value, Path) or (field.name == "pose" and Path(value).is_file())
+        values[field.name] = _identity(Path(value)) if is_file else str(value)
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _identity(path: Path) -> list[str | int]:
+    found = path.stat()
+    return [os.fsencode(path.resolve()).hex(), found.st_size, found.st_mtime_ns]
+
+
+def _place(path: Path) -> str:
+    """Return where a path leads, whatever way it is written."""
+    return os.path.normcase(os.path.realpath(path))

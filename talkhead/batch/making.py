@@ -1,0 +1,108 @@
+"""Making the videos of a batch in one process, which loads the networks once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from talkhead.errors import TalkheadError
+from talkhead.job import RenderJob, check_job, render_job
+
+if TYPE_CHECKING:
+    from talkhead.synthesis import Pipeline
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all items of a batch share."""
+
+    weights: str
+    """Name or folder, as the process that makes videos finds it."""
+    device: str
+    dtype: str
+    offline: bool
+    shares: int
+    """Processes that use the machine's cores at the same time."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An item on its way to the process that makes it."""
+
+    number: int
+    job: RenderJob
+    staged: Path
+    """Where the video waits for its name."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an item ended."""
+
+    number: int
+    facts: dict[str, Any] | None
+    """None where it failed."""
+    error: str = ""
+    exit_code: int = 0
+
+
+class Maker:
+    """Makes one video after another with the same networks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pipeline: Pipeline | None = None
+        self._weights: Path | None = None
+        self._shares_cores = False
+
+    def make(self, task: Task) -> Outcome:
+        """Make one video; what a user can act on becomes the item's failure."""
+        try:
+            self._share_cores()
+            checked = check_job(task.job)
+            facts = render_job(checked, self._load, task.staged, folder=self._folder())
+            _reach_the_disk(task.staged)
+        except TalkheadError as error:
+            return Outcome(task.number, None, str(error), error.exit_code)
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            message = f"{error.strerror or error}{where}"
+            return Outcome(task.number, None, message, TalkheadError.exit_code)
+        facts["device"] = str(self._load().device)
+        facts["dtype"] = str(self._load().dtype).removeprefix("torch.")
+        return Outcome(task.number, facts)
+
+    def _share_cores(self) -> None:
+        """Divide torch's threads among the processes, and between the two stages of each."""
+        if not self._shares_cores:
+            import torch
+
+            threads = torch.get_num_threads() // (2 * self._settings.shares)
+            torch.set_num_threads(max(threads, 1))
+            self._shares_cores = True
+
+    def _load(self) -> Pipeline:
+        if self._pipeline is None:
+            from talkhead.device import resolve_device, resolve_dtype
+            from talkhead.synthesis import load_pipeline
+
+            device = resolve_device(self._settings.device)
+            dtype = resolve_dtype(self._settings.dtype, device)
+            self._pipeline = load_pipeline(self._folder(), device, dtype)
+        return self._pipeline
+
+    def _folder(self) -> Path:
+        """Find the weights; their files are compared with their digests once."""
+        if self._weights is None:
+            from talkhead.weights import resolve_weights
+
+            self._weights = resolve_weights(self._settings.weights, offline=self._settings.offline)
+        return self._weights
+
+
+def _reach_the_disk(path: Path) -> None:
+    """Let a journal that says the video is there be right even after a power cut."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

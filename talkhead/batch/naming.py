@@ -1,0 +1,119 @@
+"""Which sounds a user means, and what the videos of a batch are called."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from talkhead.errors import TalkheadError
+
+SUFFIX = ".mp4"
+SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
+"""What talkhead writes."""
+FIELDS = ("face", "audio", "n")
+MAX_NAME_BYTES = 255
+_NUMBER_FORMAT = re.compile(r"0?[1-9]?[0-9]?d?")
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text is a pattern for files, and not the name of one."""
+    return glob.has_magic(text) and not os.path.lexists(text)
+
+
+def expand_sounds(texts: Sequence[str]) -> list[Path]:
+    """Return the files that are meant: names as they are, and what patterns find, sorted.
+
+    Raises:
+        TalkheadError: a pattern finds nothing.
+    """
+    paths: list[Path] = []
+    for text in texts:
+        if not is_pattern(text):
+            paths.append(Path(text))
+            continue
+        # pathlib's own takes no absolute patterns.
+        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
+        found = [name for name in found if not Path(name).is_dir()]
+        if not found:
+            raise TalkheadError(f"no file matches {text!r}; check the pattern and the folder")
+        paths += [Path(name) for name in found]
+    return paths
+
+
+@dataclass(frozen=True)
+class NameTemplate:
+    """Names of videos: a text with the fields {face}, {audio} (names without suffix) and {n}.
+
+    {n} is the item's number from 1, and {n:03} writes it with three digits. Braces that are meant
+    are doubled. What ends in a slash is a folder, whose videos are called as their sounds.
+    """
+
+    text: str
+
+    @classmethod
+    def read(cls, text: str) -> NameTemplate:
+        """Take what a user gave as output: a folder, or a template.
+
+        Raises:
+            TalkheadError: a field is unknown or written in an unknown way, or the names would not
+                be those of videos.
+        """
+        if _is_folder(text):
+            text = text.replace("{", "{{").replace("}", "}}") + os.sep
+        if text.endswith(("/", os.sep)):
+            text += f"{{audio}}{SUFFIX}"
+        if not _fields(text) and Path(text).suffix.lower() not in SUFFIXES:
+            return cls(str(Path(text) / f"{{audio}}{SUFFIX}"))
+        for name, form in _fields(text):
+            if name not in FIELDS:
+                raise TalkheadError(
+                    f"the name template {text!r} has the unknown field {{{name}}}: it takes"
+                    " {face}, {audio} and {n}"
+                )
+            if form and not (name == "n" and _NUMBER_FORMAT.fullmatch(form)):
+                raise TalkheadError(
+                    f"the name template {text!r} has {{{name}:{form}}}: only {{n}} takes a format,"
+                    " a width as in {n:03}"
+                )
+        if Path(text).suffix.lower() not in SUFFIXES:
+            raise TalkheadError(
+                f"the name template {text!r} has to end in {', '.join(sorted(SUFFIXES))}"
+            )
+        return cls(text)
+
+    def name(self, face: Path, audio: Path, number: int) -> Path:
+        """Return the output of one item."""
+        return Path(self.text.format(face=face.stem, audio=audio.stem, n=number))
+
+
+def is_template(text: str) -> bool:
+    """Whether a text has a field that is known."""
+    try:
+        return any(name in FIELDS for name, _ in _fields(text))
+    except TalkheadError:
+        return False
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _fields(text: str) -> list[tuple[str, str]]:
+    """Return names and formats of a template's fields."""
+    try:
+        parsed = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise TalkheadError(f"{text!r} is no name template: {error}") from error
+    fields = []
+    for _, name, form, conversion in parsed:
+        if name is not None:
+            fields.append((f"{name}!{conversion}" if conversion else name, form or ""))
+    return fields

@@ -1,0 +1,200 @@
+"""A list of videos to make, in CSV: one row an item, one column an option of `talkhead render`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from talkhead.batch.naming import NameTemplate
+from talkhead.errors import TalkheadError
+from talkhead.job import RenderJob
+from talkhead.media.playback import LOOPS
+from talkhead.media.rates import parse_fps
+
+MAX_ITEMS = 100_000
+MAX_STRENGTH = 3.0
+MAX_BLINKS = 60.0
+MAX_STEPS = 50
+MAX_CRF = 51
+
+
+def read_table(
+    path: Path, base: RenderJob, face: Path | None, template: NameTemplate | None
+) -> list[RenderJob]:
+    """Read the items of a list.
+
+    Relative names in it start at its own folder; its outputs start at the folder that `template`
+    puts videos in, where there is one. A cell that is empty leaves what `base` says.
+
+    Args:
+        path: the CSV file, UTF-8, with a line of column names.
+        base: the options of the command line.
+        face: of rows that name none.
+        template: names the videos of rows without an output.
+
+    Raises:
+        TalkheadError: the file cannot be read, has an unknown column, or a cell is no value of its
+            column; the message names the line.
+    """
+    folder = path.parent
+    jobs: list[RenderJob] = []
+    for line, row in _rows(path):
+        where = f"{path}, line {line}"
+        audio = row.pop("audio", "")
+        if not audio:
+            raise TalkheadError(f"{where}: the column audio is empty; every row names a sound")
+        its_face = folder / row.pop("face") if row.get("face") else face
+        if its_face is None:
+            raise TalkheadError(
+                f"{where}: the column face is empty; name a face in it, or before --list"
+            )
+        output = _output(
+            row.pop("output", ""), folder, template, its_face, folder / audio, len(jobs) + 1, where
+        )
+        try:
+            options = {name: read(cell, folder) for name, read, cell in _cells(row)}
+        except TalkheadError as error:
+            raise TalkheadError(f"{where}: {error}") from error
+        jobs.append(
+            dataclasses.replace(base, face=its_face, audio=folder / audio, output=output, **options)
+        )
+        if len(jobs) > MAX_ITEMS:
+            raise TalkheadError(f"{path} has more than {MAX_ITEMS} rows; cut it into several lists")
+    if not jobs:
+        raise TalkheadError(f"{path} lists nothing; add a row for each video below the names")
+    return jobs
+
+
+def _output(
+    cell: str,
+    folder: Path,
+    template: NameTemplate | None,
+    face: Path,
+    audio: Path,
+    number: int,
+    where: str,
+) -> Path:
+    if not cell and template is None:
+        raise TalkheadError(f"{where}: the column output is empty; name a video, or a folder by -o")
+    if template is None:
+        return folder / cell
+    named = template.name(face, audio, number)
+    return named.parent / cell if cell else named
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number of each row's line, and its cells that are not empty by column."""
+    from talkhead.media.files import check_input
+
+    check_input(path)
+    try:
+        # utf-8-sig: spreadsheets put a mark before the first name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            names = [name.strip() for name in next(reader, [])]
+            _check_names(path, names)
+            for cells in reader:
+                if any("\0" in cell for cell in cells):
+                    raise TalkheadError(
+                        f"{path}, line {reader.line_num}: a cell has a null character; is it text?"
+                    )
+                if len(cells) > len(names):
+                    raise TalkheadError(
+                        f"{path}, line {reader.line_num}: {len(cells)} cells, there are"
+                        f" {len(names)} columns; a name with a comma needs quotes"
+                    )
+                row = {name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}
+                if row:
+                    yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TalkheadError(f"{path} cannot be read as CSV in UTF-8: {reason}") from error
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    known = ("face", "audio", "output", *COLUMNS)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise TalkheadError(
+            f"{path} has the unknown column {unknown[0][:80]!r}: a list has {', '.join(known)}"
+        )
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise TalkheadError(f"{path} has the column {twice[0]} twice; keep one of them")
+    if "audio" not in names:
+        raise TalkheadError(f"{path} has no column audio; its first line names the columns")
+
+
+def _cells(row: Mapping[str, str]) -> Iterator[tuple[str, Callable[[str, Path], Any], str]]:
+    for column, cell in row.items():
+        name, read = COLUMNS[column]
+        yield name, read, cell.strip()
+
+
+def _text(cell: str, _folder: Path) -> str:
+    return cell
+
+
+def _path(cell: str, folder: Path) -> Path:
+    return folder / cell
+
+
+def _pose(cell: str, folder: Path) -> str:
+    return cell if cell in ("natural", "still") else str(folder / cell)
+
+
+def _loop(cell: str, _folder: Path) -> str:
+    if cell not in LOOPS:
+        raise TalkheadError(f"loop takes {', '.join(LOOPS)}, not {cell!r}")
+    return cell
+
+
+def _number(name: str, least: float, most: float) -> Callable[[str, Path], float]:
+    def read(cell: str, _folder: Path) -> float:
+        try:
+            value = float(cell)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise TalkheadError(f"{name} takes a number from {least:g} to {most:g}, not {cell!r}")
+        return value
+
+    return read
+
+
+def _whole(name: str, least: int, most: int | None) -> Callable[[str, Path], int]:
+    def read(cell: str, _folder: Path) -> int:
+        is_number = cell.isascii() and cell.isdecimal() and len(cell) < 20
+        if not is_number or int(cell) < least or (most is not None and int(cell) > most):
+            limit = "up" if most is None else f"to {most}"
+            raise TalkheadError(f"{name} takes a whole number from {least} {limit}, not {cell!r}")
+        return int(cell)
+
+    return read
+
+
+def _blink(cell: str, folder: Path) -> float:
+    return 0.0 if cell == "off" else _number("blink", 0, MAX_BLINKS)(cell, folder)
+
+
+COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
+    "landmarks": ("landmarks", _path),
+    "choose": ("choose", _text),
+    "pose": ("pose", _pose),
+    "pose-strength": ("pose_strength", _number("pose-strength", 0, MAX_STRENGTH)),
+    "expression-strength": (
+        "expression_strength",
+        _number("expression-strength", 0, MAX_STRENGTH),
+    ),
+    "blink": ("blink_per_minute", _blink),
+    "loop": ("loop", _loop),
+    "fps": ("fps", lambda cell, _folder: parse_fps(cell)),
+    "steps": ("steps", _whole("steps", 1, MAX_STEPS)),
+    "seed": ("seed", _whole("seed", 0, None)),
+    "crf": ("crf", _whole("crf", 0, MAX_CRF)),
+}
+"""Options of one item by their long names: the field of `RenderJob`, and what reads a cell."""

@@ -1,0 +1,261 @@
+"""`talkhead render` of many videos: its options, the checks before it, and who makes it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from talkhead.cli.batch_lines import Tally
+from talkhead.cli.pipes import DASH
+from talkhead.errors import TalkheadError
+
+if TYPE_CHECKING:
+    from talkhead.batch.items import Item
+    from talkhead.batch.run import Result, Workers
+    from talkhead.job import RenderJob
+
+MAX_JOBS = 256
+
+ListOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--list",
+        metavar="LIST.csv",
+        help="Videos to make, one a row: face,audio,output and options by their long names;"
+        " relative names start at the list's folder.",
+        show_default=False,
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        max=MAX_JOBS,
+        metavar="N",
+        help="Processes of a batch, each with the networks and its share of the cores: 1, or with"
+        " --ray one for each machine.",
+        show_default=False,
+    ),
+]
+SkipExistingOption = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave an output that exists, whoever made it.")
+]
+KeepGoingOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-going/--fail-fast",
+        help="After a failure make the other items too, or begin none.",
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be made, and what is wrong; make nothing.")
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Let a Ray cluster work: auto, host:port, ray://host:port, or local; all its machines"
+        " need the same files at the same places.",
+        show_default=False,
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchOptions:
+    """What the command line says about a batch, beside the options of its items."""
+
+    table: Path | None
+    jobs: int | None
+    skip_existing: bool
+    keep_going: bool
+    dry_run: bool
+    ray: str | None
+    device: str
+    dtype: str
+    offline: bool
+    as_json: bool
+    quiet: bool
+
+    def wanted(self) -> str | None:
+        """Return an option that only a batch has, if one was given."""
+        given = {
+            "--list": self.table is not None,
+            "--jobs": self.jobs is not None,
+            "--fail-fast": not self.keep_going,
+            "--dry-run": self.dry_run,
+            "--ray": self.ray is not None,
+        }
+        return next((name for name, is_given in given.items() if is_given), None)
+
+
+def is_batch(audio: Sequence[Path], output: str, options: BatchOptions) -> bool:
+    """Whether more than one video is meant, or could be.
+
+    Raises:
+        TalkheadError: an option of batches was given for a single video.
+    """
+    from talkhead.batch.naming import is_pattern, is_template
+
+    is_folder = output.endswith(("/", os.sep))
+    many = len(audio) != 1 or is_pattern(str(audio[0]))
+    if options.table is not None or many or is_folder or is_template(output):
+        return True
+    if (name := options.wanted()) is not None:
+        raise TalkheadError(
+            f"{name} is for batches: give several sounds, --list, or a folder as in -o videos/"
+        )
+    return False
+
+
+def plan_batch(
+    face: Path | None,
+    audio: Sequence[Path],
+    output: str | None,
+    base: RenderJob,
+    options: BatchOptions,
+) -> list[RenderJob]:
+    """Return the jobs of a batch.
+
+    Args:
+        face: of all items, or of rows that name none.
+        audio: sounds, and patterns for them.
+        output: a folder or a name template.
+        base: the options of all items.
+        options: of the batch.
+
+    Raises:
+        TalkheadError: what is wanted makes no batch.
+    """
+    from talkhead.batch.naming import NameTemplate, expand_sounds
+    from talkhead.batch.table import read_table
+
+    if DASH in (face, *audio) or output == str(DASH):
+        raise TalkheadError("- (stdin or stdout) is for one video at a time; a batch needs files")
+    template = None if output is None else NameTemplate.read(output)
+    if options.table is not None:
+        if audio:
+            raise TalkheadError("--list names the sounds: leave out AUDIO, or the list")
+        return read_table(options.table, base, face, template)
+    assert face is not None
+    assert template is not None
+    return [
+        dataclasses.replace(base, face=face, audio=sound, output=template.name(face, sound, number))
+        for number, sound in enumerate(expand_sounds([str(path) for path in audio]), 1)
+    ]
+
+
+def render_batch(jobs: Sequence[RenderJob], options: BatchOptions) -> None:
+    """Make the videos of a batch, and say what became of each.
+
+    Raises:
+        BatchError: an item has failed.
+        TalkheadError: nothing can be begun.
+    """
+    from talkhead.batch.items import check_items
+    from talkhead.batch.run import Journals, known_results, run_batch
+    from talkhead.provenance import weights_digests
+    from talkhead.weights import resolve_weights
+
+    started = time.monotonic()
+    if options.ray is None and options.device not in ("auto", "cpu"):
+        from talkhead.device import resolve_device
+
+        resolve_device(options.device)
+    folder = resolve_weights(jobs[0].weights, offline=options.offline)
+    decisive = {**weights_digests(folder), "dtype": options.dtype}
+
+    def check() -> list[Item]:
+        return check_items(jobs, decisive, skip_existing=options.skip_existing)
+
+    items = check()
+    tally = Tally(len(items), options, started)
+    if options.dry_run:
+        for item in items:
+            tally.foresee(item)
+        tally.end()
+        return
+    faults = any(item.state == "failed" for item in items)
+    if not any(item.state == "waiting" for item in items) or (faults and not options.keep_going):
+        for result in known_results(items):
+            tally.tell(result)
+        tally.end()
+        return
+    with Journals(items) as journals:
+        items = check()  # again: another batch may have ended just before
+        with _workers(options, folder, jobs[0].weights, len(items)) as workers:
+            results = _results(
+                known_results(items),
+                run_batch(items, journals, workers, keep_going=options.keep_going),
+            )
+            with contextlib.closing(_with_bar(results, len(items), options)) as shown:
+                for result in shown:
+                    tally.tell(result)
+    tally.end()
+
+
+def _results(
+    known: Iterable[Result], made: Generator[Result, None, None]
+) -> Generator[Result, None, None]:
+    with contextlib.closing(made):
+        yield from known
+        yield from made
+
+
+@contextlib.contextmanager
+def _workers(
+    options: BatchOptions, folder: Path, name: str, num_items: int
+) -> Generator[Workers, None, None]:
+    from talkhead.batch.making import Settings
+
+    if options.ray is None:
+        from talkhead.batch.processes import Processes
+
+        count = min(options.jobs or 1, num_items)
+        settings = Settings(
+            str(folder), options.device, options.dtype, options.offline, shares=count
+        )
+        with Processes(settings, count) as processes:
+            yield processes
+        return
+    from talkhead.batch.ray_cluster import RayWorkers
+
+    # Another machine has its own copy of listed weights; a user's folder is a shared one.
+    where = str(Path(name).resolve()) if Path(name).is_dir() else name
+    settings = Settings(where, options.device, options.dtype, options.offline, shares=1)
+    uses_gpu = options.device.startswith("cuda")
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        RayWorkers(settings, options.ray, options.jobs, uses_gpu=uses_gpu) as cluster,
+    ):
+        yield cluster
+
+
+def _with_bar(
+    results: Generator[Result, None, None], total: int, options: BatchOptions
+) -> Generator[Result, None, None]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    # What is printed meanwhile goes above the bar, but a file or a pipe gets its lines itself.
+    with (
+        Progress(
+            console=console,
+            transient=True,
+            disable=options.quiet or not console.is_terminal,
+            redirect_stdout=sys.stdout.isatty(),
+        ) as progress,
+        contextlib.closing(results),
+    ):
+        yield from progress.track(results, total=total, description="videos")

@@ -1,0 +1,115 @@
+"""What is told about a batch: a line for each item as it ends, and a count of all."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from talkhead.errors import BatchError
+
+if TYPE_CHECKING:
+    from talkhead.batch.items import Item
+    from talkhead.batch.run import Result
+    from talkhead.cli.batch import BatchOptions
+
+FAILURES_SHOWN = 3
+
+
+class Tally:
+    """Says what becomes of each item, counts, and says it all in the end."""
+
+    def __init__(self, total: int, options: BatchOptions, started: float) -> None:
+        self._total, self._options, self._started = total, options, started
+        self._counts = {"done": 0, "skipped": 0, "failed": 0}
+        # Ray tells of lost machines on stdout, which is for results: see `talkhead.cli.batch`.
+        self._stdout = None if options.ray is None else sys.stdout
+        self._failures: list[str] = []
+
+    def tell(self, result: Result) -> None:
+        """Say what became of an item."""
+        job, output = result.item.job, str(result.item.job.output)
+        self._count(result.state, f"{output}: {result.error}")
+        if self._options.as_json:
+            line: dict[str, Any] = {
+                "state": result.state,
+                "item": result.item.number,
+                "face": str(job.face),
+                "audio": str(job.audio),
+                **result.facts,
+                "output": output,
+            }
+            if result.state == "failed":
+                line |= {"error": result.error, "exit_code": result.exit_code}
+            elif result.state == "skipped":
+                line |= {"reason": result.error}
+            self._say_json(line)
+        elif result.state == "done":
+            self._say(made_line(output, result.facts))
+        elif result.state == "skipped":
+            self._say(f"{output}: {result.error}, skipped")
+
+    def _say(self, line: str) -> None:
+        # The system takes names that are no UTF-8, a terminal does not.
+        shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        typer.echo(shown, file=self._stdout)
+        (self._stdout or sys.stdout).flush()  # somebody may be waiting for it
+
+    def _say_json(self, values: Mapping[str, Any]) -> None:
+        self._say(json.dumps(values, allow_nan=False))
+
+    def foresee(self, item: Item) -> None:
+        """Say what would become of an item."""
+        output = str(item.job.output)
+        if item.state != "waiting":
+            self._count(item.state, f"{output}: {item.why}")
+        if self._options.as_json:
+            line = {"state": item.state, "item": item.number, "face": str(item.job.face)}
+            line |= {"audio": str(item.job.audio), "output": output}
+            self._say_json(line | ({"reason": item.why} if item.why else {}))
+        elif item.state == "waiting":
+            self._say(f"{output}: to be made of {item.job.face} and {item.job.audio}")
+        else:
+            self._say(f"{output}: {item.state}, {item.why}")
+
+    def end(self) -> None:
+        """Say how many items there were of each kind.
+
+        Raises:
+            BatchError: one has failed.
+        """
+        counts = {**self._counts, "undone": self._total - sum(self._counts.values())}
+        if self._options.as_json:
+            seconds = round(time.monotonic() - self._started, 3)
+            self._say_json({"state": "summary", "items": self._total, **counts, "seconds": seconds})
+        items = f"{self._total} item{'' if self._total == 1 else 's'}"
+        told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        if counts["failed"]:
+            first = "; ".join(self._failures)
+            more = counts["failed"] - len(self._failures)
+            rest = f"; and {more} more" if more else ""
+            stopped = counts["undone"] and not self._options.keep_going
+            advice = " (--keep-going makes the others)" if stopped else ""
+            raise BatchError(f"{items}: {told}{advice}: {first}{rest}")
+        if not self._options.quiet:
+            typer.echo(f"talkhead: {items}: {told}", err=True)
+
+    def _count(self, state: str, failure: str) -> None:
+        self._counts[state] += 1
+        if state == "failed" and len(self._failures) < FAILURES_SHOWN:
+            self._failures.append(failure)
+
+
+def made_line(output: str, facts: Mapping[str, Any]) -> str:
+    """Return what is said of a video that was made."""
+    missing = facts.get("frames_without_face", 0)
+    without = f", {missing} of them left as they are" if missing else ""
+    return (
+        f"{output}: {facts['frames']} frames at {facts['fps']} fps, "
+        f"{facts['width']} x {facts['height']} px, "
+        f"{facts['frames_per_second']} frames a second{without}"
+    )

@@ -1,0 +1,207 @@
+"""`talkhead inspect`: what a file is, and what it says about how it was made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from talkhead.cli.output import JsonOption, print_columns
+from talkhead.errors import TalkheadError
+
+if TYPE_CHECKING:
+    from talkhead.provenance import Note
+
+Facts = dict[str, Any]
+Rows = list[tuple[str, str]]
+
+SHOWN_CHARACTERS = 300
+"""Of a text that somebody else wrote."""
+PICTURE_SUFFIXES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
+        *(".ppm", ".pgm", ".jp2"),
+    }
+)
+
+
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(help="A video, picture, sound or track.", show_default=False)
+    ],
+    face: Annotated[
+        Path | None,
+        typer.Option("--face", help="Is it made from this picture or video?", show_default=False),
+    ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option("--audio", help="Is it made from this sound?", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what FILE is, whether it says that talkhead made it, and its content credentials.
+
+    A file without such marks may be synthetic all the same: whoever copies it can take them out.
+    """
+    from talkhead.media.files import check_input
+
+    for path in (file, face, audio):
+        if path is not None:
+            check_input(path)
+    facts: Facts = {"file": str(file), **_content(file)}
+    notes, note, fault = _note(file, facts["kind"])
+    facts["comment"] = notes.get("comment")
+    facts["note"] = None if note is None else dataclasses.asdict(note)
+    facts["note_fault"] = fault
+    facts |= _credentials(file)
+    hashes = facts["note"] or (facts["credentials"] or {}).get("note") or {}
+    facts |= _comparison("face", face, hashes) | _comparison("sound", audio, hashes)
+    if as_json:
+        # ASCII alone: a terminal takes other bytes for commands too.
+        typer.echo(json.dumps(facts, indent=2, allow_nan=False))
+        return
+    typer.echo(in_print(str(file)))
+    print_columns([(f"  {in_print(name)}", in_print(text)) for name, text in _rows(facts)])
+
+
+def in_print(text: str) -> str:
+    """Write a text that somebody else wrote: one line, bounded, nothing that a terminal obeys."""
+    shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown
+    )
+
+
+def _content(path: Path) -> Facts:
+    """Say what a file holds."""
+    from talkhead.job import TRACK_SUFFIXES
+
+    suffix = path.suffix.lower()
+    if suffix in TRACK_SUFFIXES:
+        from talkhead.face.track import LandmarkTrack
+
+        track = LandmarkTrack.read(path)
+        return {
+            "kind": "track",
+            "width": track.size[0],
+            "height": track.size[1],
+            "fps": str(track.fps),
+            "duration_s": round(float(track.duration_s), 3),
+            "frames": track.num_frames,
+            "detector": track.detector,
+        }
+    if suffix in PICTURE_SUFFIXES:
+        from talkhead.media.picture import read_picture
+
+        width, height = read_picture(path).original_size
+        return {"kind": "picture", "width": width, "height": height}
+    from talkhead.media.notes import probe_streams
+
+    streams = probe_streams(path)
+    codecs = {"video_codec": streams.video_codec, "audio_codec": streams.audio_codec}
+    if streams.video_codec is None:
+        return {"kind": "sound", "duration_s": streams.duration_s, **codecs}
+    from talkhead.media.video import probe_video
+
+    video = probe_video(path)
+    return {
+        "kind": "video",
+        "width": video.width,
+        "height": video.height,
+        "fps": str(video.fps),
+        "duration_s": video.duration_s,
+        **codecs,
+    }
+
+
+def _note(path: Path, kind: str) -> tuple[dict[str, str], Note | None, str | None]:
+    """Read the container's notes, talkhead's among them, and what is wrong with it."""
+    from talkhead.media.notes import read_notes
+    from talkhead.provenance import find_note
+
+    if kind not in ("video", "sound"):
+        return {}, None, None
+    notes = read_notes(path)
+    try:
+        return notes, find_note(notes), None
+    except TalkheadError as error:
+        return notes, None, str(error)
+
+
+def _credentials(path: Path) -> Facts:
+    from talkhead.provenance import read_credentials
+
+    try:
+        credentials = read_credentials(path)
+    except TalkheadError as error:
+        return {"credentials": None, "credentials_fault": str(error)}
+    found = None if credentials is None else dataclasses.asdict(credentials)
+    return {"credentials": found, "credentials_fault": None}
+
+
+def _comparison(name: str, path: Path | None, hashes: Facts) -> Facts:
+    """Compare a file with the hash in the note; None where there is nothing to compare."""
+    from talkhead.provenance import sha256_of
+
+    if path is None:
+        return {}
+    expected = hashes.get(name)
+    return {f"{name}_matches": None if expected is None else sha256_of(path) == expected}
+
+
+def _rows(facts: Facts) -> Rows:
+    rows = [("content", _in_words(facts)), *_note_rows(facts), *_credential_rows(facts)]
+    for name in ("face", "sound"):
+        if f"{name}_matches" in facts:
+            answer = {True: "the same file", False: "another file", None: "no hash to compare"}
+            rows.append((f"{name} given", answer[facts[f"{name}_matches"]]))
+    return rows
+
+
+def _in_words(facts: Facts) -> str:
+    parts = [facts["kind"]]
+    if "width" in facts:
+        parts.append(f"{facts['width']} x {facts['height']} px")
+    if "fps" in facts:
+        parts.append(f"{facts['fps']} frames a second")
+    if facts.get("duration_s"):
+        parts.append(f"{facts['duration_s']:.2f} s")
+    parts += [facts[name] for name in ("video_codec", "audio_codec", "detector") if facts.get(name)]
+    return ", ".join(parts)
+
+
+def _note_rows(facts: Facts) -> Rows:
+    note, fault, comment = facts["note"], facts["note_fault"], facts["comment"]
+    if note is None:
+        rows = [("note", fault or "none of talkhead's")]
+        return [*rows, ("comment", comment)] if comment else rows
+    says = "synthetic" if note["synthetic"] else "not synthetic"
+    return [
+        ("note", f"{says}, made by {note['generator']}"),
+        ("weights", note["weights"]),
+        *((f"  {part}", digest) for part, digest in note["digests"].items()),
+        ("seed", str(note["seed"])),
+        ("face", note["face"]),
+        ("sound", note["sound"]),
+    ]
+
+
+def _credential_rows(facts: Facts) -> Rows:
+    found = facts["credentials"]
+    if found is None:
+        return [("credentials", facts["credentials_fault"] or "none (C2PA)")]
+    by = ", ".join(text for text in (found["signer"], found["issuer"]) if text)
+    rows = [
+        ("credentials", ", ".join([f"{found['state']} (C2PA)", *found["faults"]])),
+        ("signed by", f"{by or 'nobody named'} {found['signed_at']}".rstrip()),
+        ("made with", found["generator"]),
+    ]
+    for each in found["actions"]:
+        parts = (each["action"], each["software_agent"], each["digital_source_type"])
+        rows.append(("action", ", ".join(part for part in parts if part)))
+    if facts["note"] and found["note"] and facts["note"] != found["note"]:
+        rows.append(("signed note", "differs from the note in the container"))
+    return rows

@@ -1,0 +1,71 @@
+"""Where networks compute, and in which precision: words of people to devices and dtypes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from talkhead.errors import TalkheadError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn a word into a device.
+
+    Args:
+        name: auto (a GPU if there is one), cpu, cuda or mps; or one of several, as in ``cuda:1``.
+
+    Raises:
+        TalkheadError: there is no such device on this machine (or in this build of torch).
+    """
+    import torch
+
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(device for device, is_there in there.items() if is_there))
+    kind, colon, number = name.partition(":")
+    if kind not in there or (colon and not (number.isascii() and number.isdecimal())):
+        raise TalkheadError(f"there is no device {name!r}: choose auto, cpu, cuda or mps")
+    if not there[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
+        raise TalkheadError(f"this machine has no {name} device: choose cpu, or auto")
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Turn a word into a dtype.
+
+    Args:
+        name: float32, bfloat16 or float16; or auto, which is bfloat16 where the hardware
+            multiplies it faster than float32, and else float32.
+        device: where the networks compute.
+
+    Raises:
+        TalkheadError: the word is another.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.bfloat16 if is_bfloat16_fast(device) else torch.float32
+    if name not in DTYPES:
+        raise TalkheadError(f"there is no precision {name!r}: choose auto, {', '.join(DTYPES)}")
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def is_bfloat16_fast(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 (on x86: AMX or AVX-512 BF16)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    # Underscored in torch, and not there in every build.
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)

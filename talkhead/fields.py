@@ -1,0 +1,182 @@
+"""Parsed JSON and TOML to frozen dataclasses, strictly: every key and every type, and no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from talkhead.errors import TalkheadError
+
+ConfigT = TypeVar("ConfigT")
+
+MAX_SIZE = 65_536
+"""No layer is wider; a number above, in an architecture, is a damaged file's."""
+MAX_COUNT = 512
+"""The same of what is counted, layers for example: fields named ``num_``, and lists."""
+_NAMES_SHOWN = 3
+_CHARACTERS_SHOWN = 80
+
+
+def build_config(
+    config_type: type[ConfigT],
+    values: Mapping[str, Any],
+    *,
+    source: str,
+    error: type[TalkheadError] = TalkheadError,
+) -> ConfigT:
+    """Fill a dataclass from parsed JSON or TOML, strictly.
+
+    Fields are bool, int, float, str, `Literal`, `X | None`, tuples, dictionaries with string keys,
+    and dataclasses of these. An array becomes a tuple, a whole number serves as a float, and a
+    field with a default may be left out. Numbers are finite, and whole ones have 64 bits.
+
+    Args:
+        config_type: the dataclass.
+        values: its fields by name.
+        source: the file, for the message.
+        error: the kind of error to raise.
+
+    Raises:
+        TalkheadError: (or `error`) a key is missing or unknown, or a value has the wrong type.
+    """
+    try:
+        return typing.cast("ConfigT", _filled(config_type, values, ""))
+    except _MisfitError as misfit:
+        raise error(f"{source}: {misfit}") from None
+
+
+def check_sizes(
+    config: Any, *, source: str, error: type[TalkheadError] = TalkheadError, prefix: str = ""
+) -> None:
+    """Refuse sizes that no network has, before memory is taken for them.
+
+    Args:
+        config: the dataclass of an architecture.
+        source: the file, for the message.
+        error: the kind of error to raise.
+        prefix: of the fields' names in the message.
+
+    Raises:
+        TalkheadError: (or `error`) a number is negative, or above `MAX_SIZE` or `MAX_COUNT`.
+    """
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            check_sizes(value, source=source, error=error, prefix=f"{name}.")
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > MAX_COUNT:
+            raise error(f"{source}: {name} has {len(numbers)} parts, at most {MAX_COUNT} are read")
+        most = MAX_COUNT if field.name.startswith("num_") else MAX_SIZE
+        for number in numbers:
+            if type(number) in (int, float) and not 0 <= number <= most:
+                raise error(f"{source}: {name} is {number}, it has to be from 0 to {most}")
+
+
+class _MisfitError(Exception):
+    """A value that does not fit its field; the message says which."""
+
+
+def _filled(config_type: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(config_type) if field.init}
+    unknown = [f"{prefix}{name}" for name in values.keys() - fields.keys()]
+    missing = [
+        f"{prefix}{name}"
+        for name, field in fields.items()
+        if name not in values
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    faults = [*named_faults("missing", missing, "key"), *named_faults("unknown", unknown, "key")]
+    if faults:
+        raise _MisfitError("; ".join(faults))
+    hints = typing.get_type_hints(config_type)
+    return config_type(
+        **{name: _value(hints[name], value, f"{prefix}{name}") for name, value in values.items()}
+    )
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    """Check one value against its type hint; arrays become tuples, whole numbers floats."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _either(arguments, value, name)
+    if origin is typing.Literal:
+        # `in` alone would take 1 for True
+        if any(value == choice and type(value) is type(choice) for choice in arguments):
+            return value
+        raise _misfit(name, value, "one of " + ", ".join(repr(choice) for choice in arguments))
+    if origin is tuple:
+        return _tuple(arguments, value, name)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _misfit(name, value, "a table")
+        return {key: _value(arguments[1], item, f"{name}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise _misfit(name, value, "a table")
+        return _filled(hint, value, f"{name}.")
+    if hint is float and type(value) is int:
+        return float(_number(value, name))
+    if type(value) is not hint:  # not isinstance: a bool is no int here
+        raise _misfit(name, value, "null" if hint is type(None) else hint.__name__)
+    return _number(value, name) if hint in (int, float) else value
+
+
+def _number(value: float, name: str) -> float:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise _misfit(name, value, "a number of 64 bits")
+    if not math.isfinite(value):
+        raise _misfit(name, value, "a finite number")
+    return value
+
+
+def _either(hints: Sequence[Any], value: Any, name: str) -> Any:
+    for hint in hints:
+        try:
+            return _value(hint, value, name)
+        except _MisfitError:
+            continue
+    tables = [hint for hint in hints if dataclasses.is_dataclass(hint)]
+    if tables and isinstance(value, Mapping):  # say what is wrong with the one that was meant
+        return _value(max(tables, key=lambda hint: _num_shared(hint, value)), value, name)
+    raise _misfit(name, value, " or ".join(getattr(hint, "__name__", str(hint)) for hint in hints))
+
+
+def _num_shared(config_type: Any, values: Mapping[str, Any]) -> int:
+    return len({field.name for field in dataclasses.fields(config_type)} & values.keys())
+
+
+def _tuple(hints: Sequence[Any], value: Any, name: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _misfit(name, value, "a list")
+    if len(hints) == 2 and hints[1] is Ellipsis:
+        hints = [hints[0]] * len(value)
+    if len(value) != len(hints):
+        raise _misfit(name, value, f"a list of {len(hints)}")
+    return tuple(
+        _value(hint, item, f"{name}[{index}]")
+        for index, (hint, item) in enumerate(zip(hints, value, strict=True))
+    )
+
+
+def _misfit(name: str, value: Any, wanted: str) -> _MisfitError:
+    return _MisfitError(f"{in_short(name)} is {in_short(repr(value))}, it has to be {wanted}")
+
+
+def in_short(text: str) -> str:
+    """Cut a text that a message quotes."""
+    return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]}..."
+
+
+def named_faults(fault: str, names: Iterable[str], noun: str = "tensor") -> list[str]:
+    """Say how many there are and name the first few; nothing when there are none."""
+    ordered = [in_short(name) for name in sorted(names)]
+    if not ordered:
+        return []
+    shown = ", ".join(ordered[:_NAMES_SHOWN]) + (", ..." if len(ordered) > _NAMES_SHOWN else "")
+    return [f"{len(ordered)} {noun}{'s' * (len(ordered) > 1)} {fault} ({shown})"]

@@ -1,0 +1,110 @@
+"""Archives of arrays (.npz) from anybody: no pickles, and nothing larger than what is there."""
+
+from __future__ import annotations
+
+import math
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+READ_ERRORS = (
+    *(OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, RecursionError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What reading a damaged archive may raise."""
+
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 1
+_BLOCK_BYTES = 1 << 20
+
+
+class ArrayArchive:
+    """An open .npz, of which nothing is believed: a few bytes may state, or unpack to, terabytes.
+
+    Attributes:
+        names: of the arrays, in the archive's order; one that is twice there is twice named.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        """Open it.
+
+        Args:
+            path: the file.
+            max_bytes: the most that its arrays may have together, unpacked.
+
+        Raises:
+            ValueError: it is no archive, larger, or packed in a way that numpy does not write.
+            OSError: it cannot be read.
+        """
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no .npz archive")
+        self._archive = zipfile.ZipFile(path)
+        members = self._archive.infolist()
+        self.names = [member.filename.removesuffix(".npy") for member in members]
+        self._members = dict(zip(self.names, members, strict=True))
+        total = sum(member.file_size for member in members)
+        if total > max_bytes:
+            self._archive.close()
+            raise ValueError(
+                f"it unpacks to {total / 1e6:,.0f} MB, and at most {max_bytes / 1e6:,.0f} MB are"
+                " read"
+            )
+
+    def __enter__(self) -> ArrayArchive:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._archive.close()
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """Read one array.
+
+        Raises:
+            KeyError: there is none of that name.
+            ValueError: it holds objects, or its header states another size than it has.
+            Exception: one of `READ_ERRORS`, where the archive is damaged.
+        """
+        member = self._members[name]
+        if member.compress_type not in _PACKINGS or member.flag_bits & _ENCRYPTED:
+            raise ValueError(f"{name} is encrypted, or packed as numpy does not pack")
+        with self._archive.open(member) as file:
+            return _read_array(name, file, member.file_size)
+
+
+def _read_array(name: str, file: IO[bytes], num_bytes: int) -> npt.NDArray[Any]:
+    version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"{name} has a header of another version")
+    try:
+        shape, is_fortran, dtype = readers[version](file)  # type: ignore[no-untyped-call]
+    except tokenize.TokenError as error:
+        raise ValueError(f"{name} has a header that cannot be parsed") from error
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds objects, a pickle: none is opened")
+    stated, there = math.prod(shape) * dtype.itemsize, num_bytes - file.tell()
+    if min(shape, default=0) < 0 or stated != there:
+        raise ValueError(f"{name} states {stated:,} bytes as {shape}, and has {there:,}")
+    content = np.empty(there, np.uint8)
+    rest = content.data
+    while rest:
+        num_read: int = file.readinto(rest[:_BLOCK_BYTES])  # type: ignore[attr-defined]
+        if not num_read:
+            raise EOFError(f"{name} ends early")
+        rest = rest[num_read:]
+    array: npt.NDArray[Any] = content.view(dtype)
+    return array.reshape(shape, order="F" if is_fortran else "C")

@@ -1,0 +1,138 @@
+"""Pictures and sounds that a program holds already: checked, and brought to the form of files'."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from PIL import Image, ImageOps
+
+from talkhead.errors import TalkheadError
+from talkhead.media.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from talkhead.media.files import VIDEO_SUFFIXES
+from talkhead.media.picture import DECODE_ERRORS, MIN_SIDE_PX, read_picture
+
+Pixels = npt.NDArray[np.uint8]
+Samples = npt.NDArray[np.float32]
+
+MAX_SIDE_PX = 4096
+"""Larger pictures are scaled down, as `read_picture` does it."""
+_FULL_SCALE = {"int16": 2**15, "int32": 2**31}
+
+
+def pixels_of(image: Any) -> Pixels:
+    """Return the pixels of a picture, uint8 (H, W, 3), RGB, of at most 4096 px a side.
+
+    Args:
+        image: a file, a PIL image (turned upright, on white where transparent), or an array, uint8
+            (H, W, 3), RGB.
+
+    Raises:
+        TalkheadError: the file or the image cannot be read, is a video, or too small.
+        TypeError: it is nothing of this, or another array.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        path = Path(image)
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise TalkheadError(f"{path} is a video: give a picture, or dub it by talkhead render")
+        return read_picture(path).pixels
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise TypeError(
+                f"image is {image.dtype} {image.shape}, not uint8 (H, W, 3): colours are RGB from"
+                " 0 to 255, channels last"
+            )
+        image = Image.fromarray(image)
+    elif isinstance(image, Image.Image):
+        image = _upright_rgb(image)
+    else:
+        raise TypeError(
+            f"image is a {type(image).__name__}, not a path, a PIL image or a uint8 array"
+        )
+    if min(image.size) < MIN_SIDE_PX:
+        raise TalkheadError(
+            f"image is {image.width} x {image.height} px: sides must have {MIN_SIDE_PX} or more"
+        )
+    if max(image.size) > MAX_SIDE_PX:
+        image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
+    return np.array(image)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        raise TalkheadError(f"image has mode {image.mode}, more than 8 bits: give its file's path")
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+    except DECODE_ERRORS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TalkheadError(f"image cannot be decoded ({reason}): load it again") from error
+
+
+def samples_of(audio: Any, rate_hz: int) -> Samples:
+    """Return a sound as float32, (N,) or (N, channels).
+
+    Args:
+        audio: an array, (N,), (N, channels) or (channels, N): the longer side is time. Floats in
+            [-1, 1], or int16 or int32, which are scaled to that.
+        rate_hz: samples a second.
+
+    Raises:
+        TalkheadError: it is empty, has values that are not finite, or a rate or channels that no
+            sound has.
+        TypeError: it is no such array.
+    """
+    if not isinstance(audio, np.ndarray):
+        raise TypeError(f"audio is a {type(audio).__name__}, not a path or an array")
+    if audio.ndim not in (1, 2):
+        raise TypeError(f"audio has the shape {audio.shape}: (N,) or (channels, N) is needed")
+    if audio.dtype.kind != "f" and audio.dtype.name not in _FULL_SCALE:
+        raise TypeError(f"audio is {audio.dtype}: floats, int16 or int32 are needed")
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, np.integer)):
+        raise TypeError(f"sampling_rate is {rate_hz!r}, not a whole number")
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise TalkheadError(
+            f"sampling_rate is {rate_hz:,}: {MIN_RATE_HZ:,} to {MAX_RATE_HZ:,} a second can be used"
+        )
+    if audio.size == 0:
+        raise TalkheadError("audio has no samples")
+    if audio.ndim == 2 and audio.shape[0] < audio.shape[1]:
+        audio = audio.T
+    if audio.ndim == 2 and audio.shape[1] > MAX_CHANNELS:
+        raise TalkheadError(f"audio has {audio.shape[1]} channels: at most {MAX_CHANNELS} are used")
+    with np.errstate(over="ignore"):  # what becomes infinite is refused as such
+        samples = np.array(audio, np.float32, order="C")
+    samples /= _FULL_SCALE.get(audio.dtype.name, 1)
+    if not np.isfinite(samples).all():
+        raise TalkheadError("audio has samples that are not numbers (NaN or infinite)")
+    return samples
+
+
+@contextmanager
+def sound_file(samples: Samples, rate_hz: int) -> Iterator[Path]:
+    """Yield a file of these samples as they are, which is removed after.
+
+    So a waveform takes the way of every sound: the same averaging of channels, the same resampling.
+
+    Raises:
+        TalkheadError: there is no room for it.
+    """
+    with tempfile.TemporaryDirectory(prefix="talkhead-") as folder:
+        path = Path(folder) / "waveform.wav"
+        try:
+            soundfile.write(path, samples, rate_hz, subtype="FLOAT", format="RF64")
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise TalkheadError(
+                f"audio cannot be kept in {folder} ({error}): make room, or set TMPDIR"
+            ) from error
+        yield path

@@ -1,0 +1,114 @@
+"""What `TalkheadPipeline` returns, and how it becomes a video."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from talkhead import __version__
+from talkhead.errors import TalkheadError
+from talkhead.face.track import LandmarkTrack
+from talkhead.media.in_memory import sound_file
+from talkhead.media.video import VideoWriter
+
+Pixels = npt.NDArray[np.uint8]
+Frames = Pixels | list[PIL.Image.Image] | Generator[Pixels, None, None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TalkheadPipelineOutput:
+    """What `TalkheadPipeline` made: fields, also by number or name as in diffusers' outputs."""
+
+    frames: Frames
+    """uint8 (T, H, W, 3), RGB; or T pictures; or a generator of T arrays (H, W, 3)."""
+    landmarks: LandmarkTrack | None
+    """What the frames follow, to look at, or to change and give back as `landmarks`; None beside a
+    generator, which keeps nothing of what was."""
+    fps: Fraction
+    audio: Path | npt.NDArray[np.float32]
+    """The file, or the waveform, float32 (N,) or (N, channels)."""
+    sampling_rate: int | None
+    """Of a waveform, samples a second; None for a file, which has its own."""
+    num_frames: int
+    """T."""
+    size: tuple[int, int]
+    """(W, H) of the frames."""
+    seed: int
+    weights: str
+    """The name or folder that the networks were loaded from."""
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the fields in their order."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names of the fields."""
+        return tuple(field.name for field in dataclasses.fields(self))
+
+    def __getitem__(self, key: int | str) -> Any:
+        if isinstance(key, str):
+            if key not in self.keys():
+                raise KeyError(key)
+            return getattr(self, key)
+        return self.to_tuple()[key]
+
+
+def export_to_video(
+    output: TalkheadPipelineOutput, path: str | Path, *, crf: int = 18, overwrite: bool = False
+) -> Path:
+    """Write frames and sound as an mp4, which appears whole or not at all.
+
+    Its metadata say that it is synthetic. Frames of a generator are written as they are made.
+
+    Args:
+        output: of a `TalkheadPipeline`.
+        path: the file to make, .mp4, .m4v or .mov.
+        crf: quality, from 0 (lossless) to 51 (worst).
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        TalkheadError: it cannot be written, or frames of a generator were read before.
+    """
+    path = Path(path)
+    width, height = (side - side % 2 for side in output.size)  # H.264 has even sides
+    made_by = f"talkhead {__version__}, weights {output.weights}, seed {output.seed}"
+    with ExitStack() as stack:
+        sound = output.audio
+        if not isinstance(sound, Path):
+            sound = stack.enter_context(sound_file(sound, output.sampling_rate or 0))
+        writer = VideoWriter(
+            path,
+            size=(width, height),
+            fps=output.fps,
+            sound=sound,
+            crf=crf,
+            metadata={"comment": f"Synthetic: made by {made_by}"},
+            overwrite=overwrite,
+        )
+        stack.enter_context(writer)
+        num_written = 0
+        for frame in _arrays(output.frames):
+            writer.write(frame[:height, :width])
+            num_written += 1
+        if num_written < output.num_frames:
+            raise TalkheadError(
+                f"{path} would have {num_written} of {output.num_frames} frames: the others were"
+                " read before, make the output again"
+            )
+    return path
+
+
+def _arrays(frames: Frames) -> Iterator[Pixels]:
+    for frame in frames:
+        yield np.asarray(frame)

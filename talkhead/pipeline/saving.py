@@ -1,0 +1,63 @@
+"""Networks to the folder that ``--weights`` takes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from talkhead.checkpoint import save_checkpoint
+from talkhead.errors import TalkheadError
+
+if TYPE_CHECKING:
+    import torch
+
+CARD_NAME = "README.md"
+
+
+def save_components(
+    folder: Path,
+    components: Mapping[str, Any],
+    *,
+    cards_from: Path | None,
+    dtype: torch.dtype | None,
+) -> None:
+    """Save networks, each in a sub-folder of its name.
+
+    All are written before the first is put in its place: a full disk spoils nothing.
+
+    Args:
+        folder: made if it is not there; networks in it are replaced.
+        components: networks with their `config`, by name.
+        cards_from: a folder whose cards go along.
+        dtype: what tensors are stored as; None keeps theirs.
+
+    Raises:
+        TalkheadError: the folder cannot be written to; what was there is left.
+        ValueError: a tensor is not finite.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise TalkheadError(f"{folder} is no folder: choose another")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".talkhead-", dir=folder.parent) as made:
+            for name, model in components.items():
+                part = Path(made, name)
+                save_checkpoint(
+                    part,
+                    architecture=name,
+                    config=model.config,
+                    state=model.state_dict(),
+                    dtype=dtype,
+                )
+                card = None if cards_from is None else cards_from / name / CARD_NAME
+                if card is not None and card.is_file():
+                    shutil.copyfile(card, part / CARD_NAME)
+            for file in sorted(Path(made).glob("*/*")):
+                target = folder / file.relative_to(made)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+    except OSError as error:
+        raise TalkheadError(f"{folder} cannot be written ({error.strerror})") from error

@@ -1,0 +1,26 @@
+"""What says that a video is synthetic: the note in its container, and content credentials (C2PA).
+
+Both are read back by `talkhead inspect`. Whoever writes the file anew can take them out.
+"""
+
+from talkhead.provenance.credentials import read_credentials, sign
+from talkhead.provenance.note import (
+    Note,
+    find_note,
+    provenance_note,
+    sha256_of,
+    weights_digests,
+)
+from talkhead.provenance.signer import Signer, check_signer
+
+__all__ = [
+    "Note",
+    "Signer",
+    "check_signer",
+    "find_note",
+    "provenance_note",
+    "read_credentials",
+    "sha256_of",
+    "sign",
+    "weights_digests",
+]

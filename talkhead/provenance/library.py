@@ -1,0 +1,64 @@
+"""c2pa-python, which content credentials need: loaded when asked for, or said to be missing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from talkhead.errors import TalkheadError
+
+INSTALL = "pip install 'talkhead[c2pa]'"
+SETTINGS = {
+    # A file must not make its reader call a stranger's server.
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    "builder": {"thumbnail": {"enabled": False}},
+}
+_CHOICE = "C2PA_LIBRARY_NAME"
+_LIBRARIES = {"win32": "c2pa_c.dll", "darwin": "libc2pa_c.dylib"}
+
+
+def c2pa_library() -> Any:
+    """Import c2pa-python.
+
+    Raises:
+        TalkheadError: it is not installed, or does not work on this platform.
+    """
+    spec = find_spec("c2pa")
+    if spec is None or not spec.submodule_search_locations:
+        raise TalkheadError(f"content credentials need c2pa-python: {INSTALL}")
+    package = Path(next(iter(spec.submodule_search_locations)))
+    try:
+        with _own_library(package):
+            return import_module("c2pa")
+    except (ImportError, OSError, RuntimeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise TalkheadError(
+            f"c2pa-python does not work on {sys.platform} with Python"
+            f" {sys.version_info.major}.{sys.version_info.minor} ({reason}); leave content"
+            " credentials out, or install another release of it"
+        ) from error
+
+
+@contextmanager
+def _own_library(package: Path) -> Iterator[None]:
+    """Let c2pa-python find its native library in its own folder alone.
+
+    It would look in the current folder first, where a stranger may have put one of that name.
+    """
+    if _CHOICE in os.environ:
+        yield
+        return
+    library = package / "libs" / _LIBRARIES.get(sys.platform, "libc2pa_c.so")
+    if not library.is_file():
+        raise ImportError(f"{library.name} is not in its package")
+    os.environ[_CHOICE] = str(library)
+    try:
+        yield
+    finally:
+        del os.environ[_CHOICE]

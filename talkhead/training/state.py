@@ -1,0 +1,76 @@
+"""The state from which a training goes on: weights, their mean, the optimiser, the step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from talkhead.errors import TalkheadError
+
+
+def save_state(
+    run: Path,
+    step: int,
+    model: nn.Module,
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write run/state: all of it, or nothing."""
+    partial, target, old = run / "state.partial", run / "state", run / "state.old"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for name, weights in (("model", model.state_dict()), ("average", average)):
+        tensors = {key: value.contiguous() for key, value in weights.items()}
+        save_file(tensors, partial / f"{name}.safetensors")
+    moments = {
+        f"{index}.{key}": value.contiguous()
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+    save_file(moments, partial / "optimizer.safetensors")
+    (partial / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)  # left by a kill just before the last line
+        target.replace(old)
+    partial.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(
+    run: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> int:
+    """Read run/state into a model, its mean weights and its optimiser.
+
+    Returns:
+        The step it was saved at; 0 where there is none.
+
+    Raises:
+        TalkheadError: it belongs to another model, or is damaged.
+    """
+    target = run / "state"
+    if not target.exists() and (run / "state.old").exists():
+        (run / "state.old").replace(target)  # killed between the two renames
+    if not target.exists():
+        return 0
+    try:
+        model.load_state_dict(load_file(target / "model.safetensors"))
+        for name, value in load_file(target / "average.safetensors").items():
+            average[name].copy_(value)
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in load_file(target / "optimizer.safetensors").items():
+            index, _, name = key.partition(".")
+            states.setdefault(int(index), {})[name] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": states, "param_groups": groups})
+        step: int = json.loads((target / "state.json").read_text(encoding="utf-8"))["step"]
+    except (RuntimeError, KeyError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise TalkheadError(
+            f"cannot resume from {target}, remove it or choose another run folder: {reason[:200]}"
+        ) from error
+    return step

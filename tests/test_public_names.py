@@ -1,0 +1,69 @@
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import talkhead
+
+TOP = Path(talkhead.__file__).parents[1]
+HEAVY = ["torch", "numpy", "PIL", "mediapipe", "transformers", "diffusers", "scipy", "rich"]
+
+
+def loaded_by(program: str) -> str:
+    """Which of the heavy packages a program has loaded at its end."""
+    script = f"import sys\n{program}\nprint([name for name in {HEAVY} if name in sys.modules])"
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=TOP, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """Names that `talkhead` imports under TYPE_CHECKING, and their modules."""
+    tree = ast.parse(Path(talkhead.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    return {
+        alias.name: node.module or ""
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def test_importing_talkhead_loads_nothing_heavy() -> None:
+    assert loaded_by(
+        "import talkhead; talkhead.TalkheadError, talkhead.__all__, dir(talkhead)"
+    ) == ("[]")
+
+
+def test_a_name_loads_what_it_needs_and_no_more() -> None:
+    assert "torch" not in loaded_by("from talkhead import LandmarkTrack, read_picture, VideoWriter")
+    assert "torch" in loaded_by("from talkhead import render_frames")
+
+
+def test_every_public_name_is_there_and_listed() -> None:
+    assert len(set(talkhead.__all__)) == len(talkhead.__all__)
+    for name in talkhead.__all__:
+        assert getattr(talkhead, name) is not None
+    assert set(talkhead.__all__) <= set(dir(talkhead))
+    names: dict[str, object] = {}
+    exec("from talkhead import *", names)
+    assert set(talkhead.__all__) <= names.keys()
+
+
+def test_type_checkers_see_what_a_program_gets() -> None:
+    found = names_for_type_checkers()
+    errors = {"BatchError", "NoFaceError", "TalkheadError", "WeightsError"}
+    assert found.keys() | errors | {"__version__"} == set(talkhead.__all__)
+    for name, module in found.items():
+        assert getattr(talkhead, name) is getattr(import_module(module), name)
+
+
+def test_a_name_that_is_not_there_is_an_ordinary_error() -> None:
+    with pytest.raises(AttributeError, match="module 'talkhead' has no attribute 'nonsense'"):
+        _ = talkhead.nonsense
+    with pytest.raises(ImportError, match="cannot import name 'nonsense'"):
+        exec("from talkhead import nonsense")
+    assert not hasattr(talkhead, "__wrapped__")

@@ -1,0 +1,292 @@
+"""A web server on the loopback address that fails as servers fail, and one that speaks as a hub."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from typing_extensions import Self
+
+TAG = '"tag"'
+
+
+@dataclasses.dataclass
+class Served:
+    """A file and how it is sent."""
+
+    content: bytes = b""
+    status: int = 200
+    cut_after: int = 0
+    """Bytes after which a connection is cut; 0 for never."""
+    knows_range: bool = True
+    states_length: bool = True
+    stated_length: int | None = None
+    pause_s: float = 0.0
+    """Before every tenth of the content."""
+    hangs: bool = False
+    leads_to: str = ""
+
+
+class Asked(dict[str, str]):
+    """A request: its headers, by names in small letters."""
+
+    def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__({name.lower(): value for name, value in headers.items()})
+        self.method, self.path, self.body = method, path, body
+
+
+class WeightsServer:
+    """Serves `files`, by path, and keeps what it was asked for; used in a ``with``."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.files: dict[str, Served] = {}
+        self.asked: list[Asked] = []
+        self.closing = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                path = unquote(urlsplit(self.path).path)
+                asked = Asked(self.command, path, dict(self.headers.items()), body)
+                server.asked.append(asked)
+                server.answer(self, asked)
+
+            do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            scheme = "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(self, handler: BaseHTTPRequestHandler, asked: Asked) -> None:
+        send_file(handler, self.files.get(asked.path, Served(status=404)), asked, self.closing)
+
+
+def send(
+    handler: BaseHTTPRequestHandler,
+    status: int,
+    content: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    handler.send_response(status)
+    for name, value in (headers or {}).items():
+        handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(content)
+
+
+def send_file(
+    handler: BaseHTTPRequestHandler, file: Served, asked: Asked, closing: threading.Event
+) -> None:
+    """Send a file, or what is asked of it, as `file` says."""
+    if file.hangs:
+        closing.wait(30)
+        handler.close_connection = True
+        return None
+    if file.leads_to:
+        return send(handler, 302, headers={"Location": file.leads_to})
+    if file.status != 200:
+        return send(handler, file.status, b"no")
+    wanted = re.fullmatch(r"bytes=(\d+)-", asked.get("range", ""))
+    start = int(wanted[1]) if wanted and file.knows_range else 0
+    if start and asked.get("if-range", TAG) != TAG:
+        start = 0
+    if start and start >= len(file.content):
+        return send(handler, 416)
+    content = file.content[start:]
+    handler.send_response(206 if start else 200)
+    handler.send_header("ETag", TAG)
+    if start:
+        end, total = start + len(content) - 1, len(file.content)
+        handler.send_header("Content-Range", f"bytes {start}-{end}/{total}")
+    length = len(content) if file.stated_length is None else file.stated_length
+    if file.states_length:
+        handler.send_header("Content-Length", str(length))
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.close_connection = True
+    if file.cut_after:
+        content = content[: file.cut_after]
+    block = max(1, -(-len(content) // 10))
+    try:
+        for at in range(0, len(content), block):
+            time.sleep(file.pause_s)
+            handler.wfile.write(content[at : at + block])
+            handler.wfile.flush()
+    except OSError:
+        pass  # whoever asked has heard enough
+
+
+class HubServer(WeightsServer):
+    """Speaks the routes of a hub that huggingface-hub uses to fetch and to upload models.
+
+    `repos` holds files by repository and revision; `gated` repositories want the token.
+    """
+
+    TOKEN = "hf_of_a_test"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.repos: dict[str, dict[str, dict[str, bytes]]] = {}
+        self.private: dict[str, bool] = {}
+        self.gated: set[str] = set()
+        self.stored: dict[str, bytes] = {}
+        self.breaks: dict[str, Served] = {}
+        """How a file of this name is sent, in place of well."""
+
+    def answer(self, handler: BaseHTTPRequestHandler, asked: Asked) -> None:
+        path = asked.path
+        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            self._resolve(handler, asked, *match.groups())
+        elif match := re.fullmatch(r"/storage/([0-9a-f]{64})", path):
+            self.stored[match[1]] = asked.body
+            send(handler, 200)
+        elif asked.get("authorization") != f"Bearer {self.TOKEN}":
+            self._json(handler, {"error": "Invalid username or password."}, 401)
+        elif path == "/api/repos/create":
+            self._create(handler, json.loads(asked.body))
+        elif path == "/api/validate-yaml":
+            self._json(handler, {"errors": [], "warnings": []})
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
+            self._preupload(handler, json.loads(asked.body))
+        elif match := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
+            self._batch(handler, json.loads(asked.body))
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            self._commit(handler, match[1], asked.body)
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/main)?", path):
+            self._info(handler, match[1])
+        else:
+            send(handler, 404)
+
+    def _json(self, handler: BaseHTTPRequestHandler, value: object, status: int = 200) -> None:
+        send(handler, status, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def _resolve(
+        self, handler: BaseHTTPRequestHandler, asked: Asked, repo: str, revision: str, path: str
+    ) -> None:
+        if repo in self.gated and asked.get("authorization") != f"Bearer {self.TOKEN}":
+            return send(handler, 401, headers={"X-Error-Code": "GatedRepo"})
+        if repo not in self.repos:
+            return send(handler, 401, headers={"X-Error-Code": "RepoNotFound"})
+        if revision not in self.repos[repo]:
+            return send(handler, 404, headers={"X-Error-Code": "RevisionNotFound"})
+        content = self.repos[repo][revision].get(path)
+        if content is None:
+            return send(
+                handler,
+                404,
+                headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": revision},
+            )
+        how = self.breaks.get(path, Served())
+        if how.status != 200:
+            return send(handler, how.status)
+        if asked.method == "HEAD":
+            handler.send_response(200)
+            handler.send_header("X-Repo-Commit", revision)
+            handler.send_header("ETag", f'"{etag_of(path, content)}"')
+            handler.send_header("Content-Length", str(how.stated_length or len(content)))
+            handler.end_headers()
+            return None
+        served = dataclasses.replace(how, content=how.content or content)
+        return send_file(handler, served, asked, self.closing)
+
+    def _create(self, handler: BaseHTTPRequestHandler, wanted: dict[str, Any]) -> None:
+        repo = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
+        is_private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
+        if repo in self.repos:
+            return self._json(handler, {"error": "You already created this repo"}, 409)
+        self.repos[repo], self.private[repo] = {}, is_private
+        return self._json(handler, {"url": f"{self.url}/{repo}"})
+
+    def _preupload(self, handler: BaseHTTPRequestHandler, wanted: dict[str, Any]) -> None:
+        modes = [
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                "shouldIgnore": False,
+            }
+            for file in wanted["files"]
+        ]
+        self._json(handler, {"files": modes})
+
+    def _batch(self, handler: BaseHTTPRequestHandler, wanted: dict[str, Any]) -> None:
+        objects = [
+            {
+                "oid": row["oid"],
+                "size": row["size"],
+                "actions": {"upload": {"href": f"{self.url}/storage/{row['oid']}", "header": {}}},
+            }
+            for row in wanted["objects"]
+        ]
+        self._json(handler, {"transfer": "basic", "objects": objects})
+
+    def _commit(self, handler: BaseHTTPRequestHandler, repo: str, body: bytes) -> None:
+        import base64
+
+        files = {}
+        for line in body.splitlines():
+            row = json.loads(line)
+            value = row["value"]
+            if row["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif row["key"] == "lfsFile":
+                files[value["path"]] = self.stored[value["oid"]]
+        revision = hashlib.sha1(body, usedforsecurity=False).hexdigest()
+        self.repos[repo][revision] = files
+        url = f"{self.url}/{repo}/commit/{revision}"
+        self._json(handler, {"success": True, "commitOid": revision, "commitUrl": url})
+
+    def _info(self, handler: BaseHTTPRequestHandler, repo: str) -> None:
+        if repo not in self.repos:
+            return send(handler, 404, headers={"X-Error-Code": "RepoNotFound"})
+        facts = {"id": repo, "private": self.private.get(repo, False), "tags": [], "siblings": []}
+        revisions = list(self.repos[repo])
+        if revisions:
+            facts["sha"] = revisions[-1]
+        return self._json(handler, facts)
+
+
+def etag_of(path: str, content: bytes) -> str:
+    """Name a file as the hub does: large ones by sha256, small ones by git's SHA-1."""
+    if path.endswith(".safetensors"):
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
