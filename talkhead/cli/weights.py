@@ -1,22 +1,33 @@
-"""`talkhead weights`: what there is, whether it is intact, where it lies, and how to get it."""
+"""`talkhead weights`: what there is, whether it is intact, how to get it, add it and publish it."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from talkhead.cli.output import (
     JsonOption,
     OfflineOption,
+    QuietOption,
     in_megabytes,
     print_columns,
     print_json,
 )
 from talkhead.errors import WeightsError
 
-app = typer.Typer(help="List, verify, fetch and locate weights.", no_args_is_help=False)
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from talkhead.weights.fetch import Watch
+
+app = typer.Typer(
+    help="List, verify, fetch, locate, add and publish weights.", no_args_is_help=False
+)
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
 
@@ -84,6 +95,8 @@ def verify_weights(names: NamesArgument = None, as_json: JsonOption = False) -> 
 def download_weights(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", show_default=False)],
     as_json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Fetch weights that do not come with talkhead; what is here already is only verified.
 
@@ -94,7 +107,8 @@ def download_weights(
     weights = installed_list()
     for name in names:  # a wrong name is told before anything is fetched
         weights.entry(name)
-    folders = {name: str(weights.resolve(name)) for name in names}
+    with _download_bars(quiet=quiet or as_json) as watch:
+        folders = {name: str(weights.resolve(name, offline=offline, watch=watch)) for name in names}
     if as_json:
         print_json(folders)
     else:
@@ -103,7 +117,7 @@ def download_weights(
 
 @app.command("path")
 def path_of_weights(
-    name: Annotated[str, typer.Argument(metavar="NAME|FOLDER")],
+    name: Annotated[str, typer.Argument(metavar="NAME|FOLDER|OWNER/NAME@REVISION")],
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
@@ -117,6 +131,95 @@ def path_of_weights(
         typer.echo(folder)
 
 
+@app.command("add")
+def add_weights_command(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    source: Annotated[str, typer.Argument(metavar="FOLDER|OWNER/NAME@REVISION|URL")],
+    about: Annotated[
+        str | None, typer.Option("--about", help="What it is, for `list`.", show_default=False)
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Its licence.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Give weights of your own a name, and note their digests as they are now.
+
+    A folder stays where it is. A repository of the hub is a pipeline at a commit of 40 digits. A
+    URL starts with https:// and is a file, or, with / at its end, a folder with a pipeline. What is
+    noted is what arrived: who sends it is yours to trust.
+    """
+    from talkhead.weights import add_weights, installed_list
+
+    with _download_bars(quiet=quiet or as_json) as watch:
+        entry = add_weights(
+            installed_list(),
+            name,
+            source,
+            about=about,
+            licence=licence,
+            check=_check_networks,
+            watch=watch,
+        )
+    if as_json:
+        print_json(dataclasses.asdict(entry))
+    else:
+        print_columns([(file.path, in_megabytes(file.num_bytes)) for file in entry.files])
+
+
+@app.command("remove")
+def remove_weights_command(
+    name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonOption = False
+) -> None:
+    """Take a name off that `add` has given; folders of your own and the hub's cache stay."""
+    from talkhead.weights import installed_list, remove_weights
+
+    entry = remove_weights(installed_list(), name)
+    if as_json:
+        print_json(dataclasses.asdict(entry))
+    else:
+        typer.echo(f"{name} removed")
+
+
+@app.command("publish")
+def publish_weights(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a repository that others cannot see.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and list the files, upload nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Upload a pipeline folder with its cards to the hub, and print how others name it.
+
+    The three models have to fit their networks, and each needs its card, README.md. Nothing else of
+    the folder is uploaded but a README.md of the whole, where there is one.
+    """
+    from talkhead.weights import is_offline, plan_upload, upload
+
+    planned = plan_upload(folder, repo)
+    _check_networks(folder, "pipeline")
+    files = [(file.path, in_megabytes(file.num_bytes)) for file in planned.files]
+    facts = {"repo": repo, "files": [dataclasses.asdict(file) for file in planned.files]}
+    if dry_run:
+        if as_json:
+            print_json(facts | {"revision": None, "weights": None})
+        else:
+            print_columns(files)
+        return
+    if is_offline():
+        raise WeightsError(f"cannot publish to {repo}: HF_HUB_OFFLINE forbids the network")
+    address = upload(planned, private=private)
+    if as_json:
+        print_json(facts | {"revision": address.revision, "weights": str(address)})
+    else:
+        print_columns([("revision", address.revision), ("use", f"--weights {address}")])
+
+
 @app.command("pin", hidden=True)
 def pin_weights(names: NamesArgument = None, as_json: JsonOption = False) -> None:
     """For maintainers: count and digest shipped files again and rewrite weights.toml."""
@@ -127,3 +230,48 @@ def pin_weights(names: NamesArgument = None, as_json: JsonOption = False) -> Non
         print_json([dataclasses.asdict(entry) for entry in pinned])
     else:
         print_columns([(entry.name, in_megabytes(entry.num_bytes)) for entry in pinned])
+
+
+def _check_networks(folder: Path, kind: Literal["model", "pipeline"]) -> None:
+    """Refuse a pipeline whose files do not fit the networks of this talkhead."""
+    if kind != "pipeline":
+        return
+    import torch
+
+    from talkhead.synthesis import load_pipeline
+
+    load_pipeline(folder, torch.device("cpu"), torch.float32)
+
+
+@contextmanager
+def _download_bars(*, quiet: bool) -> Iterator[Watch]:
+    """Show a bar for every file that arrives over https, where stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    ) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def watch(name: str, here: int, total: int | None) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=total)
+            progress.update(bars[name], completed=here, total=total)
+
+        yield watch

@@ -18,6 +18,8 @@ from talkhead.errors import TalkheadError
 from talkhead.face.track import LandmarkTrack
 from talkhead.media.in_memory import sound_file
 from talkhead.media.video import VideoWriter
+from talkhead.provenance import UNLISTED
+from talkhead.weights import installed_list
 
 Pixels = npt.NDArray[np.uint8]
 Frames = Pixels | list[PIL.Image.Image] | Generator[Pixels, None, None]
@@ -82,7 +84,9 @@ def export_to_video(
     """
     path = Path(path)
     width, height = (side - side % 2 for side in output.size)  # H.264 has even sides
-    made_by = f"talkhead {__version__}, weights {output.weights}, seed {output.seed}"
+    # A folder of the user's own may have a telling name.
+    weights = output.weights if output.weights in installed_list().entries else UNLISTED
+    made_by = f"talkhead {__version__}, weights {weights}, seed {output.seed}"
     with ExitStack() as stack:
         sound = output.audio
         if not isinstance(sound, Path):

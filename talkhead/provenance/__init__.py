@@ -5,6 +5,7 @@ Both are read back by `talkhead inspect`. Whoever writes the file anew can take 
 
 from talkhead.provenance.credentials import read_credentials, sign
 from talkhead.provenance.note import (
+    UNLISTED,
     Note,
     find_note,
     provenance_note,
@@ -14,6 +15,7 @@ from talkhead.provenance.note import (
 from talkhead.provenance.signer import Signer, check_signer
 
 __all__ = [
+    "UNLISTED",
     "Note",
     "Signer",
     "check_signer",

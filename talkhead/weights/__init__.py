@@ -11,6 +11,7 @@ weights.toml is the one list of published weights. Every entry says what it is, 
 A pipeline that is shipped names its components; any other has its files in a folder for each.
 """
 
+from talkhead.weights.added import add_weights, remove_weights
 from talkhead.weights.fetch import cache_folder, is_offline
 from talkhead.weights.folders import (
     DEFAULT,
@@ -27,6 +28,7 @@ from talkhead.weights.listing import (
     format_list,
     read_list,
 )
+from talkhead.weights.publish import plan_upload, upload
 
 __all__ = [
     "DEFAULT",
@@ -34,12 +36,16 @@ __all__ = [
     "WeightsEntry",
     "WeightsFile",
     "WeightsList",
+    "add_weights",
     "cache_folder",
     "format_list",
     "installed_list",
     "is_offline",
     "list_entries",
+    "plan_upload",
     "read_list",
+    "remove_weights",
     "resolve_weights",
+    "upload",
     "verify",
 ]

@@ -87,7 +87,7 @@ class WeightsList:
         if entry is None:
             address = parse_hub_address(str(name_or_folder))
             if address is None or Path(name_or_folder).is_dir():
-                return self._own_folder(Path(name_or_folder))
+                return self.own_folder(Path(name_or_folder))
             return hub.fetch_pipeline(address, offline=offline)
         if entry.components:
             for component in entry.components:
@@ -156,7 +156,8 @@ class WeightsList:
     def _choices(self) -> str:
         return f"choose one of {', '.join(self.entries)}, or name a folder"
 
-    def _own_folder(self, folder: Path) -> Path:
+    def own_folder(self, folder: Path) -> Path:
+        """Return a folder of the user's own; raises WeightsError where it holds no weights."""
         if not folder.is_dir():
             repo, at, revision = str(folder).rpartition("@")
             if at and repo.count("/") == 1 and not repo.startswith((".", "/", "~")):

@@ -100,9 +100,9 @@ def read_list(path: Path) -> dict[str, WeightsEntry]:
     return entries
 
 
-def format_list(entries: Mapping[str, WeightsEntry]) -> str:
+def format_list(entries: Mapping[str, WeightsEntry], *, header: str = _HEADER) -> str:
     """Write a list as TOML; what `read_list` reads from it equals the entries."""
-    tables = [_HEADER]
+    tables = [header]
     for entry in entries.values():
         lines = [f"[{entry.name}]"]
         for field in dataclasses.fields(entry):

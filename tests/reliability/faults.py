@@ -24,6 +24,7 @@ from PIL import Image
 
 from talkhead.media.ffmpeg import list_streams_args, run_ffmpeg
 from tests.drawn_face import draw_face
+from tests.reliability.kills import kill_batch
 from tests.reliability.table import Row, write_rows
 from tests.tiny import write_tiny_weights, write_voice
 
@@ -148,7 +149,9 @@ def kills(inputs: Inputs, number: signal.Signals, count: int, seed: int) -> Row:
             after = trial.listing()
             if code == 0:
                 fault = None if is_whole(output) and len(after) == 1 else f"left {sorted(after)}"
-                return "had finished", fault
+                return "the whole video", fault
+            if after != before and [*after] == ["out.mp4"] and is_whole(output):
+                return "the whole video", None  # the end came after the last write
             fault = None if after == before else f"{sorted(before)} became {sorted(after)}"
             if number != signal.SIGKILL and said and not one_line(said):
                 fault = f"said {said!r}"
@@ -326,7 +329,8 @@ def closed_pipes(inputs: Inputs, count: int, seed: int) -> Row:
             os.read(process.stdout.fileno(), int(sizes[index]) + 1)
             process.stdout.close()
             assert process.stderr is not None
-            said = process.stderr.read()
+            with process.stderr:
+                said = process.stderr.read()
             code = process.wait(LIMIT_S)
             good = code in (2, 141) and (not said or one_line(said)) and not trial.listing()
             return "ended", None if good else f"exit code {code}: {said!r}"
@@ -338,6 +342,7 @@ FAULTS: dict[str, Callable[[Inputs, int, int], Row]] = {
     "SIGKILL": lambda inputs, count, seed: kills(inputs, signal.SIGKILL, count, seed),
     "SIGTERM": lambda inputs, count, seed: kills(inputs, signal.SIGTERM, count, seed),
     "SIGINT": lambda inputs, count, seed: kills(inputs, signal.SIGINT, count, seed),
+    "batch": lambda _, count, seed: kill_batch(count, seed),
     "encoder": encoder_dies,
     "disk": full_disks,
     "inputs": changed_inputs,

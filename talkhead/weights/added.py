@@ -1,0 +1,245 @@
+"""The user's own list: names for folders, repositories and URLs, with digests of what was there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from talkhead.errors import WeightsError
+from talkhead.weights import hub
+from talkhead.weights.fetch import MissingFileError, Watch, download_unlisted, is_offline
+from talkhead.weights.folders import ADDED_NAME, WeightsList, kind_of, read_added
+from talkhead.weights.listing import (
+    CARD_NAME,
+    MODEL_FILES,
+    PIPELINE_FILES,
+    WeightsEntry,
+    WeightsFile,
+    format_list,
+    measure_file,
+)
+from talkhead.weights.names import file_name_of, name_fault, parse_hub_address, url_fault
+
+Kind = Literal["model", "pipeline"]
+
+_ABOUT = {"model": "a model of your own", "pipeline": "a pipeline of your own"}
+_HEADER = """\
+# Weights that `talkhead weights add` has named; `talkhead weights remove` takes one off again.
+"""
+_UNKNOWN_LICENCE = "not stated here: see its card"
+
+
+def add_weights(
+    weights: WeightsList,
+    name: str,
+    source: str,
+    *,
+    about: str | None = None,
+    licence: str | None = None,
+    check: Callable[[Path, Kind], None],
+    watch: Watch | None = None,
+) -> WeightsEntry:
+    """Give weights a name, and write down the digests of their files as they are now.
+
+    Args:
+        weights: the list that the name must be new in.
+        name: letters, digits, - and _.
+        source: a folder (which stays where it is), ``owner/name@revision`` on the hub, or an https
+            URL: of a file, or, with / at its end, of a folder with a pipeline.
+        about: what it is, for `list`.
+        licence: under which licence it is.
+        check: raises `WeightsError` for a folder that holds no weights of its kind.
+        watch: told of what arrives over https.
+
+    Returns:
+        The new entry.
+
+    Raises:
+        WeightsError: the name is taken or none, the source is none, it cannot be fetched or does
+            not pass `check`; the list is left as it was.
+    """
+    if fault := name_fault(name):
+        raise WeightsError(f"weights cannot be named {name!r}: {fault}")
+    _check_new(weights, name)
+    address = parse_hub_address(source)
+    if "://" in source:
+        entry = _from_url(weights, name, source, check, watch)
+    elif address is not None and not Path(source).is_dir():
+        _refuse_offline(source)
+        folder = hub.fetch_pipeline(address, offline=False)
+        check(folder, "pipeline")
+        entry = WeightsEntry(
+            name=name,
+            kind="pipeline",
+            about=_ABOUT["pipeline"],
+            origin=str(address),
+            where="hub",
+            files=_measured(folder, "pipeline"),
+            repo=address.repo,
+            revision=address.revision,
+            licence="",
+        )
+    else:
+        entry = _from_folder(weights, name, source, check)
+    entry = dataclasses.replace(
+        entry, about=about or entry.about, licence=licence or _UNKNOWN_LICENCE
+    )
+    with _changed_list(weights.cache) as entries:
+        _check_new(weights, name, *entries)
+        entries[name] = entry
+    return entry
+
+
+def remove_weights(weights: WeightsList, name: str) -> WeightsEntry:
+    """Take a name off the user's list, and what was fetched for it over https off the disk.
+
+    Folders of the user's own and the cache of the hub are left alone.
+
+    Returns:
+        The entry that was there.
+
+    Raises:
+        WeightsError: there is none of that name, or it belongs to talkhead.
+    """
+    if name in weights.published:
+        raise WeightsError(f"{name} belongs to talkhead: only added weights can be removed")
+    with _changed_list(weights.cache) as entries:
+        if name not in entries:
+            known = f"added are {', '.join(entries)}" if entries else "none have been added"
+            raise WeightsError(f"there are no added weights named {name!r}: {known}")
+        entry = entries.pop(name)
+    if entry.where == "url":
+        shutil.rmtree(weights.cache / name, ignore_errors=True)
+    return entry
+
+
+def _check_new(weights: WeightsList, name: str, *others: str) -> None:
+    taken = {known.casefold(): known for known in (*weights.entries, *others)}
+    known = taken.get(name.casefold())  # one folder, where a system ignores the case
+    if known in weights.published:
+        raise WeightsError(f"the name {known} belongs to talkhead: choose another")
+    if known is not None:
+        raise WeightsError(
+            f"there are weights named {known} already: choose another name, or run"
+            f" `talkhead weights remove {known}` first"
+        )
+
+
+def _from_folder(
+    weights: WeightsList, name: str, source: str, check: Callable[[Path, Kind], None]
+) -> WeightsEntry:
+    folder = weights.own_folder(Path(source)).absolute()
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise WeightsError(f"{source!r} has a name that is no text: rename the folder") from error
+    kind = kind_of(folder)
+    check(folder, kind)
+    return WeightsEntry(
+        name=name,
+        kind=kind,
+        about=_ABOUT[kind],
+        licence="",
+        origin="a folder on this machine",
+        where="folder",
+        files=_measured(folder, kind),
+        folder=str(folder),
+    )
+
+
+def _from_url(
+    weights: WeightsList,
+    name: str,
+    url: str,
+    check: Callable[[Path, Kind], None],
+    watch: Watch | None,
+) -> WeightsEntry:
+    if fault := url_fault(url):
+        raise WeightsError(f"{url!r} cannot be added: {fault}")
+    _refuse_offline(url)
+    is_folder = url.endswith("/")
+    file_name = file_name_of(url)
+    if not is_folder and not file_name:
+        raise WeightsError(f"{url!r} cannot be added: its last part is no name for a file")
+    folder = weights.cache / name
+    if folder.exists():
+        # Left by somebody who was killed while adding: no list names it.
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if is_folder:
+            files = _fetched_pipeline(url, folder, watch)
+            check(folder, "pipeline")
+        else:
+            limit = hub.MAX_BYTES["model.safetensors"]
+            files = (download_unlisted(url, folder / file_name, max_bytes=limit, watch=watch),)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return WeightsEntry(
+        name=name,
+        kind="pipeline" if is_folder else "asset",
+        about=_ABOUT["pipeline"] if is_folder else "a file of your own",
+        licence="",
+        origin=url,
+        where="url",
+        files=files,
+        url=url,
+    )
+
+
+def _fetched_pipeline(url: str, folder: Path, watch: Watch | None) -> tuple[WeightsFile, ...]:
+    files = []
+    for path in PIPELINE_FILES:
+        file_name = path.rsplit("/", 1)[-1]
+        try:
+            found = download_unlisted(
+                url + path, folder / path, max_bytes=hub.MAX_BYTES[file_name], watch=watch
+            )
+        except MissingFileError:
+            if file_name == CARD_NAME:
+                continue
+            raise
+        files.append(WeightsFile(path, found.num_bytes, found.sha256))
+    return tuple(files)
+
+
+def _measured(folder: Path, kind: Kind) -> tuple[WeightsFile, ...]:
+    paths = PIPELINE_FILES if kind == "pipeline" else (*MODEL_FILES, CARD_NAME)
+    return tuple(
+        measure_file(folder, path)
+        for path in paths
+        if not path.endswith(CARD_NAME) or (folder / path).is_file()
+    )
+
+
+def _refuse_offline(source: str) -> None:
+    if is_offline():
+        raise WeightsError(f"{source} cannot be added: HF_HUB_OFFLINE forbids the network")
+
+
+@contextlib.contextmanager
+def _changed_list(cache: Path) -> Iterator[dict[str, WeightsEntry]]:
+    """Hand out the user's list to be changed, and write it back whole, one process at a time."""
+    from filelock import FileLock
+
+    path = cache / ADDED_NAME
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f"{path.name}.lock")):
+            entries = read_added(cache)
+            yield entries
+            handle, part = tempfile.mkstemp(dir=cache, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                    file.write(format_list(entries, header=_HEADER))
+                Path(part).replace(path)
+            finally:
+                Path(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(f"cannot write {path}: {error.strerror}") from error
