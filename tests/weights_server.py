@@ -233,7 +233,8 @@ class HubServer(WeightsServer):
         repo = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
         is_private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
         if repo in self.repos:
-            return self._json(handler, {"error": "You already created this repo"}, 409)
+            known = {"error": "You already created this repo", "url": f"{self.url}/{repo}"}
+            return self._json(handler, known, 409)
         self.repos[repo], self.private[repo] = {}, is_private
         return self._json(handler, {"url": f"{self.url}/{repo}"})
 

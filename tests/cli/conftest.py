@@ -104,7 +104,7 @@ def write_face(path: Path, width: int = SIDE, height: int = SIDE) -> Path:
     return path
 
 
-def refused(ended: Ended, code: int, *words: str) -> None:
+def refused(ended: "Ended | subprocess.CompletedProcess[str]", code: int, *words: str) -> None:
     """One line on stderr that says these words, nothing on stdout, and the exit code."""
     assert ended.stderr.startswith("talkhead: "), ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr
