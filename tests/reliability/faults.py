@@ -24,6 +24,7 @@ from PIL import Image
 
 from talkhead.media.ffmpeg import list_streams_args, run_ffmpeg
 from tests.drawn_face import draw_face
+from tests.reliability.batches import large_batches
 from tests.reliability.kills import kill_batch
 from tests.reliability.table import Row, write_rows
 from tests.tiny import write_tiny_weights, write_voice
@@ -343,6 +344,8 @@ FAULTS: dict[str, Callable[[Inputs, int, int], Row]] = {
     "SIGTERM": lambda inputs, count, seed: kills(inputs, signal.SIGTERM, count, seed),
     "SIGINT": lambda inputs, count, seed: kills(inputs, signal.SIGINT, count, seed),
     "batch": lambda _, count, seed: kill_batch(count, seed),
+    "jobs": lambda _, count, seed: large_batches(count, on_ray=False),
+    "ray": lambda _, count, seed: large_batches(count, on_ray=True),
     "encoder": encoder_dies,
     "disk": full_disks,
     "inputs": changed_inputs,

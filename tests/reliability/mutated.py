@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from talkhead.evaluation.scores import SCHEMA
 from tests.reliability import case as commands
 from tests.reliability.case import Case, Maker, described
 from tests.reliability.mutation import mutate
@@ -147,7 +148,7 @@ def scores(seeds: Seeds, folder: Path, rng: Rng, number: int) -> Case:
         **{"frames": 40, "frames_without_face": 0, "values": values},
     }
     document = {
-        **{"schema": 1, "stage": "landmarks", "protocol": {"name": "split"}, "groups": {}},
+        **{"schema": SCHEMA, "stage": "landmarks", "protocol": {"name": "split"}, "groups": {}},
         **{"measures": {"mouth_error": {"title": "error", "better": "lower"}}, "clips": [clip]},
     }
     (folder / "a.json").write_text(as_json(document), encoding="utf-8")
