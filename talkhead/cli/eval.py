@@ -35,13 +35,14 @@ def evaluate(
         ),
     ] = None,
     stage: Annotated[
-        StageName,
+        StageName | None,
         typer.Option(
             "--stage",
-            help="landmarks: from sound, no frames; render: frames from the real landmarks; both:"
-            " frames from sound.",
+            help="landmarks: from sound, no frames; render: frames from the real landmarks; both"
+            " (the default): frames from sound.",
+            show_default=False,
         ),
-    ] = "both",
+    ] = None,
     predicted: Annotated[
         list[Path] | None,
         typer.Option(
@@ -145,8 +146,10 @@ def evaluate(
         return
     if data is None or output is None:
         raise TalkheadError("give DATA and -o REPORT, or --compare with two scores.json")
-    if predicted and (weights or steps):
-        raise TalkheadError("--predicted scores what is there: leave --weights and --steps out")
+    if predicted and (weights or steps or stage):
+        raise TalkheadError(
+            "--predicted scores what is there: leave --weights, --steps and --stage out"
+        )
     if steps and stage == "landmarks":
         raise TalkheadError("--steps belongs to stages that make frames, not to landmarks")
     if pose != "true" and (stage == "render" or predicted):
@@ -161,7 +164,7 @@ def evaluate(
     request = EvaluationRequest(
         data=data,
         output=output,
-        stage="predicted" if predicted else stage,
+        stage="predicted" if predicted else stage or "both",
         predicted=_by_name(predicted or []),
         weights={name: resolve_weights(name, offline=offline) for name in names},
         steps=steps or [1],

@@ -1,8 +1,11 @@
-"""Landmark generator: speech features to motion coefficients, by a bidirectional LSTM."""
+"""Landmark generator: speech features to motion coefficients.
+
+A bidirectional LSTM makes them, or the dual-domain generator of `talkhead.models.dual_domain`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +13,8 @@ from torch.nn import functional
 
 from talkhead.face.mesh import NUM_POINTS
 from talkhead.face.natural import HEAD_AXES
+from talkhead.models.dual_domain import TINY as DUAL_TINY
+from talkhead.models.dual_domain import DualDomain, DualDomainConfig
 from talkhead.models.speech import COMPACT as SPEECH_COMPACT
 from talkhead.models.speech import TINY as SPEECH_TINY
 from talkhead.models.speech import AnySpeechConfig, build_encoder, resample_features
@@ -34,6 +39,9 @@ class LandmarkGeneratorConfig:
     """Of the LSTM, each way."""
     num_layers: int
     dropout: float
+    dual: DualDomainConfig | None = None
+    """In place of the LSTM, whose sizes then say nothing: raw waveform and features, joined by a
+    KAN."""
 
 
 COMPACT = LandmarkGeneratorConfig(
@@ -43,9 +51,11 @@ TINY = LandmarkGeneratorConfig(
     speech=SPEECH_TINY, num_components=4, reads=2, hidden_size=16, num_layers=1, dropout=0.0
 )
 
+DUAL = replace(TINY, dual=DUAL_TINY)
+
 
 class LandmarkGenerator(nn.Module):
-    """Speech encoder, LSTM and the motion basis that its coefficients belong to.
+    """Speech encoder, LSTM or dual-domain generator, and the motion basis of their coefficients.
 
     Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `head` (2, 5, 5), the slow
     and the fast factor, and `head_pace` (3,), both paces and the share in pauses, of the head's
@@ -67,17 +77,21 @@ class LandmarkGenerator(nn.Module):
         self.config = config
         self.speech = build_encoder(config.speech)
         hidden = config.hidden_size
-        self.project = nn.Linear(config.reads * (config.speech.hidden_size + 1), hidden)
-        self.condition = nn.Linear(NUM_STYLE + NUM_SHAPE, hidden)
-        self.lstm = nn.LSTM(
-            hidden,
-            hidden,
-            config.num_layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-        )
-        self.out = nn.Linear(2 * hidden, config.num_components)
+        num_features = config.reads * (config.speech.hidden_size + 1)
+        if config.dual is not None:
+            self.dual = DualDomain(config.dual, num_features, NUM_STYLE + NUM_SHAPE)
+        else:
+            self.project = nn.Linear(num_features, hidden)
+            self.condition = nn.Linear(NUM_STYLE + NUM_SHAPE, hidden)
+            self.lstm = nn.LSTM(
+                hidden,
+                hidden,
+                config.num_layers,
+                batch_first=True,
+                bidirectional=True,
+                dropout=config.dropout if config.num_layers > 1 else 0.0,
+            )
+            self.out = nn.Linear(2 * hidden, config.num_components)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("components", torch.zeros(config.num_components, NUM_POINTS, 3))
         self.register_buffer("blink", torch.zeros(NUM_POINTS, 3))
@@ -109,9 +123,13 @@ class LandmarkGenerator(nn.Module):
         around = torch.arange(self.config.reads, device=positions.device)
         around = around - (self.config.reads - 1) / 2
         read = [resample_features(joined, positions + offset) for offset in around]
-        x = self.project(self.dropout(torch.cat(read, -1)))
+        heard = self.dropout(torch.cat(read, -1))
         standard = (shape - self.shape_mean) / self.shape_spread
         person = torch.cat([style, standard.clamp(-MAX_SHAPE, MAX_SHAPE)], -1)
+        if self.config.dual is not None:
+            made: Tensor = self.dual(waveform, heard, positions, person, self.components)
+            return made, conv_features
+        x = self.project(heard)
         x = functional.relu(x + self.condition(person)[:, None])
         hidden, _ = self.lstm(x.float())
         coefficients: Tensor = self.out(self.dropout(hidden))

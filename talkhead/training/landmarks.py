@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from talkhead.face.mesh import (
     RIGHT_MOUTH_CORNER,
     mouth_opening,
     mouth_width,
+    to_ibug68,
 )
 from talkhead.face.motion import (
     MotionBasis,
@@ -65,6 +67,8 @@ SHAPE_NOISE = 0.1
 """Relative error of the proportions in training."""
 POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
 POINT_WEIGHTS = np.repeat(np.array([1.5, 1.0, 0.5], np.float32), [20, 20, 17])
+MOUTH_68 = slice(48, 68)
+"""The lips among the 68 points."""
 CLOSED = 0.01
 """An opening of less than this, in eye distances, is closed lips."""
 WORD_FRAMES = 6
@@ -90,6 +94,10 @@ class LandmarksTaskConfig:
     noted as good."""
     use_offsets: bool = True
     """Shift the sound of every clip by the measured lag."""
+    loss: Literal["motion", "points"] = "motion"
+    """motion: positions, velocities, concordance and closure of the mouth, in the motion basis.
+    points: squared distances of the 68 points, 0.2 of all and 0.8 of the mouth's, as the paper of
+    the dual-domain generator has it."""
     person_power: float = PERSON_POWER
     """People are drawn by their number of frames to this power: 0 for equal shares, 1 for none."""
     mel_weight: float = 0.3
@@ -234,6 +242,9 @@ class LandmarksTask:
             self.basis = basis_of(generator)
         if speech is not None:
             load_encoder(speech, generator.speech)
+        # (K, 68, 2): what a unit of each coefficient does to the points that people count on.
+        in_68 = to_ibug68(self.basis.components)[..., :2]
+        self._components_68 = torch.from_numpy(np.ascontiguousarray(in_68))
         talkers = _talkers(bank, self.basis, config)
         styles = np.stack([talker.style for talker in talkers])
         self._style_mean, self._style_spread = styles.mean(0), styles.std(0) + 1e-6
@@ -279,7 +290,17 @@ class LandmarksTask:
             made, conv_features = model.generator(
                 waveform, positions.expand(len(truth), -1), batch["style"], batch["shape"]
             )
+        mel = functional.l1_loss(model.mel_head(conv_features).float(), model.spectrum(waveform))
+        config = self._config
         components = model.generator.components
+        if config.loss == "points":
+            error = torch.einsum(
+                "btk,kpc->btpc", made - truth, self._components_68.to(truth.device)
+            )
+            distance = error.square().sum(-1)
+            points_loss = 1e4 * (0.2 * distance.mean() + 0.8 * distance[..., MOUTH_68].mean())
+            loss = points_loss + config.mel_weight * mel
+            return {"loss": loss, "points": points_loss, "mel": mel}
         points = components[:, POINTS, :2]
         weights = torch.from_numpy(POINT_WEIGHTS).to(truth.device)[:, None]
         error = torch.einsum("btk,kpc->btpc", made - truth, points)
@@ -291,8 +312,6 @@ class LandmarksTask:
         for direction in (opening, width):
             concord = concord + (1 - _concordance(made @ direction, truth @ direction)).mean()
         closure = 100 * closure_error(made @ opening, truth @ opening)
-        mel = functional.l1_loss(model.mel_head(conv_features).float(), model.spectrum(waveform))
-        config = self._config
         loss = (
             position
             + config.velocity_weight * velocity

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError, WeightsError
-from talkhead.models import autoencoder, denoiser, landmarks, speech
+from talkhead.models import autoencoder, denoiser, dual_domain, landmarks, speech
+from talkhead.synthesis import load_generator
 from talkhead.training.denoiser import DenoiserTask
-from talkhead.training.landmarks import closure_error
+from talkhead.training.landmarks import closure_error, generate_motion
 from talkhead.training.loop import Report, train
 from talkhead.training.tasks import TASKS, build_task, read_settings
 
@@ -48,7 +49,8 @@ def as_toml(tables: dict[str, Any], prefix: str = "") -> str:
     for name, values in tables.items():
         lines.append(f"[{prefix}{name}]")
         nested = {key: value for key, value in values.items() if isinstance(value, dict)}
-        lines += [f"{k} = {json.dumps(v)}" for k, v in values.items() if k not in nested]
+        plain = {k: v for k, v in values.items() if k not in nested and v is not None}
+        lines += [f"{k} = {json.dumps(v)}" for k, v in plain.items()]
         lines.append(as_toml(nested, f"{prefix}{name}."))
     return "\n".join(lines)
 
@@ -213,6 +215,30 @@ def test_the_generator_learns_from_a_spectrum_alone(
     load_state(tmp_path / "run/checkpoint", model)
     made, _ = model(torch.zeros(1, 4000), torch.zeros(1, 3), torch.zeros(1, 4), torch.zeros(1, 4))
     assert made.shape == (1, 3, config.num_components)
+
+
+def test_the_dual_domain_generator_is_trained_by_its_own_loss(
+    write_settings: WriteSettings, tmp_path: Path
+) -> None:
+    path = write_settings("landmarks", steps=2)
+    sizes = as_toml({"dual": dataclasses.asdict(dual_domain.TINY)}, "model.")
+    path.write_text(path.read_text().replace("[task]", f'{sizes}[task]\nloss = "points"'))
+    run_steps("landmarks", path)
+    generator = load_generator(tmp_path / "run/checkpoint", torch.device("cpu"))
+    assert generator.config.dual == dual_domain.TINY
+    made = generate_motion(
+        generator, np.zeros(16_000, np.float32), 25, 25.0, np.ones(4, np.float32)
+    )
+    assert made.shape == (25, generator.config.num_components)
+    assert np.isfinite(made).all()
+    logged = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert any("points" in json.dumps(line) for line in logged)
+
+
+def test_the_settings_of_the_dual_domain_generator_are_the_published_ones() -> None:
+    settings = read_settings("landmarks", EXAMPLES / "train-landmarks-kan.toml")
+    assert settings.model == dataclasses.replace(landmarks.COMPACT, dual=dual_domain.PUBLISHED)
+    assert settings.task.loss == "points"
 
 
 def test_lips_that_stay_open_where_they_have_to_close_cost_most_between_words() -> None:

@@ -1,0 +1,217 @@
+"""Dual-domain generator: what the raw waveform and what speech features say, joined by a KAN.
+
+The *global* branch hears the waveform itself, which carries loudness; the *content* branch hears
+the speech encoder, and each of 68 points of the identity's face asks it about the moments around
+a frame. Two convolutions join both, and a KAN over the points corrects the whole face at once.
+
+Source: Vo et al., "KFusion of dual-domain for speech to landmark" (2024), and its use in
+"Individual audio-driven talking head generation based on sequence of landmark". Theirs attends
+over the batch and makes one second at a time; this attends over the time around each frame, so
+it is the same for every length. Theirs knows the identity by its true first frame; ours by the
+mean face and the proportions that the generator is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkhead.face.mesh import MEAN_FACE, NUM_POINTS, to_ibug68
+from talkhead.models.kan import KanLinear
+from talkhead.models.speech import PUBLISHED_GAIN, resample_features
+
+NUM_IBUG = 68
+_KERNELS, _STRIDES = (10, 8, 8, 8), (5, 4, 4, 4)
+_PADDING = 172
+"""The convolutions see 744 samples, speech features 400: with this their middles are the same."""
+RIDGE = 1e-3
+"""Share of the components' mean energy that steadies the way from 68 points to the mesh."""
+
+
+@dataclass(frozen=True)
+class DualDomainConfig:
+    """Sizes of the two branches and of the KAN."""
+
+    width: int
+    """Of the content branch."""
+    num_heads: int
+    num_layers: int
+    """Of the content branch's attention over time, before the points ask."""
+    reach_frames: int
+    """A frame attends to so many frames before and behind it."""
+    raw_channels: int
+    """Of the convolutions over the waveform."""
+    raw_hidden: int
+    """Of the global branch's LSTM, each way."""
+    kan_size: int
+    """Between the two layers of the KAN."""
+
+
+PUBLISHED = DualDomainConfig(
+    width=96,
+    num_heads=4,
+    num_layers=2,
+    reach_frames=12,
+    raw_channels=64,
+    raw_hidden=68,
+    kan_size=512,
+)
+TINY = DualDomainConfig(
+    width=16,
+    num_heads=2,
+    num_layers=1,
+    reach_frames=4,
+    raw_channels=8,
+    raw_hidden=8,
+    kan_size=16,
+)
+
+
+class DualDomain(nn.Module):
+    """Two branches, their fusion, and the least-squares way from 68 points to the motion basis.
+
+    Args:
+        config: sizes.
+        num_features: speech features read for a frame.
+        num_person: values that describe the identity and its speaking style.
+    """
+
+    view: Tensor
+    face: Tensor
+
+    def __init__(self, config: DualDomainConfig, num_features: int, num_person: int) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        view = to_ibug68(np.eye(NUM_POINTS, dtype=np.float32))
+        face = to_ibug68(MEAN_FACE)
+        self.register_buffer("view", torch.from_numpy(view), persistent=False)
+        self.register_buffer(
+            "face", torch.from_numpy((face - face.mean(0)) / face.std()), persistent=False
+        )
+        channels = [1, *[config.raw_channels] * len(_KERNELS)]
+        self.raw = nn.ModuleList(
+            nn.Conv1d(channels[n], channels[n + 1], kernel, stride)
+            for n, (kernel, stride) in enumerate(zip(_KERNELS, _STRIDES, strict=True))
+        )
+        for convolution in self.raw:  # the default would lose the sound on its way
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # type: ignore[arg-type]
+        self.raw_lstm = nn.LSTM(
+            config.raw_channels, config.raw_hidden, batch_first=True, bidirectional=True
+        )
+        self.raw_out = nn.Linear(2 * config.raw_hidden, 3 * NUM_IBUG)
+        self.content_in = nn.Linear(num_features, width)
+        self.place = nn.Conv1d(width, width, 9, padding=4, groups=width)
+        self.layers = nn.ModuleList(_TimeLayer(width, config) for _ in range(config.num_layers))
+        self.query_in = nn.Linear(3 + num_person, width)
+        self.ask = _TimeLayer(width, config)
+        self.content_out = nn.Linear(width, 3)
+        self.join = nn.Conv2d(6, 16, 3, padding=1)
+        self.joined = nn.Conv2d(16, 3, 1)
+        self.kan_in = KanLinear(NUM_IBUG, config.kan_size)
+        self.norm = nn.LayerNorm(config.kan_size)
+        self.kan_out = KanLinear(config.kan_size, NUM_IBUG)
+
+    def forward(
+        self,
+        waveform: Tensor,
+        features: Tensor,
+        positions: Tensor,
+        person: Tensor,
+        components: Tensor,
+    ) -> Tensor:
+        """Generate coefficients of the motion basis, (B, F, K).
+
+        Args:
+            waveform: (B, N), normalised loudness.
+            features: (B, F, num_features), speech features read for every frame.
+            positions: (B, F), of the frames in speech features.
+            person: (B, num_person), standardised.
+            components: (K, 478, 3), of the motion basis.
+        """
+        heard = self._global(waveform, positions)
+        said = self._content(features, person)
+        both = torch.cat([heard, said], -1).permute(0, 3, 1, 2)  # (B, 6, F, 68)
+        fused = self.joined(functional.relu(self.join(both)))
+        x = self.norm(self.kan_in(torch.tanh(fused).float()))
+        points = self.kan_out(torch.tanh(x)).permute(0, 2, 3, 1)  # (B, F, 68, 3)
+        seen = torch.einsum("pn,knc->kpc", self.view, components.float())
+        return lift(points.float() * seen.square().sum(0).sqrt(), seen)
+
+    def _global(self, waveform: Tensor, positions: Tensor) -> Tensor:
+        x = functional.pad(PUBLISHED_GAIN * waveform, (_PADDING, _PADDING))[:, None]
+        for convolution in self.raw:
+            x = functional.relu(convolution(x))
+        x = resample_features(x.transpose(1, 2), positions)
+        hidden, _ = self.raw_lstm(x.float())
+        found: Tensor = self.raw_out(hidden)
+        return found.reshape(*found.shape[:2], NUM_IBUG, 3)
+
+    def _content(self, features: Tensor, person: Tensor) -> Tensor:
+        x = functional.relu(self.content_in(features))
+        x = x + self.place(x.transpose(1, 2)).transpose(1, 2)
+        for layer in self.layers:
+            x = layer(x, x)
+        face = self.face.expand(len(person), -1, -1)
+        queries = self.query_in(
+            torch.cat([face, person[:, None].expand(-1, NUM_IBUG, -1)], -1)
+        )  # (B, 68, width)
+        asked = self.ask((x[:, :, None] + queries[:, None]).flatten(1, 2), x)
+        found: Tensor = self.content_out(asked)
+        return found.reshape(len(found), -1, NUM_IBUG, 3)
+
+
+class _TimeLayer(nn.Module):
+    """Attention over the time around each frame, and a feed-forward part; normalised before."""
+
+    def __init__(self, width: int, config: DualDomainConfig) -> None:
+        super().__init__()
+        self._reach, self._num_heads = config.reach_frames, config.num_heads
+        self.norm_query = nn.LayerNorm(width)
+        self.norm_key = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.wide = nn.Linear(width, 2 * width)
+        self.narrow = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Let x, (B, F * P, width) with P values of each frame, attend to time, (B, F, width)."""
+        num_frames = time.shape[1]
+        frame = torch.arange(num_frames, device=x.device)
+        own = frame.repeat_interleave(x.shape[1] // num_frames)
+        near = (own[:, None] - frame).abs() <= self._reach
+        query = self.query(self.norm_query(x))
+        key, value = self.key_value(self.norm_key(time)).chunk(2, -1)
+        query, key, value = map(self._in_heads, (query, key, value))
+        found = functional.scaled_dot_product_attention(query, key, value, attn_mask=near)
+        x = x + self.out(found.transpose(1, 2).flatten(-2))
+        grown: Tensor = x + self.narrow(functional.relu(self.wide(self.norm(x))))
+        return grown
+
+    def _in_heads(self, x: Tensor) -> Tensor:
+        """Split (B, T, width) into (B, heads, T, width / heads)."""
+        return x.reshape(*x.shape[:2], self._num_heads, -1).transpose(1, 2)
+
+
+def lift(points: Tensor, components: Tensor) -> Tensor:
+    """Return the coefficients whose motion of 68 points is nearest to the one that is given.
+
+    Args:
+        points: (..., 68, 3), motion of the points.
+        components: (K, 68, 3), what a unit of each coefficient does to them.
+
+    Returns:
+        (..., K).
+    """
+    flat = components.flatten(1)
+    gram = flat @ flat.T
+    size = len(gram)
+    steady = gram + RIDGE * gram.diagonal().mean() * torch.eye(size, device=gram.device)
+    found: Tensor = torch.linalg.solve(steady, flat @ points.reshape(-1, flat.shape[1]).T)
+    return found.T.reshape(*points.shape[:-2], size)
