@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 
 from talkhead.errors import WeightsError
@@ -80,6 +81,7 @@ def test_npz_and_json_hold_the_same_and_two_runs_the_same_bytes(
 def test_rendering_a_track_is_rendering_its_voice(
     face: Path, audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
 ) -> None:
+    torch.set_num_threads(1)  # as every command but the first of a process has
     shared = ("--weights", str(tiny_weights), "--seed", "7")
     steps = [
         ("landmarks", str(audio), "--face", str(face), "-o", "track.json", *shared),
