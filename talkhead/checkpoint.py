@@ -69,10 +69,24 @@ def save_checkpoint(
             if not bool(stored.isfinite().all()):
                 raise ValueError(f"tensor {name} is not finite as {stored.dtype}")
         tensors[name] = stored.contiguous().clone()  # shared memory would be refused
-    settings = {"architecture": architecture, "schema": SCHEMA, **dataclasses.asdict(config)}
+    settings = {"architecture": architecture, "schema": SCHEMA, **_settings(config)}
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / TENSORS_NAME, save(tensors, metadata={"format": "pt"}))
     _write(folder / CONFIG_NAME, (json.dumps(settings, indent=2) + "\n").encode())
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """Return what config.json says; parts that are not there, None by default, are left out.
+
+    Thus a part that a later version adds changes no file of those that do without.
+    """
+    absent = {
+        field.name
+        for field in dataclasses.fields(config)
+        if field.default is None and getattr(config, field.name) is None
+    }
+    parts = dataclasses.asdict(config)
+    return {name: part for name, part in parts.items() if name not in absent}
 
 
 def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) -> ConfigT:

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.intervals import Interval, paired_difference
 from talkhead.evaluation.scores import BASELINES
-from talkhead.evaluation.tables import NEVER_SEEN, SEEN, check_scores
+from talkhead.evaluation.stored import check_scores
+from talkhead.evaluation.tables import NEVER_SEEN, SEEN
 
 COMPARISON_SCHEMA = 1
 SAME_FACTS = ("fps", "crop", "detector", "codec")

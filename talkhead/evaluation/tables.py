@@ -6,15 +6,12 @@ What is called *scores* here is the content of scores.json, of `talkhead.evaluat
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from talkhead.errors import TalkheadError
 from talkhead.evaluation.intervals import Interval, mean_interval
-from talkhead.evaluation.scores import SCHEMA
-from talkhead.media.files import check_input, replacing
+from talkhead.media.files import replacing
 
 NEVER_SEEN, SEEN = "people never seen", "people seen in training"
 
@@ -23,7 +20,6 @@ SetValues = Mapping[str, Mapping[str, Values]]
 
 _FACTS = ("clip", "person", "is_seen_person", "system", "frames", "frames_without_face")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_KEYS = ("stage", "protocol", "measures", "groups", "clips")
 
 
 def summarise(
@@ -98,40 +94,6 @@ def _entry(interval: Interval) -> dict[str, float]:
     if interval.low is not None and interval.high is not None:
         entry |= {"low": interval.low, "high": interval.high}
     return entry | {"clips": interval.num}
-
-
-def read_scores(path: Path) -> dict[str, Any]:
-    """Read a scores.json.
-
-    Raises:
-        TalkheadError: the file is missing, damaged, or of another version.
-    """
-    check_input(path)
-    try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TalkheadError(f"{path} is not JSON ({error}); score again") from error
-    check_scores(scores, str(path))
-    return dict(scores)
-
-
-def check_scores(scores: Any, name: str) -> None:
-    """Refuse what is no scores.json of this version.
-
-    Raises:
-        TalkheadError: naming what it is not.
-    """
-    if not isinstance(scores, Mapping) or "groups" not in scores:
-        raise TalkheadError(f"{name} is not a scores.json of talkhead eval")
-    schema = scores.get("schema", 1)
-    if schema != SCHEMA:
-        raise TalkheadError(
-            f"{name} has scores of schema {schema}, not {SCHEMA}; score again with one"
-            " version of talkhead"
-        )
-    missing = [key for key in _KEYS if key not in scores]
-    if missing:
-        raise TalkheadError(f"{name} lacks {', '.join(missing)}; score again")
 
 
 def write_csv(scores: Mapping[str, Any], path: Path) -> None:

@@ -1,16 +1,12 @@
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from talkhead.errors import TalkheadError
 from talkhead.evaluation.tables import (
     NEVER_SEEN,
     SEEN,
-    check_scores,
-    read_scores,
     summarise,
     write_csv,
 )
@@ -139,35 +135,3 @@ def test_names_of_any_script_are_written(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_bytes().startswith(b"\xef\xbb\xbfclip,")
     with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
         assert list(csv.reader(file))[1][0] == 'Зоя, "größer"\n表 \\udcff'
-
-
-def test_scores_are_read_back(tmp_path: Path) -> None:
-    path = tmp_path / "scores.json"
-    path.write_text(json.dumps(scores([row("anna-1", psnr=20)])), encoding="utf-8")
-    assert read_scores(path) == scores([row("anna-1", psnr=20)])
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("{", "is not JSON"),
-        ("[]", "is not a scores.json"),
-        ('{"groups": {}}', "schema 1, not 2"),
-        ('{"groups": {}, "schema": 3}', "schema 3, not 2"),
-        ('{"groups": {}, "schema": 2, "clips": []}', "lacks stage, protocol, measures"),
-    ],
-)
-def test_a_file_that_is_none_is_refused(tmp_path: Path, content: str, reason: str) -> None:
-    path = tmp_path / "scores.json"
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(TalkheadError) as caught:
-        read_scores(path)
-    assert reason in str(caught.value)
-    assert str(path) in str(caught.value)
-    with pytest.raises(TalkheadError, match="does not exist"):
-        read_scores(tmp_path / "none.json")
-
-
-def test_the_side_of_a_comparison_is_named() -> None:
-    with pytest.raises(TalkheadError, match="the first file is not a scores"):
-        check_scores({}, "the first file")

@@ -1,6 +1,7 @@
 """Cases made of real files by damaging them."""
 
 import csv
+import dataclasses
 import io
 import json
 import struct
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from talkhead.evaluation.scores import SCHEMA
+from talkhead.evaluation.scores import MEASURES, SCHEMA
+from talkhead.evaluation.tables import NEVER_SEEN, summarise
 from tests.reliability import case as commands
 from tests.reliability.case import Case, Maker, described
 from tests.reliability.mutation import mutate
@@ -142,14 +144,17 @@ def manifest(seeds: Seeds, folder: Path, rng: Rng, number: int) -> Case:
 
 def scores(seeds: Seeds, folder: Path, rng: Rng, number: int) -> Case:
     """Damaged scores, to compare."""
-    values = {"mouth_error": 0.1}
+    values = {"m_ld": 0.1}
     clip = {
         **{"clip": "anna", "person": "anna", "is_seen_person": False, "system": "default"},
         **{"frames": 40, "frames_without_face": 0, "values": values},
     }
+    measures = {key: dataclasses.asdict(MEASURES[key]) for key in ("m_ld", "fid")}
     document = {
-        **{"schema": SCHEMA, "stage": "landmarks", "protocol": {"name": "split"}, "groups": {}},
-        **{"measures": {"mouth_error": {"title": "error", "better": "lower"}}, "clips": [clip]},
+        **{"schema": SCHEMA, "stage": "both", "talkhead": "0", "weights": {}},
+        **{"protocol": {"name": "split", "fps": "25", "networks": {"lpips": "aa"}}},
+        **{"measures": measures, "clips": [clip]},
+        "groups": summarise([clip], measures, {NEVER_SEEN: {"default": {"fid": 9.0}}}),
     }
     (folder / "a.json").write_text(as_json(document), encoding="utf-8")
     target = folder / "b.json"
