@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from talkhead.emotions import AUTO, EMOTIONS, check_emotion
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media.files import VIDEO_SUFFIXES, check_input
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from talkhead.dubbing import DubbedFace
     from talkhead.face.track import LandmarkTrack
     from talkhead.provenance import Signer
-    from talkhead.synthesis import Pipeline
+    from talkhead.synthesis import AnyPipeline
 
     Pixels = npt.NDArray[np.uint8]
 
@@ -51,6 +52,10 @@ class RenderJob:
     fps: Fraction | None = None
     """None: 25, or the rate of the video."""
     steps: int = 1
+    start_step: int | None = None
+    """Of mask-noise; None: where it starts by itself."""
+    emotion: str = AUTO
+    """What mask-noise's faces show; auto: as the voice sounds."""
     seed: int = 0
     crf: int = 18
     overwrite: bool = False
@@ -84,7 +89,7 @@ class _Work:
     """The frames to write, and what is told about them in the end."""
 
     frames: Iterator[Pixels]
-    facts: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
     """When everything was loaded."""
 
@@ -106,6 +111,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     if job.landmarks is not None:
         check_input(job.landmarks)
     check_pose(job.pose)
+    check_emotion(job.emotion)
     signer = _signer_of(job)
     picture, rate = None, job.fps
     if is_video(job.face):
@@ -130,7 +136,7 @@ def check_job(job: RenderJob) -> CheckedJob:
 
 def render_job(
     checked: CheckedJob,
-    load: Callable[[], Pipeline],
+    load: Callable[[], AnyPipeline],
     target: Path | IO[bytes],
     *,
     follow: Follow | None = None,
@@ -147,7 +153,8 @@ def render_job(
 
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
-        frames_per_second, seed, weights; of a dubbed video also shots and frames_without_face.
+        frames_per_second, seed, weights; of a dubbed video also shots and frames_without_face, of
+        mask-noise emotion.
 
     Raises:
         TalkheadError: something cannot be read or written.
@@ -160,7 +167,7 @@ def render_job(
     follow = follow or _follow_silently
     width, height = (side - side % 2 for side in checked.size)
     note = _note_of(job, folder) if job.provenance else None
-    load = partial(_load_follower, load)
+    load = partial(_load_follower, job, load)
     writer = VideoWriter(
         target,
         size=(width, height),
@@ -230,8 +237,18 @@ def _seal_of(
     return partial(sign, signer=signer, note=note)
 
 
-def _load_follower(load: Callable[[], Pipeline]) -> Pipeline:
+def _load_follower(job: RenderJob, load: Callable[[], AnyPipeline]) -> AnyPipeline:
+    from talkhead.synthesis import Pipeline
+
     pipeline = load()
+    if not isinstance(pipeline, Pipeline):
+        if is_video(job.face):
+            raise WeightsError(
+                "mask-noise brings pictures to life; to dub a video take the default weights"
+            )
+        return pipeline
+    if job.emotion != AUTO or job.start_step is not None:
+        raise WeightsError("--emotion and --start-step belong to --weights mask-noise")
     if pipeline.denoiser.config.speech_channels:
         raise WeightsError(
             "the denoiser hears the sound and follows no landmarks: only talkhead eval runs it"
@@ -298,11 +315,17 @@ def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
 
 
 def _animated(
-    checked: CheckedJob, picture: Pixels, load: Callable[[], Pipeline], follow: Follow
+    checked: CheckedJob, picture: Pixels, load: Callable[[], AnyPipeline], follow: Follow
 ) -> _Work:
     """Bring a picture to life."""
     from talkhead.face.detection import FaceDetector, choose_face
-    from talkhead.synthesis import predict_landmarks, render_frames
+    from talkhead.synthesis import (
+        START_STEP,
+        MaskNoisePipeline,
+        feel,
+        predict_landmarks,
+        render_frames,
+    )
 
     job = checked.job
     motion_source = read_pose(job.pose, follow)
@@ -323,8 +346,24 @@ def _animated(
             expression_strength=job.expression_strength,
             blink_per_minute=job.blink_per_minute,
         )
-    frames = render_frames(pipeline, picture, identity, windows, num_steps=job.steps, seed=job.seed)
-    return _Work(_one_by_one(frames))
+    work = _Work(iter(()))
+    emotion = None
+    if isinstance(pipeline, MaskNoisePipeline):
+        emotion = feel(pipeline.emotion, job.audio, job.emotion)
+        work.facts["emotion"] = EMOTIONS[int(emotion.argmax())]
+    work.frames = _one_by_one(
+        render_frames(
+            pipeline,
+            picture,
+            identity,
+            windows,
+            num_steps=job.steps,
+            seed=job.seed,
+            emotion=emotion,
+            start_step=job.start_step or START_STEP,
+        )
+    )
+    return work
 
 
 def _one_by_one(windows: Generator[Pixels, None, None]) -> Iterator[Pixels]:
@@ -333,18 +372,19 @@ def _one_by_one(windows: Generator[Pixels, None, None]) -> Iterator[Pixels]:
             yield from window
 
 
-def _dubbed(checked: CheckedJob, load: Callable[[], Pipeline], follow: Follow) -> _Work:
+def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow) -> _Work:
     """Give a video's person other words."""
     from talkhead.dubbing import Dubber, dub_frames
     from talkhead.face.motion import proportions
     from talkhead.face.shots import track_face
     from talkhead.media.playback import play
-    from talkhead.synthesis import listen
+    from talkhead.synthesis import Pipeline, listen
 
     job = checked.job
     faces = track_face(job.face, checked.fps, job.choose, follow)
     playing = play(job.face, checked.fps, faces.num_frames, checked.total, job.loop, checked.size)
     pipeline = load()
+    assert isinstance(pipeline, Pipeline)  # others have been refused
     dubber = Dubber(faces, pipeline.basis, job.expression_strength)
     track = checked.track
     work = _Work(iter(()), {"shots": faces.num_shots, "frames_without_face": 0})

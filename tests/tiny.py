@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from talkhead.checkpoint import save_checkpoint
+from talkhead.emotions import EMOTIONS
+from talkhead.face.mesh import LEFT_MOUTH_CORNER, NUM_POINTS, RIGHT_MOUTH_CORNER
 from talkhead.media.audio import write_waveform
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.models import autoencoder, denoiser, landmarks
+from talkhead.models import autoencoder, denoiser, emotion, landmarks, video_denoiser
 from tests.meshes import hand_made_basis
 
 
@@ -26,6 +28,32 @@ def write_tiny_weights(folder: Path) -> Path:
     for name, (model, config) in models.items():
         save_checkpoint(folder / name, architecture=name, config=config, state=model.state_dict())
     return folder
+
+
+def write_tiny_mask_noise(folder: Path) -> Path:
+    """Write emotion classifier, landmark generator and video denoiser, alike."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        models: dict[str, tuple[nn.Module, object]] = {
+            "emotion": (emotion.EmotionClassifier(emotion.TINY), emotion.TINY),
+            "landmarks": (tiny_generator(), landmarks.TINY),
+            "video-denoiser": (tiny_video_denoiser(), video_denoiser.TINY),
+        }
+    for name, (model, config) in models.items():
+        save_checkpoint(folder / name, architecture=name, config=config, state=model.state_dict())
+    return folder
+
+
+def tiny_video_denoiser() -> video_denoiser.VideoDenoiser:
+    """A video denoiser whose layers all do something, and whose happy faces have wide mouths."""
+    model = video_denoiser.VideoDenoiser(video_denoiser.TINY)
+    for parameter in model.parameters():
+        if not bool(parameter.any()):
+            nn.init.normal_(parameter, std=0.05)
+    corners = torch.zeros(NUM_POINTS)
+    corners[RIGHT_MOUTH_CORNER], corners[LEFT_MOUTH_CORNER] = -0.1, 0.1
+    model.expressions[EMOTIONS.index("happy"), :, 0] = corners
+    return model
 
 
 def tiny_autoencoder() -> autoencoder.Autoencoder:

@@ -11,7 +11,7 @@ from talkhead.errors import TalkheadError
 from talkhead.job import RenderJob, check_job, render_job
 
 if TYPE_CHECKING:
-    from talkhead.synthesis import Pipeline
+    from talkhead.synthesis import AnyPipeline
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Maker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pipeline: Pipeline | None = None
+        self._pipeline: AnyPipeline | None = None
         self._weights: Path | None = None
         self._shares_cores = False
 
@@ -83,14 +83,14 @@ class Maker:
             torch.set_num_threads(max(threads, 1))
             self._shares_cores = True
 
-    def _load(self) -> Pipeline:
+    def _load(self) -> AnyPipeline:
         if self._pipeline is None:
             from talkhead.device import resolve_device, resolve_dtype
-            from talkhead.synthesis import load_pipeline
+            from talkhead.synthesis import load_any_pipeline
 
             device = resolve_device(self._settings.device)
             dtype = resolve_dtype(self._settings.dtype, device)
-            self._pipeline = load_pipeline(self._folder(), device, dtype)
+            self._pipeline = load_any_pipeline(self._folder(), device, dtype)
         return self._pipeline
 
     def _folder(self) -> Path:

@@ -108,6 +108,16 @@ def evaluate(
             show_default="1",
         ),
     ] = None,
+    start_steps: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--start-step",
+            min=1,
+            max=1000,
+            help="Of mask-noise: where sampling starts; given again, each is a system of its own.",
+            show_default="300",
+        ),
+    ] = None,
     layout: Annotated[
         Layout, typer.Option("--layout", help="How the videos of DATA lie.")
     ] = "auto",
@@ -146,10 +156,13 @@ def evaluate(
         return
     if data is None or output is None:
         raise TalkheadError("give DATA and -o REPORT, or --compare with two scores.json")
-    if predicted and (weights or steps or stage):
+    if predicted and (weights or steps or start_steps or stage):
         raise TalkheadError(
-            "--predicted scores what is there: leave --weights, --steps and --stage out"
+            "--predicted scores what is there: leave --weights, --steps, --start-step and --stage"
+            " out"
         )
+    if start_steps and stage == "landmarks":
+        raise TalkheadError("--start-step belongs to stages that make frames, not to landmarks")
     if steps and stage == "landmarks":
         raise TalkheadError("--steps belongs to stages that make frames, not to landmarks")
     if pose != "true" and (stage == "render" or predicted):
@@ -168,6 +181,7 @@ def evaluate(
         predicted=_by_name(predicted or []),
         weights={name: resolve_weights(name, offline=offline) for name in names},
         steps=steps or [1],
+        start_steps=start_steps or [300],
         pose=pose,
         protocol=protocol,
         split=split,

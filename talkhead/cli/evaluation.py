@@ -13,6 +13,7 @@ import typer
 from talkhead.cli.device import DeviceName, DtypeName
 from talkhead.cli.output import with_progress
 from talkhead.cli.prepare import Layout
+from talkhead.weights.listing import VIDEO_DENOISER, parts_of
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,8 @@ class EvaluationRequest:
     predicted: dict[str, Path]
     weights: dict[str, Path]
     steps: list[int]
+    start_steps: list[int]
+    """Of mask-noise."""
     pose: PoseName
     protocol: ProtocolName
     split: str | None
@@ -194,6 +197,8 @@ def _plan(
         protocol |= {"pose": request.pose, "device": device}
         if request.stage != "landmarks":
             protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
+            if any(VIDEO_DENOISER in parts_of(folder) for folder in request.weights.values()):
+                protocol["start_steps"] = request.start_steps
         if request.stage == "render":
             protocol["pose"] = "true, with all landmarks"
     return Plan(
@@ -241,7 +246,7 @@ def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.devic
 
 def _generator_folder(folder: Path) -> Path:
     """Return the generator's place in a pipeline's folder; a run's checkpoint is one itself."""
-    inside = folder / "landmarks"
+    inside = parts_of(folder)["landmarks"]
     return inside if inside.is_dir() else folder
 
 
@@ -250,16 +255,17 @@ def _score_videos(
 ) -> None:
     from talkhead.evaluation.run import make_videos, score_videos
     from talkhead.evaluation.systems import frame_makers
-    from talkhead.synthesis import load_pipeline
+    from talkhead.synthesis import load_any_pipeline
 
     pipelines = {
-        name: load_pipeline(folder, device, dtype) for name, folder in request.weights.items()
+        name: load_any_pipeline(folder, device, dtype) for name, folder in request.weights.items()
     }
     makers = frame_makers(
         pipelines,
         from_sound=request.stage == "both",
         pose=request.pose,
         steps=request.steps,
+        start_steps=request.start_steps,
         seed=request.seed,
     )
     broken: list[Broken] = []

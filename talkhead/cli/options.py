@@ -43,6 +43,24 @@ PoseStrengthOption = Annotated[
 ExpressionStrengthOption = Annotated[
     float, typer.Option("--expression-strength", min=0, max=3, help="Scale of the mouth's motion.")
 ]
+StartStepOption = Annotated[
+    int | None,
+    typer.Option(
+        "--start-step",
+        min=1,
+        max=1000,
+        help="Of mask-noise: where sampling starts, of 1000.",
+        show_default="300",
+    ),
+]
+EmotionOption = Annotated[
+    str,
+    typer.Option(
+        "--emotion",
+        metavar="NAME|auto",
+        help="Of mask-noise: angry, happy, ...; auto is as the voice sounds.",
+    ),
+]
 BlinkOption = Annotated[str, typer.Option("--blink", metavar="RATE|off", help="Blinks a minute.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists.")

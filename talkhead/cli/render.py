@@ -27,6 +27,7 @@ from talkhead.cli.options import (
     C2paCertificateOption,
     C2paKeyOption,
     ChooseOption,
+    EmotionOption,
     ExpressionStrengthOption,
     FpsOption,
     OverwriteOption,
@@ -34,6 +35,7 @@ from talkhead.cli.options import (
     PoseStrengthOption,
     ProvenanceOption,
     SeedOption,
+    StartStepOption,
     WeightsOption,
     parse_blink,
 )
@@ -51,7 +53,7 @@ from talkhead.media.files import check_input
 
 if TYPE_CHECKING:
     from talkhead.job import RenderJob
-    from talkhead.synthesis import Pipeline
+    from talkhead.synthesis import AnyPipeline
 
 
 def render(
@@ -97,6 +99,8 @@ def render(
     ] = "pingpong",
     fps: FpsOption = None,
     steps: Annotated[int, typer.Option("--steps", min=1, max=50, help="Sampling steps.")] = 1,
+    start_step: StartStepOption = None,
+    emotion: EmotionOption = "auto",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -150,6 +154,8 @@ def render(
         loop=loop,
         fps=None if fps is None else parse_fps(fps),
         steps=steps,
+        start_step=start_step,
+        emotion=emotion,
         seed=seed,
         crf=crf,
         overwrite=overwrite,
@@ -202,10 +208,10 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         share_cores()
         folder = resolve_weights(job.weights, offline=options.offline)
 
-        def load() -> Pipeline:
-            from talkhead.synthesis import load_pipeline
+        def load() -> AnyPipeline:
+            from talkhead.synthesis import load_any_pipeline
 
-            return load_pipeline(folder, torch_device, torch_dtype)
+            return load_any_pipeline(folder, torch_device, torch_dtype)
 
         facts = render_job(
             checked, load, target, follow=frame_progress(quiet=options.quiet), folder=folder

@@ -19,7 +19,7 @@ from talkhead.errors import TalkheadError
 if TYPE_CHECKING:
     from talkhead.training.loop import Report
 
-TaskName = Literal["autoencoder", "denoiser", "landmarks", "speech"]
+TaskName = Literal["autoencoder", "denoiser", "emotion", "landmarks", "speech", "video-denoiser"]
 
 _EXTRA = ("accelerate", "tensorboard")
 
@@ -38,7 +38,7 @@ def train(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train one of the models: autoencoder, denoiser, landmarks or speech.
+    """Train a model: autoencoder, denoiser, emotion, landmarks, speech or video-denoiser.
 
     Everything goes into the run folder that the settings name: the checkpoint, logs for people,
     machines and TensorBoard, preview pictures, and the state from which the same command goes on

@@ -23,6 +23,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.checkpoint import TENSORS_NAME
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.articulation import closing_moments
 from talkhead.evaluation.frames import Reference, VideoScorer, detect_points, score_together
@@ -52,7 +53,7 @@ from talkhead.media.video import VideoWriter
 from talkhead.media.workers import worker_pool
 from talkhead.models.landmarks import LandmarkGenerator
 from talkhead.training.clips import ClipInfo
-from talkhead.weights.listing import measure_file
+from talkhead.weights.listing import measure_file, parts_of
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -127,10 +128,12 @@ def check_report(report: Path, *, overwrite: bool) -> None:
 
 
 def digests_of(folder: Path) -> dict[str, str]:
-    """Return the digest of every model in a folder of weights, by its place there."""
+    """Return the digest of every model of a pipeline by its name, or of a model alone, as "."."""
+    parts = {".": folder} if (folder / TENSORS_NAME).is_file() else parts_of(folder)
     return {
-        str(path.parent.relative_to(folder)): measure_file(path.parent, path.name).sha256
-        for path in sorted(folder.rglob("model.safetensors"))
+        name: measure_file(where, TENSORS_NAME).sha256
+        for name, where in parts.items()
+        if (where / TENSORS_NAME).is_file()
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +45,8 @@ from talkhead.models.landmarks import LandmarkGenerator
 from talkhead.synthesis import (
     BATCH_FRAMES,
     LEAD_S,
+    START_STEP,
+    AnyPipeline,
     Pipeline,
     Speech,
     animate,
@@ -178,11 +181,12 @@ def fitted(values: Floats, count: int) -> Floats:
 
 
 def frame_makers(
-    pipelines: Mapping[str, Pipeline],
+    pipelines: Mapping[str, AnyPipeline],
     *,
     from_sound: bool,
     pose: Pose = "true",
     steps: Iterable[int] = (1,),
+    start_steps: Iterable[int] = (START_STEP,),
     seed: int = 0,
 ) -> dict[str, FrameMaker]:
     """Return what makes the videos of a stage, by name: the weights, then what stands beside them.
@@ -192,33 +196,47 @@ def frame_makers(
         from_sound: make the landmarks from sound; else the clip's own are followed.
         pose: of landmarks that are made.
         steps: numbers of sampling steps; several make several systems.
+        start_steps: where mask-noise's sampling starts; several make several systems of it.
         seed: of everything random.
     """
-    steps = list(steps)
+    steps, start_steps = list(steps), list(start_steps)
     makers: dict[str, FrameMaker] = {}
     for name, pipeline in pipelines.items():
-        for count in steps:
+        is_lgd = isinstance(pipeline, Pipeline)
+        starts = start_steps[:1] if is_lgd else start_steps
+        for count, start in product(steps, starts):
             label = f"{name}, {count} step{'s' if count > 1 else ''}" if len(steps) > 1 else name
-            makers[label] = _rendering(pipeline, count, seed, pose if from_sound else None)
+            label += f" from {start}" if len(starts) > 1 else ""
+            makers[label] = _rendering(pipeline, count, start, seed, pose if from_sound else None)
     first = next(iter(pipelines.values()), None)
+    coder = next((each for each in pipelines.values() if isinstance(each, Pipeline)), None)
     makers[WARP] = _warping(first.generator if first and from_sound else None, pose, seed)
     makers[IDENTITY] = _identity_repeated
-    if first is not None and not from_sound:
-        makers[CEILING] = _coding(first)
+    if coder is not None and not from_sound:
+        makers[CEILING] = _coding(coder)
     makers[REAL] = Case.frames
     return makers
 
 
-def _rendering(pipeline: Pipeline, num_steps: int, seed: int, pose: Pose | None) -> FrameMaker:
+def _rendering(
+    pipeline: AnyPipeline, num_steps: int, start_step: int, seed: int, pose: Pose | None
+) -> FrameMaker:
     def make(case: Case) -> Iterator[Pixels]:
         heard = None
-        if pipeline.denoiser.config.speech_channels:
+        if isinstance(pipeline, Pipeline) and pipeline.denoiser.config.speech_channels:
             points, heard = in_pose_of(case.mesh, case.clip.landmarks), _heard(case, pipeline)
         else:
             points = _points_of(case, None if pose is None else pipeline.generator, pose, seed)
         parts = (points[k : k + BATCH_FRAMES] for k in range(0, len(points), BATCH_FRAMES))
         return render_frames(
-            pipeline, case.picture(), case.mesh, parts, num_steps=num_steps, seed=seed, heard=heard
+            pipeline,
+            case.picture(),
+            case.mesh,
+            parts,
+            num_steps=num_steps,
+            seed=seed,
+            heard=heard,
+            start_step=start_step,
         )
 
     return make

@@ -73,13 +73,17 @@ def diffusion_loss(
     return (error * weight).mean((1, 2, 3)), signal * noisy - noise * answer
 
 
-def sample_ddim(denoiser: Denoiser, epsilon: Tensor, num_steps: int) -> Iterator[Tensor]:
-    """Sample with DDIM (eta = 0), from pure noise.
+def sample_ddim(
+    denoiser: Denoiser, epsilon: Tensor, num_steps: int, start: float = 1.0
+) -> Iterator[Tensor]:
+    """Sample with DDIM (eta = 0), from noise.
 
     Args:
         denoiser: the network with its conditions bound.
         epsilon: (B, C, h, w), standard normal.
         num_steps: network evaluations.
+        start: time of the first one: at 1 all is noise, before it, there is as much noise as the
+            time has, on zeros.
 
     Yields:
         After every step the estimate of the clean latents, (B, C, h, w); the last one is the
@@ -87,8 +91,8 @@ def sample_ddim(denoiser: Denoiser, epsilon: Tensor, num_steps: int) -> Iterator
 
     Source: Song, Meng and Ermon, "Denoising diffusion implicit models" (2020), equation 12.
     """
-    times = torch.linspace(1, 0, num_steps + 1, device=epsilon.device)
-    noisy = epsilon
+    times = torch.linspace(start, 0, num_steps + 1, device=epsilon.device)
+    noisy = epsilon * schedule(times[:1])[1]
     for now, after in pairwise(times):
         signal, noise = schedule(now[None])
         velocity = denoiser(noisy, now.expand(len(noisy))).to(noisy.dtype)

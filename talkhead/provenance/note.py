@@ -16,7 +16,7 @@ from talkhead.checkpoint import TENSORS_NAME
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.fields import build_config
 from talkhead.media.files import check_input
-from talkhead.weights import PIPELINE_PARTS, installed_list
+from talkhead.weights import installed_list, parts_of
 from talkhead.weights.listing import measure_file
 
 READABLE_KEY, STRUCTURED_KEY = "comment", "description"
@@ -147,7 +147,7 @@ def weights_digests(folder: Path) -> dict[str, str]:
     A file is read once in a process, unless it changes.
 
     Args:
-        folder: with a sub-folder for each of `PIPELINE_PARTS`.
+        folder: with a sub-folder for each of its parts.
 
     Returns:
         SHA-256 in hexadecimal digits of every part's model.safetensors, by the part's name.
@@ -155,7 +155,7 @@ def weights_digests(folder: Path) -> dict[str, str]:
     Raises:
         WeightsError: a file is missing or cannot be read.
     """
-    return {part: _tensors_digest(folder.resolve() / part) for part in PIPELINE_PARTS}
+    return {part: _tensors_digest(where) for part, where in parts_of(folder.resolve()).items()}
 
 
 def _tensors_digest(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """The product: a voice to landmarks, and landmarks with a picture to frames."""
 
 from talkhead.synthesis.animation import POSES, animate, check_pose, predict_landmarks
+from talkhead.synthesis.feeling import feel, hear_emotion
 from talkhead.synthesis.frames import correct, correct_frames, draw_noise, render_frames
 from talkhead.synthesis.hearing import (
     CONTEXT_FRAMES,
@@ -14,22 +15,27 @@ from talkhead.synthesis.hearing import (
 )
 from talkhead.synthesis.networks import (
     BATCH_FRAMES,
-    COMPONENTS,
+    AnyPipeline,
+    MaskNoisePipeline,
     Pipeline,
     basis_of,
     head_style_of,
+    load_any_pipeline,
     load_generator,
     load_pipeline,
     registration_of,
 )
+from talkhead.synthesis.video import START_STEP
 
 __all__ = [
     "BATCH_FRAMES",
-    "COMPONENTS",
     "CONTEXT_FRAMES",
     "LEAD_S",
     "POSES",
+    "START_STEP",
     "WINDOW_FRAMES",
+    "AnyPipeline",
+    "MaskNoisePipeline",
     "Pipeline",
     "Speech",
     "animate",
@@ -38,9 +44,12 @@ __all__ = [
     "correct",
     "correct_frames",
     "draw_noise",
+    "feel",
     "generate_coefficients",
     "head_style_of",
+    "hear_emotion",
     "listen",
+    "load_any_pipeline",
     "load_generator",
     "load_pipeline",
     "predict_landmarks",

@@ -20,7 +20,14 @@ from talkhead.media.ahead import run_ahead
 from talkhead.models.autoencoder import Autoencoder
 from talkhead.models.denoiser import Denoiser
 from talkhead.models.diffusion import sample_ddim
-from talkhead.synthesis.networks import BatchLimit, Pipeline, registration_of
+from talkhead.synthesis.networks import (
+    AnyPipeline,
+    BatchLimit,
+    MaskNoisePipeline,
+    Pipeline,
+    registration_of,
+)
+from talkhead.synthesis.video import START_STEP, mask_noise_layers
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -29,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def render_frames(
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     picture: Pixels,
     identity: Floats,
     windows: Iterator[Floats],
@@ -37,6 +44,8 @@ def render_frames(
     num_steps: int = 1,
     seed: int = 0,
     heard: Floats | None = None,
+    emotion: Floats | None = None,
+    start_step: int = START_STEP,
 ) -> Generator[Pixels, None, None]:
     """Turn landmarks into frames of a picture.
 
@@ -51,12 +60,27 @@ def render_frames(
         seed: of the diffusion noise, one for all frames.
         heard: (T, D), `speech_features` of all frames, for a denoiser that hears; its meshes only
             say how the head moves.
+        emotion: (8,), probabilities of the emotions, which mask-noise shows; None is neutral, and
+            leaves the meshes as they are.
+        start_step: of `talkhead.models.video_denoiser.NUM_STEPS`, where mask-noise's sampling
+            starts.
 
     Yields:
-        uint8 (T, H, W, 3) for every window.
+        uint8 (T, H, W, 3); for lgd, one for every window.
     """
     canvas = prepare_canvas(picture, identity, pipeline.device)
-    layers = _lower_faces(pipeline, canvas, windows, num_steps, seed, heard)
+    if isinstance(pipeline, MaskNoisePipeline):
+        layers = mask_noise_layers(
+            pipeline,
+            canvas,
+            windows,
+            emotion=emotion,
+            num_steps=num_steps,
+            start_step=start_step,
+            seed=seed,
+        )
+    else:
+        layers = _lower_faces(pipeline, canvas, windows, num_steps, seed, heard)
     frames = _composites(canvas, run_ahead(layers))
     yield from run_ahead(frames)
 

@@ -1,4 +1,4 @@
-"""The networks of lgd, from checkpoint folders to one device."""
+"""The networks of both systems, from checkpoint folders to one device."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import numpy.typing as npt
 import torch
 
 from talkhead.checkpoint import load_model
+from talkhead.errors import WeightsError
 from talkhead.face.motion import MotionBasis
 from talkhead.face.natural import HeadStyle
 from talkhead.face.registration import Registration
 from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
 from talkhead.models.denoiser import Denoiser, DenoiserConfig
+from talkhead.models.emotion import EmotionClassifier, EmotionConfig
 from talkhead.models.landmarks import LandmarkGenerator, LandmarkGeneratorConfig
+from talkhead.models.video_denoiser import VideoDenoiser, VideoDenoiserConfig
+from talkhead.weights.listing import VIDEO_DENOISER, parts_of
 
 Floats = npt.NDArray[np.float32]
 
 BATCH_FRAMES = 8
 """Frames that the networks are given at a time."""
-COMPONENTS = ("autoencoder", "denoiser", "landmarks")
 
 
 @dataclass
@@ -44,20 +47,63 @@ class Pipeline:
     limit: BatchLimit = field(default_factory=BatchLimit)
 
 
-def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pipeline:
-    """Load autoencoder, denoiser and landmark generator from their sub-folders.
+@dataclass(frozen=True)
+class MaskNoisePipeline:
+    """The networks of mask-noise, on one device."""
+
+    video_denoiser: VideoDenoiser
+    emotion: EmotionClassifier
+    generator: LandmarkGenerator
+    basis: MotionBasis
+    device: torch.device
+    dtype: torch.dtype
+
+
+AnyPipeline = Pipeline | MaskNoisePipeline
+
+
+def load_any_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> AnyPipeline:
+    """Load the networks of a pipeline, of whichever system, from their sub-folders.
 
     Raises:
         talkhead.errors.WeightsError: something is missing, damaged or does not fit.
     """
-    generator = load_generator(folder / "landmarks", device)
+    parts = parts_of(folder)
+    generator = load_generator(parts["landmarks"], device)
+    basis = basis_of(generator)
+    if VIDEO_DENOISER in parts:
+        video = load_model(
+            parts[VIDEO_DENOISER], VideoDenoiserConfig, VideoDenoiser, architecture=VIDEO_DENOISER
+        )
+        emotion = load_model(
+            parts["emotion"], EmotionConfig, EmotionClassifier, architecture="emotion"
+        )
+        _settle(video, device)
+        emotion.to(device).eval().requires_grad_(False)
+        return MaskNoisePipeline(video, emotion, generator, basis, device, dtype)
     autoencoder = load_model(
-        folder / "autoencoder", AutoencoderConfig, Autoencoder, architecture="autoencoder"
+        parts["autoencoder"], AutoencoderConfig, Autoencoder, architecture="autoencoder"
     )
-    denoiser = load_model(folder / "denoiser", DenoiserConfig, Denoiser, architecture="denoiser")
+    denoiser = load_model(parts["denoiser"], DenoiserConfig, Denoiser, architecture="denoiser")
     for model in (autoencoder, denoiser):
-        model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
-    return Pipeline(autoencoder, denoiser, generator, basis_of(generator), device, dtype)
+        _settle(model, device)
+    return Pipeline(autoencoder, denoiser, generator, basis, device, dtype)
+
+
+def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pipeline:
+    """Load the networks of lgd.
+
+    Raises:
+        talkhead.errors.WeightsError: as for `load_any_pipeline`, or it is another system's.
+    """
+    pipeline = load_any_pipeline(folder, device, dtype)
+    if not isinstance(pipeline, Pipeline):
+        raise WeightsError(f"{folder} holds mask-noise, which only render and eval take")
+    return pipeline
+
+
+def _settle(model: torch.nn.Module, device: torch.device) -> None:
+    model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
 
 def load_generator(folder: Path, device: torch.device) -> LandmarkGenerator:

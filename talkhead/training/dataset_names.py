@@ -10,11 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from talkhead.emotions import EMOTIONS, NEUTRAL
 from talkhead.errors import TalkheadError
 
-NEUTRAL = "neutral"
-EMOTIONS = ("angry", "contempt", "disgusted", "fear", "happy", NEUTRAL, "sad", "surprised")
-"""MEAD's. By name, as the numbers that stand for them differ between repositories."""
 MEAD_VIEWS = ("front", "left_30", "left_60", "right_30", "right_60", "top", "down")
 NUM_TEST_NEUTRAL, NUM_TEST_EMOTIONAL = 10, 6
 """How many videos of a level, its last, are in MEAD's official test set."""

@@ -15,11 +15,11 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+from talkhead.emotions import EMOTIONS
 from talkhead.errors import TalkheadError
 from talkhead.media.files import VIDEO_SUFFIXES, check_input
 from talkhead.media.video import probe_video
 from talkhead.training.dataset_names import (
-    EMOTIONS,
     HDTF_RAW,
     SOUND_SUFFIXES,
     MeadTake,

@@ -190,7 +190,7 @@ def pair(
     identity = torch.from_numpy(meshes[:1])
     mesh = torch.from_numpy(registration.apply(meshes[0], meshes[1:]))
     grid, maps = draw_maps(identity, mesh)
-    mask, mouth = lower_face_mask(mesh, maps), _around_mouth(mesh[0])
+    mask, mouth = lower_face_mask(mesh, maps), around_mouth(mesh[0])
     shown = maps
     if heard is not None:
         turned = in_pose_of(meshes[0], meshes[1:])
@@ -215,11 +215,11 @@ def pair(
         plain = warp_image(image, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX)))
         sample["plain"] = lower_face(plain)[0].numpy()
         sample["mask"] = lower_face(lower_face_mask(mesh, maps), MAP_RATIO)[0].numpy()
-        sample["mouth"] = lower_face(_around_mouth(mesh[0]), MAP_RATIO)[None].float().numpy()
+        sample["mouth"] = lower_face(around_mouth(mesh[0]), MAP_RATIO)[None].float().numpy()
     return sample
 
 
-def _around_mouth(mesh: Tensor) -> Tensor:
+def around_mouth(mesh: Tensor) -> Tensor:
     """Return the box around the lips of a mesh (478, 3), shape = (128, 128)."""
     lips = mesh[[61, 291, 0, 17], :2] * MAP_RATIO
     low, high = lips.amin(0) - 4, lips.amax(0) + 4

@@ -11,16 +11,20 @@ from talkhead.checkpoint import build_config, check_sizes
 from talkhead.errors import TalkheadError
 from talkhead.models.autoencoder import AutoencoderConfig
 from talkhead.models.denoiser import DenoiserConfig
+from talkhead.models.emotion import EmotionConfig
 from talkhead.models.landmarks import LandmarkGeneratorConfig
 from talkhead.models.speech import SpeechConfig
+from talkhead.models.video_denoiser import VideoDenoiserConfig
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.config import LoopConfig, check_loop, read_toml
 from talkhead.training.denoiser import DenoiserTask
+from talkhead.training.emotion import EmotionTask, EmotionTaskConfig
 from talkhead.training.encoders import find_encoder
 from talkhead.training.landmarks import LandmarksTask, LandmarksTaskConfig
 from talkhead.training.loop import Task
 from talkhead.training.pairs import DenoiserTaskConfig
 from talkhead.training.speech import SpeechTask, SpeechTaskConfig
+from talkhead.training.video_denoiser import VideoDenoiserTask, VideoDenoiserTaskConfig
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,23 @@ def _speech(settings: Settings) -> Task:
     )
 
 
+def _emotion(settings: Settings) -> Task:
+    return EmotionTask(settings.data, settings.model, settings.task, settings.loop.seed)
+
+
+def _video_denoiser(settings: Settings) -> Task:
+    return VideoDenoiserTask(
+        settings.data, settings.model, settings.task, settings.loop.seed, settings.initial
+    )
+
+
 TASKS = {
     "autoencoder": _Kind(AutoencoderConfig, AutoencoderTaskConfig, _autoencoder),
     "denoiser": _Kind(DenoiserConfig, DenoiserTaskConfig, _denoiser),
+    "emotion": _Kind(EmotionConfig, EmotionTaskConfig, _emotion),
     "landmarks": _Kind(LandmarkGeneratorConfig, LandmarksTaskConfig, _landmarks),
     "speech": _Kind(SpeechConfig, SpeechTaskConfig, _speech),
+    "video-denoiser": _Kind(VideoDenoiserConfig, VideoDenoiserTaskConfig, _video_denoiser),
 }
 
 

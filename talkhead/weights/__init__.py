@@ -3,7 +3,8 @@
 weights.toml is the one list of published weights. Every entry says what it is, which files it has
 (size and sha256), under which licence, where it comes from, and where it is:
 
-- ``package``: shipped with talkhead, in `CHECKPOINTS` under the entry's name;
+- ``package``: shipped with talkhead, in `CHECKPOINTS` under the entry's name, or, where it belongs
+  to another pipeline than the default's alone, in a folder of that pipeline's name;
 - ``hub``: a repository at a fixed revision, fetched into the cache of huggingface-hub;
 - ``url``: one file, or a folder of them, fetched into the cache of talkhead;
 - ``folder``: on this machine, added by its user.
@@ -26,6 +27,7 @@ from talkhead.weights.listing import (
     WeightsEntry,
     WeightsFile,
     format_list,
+    parts_of,
     read_list,
 )
 from talkhead.weights.publish import plan_upload, upload
@@ -42,6 +44,7 @@ __all__ = [
     "installed_list",
     "is_offline",
     "list_entries",
+    "parts_of",
     "plan_upload",
     "read_list",
     "remove_weights",

@@ -23,6 +23,7 @@ from talkhead.weights.listing import (
     WeightsFile,
     format_list,
     measure_file,
+    parts_of,
 )
 from talkhead.weights.names import file_name_of, name_fault, parse_hub_address, url_fault
 
@@ -210,7 +211,10 @@ def _fetched_pipeline(url: str, folder: Path, watch: Watch | None) -> tuple[Weig
 
 
 def _measured(folder: Path, kind: Kind) -> tuple[WeightsFile, ...]:
-    paths = PIPELINE_FILES if kind == "pipeline" else (*MODEL_FILES, CARD_NAME)
+    names = (*MODEL_FILES, CARD_NAME)
+    paths = (
+        names if kind == "model" else [f"{part}/{n}" for part in parts_of(folder) for n in names]
+    )
     return tuple(
         measure_file(folder, path)
         for path in paths

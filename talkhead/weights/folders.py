@@ -12,11 +12,11 @@ from talkhead.weights import hub
 from talkhead.weights.fetch import MissingFileError, Watch, cache_folder, download, is_offline
 from talkhead.weights.listing import (
     MODEL_FILES,
-    PIPELINE_PARTS,
     WeightsEntry,
     WeightsFile,
     format_list,
     measure_file,
+    parts_of,
     read_list,
 )
 from talkhead.weights.names import HubAddress, parse_hub_address
@@ -69,8 +69,8 @@ class WeightsList:
 
         Args:
             name_or_folder: a name of the list, or else a folder of the user's own: a model
-                (config.json and model.safetensors) or a pipeline (a sub-folder for each of
-                `PIPELINE_PARTS`), or ``owner/name@revision``: a pipeline on the hub at a commit of
+                (config.json and model.safetensors) or a pipeline (a sub-folder for each of its
+                parts), or ``owner/name@revision``: a pipeline on the hub at a commit of
                 40 digits. Of the user's own files no digest is known.
             offline: never use the network; HF_HUB_OFFLINE=1 has the same effect.
             watch: told of what arrives over https; the hub shows bars of its own.
@@ -92,7 +92,7 @@ class WeightsList:
         if entry.components:
             for component in entry.components:
                 self.resolve(component, offline=offline)
-            return self.checkpoints
+            return self._pipeline_folder(entry)
         folder = self._fetched(entry, offline=offline, watch=watch)
         _check_files(entry, folder)
         return folder
@@ -145,13 +145,24 @@ class WeightsList:
         for entry in chosen:
             if entry.where != "package" or entry.kind == "pipeline":
                 raise WeightsError(f"{entry.name} has no shipped files: only those are pinned here")
-            files = tuple(measure_file(self.checkpoints / entry.name, path) for path in MODEL_FILES)
+            files = tuple(measure_file(self.shipped_folder(entry), path) for path in MODEL_FILES)
             pinned.append(dataclasses.replace(entry, files=files))
         self.published |= {entry.name: entry for entry in pinned}
         part = self.path.with_name(f".{self.path.name}.part")
         part.write_text(format_list(self.published), encoding="utf-8")
         part.replace(self.path)
         return pinned
+
+    def shipped_folder(self, entry: WeightsEntry) -> Path:
+        """Return where a shipped model is: a part of the default's, or of another pipeline."""
+        shared = self.published[DEFAULT].components if DEFAULT in self.published else ()
+        for pipeline in self.published.values():
+            if entry.name in pipeline.components and entry.name not in shared:
+                return self._pipeline_folder(pipeline) / entry.name
+        return self.checkpoints / entry.name
+
+    def _pipeline_folder(self, entry: WeightsEntry) -> Path:
+        return self.checkpoints if entry.name == DEFAULT else self.checkpoints / entry.name
 
     def _choices(self) -> str:
         return f"choose one of {', '.join(self.entries)}, or name a folder"
@@ -174,7 +185,7 @@ class WeightsList:
     def _fetched(self, entry: WeightsEntry, *, offline: bool, watch: Watch | None) -> Path:
         """Return the folder of an entry whose files are all here, unchecked."""
         if entry.where == "package":
-            return self.checkpoints / entry.name
+            return self.shipped_folder(entry)
         if entry.folder is not None:
             return Path(entry.folder)
         if entry.repo is not None and entry.revision is not None:
@@ -209,9 +220,8 @@ def kind_of(folder: Path) -> Literal["model", "pipeline"]:
     """
     if (folder / "model.safetensors").is_file():
         return "model"
-    lacking = [
-        part for part in PIPELINE_PARTS if not (folder / part / "model.safetensors").is_file()
-    ]
+    parts = parts_of(folder)
+    lacking = [part for part, where in parts.items() if not (where / "model.safetensors").is_file()]
     if lacking:
         raise WeightsError(
             f"{folder} is no folder of weights: it lacks {', '.join(lacking)}"

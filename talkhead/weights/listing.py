@@ -23,6 +23,9 @@ Kind = Literal["model", "pipeline", "asset"]
 Where = Literal["package", "hub", "url", "folder"]
 
 PIPELINE_PARTS = ("autoencoder", "denoiser", "landmarks")
+"""Of lgd."""
+VIDEO_DENOISER = "video-denoiser"
+MASK_NOISE_PARTS = ("emotion", "landmarks", VIDEO_DENOISER)
 MODEL_FILES = ("config.json", "model.safetensors")
 CARD_NAME = "README.md"
 PIPELINE_FILES = tuple(
@@ -119,6 +122,20 @@ def format_list(entries: Mapping[str, WeightsEntry], *, header: str = _HEADER) -
             lines.append(f"files = [\n{''.join(rows)}]")
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)
+
+
+def parts_of(folder: Path) -> dict[str, Path]:
+    """Return the folders of a pipeline's networks by name, whether they are there or not.
+
+    A folder with a video denoiser is of mask-noise, others of lgd. Landmarks that mask-noise lacks
+    are those beside its folder: what is shipped shares them.
+    """
+    if not (folder / VIDEO_DENOISER).is_dir():
+        return {part: folder / part for part in PIPELINE_PARTS}
+    parts = {part: folder / part for part in MASK_NOISE_PARTS}
+    if not parts["landmarks"].is_dir():
+        parts["landmarks"] = folder.parent / "landmarks"
+    return parts
 
 
 def measure_file(folder: Path, path: str) -> WeightsFile:

@@ -260,9 +260,18 @@ def test_two_scores_are_compared_as_text_and_as_json(
         ("DATA --stage landmarks --dtype float32", "--dtype float32 belongs to stages that make"),
         ("DATA --stage render --pose natural", "--pose natural belongs to what is made from sound"),
         ("DATA --predicted DATA --pose still", "--pose still belongs to what is made from sound"),
-        ("DATA --predicted DATA --weights WEIGHTS", "leave --weights, --steps and --stage out"),
-        ("DATA --predicted DATA --steps 2", "leave --weights, --steps and --stage out"),
-        ("DATA --predicted DATA --stage both", "leave --weights, --steps and --stage out"),
+        (
+            "DATA --predicted DATA --weights WEIGHTS",
+            "--steps, --start-step and --stage out",
+        ),
+        (
+            "DATA --predicted DATA --steps 2",
+            "--steps, --start-step and --stage out",
+        ),
+        (
+            "DATA --predicted DATA --stage both",
+            "--steps, --start-step and --stage out",
+        ),
         ("DATA --predicted DATA --dtype float32", "--dtype float32 belongs to stages that make"),
         ("DATA --predicted DATA --predicted DATA", "there is a system named"),
         ("DATA --predicted .", "holds no videos"),

@@ -141,16 +141,18 @@ def kills(inputs: Inputs, number: signal.Signals, count: int, seed: int) -> Row:
             before = trial.listing()
             more = ["--overwrite"] if replaces else []
             process = trial.start(inputs.face, inputs.sound, "-o", "out.mp4", *more)
+            was_over = True
             try:
                 process.wait(moments[index])
             except subprocess.TimeoutExpired:
+                was_over = False
                 process.send_signal(number)
             code, said = end(process)
             # The encoder outlives Python by a moment; what it still writes has no name.
             after = trial.listing()
             if code == 0:
                 fault = None if is_whole(output) and len(after) == 1 else f"left {sorted(after)}"
-                return "the whole video", fault
+                return "over before it came" if was_over else "the whole video", fault
             if after != before and [*after] == ["out.mp4"] and is_whole(output):
                 return "the whole video", None  # the end came after the last write
             fault = None if after == before else f"{sorted(before)} became {sorted(after)}"
@@ -286,9 +288,9 @@ NAMES = (
     "$(reboot); `reboot` | & > *?[a]",
     "%03d",
     "concat:a|b",
-    "file:http://x",
+    "file:http:x",
     "Grüße 你好 🎉",
-    "[bold]markup[/bold]",
+    "[bold]markup[blink]",
     "\x1b[31mred",
     "a" * 246,
     "é" * 123,

@@ -5,6 +5,7 @@ import pytest
 from talkhead.models import autoencoder
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from tests.prepared import write_prepared
+from tests.training.recordings import write_recordings
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,9 @@ def tiny_autoencoder(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -
     task = AutoencoderTask(prepared, autoencoder.TINY, AutoencoderTaskConfig(), seed=0)
     task.save(folder, task.model)
     return folder
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Acted emotions of five people of either corpus, read by many tests and changed by none."""
+    return write_recordings(tmp_path_factory.mktemp("recordings"))

@@ -11,7 +11,15 @@ from safetensors.torch import load_file
 
 from talkhead.checkpoint import load_state, read_config
 from talkhead.errors import TalkheadError, WeightsError
-from talkhead.models import autoencoder, denoiser, dual_domain, landmarks, speech
+from talkhead.models import (
+    autoencoder,
+    denoiser,
+    dual_domain,
+    emotion,
+    landmarks,
+    speech,
+    video_denoiser,
+)
 from talkhead.synthesis import load_generator
 from talkhead.training.denoiser import DenoiserTask
 from talkhead.training.landmarks import closure_error, generate_motion
@@ -22,8 +30,10 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PRESETS = {
     "autoencoder": autoencoder.COMPACT,
     "denoiser": denoiser.COMPACT,
+    "emotion": emotion.SMALL,
     "landmarks": landmarks.COMPACT,
     "speech": speech.COMPACT,
+    "video-denoiser": video_denoiser.COMPACT,
 }
 TINY: dict[str, tuple[Any, dict[str, Any]]] = {
     "autoencoder": (autoencoder.TINY, {"crop_px": 128}),
@@ -31,14 +41,18 @@ TINY: dict[str, tuple[Any, dict[str, Any]]] = {
         denoiser.TINY,
         {"validation_frames": 2, "registration_pairs": 8, "adversarial_weight": 0.1},
     ),
+    "emotion": (emotion.TINY, {"window_s": 1.0}),
     "landmarks": (landmarks.TINY, {"window_frames": 16}),
     "speech": (speech.TINY, {"validation_samples": 2, "recorded_share": 0.5}),
+    "video-denoiser": (video_denoiser.TINY, {"validation_windows": 1}),
 }
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "autoencoder": (autoencoder.Autoencoder, autoencoder.AutoencoderConfig),
     "denoiser": (denoiser.Denoiser, denoiser.DenoiserConfig),
+    "emotion": (emotion.EmotionClassifier, emotion.EmotionConfig),
     "landmarks": (landmarks.LandmarkGenerator, landmarks.LandmarkGeneratorConfig),
     "speech": (speech.SpeechEncoder, speech.SpeechConfig),
+    "video-denoiser": (video_denoiser.VideoDenoiser, video_denoiser.VideoDenoiserConfig),
 }
 WriteSettings = Callable[..., Path]
 
@@ -56,12 +70,15 @@ def as_toml(tables: dict[str, Any], prefix: str = "") -> str:
 
 
 @pytest.fixture
-def write_settings(tmp_path: Path, prepared: Path, tiny_autoencoder: Path) -> WriteSettings:
+def write_settings(
+    tmp_path: Path, prepared: Path, recordings: Path, tiny_autoencoder: Path
+) -> WriteSettings:
     """Write settings for a few steps of a tiny model; keywords change the table [train]."""
 
     def write(name: str, **changes: Any) -> Path:
         model, task = TINY[name]
-        loop = {"data": str(prepared), "run": "run", "steps": 4, "batch_size": 2}
+        data = recordings if name == "emotion" else prepared
+        loop = {"data": str(data), "run": "run", "steps": 4, "batch_size": 2}
         loop |= {"learning_rate": 1e-3, "warmup_steps": 1, "precision": "float32"}
         loop |= {"num_workers": 0, "log_every": 1, "validate_every": 4, "save_every": 2}
         paths = {"autoencoder": str(tiny_autoencoder)} if name == "denoiser" else {}
@@ -153,7 +170,7 @@ def test_ears_without_a_listener_and_a_listener_of_another_size_are_refused(
         build_task("denoiser", settings)
 
 
-@pytest.mark.parametrize("name", [n for n in TASKS if n != "autoencoder"])
+@pytest.mark.parametrize("name", ["denoiser", "landmarks", "speech", "video-denoiser"])
 def test_a_run_starts_from_a_checkpoint(
     name: str, write_settings: WriteSettings, tmp_path: Path
 ) -> None:
@@ -164,8 +181,8 @@ def test_a_run_starts_from_a_checkpoint(
     settings.write_text(text)
     task, _ = build_task(name, settings)
     model: Any = task.model
-    part = {"landmarks": "generator", "speech": "encoder", "denoiser": "denoiser"}[name]
-    model = getattr(model, part)
+    parts = {"landmarks": "generator", "speech": "encoder", "denoiser": "denoiser"}
+    model = getattr(model, parts[name]) if name in parts else model
     stored = load_file(first / "model.safetensors")
     for key, value in model.state_dict().items():
         assert torch.equal(value, stored[key].to(value.dtype)), key
@@ -174,7 +191,7 @@ def test_a_run_starts_from_a_checkpoint(
     with pytest.raises(WeightsError, match="elsewhere"):
         build_task(name, settings)
     config = json.loads((first / "config.json").read_text())
-    key = "num_heads" if name == "denoiser" else "num_layers"
+    key = {"denoiser": "num_heads", "video-denoiser": "embedding_size"}.get(name, "num_layers")
     (first / "config.json").write_text(json.dumps(config | {key: 2 * config[key]}))
     settings.write_text(text)
     with pytest.raises(WeightsError, match=key):
@@ -346,7 +363,7 @@ def test_the_scale_of_residuals_is_measured_when_it_is_not_given(
 
 @pytest.mark.parametrize("file", [*TASKS, "denoiser-sharp"])
 def test_the_shipped_settings_are_the_shipped_sizes(file: str) -> None:
-    name = file.partition("-")[0]
+    name = file if file in TASKS else file.partition("-")[0]
     settings = read_settings(name, EXAMPLES / f"train-{file}.toml")
     assert settings.model == PRESETS[name]
     assert settings.data == EXAMPLES / settings.loop.data

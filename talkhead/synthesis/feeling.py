@@ -1,0 +1,77 @@
+"""Which emotion a recording sounds like, and what a user says it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from talkhead.emotions import AUTO, EMOTIONS, NEUTRAL, check_emotion
+from talkhead.media.audio import stream_waveform
+from talkhead.media.loudness import normalise_speech
+from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.models.emotion import MIN_SAMPLES, EmotionClassifier, mead_probabilities
+
+Floats = npt.NDArray[np.float32]
+
+HEARD_S = 60
+"""Of a recording, how much of its beginning is heard."""
+_WINDOW_S = 3
+_QUIET = 0.02
+"""Windows whose level is below this, of speech at 0.1, say nothing."""
+
+
+def feel(classifier: EmotionClassifier, audio: Path, name: str = AUTO) -> Floats:
+    """Return the probabilities of MEAD's emotions, (8,).
+
+    Args:
+        classifier: of voices.
+        audio: the recording.
+        name: an emotion, which is certain then; auto listens.
+
+    Raises:
+        TalkheadError: the recording cannot be read, or there is no such emotion.
+    """
+    check_emotion(name)
+    if name != AUTO:
+        return _certain(name)
+    blocks: list[Floats] = []
+    for block in stream_waveform(audio, SAMPLE_RATE_HZ):
+        blocks.append(block)
+        if len(blocks) == HEARD_S:
+            break
+    return hear_emotion(classifier, np.concatenate(blocks))
+
+
+@torch.inference_mode()
+def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
+    """Return the mean of what windows of a waveform, (N,), 16 kHz, sound like, (8,); sums to 1.
+
+    Silence is neutral.
+    """
+    waveform = normalise_speech(waveform)
+    size = _WINDOW_S * SAMPLE_RATE_HZ
+    parts = [waveform[start : start + size] for start in range(0, len(waveform), size)]
+    loud = [
+        part
+        for part in parts
+        if len(part) >= MIN_SAMPLES and float(np.sqrt(np.square(part).mean())) > _QUIET
+    ]
+    if not loud:
+        return _certain(NEUTRAL)
+    device = classifier.temperature.device
+    found = [
+        mead_probabilities(classifier.probabilities(torch.from_numpy(part)[None].to(device)))[0]
+        for part in loud
+    ]
+    weights = torch.tensor([float(len(part)) for part in loud], device=device)
+    mean = (torch.stack(found) * weights[:, None]).sum(0) / weights.sum()
+    return np.asarray(mean.cpu().numpy(), np.float32)
+
+
+def _certain(name: str) -> Floats:
+    found = np.zeros(len(EMOTIONS), np.float32)
+    found[EMOTIONS.index(name)] = 1
+    return found

@@ -1,0 +1,197 @@
+"""The second system's second stage: windows of frames by class-conditioned diffusion in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from talkhead.emotions import EMOTIONS, NEUTRAL
+from talkhead.face.composite import Canvas
+from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.face.maps import draw_maps, draw_stage, warp_identity
+from talkhead.face.mesh import to_ibug68
+from talkhead.face.motion import separate_lips
+from talkhead.face.pose import fit_head_pose
+from talkhead.face.region import lower_face
+from talkhead.models.diffusion import sample_ddim, schedule
+from talkhead.models.mask_noise import mask_noise
+from talkhead.models.video_denoiser import NUM_STEPS, VideoDenoiser
+from talkhead.synthesis.networks import MaskNoisePipeline
+
+Floats = npt.NDArray[np.float32]
+
+START_STEP = 300
+"""Where sampling starts, as the paper found best for its own network."""
+
+
+def shrink(crops: Tensor, size_px: int) -> Tensor:
+    """Bring crops, (B, C, 256, 256), to the side of the video denoiser's."""
+    if CROP_SIDE_PX % size_px == 0:
+        return functional.avg_pool2d(crops, CROP_SIDE_PX // size_px)
+    size = (size_px, size_px)
+    return functional.interpolate(crops, size=size, mode="bilinear", antialias=True)
+
+
+def base_frames(model: VideoDenoiser, image: Tensor, identity: Tensor, targets: Tensor) -> Tensor:
+    """Return what the video denoiser corrects, (T, 3, S, S) in [-1, 1].
+
+    Args:
+        model: says whether it is the identity repeated, or warped.
+        image: (1, 3, 256, 256) in [-1, 1].
+        identity: (1, 478, 3), its mesh, crop pixels.
+        targets: (T, 478, 3), meshes of the frames.
+    """
+    size = model.config.size_px
+    if model.config.base == "identity":
+        return shrink(image, size).expand(len(targets), -1, -1, -1)
+    grid, maps = draw_maps(identity, targets)
+    return shrink(warp_identity(image.expand(len(targets), -1, -1, -1), grid, maps), size)
+
+
+def points_of(model: VideoDenoiser, meshes: Floats) -> Floats:
+    """Return the 68 points of meshes, (T, 478, 3) in crop pixels, in the pixels of its frames."""
+    scale = np.float32(model.config.size_px / CROP_SIDE_PX)
+    return np.ascontiguousarray(to_ibug68(meshes)[..., :2] * scale, np.float32)
+
+
+def make_window(
+    model: VideoDenoiser,
+    base: Tensor,
+    points: Tensor,
+    emotion: Tensor,
+    *,
+    noise: Tensor,
+    epsilon: Tensor,
+    start_step: int,
+    num_steps: int,
+) -> Tensor:
+    """Make one window of frames.
+
+    Args:
+        model: the video denoiser.
+        base: (T, 3, S, S) in [-1, 1], from `base_frames`.
+        points: (T, 68, 2), pixels of the frames.
+        emotion: (8,), probabilities.
+        noise: (3, S, S), uniform in [-1, 1], under the landmarks of all frames.
+        epsilon: (3, S, S), standard normal, the noise that all frames start from.
+        start_step: of `NUM_STEPS`, where sampling starts.
+        num_steps: network evaluations.
+
+    Returns:
+        (T, 3, S, S), in [-1, 1] but for what the network overshoots.
+    """
+    seen = mask_noise(base, points, noise, model.config.mask)
+    shape = base.shape
+
+    def denoise(noisy: Tensor, time: Tensor) -> Tensor:
+        clean: Tensor = model(noisy.view(1, *shape), time, seen[None], emotion[None])
+        signal, noise_level = schedule(time)
+        return (signal * noisy - clean.flatten(1, 2).float()) / noise_level
+
+    first = epsilon.expand(shape).reshape(1, -1, *shape[2:])
+    *_, residual = sample_ddim(denoise, first, num_steps, start_step / NUM_STEPS)
+    return base + model.config.residual_scale * residual.view(shape)
+
+
+@torch.inference_mode()
+def mask_noise_layers(
+    pipeline: MaskNoisePipeline,
+    canvas: Canvas,
+    windows: Iterator[Floats],
+    *,
+    emotion: Floats | None,
+    num_steps: int,
+    start_step: int,
+    seed: int,
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the layers of `talkhead.face.composite.composite` for windows of frames.
+
+    A frame is made of the same as in one long window: each window is made with as many frames
+    around it as the network looks far, which are thrown away. Thus windows have no seams.
+
+    Args:
+        pipeline: the networks of mask-noise.
+        canvas: the picture.
+        windows: meshes (T, 478, 3) of the frames to make, pixels of the picture.
+        emotion: (8,), probabilities; None is neutral, and leaves the meshes as they are.
+        num_steps: sampling steps.
+        start_step: of `NUM_STEPS`, where sampling starts.
+        seed: of all noise.
+    """
+    model, device = pipeline.video_denoiser, pipeline.device
+    generator = torch.Generator().manual_seed(seed)
+    shape = (3, model.config.size_px, model.config.size_px)
+    noise = (torch.rand(shape, generator=generator) * 2 - 1).to(device)
+    epsilon = torch.randn(shape, generator=generator).to(device)
+    feeling = np.eye(len(EMOTIONS), dtype=np.float32)[EMOTIONS.index(NEUTRAL)]
+    meshes = (canvas.crop.to_crop(points) for points in windows)
+    if emotion is not None:
+        feeling = emotion
+        shape_of = np.tensordot(emotion, model.expressions.float().cpu().numpy(), 1)
+        meshes = (express(points, shape_of) for points in meshes)
+    enabled = pipeline.dtype != torch.float32
+    for before, points, after in in_context(meshes, model.config.num_frames, model.reach):
+        together = np.concatenate([before, points, after])
+        target = torch.from_numpy(together).to(device)
+        shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
+        warped = warp_identity(canvas.small.expand(len(target), -1, -1, -1), grid, maps)
+        small = shrink(warped, model.config.size_px)
+        base = small
+        if model.config.base == "identity":
+            base = shrink(canvas.small, model.config.size_px).expand_as(small)
+        with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
+            made = make_window(
+                model,
+                base,
+                torch.from_numpy(points_of(model, together)).to(device),
+                torch.from_numpy(feeling).to(device),
+                noise=noise,
+                epsilon=epsilon,
+                start_step=start_step,
+                num_steps=num_steps,
+            ).float()
+        kept = slice(len(before), len(before) + len(points))
+        # What the small frames add to the warp, which keeps its own fine detail.
+        added = functional.interpolate(
+            (made - small)[kept], size=(CROP_SIDE_PX, CROP_SIDE_PX), mode="bicubic"
+        )
+        own = lower_face(warped[kept])
+        yield shift[kept], maps[kept], target[kept], own, (own + lower_face(added)).clamp(-1, 1)
+
+
+def express(meshes: Floats, expression: Floats) -> Floats:
+    """Add an expression, (478, 3) in eye distances, to faces (T, 478, 3) in their head poses."""
+    pose = fit_head_pose(meshes)
+    turned = expression @ np.swapaxes(pose.rotation, -1, -2)
+    return separate_lips(np.asarray(meshes + pose.scale[:, None, None] * turned, np.float32))
+
+
+def in_context(
+    windows: Iterator[Floats], num_frames: int, reach: int
+) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """Cut a stream of frames into windows, each with what is before and after it.
+
+    Args:
+        windows: (T, ...) at a time.
+        num_frames: of the windows that come out, the last one may be shorter.
+        reach: how many frames come with it on either side, fewer where the stream ends.
+    """
+    before: Floats | None = None
+    waiting: Floats | None = None
+    for part in windows:
+        waiting = part if waiting is None else np.concatenate([waiting, part])
+        while len(waiting) >= num_frames + reach:
+            now, waiting = waiting[:num_frames], waiting[num_frames:]
+            before = now[:0] if before is None else before
+            yield before, now, waiting[:reach]
+            before = np.concatenate([before, now])[-reach:] if reach else now[:0]
+    while waiting is not None and len(waiting):
+        now, waiting = waiting[:num_frames], waiting[num_frames:]
+        before = now[:0] if before is None else before
+        yield before, now, waiting[:reach]
+        before = np.concatenate([before, now])[-reach:] if reach else now[:0]

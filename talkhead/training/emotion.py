@@ -1,0 +1,284 @@
+"""Task `emotion`: which emotion a voice sounds like, from recordings of actors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkhead.checkpoint import save_checkpoint
+from talkhead.emotions import VOICE_LABELS
+from talkhead.errors import TalkheadError
+from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.models.emotion import MIN_SAMPLES, EmotionClassifier, EmotionConfig
+from talkhead.training.emotional_speech import (
+    CORPORA,
+    Recording,
+    find_recordings,
+    held_out_people,
+    labels_of,
+    read_recording,
+)
+from talkhead.training.loop import Batch, Sample
+from talkhead.training.voices import disturb
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+ARCHITECTURE = "emotion"
+_SHORTEST_S = 0.5
+_CELL = 24
+"""Pixels of a cell of the preview."""
+
+
+@dataclass(frozen=True)
+class EmotionTaskConfig:
+    """The table [task] of `talkhead train emotion`."""
+
+    fold: int = 0
+    """Which of the folds' people are held out; over all folds, everybody is once."""
+    num_folds: int = 5
+    window_s: float = 3.0
+    """Longest part of a recording that is a sample."""
+    speed_spread: float = 0.08
+    """Spread of the logarithm of the speed, which the pitch follows."""
+    disturb_share: float = 0.6
+    """Share of samples that go through rooms, microphones, codecs and noise."""
+    mixed_share: float = 0.5
+    """Share of batches whose samples are mixed two by two, their labels too."""
+    num_masks: int = 2
+    """Bands of the spectrum, and stretches of time, that are masked in a sample."""
+    smoothing: float = 0.1
+    """Probability that the labels leave to all others."""
+
+
+class EmotionSamples:
+    """Parts of recordings; corpora, and emotions in a corpus, are drawn alike."""
+
+    def __init__(
+        self,
+        waveforms: Sequence[npt.NDArray[np.int16]],
+        recordings: Sequence[Recording],
+        config: EmotionTaskConfig,
+        seed: int,
+    ) -> None:
+        self._waveforms, self._config, self._seed = waveforms, config, seed
+        self._num_samples = round(config.window_s * SAMPLE_RATE_HZ)
+        groups: dict[str, dict[str, list[int]]] = {}
+        for index, one in enumerate(recordings):
+            groups.setdefault(one.corpus, {}).setdefault(one.label, []).append(index)
+        self._groups = groups
+        self._sizes = np.array(
+            [sum(map(len, labels.values())) for labels in groups.values()], float
+        )
+        self._labels = [VOICE_LABELS.index(one.label) for one in recordings]
+
+    def sample(self, index: int) -> Sample:
+        """Return `waveform` (N,), `length` () and `label` ()."""
+        rng = np.random.default_rng([self._seed, index])
+        share = self._sizes**0.5
+        corpus = list(self._groups)[int(rng.choice(len(share), p=share / share.sum()))]
+        labels = self._groups[corpus]
+        chosen = labels[sorted(labels)[int(rng.integers(len(labels)))]]
+        number = chosen[int(rng.integers(len(chosen)))]
+        waveform = self._waveforms[number].astype(np.float32) / 32768
+        speed = float(np.exp(rng.normal(0, self._config.speed_spread)))
+        at = np.arange(0, len(waveform) - 1, speed)
+        waveform = np.interp(at, np.arange(len(waveform)), waveform).astype(np.float32)
+        spare = len(waveform) - self._num_samples
+        if spare > 0:
+            start = int(rng.integers(spare + 1))
+            waveform = waveform[start : start + self._num_samples]
+        if rng.random() < self._config.disturb_share:
+            waveform = disturb(waveform, rng)
+        window = np.zeros(self._num_samples, np.float32)
+        window[: len(waveform)] = waveform
+        return {
+            "waveform": window,
+            "length": np.array(len(waveform)),
+            "label": np.array(self._labels[number]),
+        }
+
+
+class EmotionTask:
+    """Training of the emotion classifier; people are either trained on or scored.
+
+    Args:
+        data: folder with recordings named as RAVDESS's or EmoDB's, in any folders.
+        model_config: sizes.
+        config: settings of the task.
+        seed: of the samples and the first weights.
+
+    Raises:
+        TalkheadError: no recordings, nobody left on one side, or a setting makes no sense.
+    """
+
+    def __init__(
+        self, data: Path, model_config: EmotionConfig, config: EmotionTaskConfig, seed: int
+    ) -> None:
+        if not 0 <= config.fold < config.num_folds:
+            raise TalkheadError(f"fold is {config.fold}: it has to be below {config.num_folds}")
+        if config.window_s < 1:
+            raise TalkheadError(f"window_s is {config.window_s:g}: a sample lasts 1 s at least")
+        recordings = find_recordings(data)
+        held_out = held_out_people(recordings, config.fold, config.num_folds)
+        train = [one for one in recordings if one.person not in held_out]
+        test = [one for one in recordings if one.person in held_out]
+        if not train or not test:
+            raise TalkheadError(
+                f"{data} has {len({one.person for one in recordings})} people: too few to hold"
+                f" some out in {config.num_folds} folds"
+            )
+        self._config = config
+        waveforms = [read_recording(one) for one in train]
+        shortest = round(_SHORTEST_S * SAMPLE_RATE_HZ)
+        long = [k for k, waveform in enumerate(waveforms) if len(waveform) >= shortest]
+        self.samples = EmotionSamples(
+            [waveforms[k] for k in long], [train[k] for k in long], config, seed
+        )
+        self._test = [(one, read_recording(one)) for one in test]
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model = EmotionClassifier(model_config)
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Cross entropy of masked and mixed spectra."""
+        assert isinstance(model, EmotionClassifier)
+        mel, is_sound = model.hear(batch["waveform"], batch["length"])
+        mel = mask_spectrum(mel, self._config.num_masks, generator)
+        target = functional.one_hot(batch["label"], len(VOICE_LABELS)).float()
+        smoothing = self._config.smoothing
+        target = target * (1 - smoothing) + smoothing / len(VOICE_LABELS)
+        if float(torch.rand((), generator=generator)) < self._config.mixed_share:
+            order = torch.randperm(len(mel), generator=generator).to(mel.device)
+            share = 0.5 + 0.5 * float(torch.rand((), generator=generator))
+            mel = share * mel + (1 - share) * mel[order]
+            is_sound = is_sound | is_sound[order]
+            target = share * target + (1 - share) * target[order]
+        with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            logits = model.classify(mel, is_sound).float()
+        return {"loss": -(target * logits.log_softmax(-1)).sum(-1).mean()}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Fit the temperature and score people who were not trained on.
+
+        Returns:
+            By corpus, accuracy among the labels that the corpus has and unweighted recall of them;
+            of all, calibration error before and after the temperature.
+        """
+        assert isinstance(model, EmotionClassifier)
+        logits, labels = self._logits(model)
+        own = fit_temperature(logits, labels)
+        scores = {
+            "calibration_error_raw": calibration_error(logits.softmax(-1), labels),
+            "calibration_error": calibration_error((logits / own).softmax(-1), labels),
+        }
+        for corpus, matrix in self.confusions(model).items():
+            right, count = np.diag(matrix), matrix.sum(1)
+            scores[f"{corpus}_accuracy"] = float(right.sum() / count.sum())
+            scores[f"{corpus}_recall"] = float((right[count > 0] / count[count > 0]).mean())
+        return scores
+
+    def confusions(self, model: EmotionClassifier) -> dict[str, Integers]:
+        """Count what held-out people's recordings were taken for, among their corpus's labels.
+
+        Returns:
+            By corpus, int64 (labels, labels): rows are what it is, columns what it was taken for.
+        """
+        logits, labels = self._logits(model)
+        found = {}
+        for corpus in CORPORA:
+            own = [k for k, (one, _) in enumerate(self._test) if one.corpus == corpus]
+            if own:
+                allowed = [label in labels_of(corpus) for label in VOICE_LABELS]
+                part = logits[own].masked_fill(~torch.tensor(allowed), -torch.inf)
+                matrix = np.zeros((len(VOICE_LABELS), len(VOICE_LABELS)), np.int64)
+                np.add.at(matrix, (labels[own].numpy(), part.argmax(-1).numpy()), 1)
+                found[corpus] = matrix
+        return found
+
+    def _logits(self, model: EmotionClassifier) -> tuple[Tensor, Tensor]:
+        device = model.temperature.device
+        rows = []
+        for _, samples in self._test:
+            waveform = torch.zeros(max(len(samples), MIN_SAMPLES))
+            waveform[: len(samples)] = torch.from_numpy(samples.astype(np.float32) / 32768)
+            rows.append(model(waveform[None].to(device))[0].float().cpu())
+        return torch.stack(rows), torch.tensor(
+            [VOICE_LABELS.index(one.label) for one, _ in self._test]
+        )
+
+    def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
+        """Return the confusion matrices side by side, the brighter the more."""
+        assert isinstance(model, EmotionClassifier)
+        cells = []
+        for matrix in self.confusions(model).values():
+            share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+            cells.append(np.pad((255 * share).astype(np.uint8), 1, constant_values=40))
+        picture = Image.fromarray(np.concatenate(cells, 1))
+        size = picture.width * _CELL, picture.height * _CELL
+        return np.array(picture.resize(size, Image.Resampling.NEAREST).convert("RGB"))
+
+    def save(self, folder: Path, model: nn.Module) -> None:
+        """Write the checkpoint folder, with the temperature that fits people not trained on."""
+        assert isinstance(model, EmotionClassifier)
+        state = dict(model.state_dict())
+        with torch.no_grad():
+            logits, labels = self._logits(model)
+        state["temperature"] = torch.tensor(fit_temperature(logits, labels))
+        save_checkpoint(
+            folder,
+            architecture=ARCHITECTURE,
+            config=model.config,
+            state=state,
+            dtype=torch.float16,
+        )
+
+
+def mask_spectrum(mel: Tensor, num_masks: int, generator: torch.Generator) -> Tensor:
+    """Put zeros, the mean, into bands and stretches of time of log-mel bins (B, T, M).
+
+    Source: Park et al., "SpecAugment" (2019). Bands are up to a fifth, stretches up to a sixth.
+    """
+    count, steps, bins = mel.shape
+    keep = torch.ones(count, steps, bins, dtype=torch.bool)
+    for _ in range(num_masks):
+        for size, dim, most in ((bins, 2, bins // 5), (steps, 1, steps // 6)):
+            width = torch.randint(0, most + 1, (count, 1), generator=generator)
+            start = (torch.rand(count, 1, generator=generator) * (size - width)).long()
+            at = torch.arange(size)
+            is_masked = (at >= start) & (at < start + width)
+            keep &= ~(is_masked[:, :, None] if dim == 1 else is_masked[:, None])
+    return mel * keep.to(mel.device)
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return what logits (N, C) are to be divided by to be most probable, from 0.25 to 4.
+
+    Source: Guo et al., "On calibration of modern neural networks" (2017).
+    """
+    candidates = torch.logspace(-2, 2, 161, base=2)
+    losses = [float(functional.cross_entropy(logits / t, labels)) for t in candidates]
+    return float(candidates[int(np.argmin(losses))])
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor, num_bins: int = 10) -> float:
+    """Return the expected calibration error: how far confidence and accuracy are apart, 0 to 1."""
+    confidence, guess = probabilities.max(-1)
+    right = (guess == labels).float()
+    place = (confidence * num_bins).long().clamp(max=num_bins - 1)
+    error = 0.0
+    for number in range(num_bins):
+        of = place == number
+        if bool(of.any()):
+            gap = float(right[of].mean() - confidence[of].mean())
+            error += abs(gap) * float(of.float().mean())
+    return error

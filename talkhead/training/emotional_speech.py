@@ -1,0 +1,113 @@
+"""Recordings of acted emotions, RAVDESS's and EmoDB's, by what their names say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.errors import TalkheadError
+from talkhead.media.audio import read_waveform
+from talkhead.media.loudness import normalise_speech
+from talkhead.media.rates import SAMPLE_RATE_HZ
+
+Floats = npt.NDArray[np.float32]
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
+_RAVDESS = re.compile(r"\d\d-\d\d-(?P<emotion>0[1-8])-\d\d-\d\d-\d\d-(?P<person>\d\d)")
+"""Modality, channel, emotion, intensity, statement, repetition, actor."""
+_RAVDESS_LABELS = {
+    **{"01": "neutral", "02": "calm", "03": "happy", "04": "sad"},
+    **{"05": "angry", "06": "fear", "07": "disgusted", "08": "surprised"},
+}
+_EMODB = re.compile(r"(?P<person>\d\d)[a-z]\d\d(?P<emotion>[WLEAFTN])[a-z]?")
+"""Speaker, text, the German emotion's initial, version."""
+_EMODB_LABELS = {
+    **{"W": "angry", "L": "bored", "E": "disgusted", "A": "fear"},
+    **{"F": "happy", "T": "sad", "N": "neutral"},
+}
+CORPORA = {
+    "ravdess": (_RAVDESS, _RAVDESS_LABELS),
+    "emodb": (_EMODB, _EMODB_LABELS),
+}
+_TRIM_DB = 38.0
+"""What is this much below the loudest moment, before the first word and after the last, is cut."""
+_TRIM_BLOCK = 320
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One utterance."""
+
+    path: Path
+    corpus: str
+    person: str
+    """Corpus and number: the same number of two corpora is two people."""
+    label: str
+    """One of `talkhead.emotions.VOICE_LABELS`."""
+
+
+def labels_of(corpus: str) -> frozenset[str]:
+    """Return the labels that a corpus has."""
+    return frozenset(CORPORA[corpus][1].values())
+
+
+def find_recordings(folder: Path) -> list[Recording]:
+    """Find the recordings below a folder whose names are RAVDESS's or EmoDB's, by path.
+
+    Raises:
+        TalkheadError: there are none.
+    """
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
+        for corpus, (pattern, labels) in CORPORA.items():
+            if name := pattern.fullmatch(path.stem):
+                person = f"{corpus}-{name['person']}"
+                found.append(Recording(path, corpus, person, labels[name["emotion"]]))
+    if not found:
+        raise TalkheadError(
+            f"{folder} has no recordings named as RAVDESS's (03-01-05-01-01-01-12.wav) or EmoDB's"
+            " (03a01Wa.wav)"
+        )
+    return found
+
+
+def held_out_people(recordings: Iterable[Recording], fold: int, num_folds: int) -> frozenset[str]:
+    """Return who is not trained on in a fold: of every corpus, each `num_folds`-th person.
+
+    Over the folds everybody is held out once.
+    """
+    held_out: set[str] = set()
+    people = {(one.corpus, one.person) for one in recordings}
+    for corpus in CORPORA:
+        names = sorted(person for of, person in people if of == corpus)
+        held_out.update(names[fold::num_folds])
+    return frozenset(held_out)
+
+
+def read_recording(recording: Recording) -> npt.NDArray[np.int16]:
+    """Read a recording, silence at both ends cut off, loudness normalised: 16 kHz, shape = (N,).
+
+    Raises:
+        TalkheadError: it cannot be read.
+    """
+    waveform = trim(normalise_speech(read_waveform(recording.path)))
+    return (waveform.clip(-1, 1) * 32767).round().astype(np.int16)
+
+
+def trim(waveform: Floats) -> Floats:
+    """Cut the silence at both ends off, but for 0.1 s; a silent waveform stays as it is."""
+    count = len(waveform) // _TRIM_BLOCK
+    if not count:
+        return waveform
+    power = np.square(waveform[: count * _TRIM_BLOCK]).reshape(count, -1).mean(1)
+    loud = np.flatnonzero(power > max(float(power.max()) * 10 ** (-_TRIM_DB / 10), 1e-9))
+    if not len(loud):
+        return waveform
+    edge = SAMPLE_RATE_HZ // 10
+    first = max(0, int(loud[0]) * _TRIM_BLOCK - edge)
+    return waveform[first : int(loud[-1] + 1) * _TRIM_BLOCK + edge]

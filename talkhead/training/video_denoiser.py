@@ -1,0 +1,325 @@
+"""Task `video-denoiser`: windows of frames from an identity under mask-noise along landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkhead.checkpoint import load_alike, save_checkpoint
+from talkhead.emotions import EMOTIONS, NEUTRAL
+from talkhead.face.maps import draw_maps
+from talkhead.face.masks import lower_face_mask
+from talkhead.face.mesh import NUM_POINTS
+from talkhead.face.pose import fit_head_pose
+from talkhead.models.diffusion import schedule
+from talkhead.models.mask_noise import mask_noise
+from talkhead.models.video_denoiser import VideoDenoiser, VideoDenoiserConfig
+from talkhead.synthesis.video import base_frames, make_window, points_of, shrink
+from talkhead.training.clips import Clip, ClipInfo
+from talkhead.training.loop import Batch, Sample
+from talkhead.training.pairs import around_mouth
+from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
+
+Floats = npt.NDArray[np.float32]
+
+ARCHITECTURE = "video-denoiser"
+_SCORED_CLIPS = 8
+"""Held-out clips of a kind, at most."""
+
+
+@dataclass(frozen=True)
+class VideoDenoiserTaskConfig:
+    """The table [task] of `talkhead train video-denoiser`."""
+
+    initial: str = ""
+    """Checkpoint folder whose weights a new run starts from; from the TOML file on."""
+    people: tuple[str, ...] = ()
+    """Whose clips are learned and scored; all by default."""
+    person_power: float = 0.5
+    """People are drawn by their number of frames to this power."""
+    start_share: float = 0.5
+    """Share of samples that are noised where sampling starts, without the truth underneath."""
+    end_share: float = 0.2
+    """Share of samples at step 1000, pure noise."""
+    background_weight: float = 0.1
+    """Weight of the error outside the lower face, where the picture is not changed in the end;
+    inside it is 1."""
+    mouth_weight: float = 2.0
+    """Extra weight around the mouth."""
+    inside_weight: float = 4.0
+    """Beside it, inside the lips."""
+    start_step: int = 300
+    """Where sampling starts in the validation."""
+    validation_windows: int = 2
+    """Windows of every held-out clip that are scored."""
+
+
+class VideoSamples:
+    """Windows of clips, each with an identity frame of the same clip."""
+
+    def __init__(
+        self, bank: ClipBank, model: VideoDenoiser, config: VideoDenoiserTaskConfig, seed: int
+    ) -> None:
+        self._bank, self._model, self._config, self._seed = bank, model, config, seed
+
+    def sample(self, index: int) -> Sample:
+        """Return what `window_sample` does, colours changed."""
+        rng = np.random.default_rng([self._seed, index])
+        number, clip = self._bank.draw(rng)
+        identity = int(rng.integers(len(clip)))
+        start = int(rng.integers(max(len(clip) - self._model.config.num_frames, 0) + 1))
+        return window_sample(
+            self._model, self._config, clip, self._bank.rows[number], identity, start, rng
+        )
+
+
+def window_sample(
+    model: VideoDenoiser,
+    config: VideoDenoiserTaskConfig,
+    clip: Clip,
+    row: ClipInfo,
+    identity: int,
+    start: int,
+    rng: np.random.Generator | None = None,
+) -> Sample:
+    """Return one window of a clip; a shorter clip's last frame is held.
+
+    Args:
+        model: says how large the frames are, and what they are made from.
+        config: the weights.
+        clip: the clip.
+        row: its line of the manifest.
+        identity: number of the identity frame.
+        start: of the window's first frame.
+        rng: of a change of colours; None leaves them.
+
+    Returns:
+        `target` and `base` (T, 3, S, S), `points` (T, 68, 2), `weight` (T, 1, S, S) and `emotion`
+        (8,).
+    """
+    size, count = model.config.size_px, model.config.num_frames
+    numbers = np.minimum(np.arange(start, start + count), len(clip) - 1)
+    frames = [clip.frame(identity), *(clip.frame(int(number)) for number in numbers)]
+    if rng is not None:
+        frames = jitter_colours(frames, rng)
+    images = torch.from_numpy(np.stack([to_model(frame) for frame in frames]))
+    meshes = clip.landmarks[numbers]
+    own = torch.from_numpy(clip.landmarks[identity])[None]
+    targets = torch.from_numpy(meshes)
+    _, maps = draw_maps(own, targets)
+    face = lower_face_mask(targets, maps)
+    mouth = torch.stack([around_mouth(mesh) for mesh in targets])[:, None].float()
+    inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
+    weight = config.background_weight + (1 - config.background_weight) * face
+    weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
+    return {
+        "target": shrink(images[1:], size).numpy(),
+        "base": base_frames(model, images[:1], own, targets).contiguous().numpy(),
+        "points": points_of(model, meshes),
+        "weight": functional.interpolate(weight, size=(size, size), mode="area").numpy(),
+        "emotion": emotion_vector(row.emotion or NEUTRAL),
+    }
+
+
+def emotion_vector(name: str) -> Floats:
+    """Return the probabilities (8,) of an emotion that is certain."""
+    vector = np.zeros(len(EMOTIONS), np.float32)
+    vector[EMOTIONS.index(name)] = 1
+    return vector
+
+
+class VideoDenoiserTask:
+    """Training of the video denoiser.
+
+    Args:
+        data: prepared folder.
+        model_config: sizes; `residual_scale` 0 is measured on the training clips.
+        config: settings of the task.
+        seed: of the samples and the first weights.
+        initial: checkpoint folder to go on from.
+
+    Raises:
+        TalkheadError: there are no such clips.
+        WeightsError: the checkpoint to go on from is missing, corrupt, or has other sizes.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        model_config: VideoDenoiserConfig,
+        config: VideoDenoiserTaskConfig,
+        seed: int,
+        initial: Path | None = None,
+    ) -> None:
+        train, unseen, seen = (
+            [row for row in rows if not config.people or row.person in config.people]
+            for rows in split_rows(data)
+        )
+        self._config = config
+        bank = ClipBank(data, train, person_power=config.person_power)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model = VideoDenoiser(model_config)
+        self.samples = VideoSamples(bank, self.model, config, seed)
+        if model_config.residual_scale == 0:
+            scale = self._measure_residuals()
+            self.model.config = replace(model_config, residual_scale=scale)
+        if initial is not None:
+            load_alike(initial, self.model, self.model.config, architecture=ARCHITECTURE)
+        else:
+            expressions = fit_expressions(list(zip(bank.rows, bank.clips, strict=True)))
+            self.model.expressions.copy_(torch.from_numpy(expressions))
+        self._banks = {
+            name: ClipBank(data, spread(rows))
+            for name, rows in (("unseen", unseen), ("seen", seen))
+            if rows
+        }
+
+    def _measure_residuals(self) -> float:
+        """Return the standard deviation of what bases lack."""
+        squares = weights = 0.0
+        for index in range(16):
+            sample = self.samples.sample(index)
+            weight = np.broadcast_to(sample["weight"], sample["target"].shape)
+            squares += float((np.square(sample["target"] - sample["base"]) * weight).sum())
+            weights += float(weight.sum())
+        return round(float(np.sqrt(squares / weights)), 4)
+
+    def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weighted mean squared error of what is clean."""
+        assert isinstance(model, VideoDenoiser)
+        config, base = model.config, batch["base"]
+        count, device = len(base), base.device
+
+        def draw(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator).to(device)
+
+        noise = draw(count, 1, *base.shape[2:]) * 2 - 1
+        seen = mask_noise(
+            base.flatten(0, 1),
+            batch["points"].flatten(0, 1),
+            noise.expand_as(base).flatten(0, 1),
+            config.mask,
+        ).view_as(base)
+        # All frames of a window start from the same noise, as in sampling.
+        epsilon = torch.randn(count, 1, *base.shape[2:], generator=generator).to(device)
+        time = torch.where(draw(count) < self._config.end_share, 1.0, draw(count))
+        signal, noise_level = (part[..., None] for part in schedule(time))
+        clean = (batch["target"] - base) / config.residual_scale
+        from_start = (draw(count) < self._config.start_share).view_as(signal)
+        given = torch.where(from_start, 0.0, signal * clean) + noise_level * epsilon
+        answer = model(given, time, seen, batch["emotion"]).float()
+        return {"loss": ((answer - clean).square() * batch["weight"]).mean()}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Make windows of held-out clips from their first frame, in one step.
+
+        Returns:
+            Mean PSNR of unseen people, and of unseen clips of people who were trained on, of what
+            is corrected and of what was made, over the crop and around the mouth; decibels.
+        """
+        assert isinstance(model, VideoDenoiser)
+        scores: dict[str, float] = {}
+        for name, bank in self._banks.items():
+            found: dict[str, list[float]] = {}
+            for row, clip in zip(bank.rows, bank.clips, strict=True):
+                windows = self._config.validation_windows
+                last = max(len(clip) - model.config.num_frames, 0)
+                for start in np.linspace(0, last, windows).round().astype(int):
+                    sample = window_sample(model, self._config, clip, row, 0, int(start))
+                    made = self._make(model, sample)
+                    for key, value in _measure(sample, made).items():
+                        found.setdefault(key, []).append(value)
+            scores |= {f"{name}_{key}": float(np.mean(values)) for key, values in found.items()}
+        return scores
+
+    def _make(self, model: VideoDenoiser, sample: Sample) -> Floats:
+        device = model.expressions.device
+        generator = torch.Generator().manual_seed(0)
+        shape = sample["base"].shape[1:]
+        made = make_window(
+            model,
+            torch.from_numpy(sample["base"]).to(device),
+            torch.from_numpy(sample["points"]).to(device),
+            torch.from_numpy(sample["emotion"]).to(device),
+            noise=(torch.rand(shape, generator=generator) * 2 - 1).to(device),
+            epsilon=torch.randn(shape, generator=generator).to(device),
+            start_step=self._config.start_step,
+            num_steps=1,
+        )
+        return made.float().clamp(-1, 1).cpu().numpy()
+
+    def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
+        """Return rows of truth, base and what was made, of frames of held-out clips."""
+        assert isinstance(model, VideoDenoiser)
+        rows = []
+        for bank in self._banks.values():
+            for row, clip in list(zip(bank.rows, bank.clips, strict=True))[:3]:
+                sample = window_sample(model, self._config, clip, row, 0, len(clip) // 2)
+                made = self._make(model, sample)
+                for frames in (sample["target"], sample["base"], made):
+                    chosen = frames[:: max(len(frames) // 6, 1)][:6]
+                    rows.append(np.concatenate(list(chosen), -1))
+        if not rows:
+            return None
+        picture = ((np.concatenate(rows, 1) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+        return np.ascontiguousarray(picture.transpose(1, 2, 0))
+
+    def save(self, folder: Path, model: nn.Module) -> None:
+        """Write the checkpoint folder."""
+        assert isinstance(model, VideoDenoiser)
+        save_checkpoint(
+            folder,
+            architecture=ARCHITECTURE,
+            config=model.config,
+            state=model.state_dict(),
+            dtype=torch.float16,
+        )
+
+
+def spread(rows: Sequence[ClipInfo], count: int = _SCORED_CLIPS) -> list[ClipInfo]:
+    """Choose some lines of the manifest, evenly."""
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    return [rows[place] for place in places]
+
+
+def fit_expressions(clips: Sequence[tuple[ClipInfo, Clip]]) -> Floats:
+    """Return what emotions add to the shape of faces, (8, 478, 3) in eye distances.
+
+    By person, the mean face of an emotion's clips less that of the neutral ones, and of that the
+    mean over people; zeros for emotions that nobody shows beside a neutral clip.
+    """
+    shapes: dict[str, dict[str, list[Floats]]] = {}
+    for row, clip in clips:
+        if row.emotion:
+            mean = fit_head_pose(clip.landmarks).to_face(clip.landmarks).mean(0)
+            shapes.setdefault(row.person, {}).setdefault(row.emotion, []).append(mean)
+    found = np.zeros((len(EMOTIONS), NUM_POINTS, 3), np.float32)
+    for number, name in enumerate(EMOTIONS):
+        of_people = [
+            np.mean(own[name], 0) - np.mean(own[NEUTRAL], 0)
+            for own in shapes.values()
+            if name in own and NEUTRAL in own
+        ]
+        if of_people:
+            found[number] = np.mean(of_people, 0)
+    return found
+
+
+def _measure(sample: Sample, made: Floats) -> dict[str, float]:
+    """Return the peak signal-to-noise ratios of a window, in decibels."""
+    truth, weight = sample["target"], sample["weight"]
+    mouth = np.broadcast_to(weight > 2.5, truth.shape)
+    found = {}
+    for name, frames in (("base", sample["base"]), ("made", made)):
+        error = np.square((frames - truth) / 2)
+        found[f"{name}_psnr"] = -10 * float(np.log10(error.mean() + 1e-10))
+        found[f"{name}_mouth_psnr"] = -10 * float(np.log10(error[mouth].mean() + 1e-10))
+    return found

@@ -1,0 +1,200 @@
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from talkhead.checkpoint import save_checkpoint
+from talkhead.emotions import EMOTIONS
+from talkhead.errors import TalkheadError, WeightsError
+from talkhead.face.mesh import mouth_width
+from talkhead.face.pose import fit_head_pose
+from talkhead.models import video_denoiser
+from talkhead.models.emotion import TINY, EmotionClassifier
+from talkhead.synthesis import (
+    MaskNoisePipeline,
+    feel,
+    hear_emotion,
+    load_any_pipeline,
+    load_pipeline,
+    render_frames,
+)
+from talkhead.synthesis.video import express, in_context
+from tests.meshes import mean_mesh, opened
+from tests.tiny import tiny_video_denoiser, voice, write_silence, write_tiny_mask_noise, write_voice
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+CPU = torch.device("cpu")
+WIDTH, HEIGHT = 201, 177
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_mask_noise(tmp_path_factory.mktemp("mask-noise"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(weights: Path) -> MaskNoisePipeline:
+    loaded = load_any_pipeline(weights, CPU, torch.float32)
+    assert isinstance(loaded, MaskNoisePipeline)
+    return loaded
+
+
+def picture() -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+
+def identity() -> Floats:
+    return mean_mesh(40, WIDTH / 2, HEIGHT / 2)
+
+
+def talking(count: int) -> Floats:
+    face = identity()
+    wide = np.stack([opened(face, 8 * abs(np.sin(number))) for number in range(count)])
+    return np.asarray(wide + np.sin(np.arange(count) / 3)[:, None, None], np.float32)
+
+
+def frames(
+    pipeline: MaskNoisePipeline, points: Floats, *, size: int = 5, **options: object
+) -> Pixels:
+    windows = (points[start : start + size] for start in range(0, len(points), size))
+    made = render_frames(
+        pipeline,
+        picture(),
+        identity(),
+        windows,
+        **options,  # type: ignore[arg-type]
+    )
+    return np.concatenate(list(made))
+
+
+def certain(name: str) -> Floats:
+    vector = np.zeros(len(EMOTIONS), np.float32)
+    vector[EMOTIONS.index(name)] = 1
+    return vector
+
+
+def test_windows_leave_no_seam(pipeline: MaskNoisePipeline, weights: Path) -> None:
+    points = talking(23)
+    in_windows = frames(pipeline, points)
+    assert in_windows.shape == (23, HEIGHT, WIDTH, 3)
+    long = dataclasses.replace(video_denoiser.TINY, num_frames=40)
+    model = tiny_video_denoiser()
+    model.load_state_dict(pipeline.video_denoiser.state_dict())
+    model.config = long
+    whole = frames(dataclasses.replace(pipeline, video_denoiser=model.eval()), points)
+    apart = np.abs(in_windows.astype(int) - whole)
+    assert apart.max() <= 1  # rounding of other batch sizes
+    assert (apart > 0).mean() < 1e-3
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
+    pipeline: MaskNoisePipeline,
+) -> None:
+    points = talking(6)
+    one = frames(pipeline, points, seed=1)
+    assert np.array_equal(one, frames(pipeline, points, seed=1))
+    assert not np.array_equal(one, frames(pipeline, points, seed=2))
+
+
+def test_steps_and_the_start_step_are_two_settings(pipeline: MaskNoisePipeline) -> None:
+    points = talking(6)
+    one = frames(pipeline, points)
+    assert np.array_equal(one, frames(pipeline, points, start_step=300, num_steps=1))
+    assert not np.array_equal(one, frames(pipeline, points, start_step=900))
+    assert not np.array_equal(one, frames(pipeline, points, num_steps=3))
+
+
+def test_only_the_lower_face_is_made_anew(pipeline: MaskNoisePipeline) -> None:
+    still = identity()[None].repeat(3, 0)
+    made = frames(pipeline, still)
+    changed = (made != picture()).any((0, -1))
+    assert changed.any()
+    eyes = int(identity()[[33, 263], 1].mean())
+    assert not changed[:eyes].any()
+
+
+def test_an_emotion_changes_the_shape_of_the_face_and_the_picture(
+    pipeline: MaskNoisePipeline,
+) -> None:
+    points = talking(6)
+    neutral = frames(pipeline, points, emotion=certain("neutral"))
+    assert np.array_equal(neutral, frames(pipeline, points))
+    assert not np.array_equal(neutral, frames(pipeline, points, emotion=certain("happy")))
+    assert not np.array_equal(neutral, frames(pipeline, points, emotion=certain("sad")))
+
+    expression = pipeline.video_denoiser.expressions[EMOTIONS.index("happy")].numpy()
+    turned = points @ np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], np.float32)
+    for meshes in (points, turned):
+        found = express(meshes, expression)
+        pose = fit_head_pose(meshes)
+        wider = mouth_width(pose.to_face(found)) - mouth_width(pose.to_face(meshes))
+        assert wider == pytest.approx(np.full(len(meshes), 0.2), abs=1e-3)
+
+
+def test_the_paper_s_identity_frame_can_be_the_base(
+    pipeline: MaskNoisePipeline, weights: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(video_denoiser.TINY, base="identity")
+    model = pipeline.video_denoiser
+    for part in ("emotion", "landmarks"):
+        (tmp_path / part).symlink_to(weights / part)
+    save_checkpoint(
+        tmp_path / "video-denoiser",
+        architecture="video-denoiser",
+        config=config,
+        state=model.state_dict(),
+    )
+    other = load_any_pipeline(tmp_path, CPU, torch.float32)
+    assert isinstance(other, MaskNoisePipeline)
+    points = talking(6)
+    assert not np.array_equal(frames(other, points), frames(pipeline, points))
+
+
+@pytest.mark.parametrize(("num_frames", "reach"), [(4, 3), (4, 0), (1, 5), (30, 2)])
+@pytest.mark.parametrize("sizes", [(1, 7, 3, 9), (20,), (4, 4, 4)])
+def test_a_stream_is_cut_into_windows_with_what_is_around_them(
+    num_frames: int, reach: int, sizes: tuple[int, ...]
+) -> None:
+    def windows() -> Iterator[Floats]:
+        start = 0
+        for size in sizes:
+            yield np.arange(start, start + size, dtype=np.float32)
+            start += size
+
+    total = sum(sizes)
+    seen = 0
+    for before, now, after in in_context(windows(), num_frames, reach):
+        assert list(before) == list(range(max(seen - reach, 0), seen))
+        assert list(now) == list(range(seen, min(seen + num_frames, total)))
+        seen += len(now)
+        assert list(after) == list(range(seen, min(seen + reach, total)))
+    assert seen == total
+
+
+def test_a_voice_is_felt_and_a_name_is_certain(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    classifier = EmotionClassifier(TINY).eval()
+    audio = write_voice(tmp_path / "voice.wav", 7.3)
+    found = feel(classifier, audio)
+    assert found.shape == (8,)
+    assert float(found.sum()) == pytest.approx(1)
+    assert 0 < float(found.max()) < 1
+    assert np.allclose(found, hear_emotion(classifier, voice(7.3)), atol=1e-3)
+    assert np.array_equal(feel(classifier, audio, "sad"), certain("sad"))
+    silence = write_silence(tmp_path / "silence.wav", 2)
+    assert np.array_equal(feel(classifier, silence), certain("neutral"))
+    with pytest.raises(TalkheadError, match=r"--emotion takes auto, angry, .*, not 'bored'"):
+        feel(classifier, audio, "bored")
+
+
+def test_the_default_s_loader_says_what_the_folder_holds(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="holds mask-noise"):
+        load_pipeline(weights, CPU, torch.float32)
+    (tmp_path / "video-denoiser").mkdir()
+    with pytest.raises(WeightsError, match="landmarks"):
+        load_any_pipeline(tmp_path, CPU, torch.float32)
