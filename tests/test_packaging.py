@@ -106,7 +106,7 @@ def shipped_files() -> dict[str, Path]:
     """What a user needs beside the code, by its name in the wheel."""
     weights = installed_list()
     shipped = {
-        f"talkhead/checkpoints/{entry.name}/{path}"
+        (weights.shipped_folder(entry) / path).relative_to(TOP).as_posix()
         for entry in weights.entries.values()
         if entry.where == "package" and entry.kind != "pipeline"
         for path in ("README.md", *(file.path for file in entry.files))

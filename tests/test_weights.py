@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -331,6 +332,38 @@ def test_everything_that_is_shipped_is_listed_and_intact() -> None:
     shipped = {entry.name for entry in weights.entries.values() if entry.where == "package"}
     for name in shipped:
         assert weights.verify(name), name
-    folders = {path.parent.name for path in weights.checkpoints.glob("*/model.safetensors")}
-    assert folders <= shipped
-    assert all((weights.checkpoints / name / "README.md").is_file() for name in folders)
+    folders = {path.parent for path in weights.checkpoints.rglob("model.safetensors")}
+    assert folders == {
+        weights.shipped_folder(entry)
+        for entry in weights.entries.values()
+        if entry.where == "package" and entry.kind == "model"
+    }
+    assert all((folder / "README.md").is_file() for folder in folders)
+
+
+def test_what_another_pipeline_has_alone_is_in_a_folder_of_its_name(tmp_path: Path) -> None:
+    def pipeline(name: str, *parts: str) -> str:
+        return PIPELINE.replace("[default]", f"[{name}]").replace(
+            '["autoencoder", "denoiser", "landmarks"]', json.dumps(parts)
+        )
+
+    names = {"denoiser": "denoiser", "landmarks": "landmarks", "video": "second/video"}
+    for name, place in names.items():
+        save_checkpoint(
+            tmp_path / place,
+            architecture=name,
+            config=TinyConfig(width=3),
+            state={"weight": torch.zeros(3)},
+        )
+    text = pipeline("default", "denoiser", "landmarks") + pipeline("second", "landmarks", "video")
+    text += "".join(model_entry(name) for name in names)
+    weights = WeightsList(written(tmp_path, text), checkpoints=tmp_path, cache=tmp_path / "cache")
+    weights.pin()
+    assert weights.resolve("default") == tmp_path
+    assert weights.resolve("second") == tmp_path / "second"
+    assert weights.resolve("video") == tmp_path / "second" / "video"
+    assert weights.resolve("landmarks") == tmp_path / "landmarks"
+    assert weights.verify("second")
+    (tmp_path / "second/video/model.safetensors").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"second/video/model\.safetensors is corrupt"):
+        weights.resolve("second")

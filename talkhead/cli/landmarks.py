@@ -131,13 +131,13 @@ def landmarks(
             from talkhead.device import resolve_device
             from talkhead.media.audio import scan_audio
             from talkhead.synthesis import load_generator, predict_landmarks
-            from talkhead.weights import resolve_weights
+            from talkhead.weights import parts_of, resolve_weights
 
             scan_audio(sound)
             rate = rate or DEFAULT_FPS
             identity, size, detector_name, picture = _identity(face, choose)
             folder = resolve_weights(weights, offline=offline)
-            generator = load_generator(folder / "landmarks", resolve_device(device))
+            generator = load_generator(parts_of(folder)["landmarks"], resolve_device(device))
             total, windows = predict_landmarks(
                 generator,
                 sound,

@@ -77,7 +77,7 @@ def prepare(
     from talkhead.training.clips import read_manifest
     from talkhead.training.layouts import list_sources
     from talkhead.training.prepare import prepare as prepare_videos
-    from talkhead.weights import resolve_weights
+    from talkhead.weights import parts_of, resolve_weights
 
     rate = parse_fps(fps)
     listing = list_sources(videos, layout)
@@ -85,7 +85,7 @@ def prepare(
     if output.exists() and not output.is_dir():
         raise TalkheadError(f"{output} is not a folder: choose another one for the clips")
     # Missing weights are found out before the slow work.
-    generator = None if weights == "none" else resolve_weights(weights) / "landmarks"
+    generator = None if weights == "none" else parts_of(resolve_weights(weights))["landmarks"]
     for note in listing.notes:
         typer.echo(f"{videos}: {note}", err=True)
     dropped: list[Outcome] = []

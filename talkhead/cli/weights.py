@@ -238,9 +238,9 @@ def _check_networks(folder: Path, kind: Literal["model", "pipeline"]) -> None:
         return
     import torch
 
-    from talkhead.synthesis import load_pipeline
+    from talkhead.synthesis import load_any_pipeline
 
-    load_pipeline(folder, torch.device("cpu"), torch.float32)
+    load_any_pipeline(folder, torch.device("cpu"), torch.float32)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch.nn import functional
 from talkhead.checkpoint import save_checkpoint
 from talkhead.emotions import VOICE_LABELS
 from talkhead.errors import TalkheadError
+from talkhead.media.files import replacing
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.models.emotion import MIN_SAMPLES, EmotionClassifier, EmotionConfig
 from talkhead.training.emotional_speech import (
@@ -33,6 +34,8 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 ARCHITECTURE = "emotion"
+CONFUSIONS = "confusions.csv"
+"""Beside the checkpoint: what recordings of held-out people were taken for."""
 _SHORTEST_S = 0.5
 _CELL = 24
 """Pixels of a cell of the preview."""
@@ -205,6 +208,7 @@ class EmotionTask:
                 found[corpus] = matrix
         return found
 
+    @torch.no_grad()
     def _logits(self, model: EmotionClassifier) -> tuple[Tensor, Tensor]:
         device = model.temperature.device
         rows = []
@@ -228,11 +232,10 @@ class EmotionTask:
         return np.array(picture.resize(size, Image.Resampling.NEAREST).convert("RGB"))
 
     def save(self, folder: Path, model: nn.Module) -> None:
-        """Write the checkpoint folder, with the temperature that fits people not trained on."""
+        """Write checkpoint and confusions, with the temperature that fits people not trained on."""
         assert isinstance(model, EmotionClassifier)
         state = dict(model.state_dict())
-        with torch.no_grad():
-            logits, labels = self._logits(model)
+        logits, labels = self._logits(model)
         state["temperature"] = torch.tensor(fit_temperature(logits, labels))
         save_checkpoint(
             folder,
@@ -241,6 +244,15 @@ class EmotionTask:
             state=state,
             dtype=torch.float16,
         )
+        with replacing(folder / CONFUSIONS) as partial:
+            partial.write_text(self._confusions_as_csv(model), encoding="utf-8")
+
+    def _confusions_as_csv(self, model: EmotionClassifier) -> str:
+        lines = [f"corpus,is,{','.join(VOICE_LABELS)}"]
+        for corpus, matrix in self.confusions(model).items():
+            rows = zip(VOICE_LABELS, matrix.tolist(), strict=True)
+            lines += [f"{corpus},{label},{','.join(map(str, row))}" for label, row in rows]
+        return "\n".join(lines) + "\n"
 
 
 def mask_spectrum(mel: Tensor, num_masks: int, generator: torch.Generator) -> Tensor:

@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,13 @@ def test_a_classifier_tells_the_emotions_of_people_it_never_heard(
     assert last.values["ravdess_accuracy"] == 1
     assert last.values["emodb_accuracy"] == 1
     assert last.values["calibration_error"] < last.values["calibration_error_raw"] + 1e-6
+
+    with (tmp_path / "checkpoint/confusions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * len(VOICE_LABELS)
+    counts = {(row["corpus"], row["is"]): int(row[row["is"]]) for row in rows}
+    assert counts["emodb", "angry"] == counts["ravdess", "sad"] == 1
+    assert sum(counts.values()) == 5
 
     model = load_model(
         tmp_path / "checkpoint", EmotionConfig, EmotionClassifier, architecture="emotion"

@@ -1,0 +1,114 @@
+"""The second system, as users of `render` and `eval` meet it, with tiny weights."""
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from talkhead.emotions import EMOTIONS
+from talkhead.media.video import VideoWriter, read_frames
+from tests.cli.conftest import SIDE, RunHere, listing, refused, write_face
+from tests.drawn_face import draw_face
+from tests.prepared import write_prepared
+from tests.tiny import write_tiny_mask_noise, write_voice
+
+pytestmark = pytest.mark.usefixtures("detector_is_here")
+
+
+@pytest.fixture(scope="module")
+def mask_noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_mask_noise(tmp_path_factory.mktemp("mask-noise"))
+
+
+def test_render_takes_the_second_system_and_says_what_it_felt(
+    run_here: RunHere, mask_noise: Path, tmp_path: Path
+) -> None:
+    face, audio = write_face(tmp_path / "face.png"), write_voice(tmp_path / "voice.wav", 0.5)
+
+    felt: list[str] = []
+
+    def made(name: str, *options: str) -> np.ndarray:  # type: ignore[type-arg]
+        given = [str(face), str(audio), "-o", name, "--weights", str(mask_noise), "--json"]
+        ended = run_here("render", *given, *options)
+        assert ended.returncode == 0, ended.stderr
+        facts = json.loads(ended.stdout)
+        assert facts["frames"] == 13
+        felt.append(facts["emotion"])
+        return np.stack(list(read_frames(Path(name))))
+
+    heard = made("heard.mp4")
+    assert heard.shape == (13, SIDE, SIDE, 3)
+    happy = made("happy.mp4", "--emotion", "happy")
+    sad = made("sad.mp4", "--emotion", "sad")
+    assert not np.array_equal(happy, sad)
+    assert not np.array_equal(sad, made("late.mp4", "--emotion", "sad", "--start-step", "900"))
+    assert felt[0] in EMOTIONS
+    assert felt[1:] == ["happy", "sad", "sad"]
+    ended = run_here("inspect", "happy.mp4", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert set(json.loads(ended.stdout)["note"]["digests"]) == {
+        *("emotion", "landmarks", "video-denoiser")
+    }
+
+
+def test_what_the_systems_do_not_have_is_refused_before_slow_work(
+    run_here: RunHere, mask_noise: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    face, audio = write_face(tmp_path / "face.png"), write_voice(tmp_path / "voice.wav", 0.5)
+    given = ["render", str(face), str(audio), "-o", "out.mp4", "--weights"]
+    before = listing(tmp_path)
+    for option in (["--emotion", "happy"], ["--start-step", "100"]):
+        ended = run_here(*given, str(tiny_weights), *option)
+        refused(ended, 4, "belong to --weights mask-noise")
+    ended = run_here(*given, str(mask_noise), "--emotion", "bored")
+    refused(ended, 2, "--emotion takes auto, angry", "not 'bored'")
+    refused(run_here(*given, str(mask_noise), "--start-step", "1001"), 2, "--start-step")
+    assert listing(tmp_path) == before
+
+    video = tmp_path / "face.mp4"
+    with VideoWriter(video, size=(SIDE, SIDE), fps=Fraction(25), sound=None) as writer:
+        for _ in range(5):
+            writer.write(draw_face(SIDE))
+    given[1] = str(video)
+    refused(run_here(*given, str(mask_noise)), 4, "mask-noise brings pictures to life")
+    assert not Path("out.mp4").exists()
+
+
+def test_eval_scores_start_steps_of_the_second_system_beside_the_first(
+    run_here: RunHere, mask_noise: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    data = write_prepared(tmp_path / "data")
+    weights = ["--weights", str(tiny_weights), "--weights", str(mask_noise)]
+    starts = ["--start-step", "100", "--start-step", "900"]
+    given = [*weights, *starts, "--stage", "render", "--limit", "1", "--jobs", "1"]
+    ended = run_here("eval", str(data), "-o", "report", *given)
+    assert ended.returncode == 0, ended.stderr
+    scores = json.loads(Path("report/scores.json").read_text(encoding="utf-8"))
+    (group,) = scores["groups"].values()
+    systems = group["systems"]
+    names = [f"{mask_noise} from {start}" for start in (100, 900)]
+    assert [*systems][:3] == [str(tiny_weights), *names]
+    assert scores["protocol"]["start_steps"] == [100, 900]
+    assert set(scores["weights"][str(mask_noise)]) == {"emotion", "landmarks", "video-denoiser"}
+    assert systems[names[0]]["values"]["lower_psnr"] != systems[names[1]]["values"]["lower_psnr"]
+    refused(
+        run_here("eval", str(data), "-o", "b", "--stage", "landmarks", "--start-step", "5"),
+        2,
+        "--start-step belongs to stages that make frames",
+    )
+
+
+def test_a_folder_of_the_second_system_is_added_and_not_published(
+    run_here: RunHere, mask_noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALKHEAD_CACHE", str(tmp_path / "cache"))
+    own = tmp_path / "own"
+    shutil.copytree(mask_noise, own)
+    ended = run_here("weights", "add", "mine", str(own))
+    assert ended.returncode == 0, ended.stderr
+    ended = run_here("weights", "verify", "mine")
+    assert ended.returncode == 0, ended.stderr
+    refused(run_here("weights", "publish", str(own), "me/mine"), 4, "only pipelines of lgd")
