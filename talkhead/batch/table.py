@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from talkhead.batch.naming import NameTemplate
+from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.job import RenderJob
 from talkhead.media.playback import LOOPS
@@ -19,6 +20,7 @@ MAX_ITEMS = 100_000
 MAX_STRENGTH = 3.0
 MAX_BLINKS = 60.0
 MAX_STEPS = 50
+MAX_START_STEP = 1000
 MAX_CRF = 51
 
 
@@ -153,6 +155,11 @@ def _loop(cell: str, _folder: Path) -> str:
     return cell
 
 
+def _emotion(cell: str, _folder: Path) -> str:
+    check_emotion(cell)
+    return cell
+
+
 def _number(name: str, least: float, most: float) -> Callable[[str, Path], float]:
     def read(cell: str, _folder: Path) -> float:
         try:
@@ -194,6 +201,8 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "loop": ("loop", _loop),
     "fps": ("fps", lambda cell, _folder: parse_fps(cell)),
     "steps": ("steps", _whole("steps", 1, MAX_STEPS)),
+    "start-step": ("start_step", _whole("start-step", 1, MAX_START_STEP)),
+    "emotion": ("emotion", _emotion),
     "seed": ("seed", _whole("seed", 0, None)),
     "crf": ("crf", _whole("crf", 0, MAX_CRF)),
 }

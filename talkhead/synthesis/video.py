@@ -13,7 +13,7 @@ from torch.nn import functional
 from talkhead.emotions import EMOTIONS, NEUTRAL
 from talkhead.face.composite import Canvas
 from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.maps import draw_maps, draw_stage, warp_identity
+from talkhead.face.maps import draw_stage, warp_identity
 from talkhead.face.mesh import to_ibug68
 from talkhead.face.motion import separate_lips
 from talkhead.face.pose import fit_head_pose
@@ -37,20 +37,19 @@ def shrink(crops: Tensor, size_px: int) -> Tensor:
     return functional.interpolate(crops, size=size, mode="bilinear", antialias=True)
 
 
-def base_frames(model: VideoDenoiser, image: Tensor, identity: Tensor, targets: Tensor) -> Tensor:
+def base_frames(model: VideoDenoiser, image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
     """Return what the video denoiser corrects, (T, 3, S, S) in [-1, 1].
 
     Args:
         model: says whether it is the identity repeated, or warped.
-        image: (1, 3, 256, 256) in [-1, 1].
-        identity: (1, 478, 3), its mesh, crop pixels.
-        targets: (T, 478, 3), meshes of the frames.
+        image: (1, 3, 256, 256) in [-1, 1], the identity.
+        grid: (T, 128, 128, 2), from `draw_maps`, to the frames.
+        maps: (T, 9, 128, 128), with it.
     """
-    size = model.config.size_px
+    size, count = model.config.size_px, len(grid)
     if model.config.base == "identity":
-        return shrink(image, size).expand(len(targets), -1, -1, -1)
-    grid, maps = draw_maps(identity, targets)
-    return shrink(warp_identity(image.expand(len(targets), -1, -1, -1), grid, maps), size)
+        return shrink(image, size).expand(count, -1, -1, -1)
+    return shrink(warp_identity(image.expand(count, -1, -1, -1), grid, maps), size)
 
 
 def points_of(model: VideoDenoiser, meshes: Floats) -> Floats:

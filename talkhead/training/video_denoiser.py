@@ -113,7 +113,7 @@ def window_sample(
     meshes = clip.landmarks[numbers]
     own = torch.from_numpy(clip.landmarks[identity])[None]
     targets = torch.from_numpy(meshes)
-    _, maps = draw_maps(own, targets)
+    grid, maps = draw_maps(own, targets)
     face = lower_face_mask(targets, maps)
     mouth = torch.stack([around_mouth(mesh) for mesh in targets])[:, None].float()
     inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
@@ -121,7 +121,7 @@ def window_sample(
     weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
     return {
         "target": shrink(images[1:], size).numpy(),
-        "base": base_frames(model, images[:1], own, targets).contiguous().numpy(),
+        "base": base_frames(model, images[:1], grid, maps).contiguous().numpy(),
         "points": points_of(model, meshes),
         "weight": functional.interpolate(weight, size=(size, size), mode="area").numpy(),
         "emotion": emotion_vector(row.emotion or NEUTRAL),
