@@ -164,10 +164,12 @@ def render_job(
     from talkhead.media.video import VideoWriter
 
     job = checked.job
+    if folder is not None:
+        check_system(job, folder)
     follow = follow or _follow_silently
     width, height = (side - side % 2 for side in checked.size)
     note = _note_of(job, folder) if job.provenance else None
-    load = partial(_load_follower, job, load)
+    load = partial(_load_follower, load)
     writer = VideoWriter(
         target,
         size=(width, height),
@@ -237,19 +239,28 @@ def _seal_of(
     return partial(sign, signer=signer, note=note)
 
 
-def _load_follower(job: RenderJob, load: Callable[[], AnyPipeline]) -> AnyPipeline:
-    from talkhead.synthesis import Pipeline
+def check_system(job: RenderJob, folder: Path) -> None:
+    """Refuse what the system whose weights are in a folder cannot do, before any slow work.
 
-    pipeline = load()
-    if not isinstance(pipeline, Pipeline):
+    Raises:
+        WeightsError: it cannot.
+    """
+    from talkhead.weights.listing import VIDEO_DENOISER, parts_of
+
+    if VIDEO_DENOISER in parts_of(folder):
         if is_video(job.face):
             raise WeightsError(
                 "mask-noise brings pictures to life; to dub a video take the default weights"
             )
-        return pipeline
-    if job.emotion != AUTO or job.start_step is not None:
+    elif job.emotion != AUTO or job.start_step is not None:
         raise WeightsError("--emotion and --start-step belong to --weights mask-noise")
-    if pipeline.denoiser.config.speech_channels:
+
+
+def _load_follower(load: Callable[[], AnyPipeline]) -> AnyPipeline:
+    from talkhead.synthesis import Pipeline
+
+    pipeline = load()
+    if isinstance(pipeline, Pipeline) and pipeline.denoiser.config.speech_channels:
         raise WeightsError(
             "the denoiser hears the sound and follows no landmarks: only talkhead eval runs it"
         )
@@ -325,6 +336,7 @@ def _animated(
         feel,
         predict_landmarks,
         render_frames,
+        shown,
     )
 
     job = checked.job
@@ -349,7 +361,8 @@ def _animated(
     work = _Work(iter(()))
     emotion = None
     if isinstance(pipeline, MaskNoisePipeline):
-        emotion = feel(pipeline.emotion, job.audio, job.emotion)
+        felt = feel(pipeline.emotion, job.audio, job.emotion)
+        emotion = shown(pipeline.video_denoiser, felt, job.emotion)
         work.facts["emotion"] = EMOTIONS[int(emotion.argmax())]
     work.frames = _one_by_one(
         render_frames(
@@ -384,7 +397,8 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
     faces = track_face(job.face, checked.fps, job.choose, follow)
     playing = play(job.face, checked.fps, faces.num_frames, checked.total, job.loop, checked.size)
     pipeline = load()
-    assert isinstance(pipeline, Pipeline)  # others have been refused
+    if not isinstance(pipeline, Pipeline):
+        raise WeightsError("mask-noise brings pictures to life; it does not dub videos")
     dubber = Dubber(faces, pipeline.basis, job.expression_strength)
     track = checked.track
     work = _Work(iter(()), {"shots": faces.num_shots, "frames_without_face": 0})

@@ -1,6 +1,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from talkhead.face.mesh import mouth_width
 from talkhead.face.pose import fit_head_pose
 from talkhead.models import video_denoiser
 from talkhead.models.emotion import TINY, EmotionClassifier
+from talkhead.models.mask_noise import MaskNoiseConfig
+from talkhead.models.video_denoiser import VideoDenoiser
 from talkhead.synthesis import (
     MaskNoisePipeline,
     feel,
@@ -21,7 +24,9 @@ from talkhead.synthesis import (
     load_any_pipeline,
     load_pipeline,
     render_frames,
+    shown,
 )
+from talkhead.synthesis.networks import BatchLimit
 from talkhead.synthesis.video import express, in_context
 from tests.meshes import mean_mesh, opened
 from tests.tiny import tiny_video_denoiser, voice, write_silence, write_tiny_mask_noise, write_voice
@@ -78,18 +83,48 @@ def certain(name: str) -> Floats:
     return vector
 
 
-def test_windows_leave_no_seam(pipeline: MaskNoisePipeline, weights: Path) -> None:
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_windows_leave_no_seam(pipeline: MaskNoisePipeline, num_steps: int) -> None:
     points = talking(23)
-    in_windows = frames(pipeline, points)
+    in_windows = frames(pipeline, points, num_steps=num_steps)
     assert in_windows.shape == (23, HEIGHT, WIDTH, 3)
-    long = dataclasses.replace(video_denoiser.TINY, num_frames=40)
     model = tiny_video_denoiser()
     model.load_state_dict(pipeline.video_denoiser.state_dict())
-    model.config = long
-    whole = frames(dataclasses.replace(pipeline, video_denoiser=model.eval()), points)
+    model.config = dataclasses.replace(video_denoiser.TINY, num_frames=40)
+    long = dataclasses.replace(pipeline, video_denoiser=model.eval(), limit=BatchLimit(40))
+    whole = frames(long, points, num_steps=num_steps)
     apart = np.abs(in_windows.astype(int) - whole)
     assert apart.max() <= 1  # rounding of other batch sizes
     assert (apart > 0).mean() < 1e-3
+
+
+class Full(VideoDenoiser):
+    """A video denoiser on a device that holds so many frames at a time."""
+
+    room = 0
+
+    def forward(
+        self, noisy: torch.Tensor, time: torch.Tensor, seen: torch.Tensor, emotion: torch.Tensor
+    ) -> torch.Tensor:
+        if noisy.shape[1] > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(noisy, time, seen, emotion)
+
+
+def test_on_a_full_device_fewer_frames_are_made_at_a_time(
+    pipeline: MaskNoisePipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    points = talking(13)
+    model = Full(video_denoiser.TINY)
+    model.load_state_dict(pipeline.video_denoiser.state_dict())
+    model.room = 8  # two frames, with three around them on either side
+    full = dataclasses.replace(pipeline, video_denoiser=model.eval(), limit=BatchLimit(4))
+    made = frames(full, points)
+    assert np.abs(made.astype(int) - frames(pipeline, points)).max() <= 1
+    assert "going on with 2 frames at a time" in caplog.text
+    model.room = 3
+    with pytest.raises(TalkheadError, match="too little memory for one frame"):
+        frames(full, points)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
@@ -190,6 +225,42 @@ def test_a_voice_is_felt_and_a_name_is_certain(tmp_path: Path) -> None:
     assert np.array_equal(feel(classifier, silence), certain("neutral"))
     with pytest.raises(TalkheadError, match=r"--emotion takes auto, angry, .*, not 'bored'"):
         feel(classifier, audio, "bored")
+
+
+def test_a_sound_that_is_over_at_once_is_neutral() -> None:
+    classifier = EmotionClassifier(TINY).eval()
+    for count in (0, 1, 500):
+        found = hear_emotion(classifier, np.full(count, 0.1, np.float32))
+        assert np.array_equal(found, certain("neutral"))
+
+
+def test_emotions_that_the_weights_never_saw_are_not_shown(pipeline: MaskNoisePipeline) -> None:
+    model = pipeline.video_denoiser
+    felt = 0.5 * certain("contempt") + 0.3 * certain("happy") + 0.2 * certain("sad")
+    expected = 0.6 * certain("happy") + 0.4 * certain("sad")
+    assert shown(model, felt) == pytest.approx(expected)
+    assert np.array_equal(shown(model, certain("contempt")), certain("neutral"))
+    assert np.array_equal(shown(model, certain("happy"), "happy"), certain("happy"))
+    with pytest.raises(WeightsError, match="have no contempt face; the emotions they have: angry"):
+        shown(model, certain("contempt"), "contempt")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"num_frames": 0}, "num_frames"),
+        ({"widths": (8,)}, "widths"),
+        ({"widths": (8, 9)}, "widths"),
+        ({"size_px": 34}, "size_px 34"),
+        ({"embedding_size": 7}, "embedding_size"),
+        ({"mask": MaskNoiseConfig(kernel_size=60001)}, "kernel_size"),
+        ({"mask": MaskNoiseConfig(kernel_size=4)}, "kernel_size"),
+        ({"mask": MaskNoiseConfig(sigma=0.0)}, "sigma"),
+    ],
+)
+def test_sizes_that_no_network_has_are_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        VideoDenoiser(dataclasses.replace(video_denoiser.TINY, **change))
 
 
 def test_the_default_s_loader_says_what_the_folder_holds(weights: Path, tmp_path: Path) -> None:

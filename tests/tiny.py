@@ -53,6 +53,8 @@ def tiny_video_denoiser() -> video_denoiser.VideoDenoiser:
     corners = torch.zeros(NUM_POINTS)
     corners[RIGHT_MOUTH_CORNER], corners[LEFT_MOUTH_CORNER] = -0.1, 0.1
     model.expressions[EMOTIONS.index("happy"), :, 0] = corners
+    model.shown.fill_(1)
+    model.shown[EMOTIONS.index("contempt")] = 0
     return model
 
 

@@ -13,12 +13,15 @@ from typing import Literal
 
 from talkhead.batch.journal import HIDDEN, Entry, has_made, read_entries
 from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
+from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.job import RenderJob, check_pose
 from talkhead.media.files import check_input
 
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
 """Fields of a job that do not change its video, or whose content does so."""
+LATER = frozenset({"start_step", "emotion"})
+"""Fields that jobs did not have from the beginning: at their defaults, keys are as before."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def _checked(
             if path is not None:
                 check_input(path)
         check_pose(job.pose)
+        check_emotion(job.emotion)
         key = key_of(job, digests)
         if entry is not None and has_made(entry, job.output):
             if entry.key == key:
@@ -174,6 +178,8 @@ def key_of(job: RenderJob, digests: Mapping[str, str]) -> str:
         if field.name in NOT_IN_KEY:
             continue
         value = getattr(job, field.name)
+        if field.name in LATER and value == field.default:
+            continue
         is_file = isinstance(value, Path) or (field.name == "pose" and Path(value).is_file())
         values[field.name] = _identity(Path(value)) if is_file else str(value)
     text = json.dumps(values, sort_keys=True, ensure_ascii=True)

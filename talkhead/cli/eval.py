@@ -170,18 +170,18 @@ def evaluate(
     if dtype != "auto" and (stage == "landmarks" or predicted):
         raise TalkheadError(f"--dtype {dtype} belongs to stages that make frames")
     from talkhead.evaluation.run import PAGE, SCORES, check_report
-    from talkhead.weights import resolve_weights
 
     check_report(output, overwrite=overwrite)
     names = [] if predicted else weights or ["default"]
+    folders = _folders(names, start_steps or [], offline=offline)
     request = EvaluationRequest(
         data=data,
         output=output,
         stage="predicted" if predicted else stage or "both",
         predicted=_by_name(predicted or []),
-        weights={name: resolve_weights(name, offline=offline) for name in names},
+        weights=folders,
         steps=steps or [1],
-        start_steps=start_steps or [300],
+        start_steps=start_steps or [],
         pose=pose,
         protocol=protocol,
         split=split,
@@ -231,3 +231,14 @@ def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
             raise TalkheadError(f"{folder}: there is a system named {name} already; rename it")
         named[name] = folder
     return named
+
+
+def _folders(names: list[str], start_steps: list[int], *, offline: bool) -> dict[str, Path]:
+    """Find the weights by their names; raises TalkheadError where no system takes start steps."""
+    from talkhead.weights import resolve_weights
+    from talkhead.weights.listing import VIDEO_DENOISER, parts_of
+
+    folders = {name: resolve_weights(name, offline=offline) for name in names}
+    if start_steps and not any(VIDEO_DENOISER in parts_of(folder) for folder in folders.values()):
+        raise TalkheadError("--start-step belongs to --weights mask-noise")
+    return folders

@@ -37,7 +37,7 @@ class EvaluationRequest:
     weights: dict[str, Path]
     steps: list[int]
     start_steps: list[int]
-    """Of mask-noise."""
+    """Of mask-noise; none for where it starts by itself."""
     pose: PoseName
     protocol: ProtocolName
     split: str | None
@@ -198,7 +198,11 @@ def _plan(
         if request.stage != "landmarks":
             protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
             if any(VIDEO_DENOISER in parts_of(folder) for folder in request.weights.values()):
-                protocol["start_steps"] = request.start_steps
+                from talkhead.synthesis import START_STEP
+
+                protocol["start_steps"] = request.start_steps or [START_STEP]
+                heard = "as the voice sounds" if request.stage == "both" else "neutral"
+                protocol["emotion"] = heard
         if request.stage == "render":
             protocol["pose"] = "true, with all landmarks"
     return Plan(
@@ -255,7 +259,7 @@ def _score_videos(
 ) -> None:
     from talkhead.evaluation.run import make_videos, score_videos
     from talkhead.evaluation.systems import frame_makers
-    from talkhead.synthesis import load_any_pipeline
+    from talkhead.synthesis import START_STEP, load_any_pipeline
 
     pipelines = {
         name: load_any_pipeline(folder, device, dtype) for name, folder in request.weights.items()
@@ -265,7 +269,7 @@ def _score_videos(
         from_sound=request.stage == "both",
         pose=request.pose,
         steps=request.steps,
-        start_steps=request.start_steps,
+        start_steps=request.start_steps or [START_STEP],
         seed=request.seed,
     )
     broken: list[Broken] = []

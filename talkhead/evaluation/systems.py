@@ -51,8 +51,10 @@ from talkhead.synthesis import (
     Speech,
     animate,
     basis_of,
+    hear_emotion,
     listen,
     render_frames,
+    shown,
     speech_features,
 )
 from talkhead.training.clips import Clip, ClipInfo, read_clip
@@ -236,10 +238,22 @@ def _rendering(
             num_steps=num_steps,
             seed=seed,
             heard=heard,
+            emotion=_emotion_of(case, pipeline, from_sound=pose is not None),
             start_step=start_step,
         )
 
     return make
+
+
+def _emotion_of(case: Case, pipeline: AnyPipeline, *, from_sound: bool) -> Floats | None:
+    """Return what mask-noise's face shows: as the voice sounds, as in `render`.
+
+    None for landmarks that are real: whatever they show, they show already.
+    """
+    if isinstance(pipeline, Pipeline) or not from_sound:
+        return None
+    felt = hear_emotion(pipeline.emotion, case.waveform)
+    return shown(pipeline.video_denoiser, felt)
 
 
 def _heard(case: Case, pipeline: Pipeline) -> Floats:

@@ -21,12 +21,15 @@ from torch.nn import functional
 
 from talkhead.emotions import EMOTIONS
 from talkhead.face.mesh import NUM_POINTS
+from talkhead.face.registration import NUM_POSE_FEATURES
 from talkhead.models.mask_noise import MaskNoiseConfig
 
 NUM_STEPS = 1000
 """Steps of the paper's diffusion; `start_step` counts them."""
 _PATCH = 2
 _RGB = 3
+_GROUPS = 8
+_MAX_FRAMES = 256
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class VideoDenoiserConfig:
     base: Literal["identity", "warp"] = "warp"
     """What is under the mask-noise, and what is corrected: the identity frame, as in the paper, or
     that frame warped to the landmarks."""
+    registration_components: int = 40
+    """Deformations that the registration looks at."""
     mask: MaskNoiseConfig = field(default_factory=MaskNoiseConfig)
 
 
@@ -53,7 +58,12 @@ COMPACT = VideoDenoiserConfig(
     size_px=128, num_frames=16, widths=(32, 64, 128, 256), embedding_size=64, residual_scale=0.0
 )
 TINY = VideoDenoiserConfig(
-    size_px=32, num_frames=4, widths=(8, 16), embedding_size=8, residual_scale=0.2
+    size_px=32,
+    num_frames=4,
+    widths=(8, 16),
+    embedding_size=8,
+    residual_scale=0.2,
+    registration_components=4,
 )
 
 
@@ -62,11 +72,11 @@ class _Block(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, condition: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(8, channels_in)
+        self.norm = nn.GroupNorm(_GROUPS, channels_in)
         self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
         self.over_time = nn.Conv2d(3 * channels, channels, 1)
         self.film = nn.Linear(condition, 2 * channels)
-        self.mid_norm = nn.GroupNorm(8, channels)
+        self.mid_norm = nn.GroupNorm(_GROUPS, channels)
         self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
         self.skip = (
             nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
@@ -87,6 +97,21 @@ class _Block(nn.Module):
         return self.skip(x) + self.conv_out(functional.relu(y))  # type: ignore[no-any-return]
 
 
+def _check(config: VideoDenoiserConfig) -> None:
+    """Refuse sizes that no network has; raises ValueError."""
+    mask = config.mask
+    if len(config.widths) < 2 or any(width % _GROUPS or not width for width in config.widths):
+        raise ValueError(f"widths are two or more multiples of {_GROUPS}")
+    if config.size_px < 1 or config.size_px % (_PATCH * 2 ** (len(config.widths) - 1)):
+        raise ValueError(f"size_px {config.size_px} cannot be halved so often")
+    if config.embedding_size < 2 or config.embedding_size % 2:
+        raise ValueError("embedding_size has to be even")
+    if not 1 <= config.num_frames <= _MAX_FRAMES:
+        raise ValueError(f"num_frames is from 1 to {_MAX_FRAMES}")
+    if not (mask.kernel_size % 2 and mask.kernel_size <= config.size_px and mask.sigma > 0):
+        raise ValueError("the mask's kernel_size is odd and at most size_px, its sigma above 0")
+
+
 def _neighbours(x: Tensor, num_frames: int) -> Tensor:
     """Put the frames before and after beside every frame, (B * T, C, ...) to (B * T, 3 C, ...)."""
     window = x.view(-1, num_frames, *x.shape[1:])
@@ -98,17 +123,21 @@ def _neighbours(x: Tensor, num_frames: int) -> Tensor:
 class VideoDenoiser(nn.Module):
     """The U-Net, and how faces differ by emotion.
 
-    Buffer `expressions` (8, 478, 3): what an emotion adds to the shape of a face in units of the
-    distance of its outer eye corners, upright and facing the camera, by MEAD's names.
+    Buffers: `expressions` (8, 478, 3), what an emotion adds to the shape of a face in units of the
+    distance of its outer eye corners, upright and facing the camera, by MEAD's names; `shown` (8,),
+    1 for the emotions that it was trained on; `registration_basis` (K, 478, 3) and
+    `registration_weights` (6 + K, 478, 2), the linear model that meshes go through first,
+    `talkhead.face.registration`.
     """
 
     expressions: Tensor
+    shown: Tensor
+    registration_basis: Tensor
+    registration_weights: Tensor
 
     def __init__(self, config: VideoDenoiserConfig) -> None:
         super().__init__()
-        lowest = config.size_px // _PATCH // 2 ** (len(config.widths) - 1)
-        if config.size_px != lowest * _PATCH * 2 ** (len(config.widths) - 1):
-            raise ValueError(f"size_px {config.size_px} cannot be halved so often")
+        _check(config)
         self.config = config
         widths, size = config.widths, config.embedding_size
         condition = 2 * size
@@ -123,11 +152,18 @@ class VideoDenoiser(nn.Module):
             _Block(widths[k + 1] + widths[k], widths[k], condition)
             for k in reversed(range(len(widths) - 1))
         )
-        self.norm_out = nn.GroupNorm(8, widths[0])
+        self.norm_out = nn.GroupNorm(_GROUPS, widths[0])
         self.conv_out = nn.Conv2d(widths[0], _RGB * _PATCH**2, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.emotion.weight)
         self.register_buffer("expressions", torch.zeros(len(EMOTIONS), NUM_POINTS, 3))
+        self.register_buffer("shown", torch.zeros(len(EMOTIONS)))
+        count = config.registration_components
+        self.register_buffer("registration_basis", torch.zeros(count, NUM_POINTS, 3))
+        self.register_buffer(
+            "registration_weights", torch.zeros(NUM_POSE_FEATURES + count, NUM_POINTS, 2)
+        )
 
     @property
     def reach(self) -> int:

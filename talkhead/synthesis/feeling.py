@@ -9,10 +9,12 @@ import numpy.typing as npt
 import torch
 
 from talkhead.emotions import AUTO, EMOTIONS, NEUTRAL, check_emotion
+from talkhead.errors import WeightsError
 from talkhead.media.audio import stream_waveform
 from talkhead.media.loudness import normalise_speech
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.models.emotion import MIN_SAMPLES, EmotionClassifier, mead_probabilities
+from talkhead.models.video_denoiser import VideoDenoiser
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,13 +38,13 @@ def feel(classifier: EmotionClassifier, audio: Path, name: str = AUTO) -> Floats
     """
     check_emotion(name)
     if name != AUTO:
-        return _certain(name)
+        return certainly(name)
     blocks: list[Floats] = []
     for block in stream_waveform(audio, SAMPLE_RATE_HZ):
         blocks.append(block)
         if len(blocks) == HEARD_S:
             break
-    return hear_emotion(classifier, np.concatenate(blocks))
+    return hear_emotion(classifier, np.concatenate(blocks) if blocks else np.zeros(0, np.float32))
 
 
 @torch.inference_mode()
@@ -60,7 +62,7 @@ def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
         if len(part) >= MIN_SAMPLES and float(np.sqrt(np.square(part).mean())) > _QUIET
     ]
     if not loud:
-        return _certain(NEUTRAL)
+        return certainly(NEUTRAL)
     device = classifier.temperature.device
     found = [
         mead_probabilities(classifier.probabilities(torch.from_numpy(part)[None].to(device)))[0]
@@ -71,7 +73,23 @@ def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
     return np.asarray(mean.cpu().numpy(), np.float32)
 
 
-def _certain(name: str) -> Floats:
+def certainly(name: str) -> Floats:
+    """Return the probabilities of emotions, (8,), where one is certain."""
     found = np.zeros(len(EMOTIONS), np.float32)
     found[EMOTIONS.index(name)] = 1
     return found
+
+
+def shown(model: VideoDenoiser, felt: Floats, name: str = AUTO) -> Floats:
+    """Leave out of the probabilities of emotions, (8,), what a video denoiser has never seen.
+
+    Raises:
+        WeightsError: it has never seen the emotion that a user names.
+    """
+    seen = model.shown.float().cpu().numpy() > 0
+    if name != AUTO and not seen[EMOTIONS.index(name)]:
+        known = ", ".join(np.array(EMOTIONS)[seen]) or "none"
+        raise WeightsError(f"these weights have no {name} face; the emotions they have: {known}")
+    left = felt * seen
+    total = float(left.sum())
+    return left / np.float32(total) if total > 0 else certainly(NEUTRAL)

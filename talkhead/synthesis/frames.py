@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
@@ -10,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from talkhead.errors import TalkheadError
 from talkhead.face.composite import Canvas, composite, prepare_canvas
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.detail import matching_sharpening, sharpen
@@ -22,7 +20,6 @@ from talkhead.models.denoiser import Denoiser
 from talkhead.models.diffusion import sample_ddim
 from talkhead.synthesis.networks import (
     AnyPipeline,
-    BatchLimit,
     MaskNoisePipeline,
     Pipeline,
     registration_of,
@@ -31,8 +28,6 @@ from talkhead.synthesis.video import START_STEP, mask_noise_layers
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
-
-log = logging.getLogger(__name__)
 
 
 def render_frames(
@@ -176,24 +171,11 @@ def correct_frames(
             ]
             break
         except torch.OutOfMemoryError as error:
-            _lower(limit, pipeline.device, error)
+            limit.lower(pipeline.device, error)
     if len(done) == 1:
         return done[0]
     warped, made = (torch.cat(layers) for layers in zip(*done, strict=True))
     return warped, made
-
-
-def _lower(limit: BatchLimit, device: torch.device, error: torch.OutOfMemoryError) -> None:
-    """Halve the frames that are made at a time, and say so."""
-    if limit.num_frames == 1:
-        raise TalkheadError(
-            f"{device} has too little memory for one frame: end other programs that use it, or take"
-            " --device cpu"
-        ) from error
-    limit.num_frames //= 2
-    log.warning("%s is out of memory: going on with %d frames at a time", device, limit.num_frames)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _correct_part(

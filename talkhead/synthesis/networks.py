@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from talkhead.checkpoint import load_model
-from talkhead.errors import WeightsError
+from talkhead.errors import TalkheadError, WeightsError
 from talkhead.face.motion import MotionBasis
 from talkhead.face.natural import HeadStyle
 from talkhead.face.registration import Registration
@@ -23,6 +24,8 @@ from talkhead.weights.listing import VIDEO_DENOISER, parts_of
 
 Floats = npt.NDArray[np.float32]
 
+log = logging.getLogger(__name__)
+
 BATCH_FRAMES = 8
 """Frames that the networks are given at a time."""
 
@@ -32,6 +35,24 @@ class BatchLimit:
     """Frames that fit a device's memory at a time: fewer once it was full."""
 
     num_frames: int = BATCH_FRAMES
+
+    def lower(self, device: torch.device, error: torch.OutOfMemoryError) -> None:
+        """Halve it, and say so.
+
+        Raises:
+            TalkheadError: not even one frame fits.
+        """
+        if self.num_frames == 1:
+            raise TalkheadError(
+                f"{device} has too little memory for one frame: end other programs that use it, or"
+                " take --device cpu"
+            ) from error
+        self.num_frames //= 2
+        log.warning(
+            "%s is out of memory: going on with %d frames at a time", device, self.num_frames
+        )
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,7 @@ class MaskNoisePipeline:
     basis: MotionBasis
     device: torch.device
     dtype: torch.dtype
+    limit: BatchLimit
 
 
 AnyPipeline = Pipeline | MaskNoisePipeline
@@ -80,7 +102,8 @@ def load_any_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) ->
         )
         _settle(video, device)
         emotion.to(device).eval().requires_grad_(False)
-        return MaskNoisePipeline(video, emotion, generator, basis, device, dtype)
+        limit = BatchLimit(video.config.num_frames)
+        return MaskNoisePipeline(video, emotion, generator, basis, device, dtype, limit)
     autoencoder = load_model(
         parts["autoencoder"], AutoencoderConfig, Autoencoder, architecture="autoencoder"
     )
@@ -98,7 +121,7 @@ def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pip
     """
     pipeline = load_any_pipeline(folder, device, dtype)
     if not isinstance(pipeline, Pipeline):
-        raise WeightsError(f"{folder} holds mask-noise, which only render and eval take")
+        raise WeightsError(f"{folder} holds mask-noise: lgd is needed here")
     return pipeline
 
 
@@ -130,7 +153,7 @@ def head_style_of(generator: LandmarkGenerator) -> HeadStyle:
     return HeadStyle(slow, fast, *generator.head_pace.float().tolist())
 
 
-def registration_of(denoiser: Denoiser) -> Registration:
+def registration_of(denoiser: Denoiser | VideoDenoiser) -> Registration:
     """Return the registration that a denoiser was trained with."""
     basis, weights = denoiser.registration_basis, denoiser.registration_weights
     return Registration(basis.float().cpu().numpy(), weights.float().cpu().numpy())

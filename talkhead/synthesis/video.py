@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.emotions import EMOTIONS, NEUTRAL
+from talkhead.emotions import NEUTRAL
 from talkhead.face.composite import Canvas
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.maps import draw_stage, warp_identity
@@ -20,8 +20,9 @@ from talkhead.face.pose import fit_head_pose
 from talkhead.face.region import lower_face
 from talkhead.models.diffusion import sample_ddim, schedule
 from talkhead.models.mask_noise import mask_noise
-from talkhead.models.video_denoiser import NUM_STEPS, VideoDenoiser
-from talkhead.synthesis.networks import MaskNoisePipeline
+from talkhead.models.video_denoiser import NUM_STEPS, VideoDenoiser, VideoDenoiserConfig
+from talkhead.synthesis.feeling import certainly
+from talkhead.synthesis.networks import MaskNoisePipeline, registration_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -37,24 +38,24 @@ def shrink(crops: Tensor, size_px: int) -> Tensor:
     return functional.interpolate(crops, size=size, mode="bilinear", antialias=True)
 
 
-def base_frames(model: VideoDenoiser, image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
+def base_frames(config: VideoDenoiserConfig, image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
     """Return what the video denoiser corrects, (T, 3, S, S) in [-1, 1].
 
     Args:
-        model: says whether it is the identity repeated, or warped.
+        config: says whether it is the identity repeated, or warped.
         image: (1, 3, 256, 256) in [-1, 1], the identity.
         grid: (T, 128, 128, 2), from `draw_maps`, to the frames.
         maps: (T, 9, 128, 128), with it.
     """
-    size, count = model.config.size_px, len(grid)
-    if model.config.base == "identity":
+    size, count = config.size_px, len(grid)
+    if config.base == "identity":
         return shrink(image, size).expand(count, -1, -1, -1)
     return shrink(warp_identity(image.expand(count, -1, -1, -1), grid, maps), size)
 
 
-def points_of(model: VideoDenoiser, meshes: Floats) -> Floats:
+def points_of(config: VideoDenoiserConfig, meshes: Floats) -> Floats:
     """Return the 68 points of meshes, (T, 478, 3) in crop pixels, in the pixels of its frames."""
-    scale = np.float32(model.config.size_px / CROP_SIDE_PX)
+    scale = np.float32(config.size_px / CROP_SIDE_PX)
     return np.ascontiguousarray(to_ibug68(meshes)[..., :2] * scale, np.float32)
 
 
@@ -122,45 +123,87 @@ def mask_noise_layers(
         start_step: of `NUM_STEPS`, where sampling starts.
         seed: of all noise.
     """
-    model, device = pipeline.video_denoiser, pipeline.device
+    model, device, limit = pipeline.video_denoiser, pipeline.device, pipeline.limit
     generator = torch.Generator().manual_seed(seed)
     shape = (3, model.config.size_px, model.config.size_px)
     noise = (torch.rand(shape, generator=generator) * 2 - 1).to(device)
     epsilon = torch.randn(shape, generator=generator).to(device)
-    feeling = np.eye(len(EMOTIONS), dtype=np.float32)[EMOTIONS.index(NEUTRAL)]
+    feeling = certainly(NEUTRAL)
     meshes = (canvas.crop.to_crop(points) for points in windows)
     if emotion is not None:
         feeling = emotion
         shape_of = np.tensordot(emotion, model.expressions.float().cpu().numpy(), 1)
         meshes = (express(points, shape_of) for points in meshes)
-    enabled = pipeline.dtype != torch.float32
-    for before, points, after in in_context(meshes, model.config.num_frames, model.reach):
+    registration, own = registration_of(model), canvas.mesh[0].cpu().numpy()
+    meshes = (registration.apply(own, points) for points in meshes)
+    felt = torch.from_numpy(feeling).to(device)
+    reach = model.reach * num_steps  # every step looks further than the one before
+    for before, points, after in in_context(meshes, model.config.num_frames, reach):
         together = np.concatenate([before, points, after])
-        target = torch.from_numpy(together).to(device)
-        shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
-        warped = warp_identity(canvas.small.expand(len(target), -1, -1, -1), grid, maps)
-        small = shrink(warped, model.config.size_px)
-        base = small
-        if model.config.base == "identity":
-            base = shrink(canvas.small, model.config.size_px).expand_as(small)
-        with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
-            made = make_window(
-                model,
-                base,
-                torch.from_numpy(points_of(model, together)).to(device),
-                torch.from_numpy(feeling).to(device),
-                noise=noise,
-                epsilon=epsilon,
-                start_step=start_step,
-                num_steps=num_steps,
-            ).float()
-        kept = slice(len(before), len(before) + len(points))
-        # What the small frames add to the warp, which keeps its own fine detail.
-        added = functional.interpolate(
-            (made - small)[kept], size=(CROP_SIDE_PX, CROP_SIDE_PX), mode="bicubic"
-        )
-        own = lower_face(warped[kept])
-        yield shift[kept], maps[kept], target[kept], own, (own + lower_face(added)).clamp(-1, 1)
+        first, stop = len(before), len(before) + len(points)
+        while first < stop:
+            last = min(first + limit.num_frames, stop)
+            low, high = max(first - reach, 0), min(last + reach, len(together))
+            kept = slice(first - low, last - low)
+            try:
+                layers = _made(
+                    pipeline,
+                    canvas,
+                    together[low:high],
+                    kept,
+                    felt,
+                    noise=noise,
+                    epsilon=epsilon,
+                    start_step=start_step,
+                    num_steps=num_steps,
+                )
+            except torch.OutOfMemoryError as error:
+                limit.lower(device, error)
+                continue
+            first = last
+            yield layers
+
+
+def _made(
+    pipeline: MaskNoisePipeline,
+    canvas: Canvas,
+    meshes: Floats,
+    kept: slice,
+    felt: Tensor,
+    *,
+    noise: Tensor,
+    epsilon: Tensor,
+    start_step: int,
+    num_steps: int,
+) -> tuple[Tensor, ...]:
+    """Make the layers of a window, (T, 478, 3) in crop pixels, of which some frames are kept."""
+    model, device = pipeline.video_denoiser, pipeline.device
+    size = model.config.size_px
+    target = torch.from_numpy(meshes).to(device)
+    shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
+    warped = warp_identity(canvas.small.expand(len(target), -1, -1, -1), grid, maps)
+    small = shrink(warped, size)
+    base = small
+    if model.config.base == "identity":
+        base = shrink(canvas.small, size).expand_as(small)
+    enabled = pipeline.dtype != torch.float32
+    with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
+        made = make_window(
+            model,
+            base,
+            torch.from_numpy(points_of(model.config, meshes)).to(device),
+            felt,
+            noise=noise,
+            epsilon=epsilon,
+            start_step=start_step,
+            num_steps=num_steps,
+        ).float()
+    # What the small frames add to the warp, which keeps its own fine detail.
+    added = functional.interpolate(
+        (made - small)[kept], size=(CROP_SIDE_PX, CROP_SIDE_PX), mode="bicubic"
+    )
+    own = lower_face(warped[kept])
+    return shift[kept], maps[kept], target[kept], own, (own + lower_face(added)).clamp(-1, 1)
 
 
 def express(meshes: Floats, expression: Floats) -> Floats:

@@ -99,8 +99,14 @@ def _emotion(settings: Settings) -> Task:
 
 
 def _video_denoiser(settings: Settings) -> Task:
+    registration = settings.task.registration
     return VideoDenoiserTask(
-        settings.data, settings.model, settings.task, settings.loop.seed, settings.initial
+        settings.data,
+        settings.model,
+        settings.task,
+        settings.loop.seed,
+        settings.initial,
+        settings.folder / registration if registration else None,
     )
 
 
@@ -158,4 +164,7 @@ def build_task(name: str, path: Path) -> tuple[Task, Settings]:
         WeightsError: a checkpoint that the task needs, or starts from, is missing or corrupt.
     """
     settings = read_settings(name, path)
-    return TASKS[name].build(settings), settings
+    try:
+        return TASKS[name].build(settings), settings
+    except ValueError as error:
+        raise TalkheadError(f"{path}, [model], describes no network: {error}") from error

@@ -12,24 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import load_alike, save_checkpoint
+from talkhead.checkpoint import load_alike, load_model, read_config, save_checkpoint
 from talkhead.emotions import EMOTIONS, NEUTRAL
+from talkhead.errors import TalkheadError
 from talkhead.face.maps import draw_maps
 from talkhead.face.masks import lower_face_mask
 from talkhead.face.mesh import NUM_POINTS
 from talkhead.face.pose import fit_head_pose
+from talkhead.face.registration import Registration
+from talkhead.models.denoiser import Denoiser, DenoiserConfig
 from talkhead.models.diffusion import schedule
 from talkhead.models.mask_noise import mask_noise
 from talkhead.models.video_denoiser import VideoDenoiser, VideoDenoiserConfig
+from talkhead.synthesis import registration_of
+from talkhead.synthesis.feeling import certainly
 from talkhead.synthesis.video import base_frames, make_window, points_of, shrink
 from talkhead.training.clips import Clip, ClipInfo
 from talkhead.training.loop import Batch, Sample
 from talkhead.training.pairs import around_mouth
+from talkhead.training.registration import fit_registration
 from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
 
 Floats = npt.NDArray[np.float32]
 
 ARCHITECTURE = "video-denoiser"
+ENERGY_FLOOR = 0.1
+"""Windows with less energy than this in what their base lacks weigh no more."""
 _SCORED_CLIPS = 8
 """Held-out clips of a kind, at most."""
 
@@ -40,6 +48,13 @@ class VideoDenoiserTaskConfig:
 
     initial: str = ""
     """Checkpoint folder whose weights a new run starts from; from the TOML file on."""
+    registration: str = ""
+    """Checkpoint folder of a denoiser whose registration a new run takes over, found alike; "" fits
+    one."""
+    registration_pairs: int = 8000
+    """Pairs of frames that it is fitted to."""
+    window_frames: int = 0
+    """Frames of a sample; 0 for those of the model's windows. Few are many windows in a batch."""
     people: tuple[str, ...] = ()
     """Whose clips are learned and scored; all by default."""
     person_power: float = 0.5
@@ -65,52 +80,64 @@ class VideoSamples:
     """Windows of clips, each with an identity frame of the same clip."""
 
     def __init__(
-        self, bank: ClipBank, model: VideoDenoiser, config: VideoDenoiserTaskConfig, seed: int
+        self,
+        bank: ClipBank,
+        model: VideoDenoiserConfig,
+        registration: Registration,
+        config: VideoDenoiserTaskConfig,
+        seed: int,
     ) -> None:
-        self._bank, self._model, self._config, self._seed = bank, model, config, seed
+        self._bank, self._registration, self._config, self._seed = bank, registration, config, seed
+        self._model = replace(model, num_frames=config.window_frames or model.num_frames)
 
     def sample(self, index: int) -> Sample:
         """Return what `window_sample` does, colours changed."""
         rng = np.random.default_rng([self._seed, index])
         number, clip = self._bank.draw(rng)
         identity = int(rng.integers(len(clip)))
-        start = int(rng.integers(max(len(clip) - self._model.config.num_frames, 0) + 1))
+        start = int(rng.integers(max(len(clip) - self._model.num_frames, 0) + 1))
+        row = self._bank.rows[number]
         return window_sample(
-            self._model, self._config, clip, self._bank.rows[number], identity, start, rng
+            self._model, self._registration, self._config, clip, row, identity, start, rng
         )
 
 
 def window_sample(
-    model: VideoDenoiser,
+    model: VideoDenoiserConfig,
+    registration: Registration,
     config: VideoDenoiserTaskConfig,
     clip: Clip,
     row: ClipInfo,
     identity: int,
     start: int,
     rng: np.random.Generator | None = None,
+    *,
+    scored: bool = False,
 ) -> Sample:
     """Return one window of a clip; a shorter clip's last frame is held.
 
     Args:
         model: says how large the frames are, and what they are made from.
+        registration: what the meshes go through first.
         config: the weights.
         clip: the clip.
         row: its line of the manifest.
         identity: number of the identity frame.
         start: of the window's first frame.
         rng: of a change of colours; None leaves them.
+        scored: also return `mouth` (T, 1, S, S), the box around the lips.
 
     Returns:
         `target` and `base` (T, 3, S, S), `points` (T, 68, 2), `weight` (T, 1, S, S) and `emotion`
         (8,).
     """
-    size, count = model.config.size_px, model.config.num_frames
+    size, count = model.size_px, model.num_frames
     numbers = np.minimum(np.arange(start, start + count), len(clip) - 1)
     frames = [clip.frame(identity), *(clip.frame(int(number)) for number in numbers)]
     if rng is not None:
         frames = jitter_colours(frames, rng)
     images = torch.from_numpy(np.stack([to_model(frame) for frame in frames]))
-    meshes = clip.landmarks[numbers]
+    meshes = registration.apply(clip.landmarks[identity], clip.landmarks[numbers])
     own = torch.from_numpy(clip.landmarks[identity])[None]
     targets = torch.from_numpy(meshes)
     grid, maps = draw_maps(own, targets)
@@ -119,20 +146,16 @@ def window_sample(
     inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
     weight = config.background_weight + (1 - config.background_weight) * face
     weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
-    return {
+    sample = {
         "target": shrink(images[1:], size).numpy(),
         "base": base_frames(model, images[:1], grid, maps).contiguous().numpy(),
         "points": points_of(model, meshes),
         "weight": functional.interpolate(weight, size=(size, size), mode="area").numpy(),
-        "emotion": emotion_vector(row.emotion or NEUTRAL),
+        "emotion": certainly(row.emotion or NEUTRAL),
     }
-
-
-def emotion_vector(name: str) -> Floats:
-    """Return the probabilities (8,) of an emotion that is certain."""
-    vector = np.zeros(len(EMOTIONS), np.float32)
-    vector[EMOTIONS.index(name)] = 1
-    return vector
+    if scored:
+        sample["mouth"] = functional.interpolate(mouth, size=(size, size), mode="area").numpy()
+    return sample
 
 
 class VideoDenoiserTask:
@@ -144,6 +167,7 @@ class VideoDenoiserTask:
         config: settings of the task.
         seed: of the samples and the first weights.
         initial: checkpoint folder to go on from.
+        registration: checkpoint folder of a denoiser that has one.
 
     Raises:
         TalkheadError: there are no such clips.
@@ -157,6 +181,7 @@ class VideoDenoiserTask:
         config: VideoDenoiserTaskConfig,
         seed: int,
         initial: Path | None = None,
+        registration: Path | None = None,
     ) -> None:
         train, unseen, seen = (
             [row for row in rows if not config.people or row.person in config.people]
@@ -167,20 +192,52 @@ class VideoDenoiserTask:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = VideoDenoiser(model_config)
-        self.samples = VideoSamples(bank, self.model, config, seed)
-        if model_config.residual_scale == 0:
-            scale = self._measure_residuals()
-            self.model.config = replace(model_config, residual_scale=scale)
         if initial is not None:
+            if model_config.residual_scale == 0:
+                begun = read_config(initial, VideoDenoiserConfig, architecture=ARCHITECTURE)
+                self.model.config = replace(model_config, residual_scale=begun.residual_scale)
             load_alike(initial, self.model, self.model.config, architecture=ARCHITECTURE)
+            self.registration = registration_of(self.model)
         else:
+            self.registration = self._registration(bank, model_config, registration, seed)
+            basis, weights = self.registration.components, self.registration.weights
+            self.model.registration_basis.copy_(torch.from_numpy(basis))
+            self.model.registration_weights.copy_(torch.from_numpy(weights))
+        self.samples = VideoSamples(bank, model_config, self.registration, config, seed)
+        if initial is None:
+            if model_config.residual_scale == 0:
+                scale = self._measure_residuals()
+                self.model.config = replace(model_config, residual_scale=scale)
             expressions = fit_expressions(list(zip(bank.rows, bank.clips, strict=True)))
             self.model.expressions.copy_(torch.from_numpy(expressions))
+        for row in bank.rows:
+            self.model.shown[EMOTIONS.index(row.emotion or NEUTRAL)] = 1
         self._banks = {
             name: ClipBank(data, spread(rows))
             for name, rows in (("unseen", unseen), ("seen", seen))
             if rows
         }
+
+    def _registration(
+        self,
+        bank: ClipBank,
+        model_config: VideoDenoiserConfig,
+        checkpoint: Path | None,
+        seed: int,
+    ) -> Registration:
+        if checkpoint is None:
+            return fit_registration(
+                *(bank, model_config.registration_components),
+                *(self._config.registration_pairs, seed),
+            )
+        denoiser = load_model(checkpoint, DenoiserConfig, Denoiser, architecture="denoiser")
+        found = registration_of(denoiser)
+        if len(found.components) != model_config.registration_components:
+            raise TalkheadError(
+                f"{checkpoint} has a registration of {len(found.components)} components, not of"
+                f" {model_config.registration_components}"
+            )
+        return found
 
     def _measure_residuals(self) -> float:
         """Return the standard deviation of what bases lack."""
@@ -216,7 +273,10 @@ class VideoDenoiserTask:
         from_start = (draw(count) < self._config.start_share).view_as(signal)
         given = torch.where(from_start, 0.0, signal * clean) + noise_level * epsilon
         answer = model(given, time, seen, batch["emotion"]).float()
-        return {"loss": ((answer - clean).square() * batch["weight"]).mean()}
+        error = ((answer - clean).square() * batch["weight"]).mean((1, 2, 3, 4))
+        energy = (clean.square() * batch["weight"]).mean((1, 2, 3, 4))
+        # Else a few windows in which the head turns far drown all others.
+        return {"loss": (error / (energy + ENERGY_FLOOR)).mean(), "error": error.mean()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Make windows of held-out clips from their first frame, in one step.
@@ -233,7 +293,16 @@ class VideoDenoiserTask:
                 windows = self._config.validation_windows
                 last = max(len(clip) - model.config.num_frames, 0)
                 for start in np.linspace(0, last, windows).round().astype(int):
-                    sample = window_sample(model, self._config, clip, row, 0, int(start))
+                    sample = window_sample(
+                        model.config,
+                        self.registration,
+                        self._config,
+                        clip,
+                        row,
+                        0,
+                        int(start),
+                        scored=True,
+                    )
                     made = self._make(model, sample)
                     for key, value in _measure(sample, made).items():
                         found.setdefault(key, []).append(value)
@@ -262,7 +331,9 @@ class VideoDenoiserTask:
         rows = []
         for bank in self._banks.values():
             for row, clip in list(zip(bank.rows, bank.clips, strict=True))[:3]:
-                sample = window_sample(model, self._config, clip, row, 0, len(clip) // 2)
+                sample = window_sample(
+                    model.config, self.registration, self._config, clip, row, 0, len(clip) // 2
+                )
                 made = self._make(model, sample)
                 for frames in (sample["target"], sample["base"], made):
                     chosen = frames[:: max(len(frames) // 6, 1)][:6]
@@ -315,11 +386,12 @@ def fit_expressions(clips: Sequence[tuple[ClipInfo, Clip]]) -> Floats:
 
 def _measure(sample: Sample, made: Floats) -> dict[str, float]:
     """Return the peak signal-to-noise ratios of a window, in decibels."""
-    truth, weight = sample["target"], sample["weight"]
-    mouth = np.broadcast_to(weight > 2.5, truth.shape)
+    truth = sample["target"]
+    mouth = np.broadcast_to(sample["mouth"] > 0.5, truth.shape)
     found = {}
     for name, frames in (("base", sample["base"]), ("made", made)):
         error = np.square((frames - truth) / 2)
         found[f"{name}_psnr"] = -10 * float(np.log10(error.mean() + 1e-10))
-        found[f"{name}_mouth_psnr"] = -10 * float(np.log10(error[mouth].mean() + 1e-10))
+        if mouth.any():
+            found[f"{name}_mouth_psnr"] = -10 * float(np.log10(error[mouth].mean() + 1e-10))
     return found

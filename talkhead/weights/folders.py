@@ -11,7 +11,9 @@ from talkhead.errors import WeightsError
 from talkhead.weights import hub
 from talkhead.weights.fetch import MissingFileError, Watch, cache_folder, download, is_offline
 from talkhead.weights.listing import (
+    CHECKPOINTS,
     MODEL_FILES,
+    PACKAGE,
     WeightsEntry,
     WeightsFile,
     format_list,
@@ -21,8 +23,6 @@ from talkhead.weights.listing import (
 )
 from talkhead.weights.names import HubAddress, parse_hub_address
 
-PACKAGE = Path(__file__).resolve().parents[1]
-CHECKPOINTS = PACKAGE / "checkpoints"
 DEFAULT = "default"
 ADDED_NAME = "weights.toml"
 """The user's own list, in the cache folder."""

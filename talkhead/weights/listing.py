@@ -22,6 +22,9 @@ else:
 Kind = Literal["model", "pipeline", "asset"]
 Where = Literal["package", "hub", "url", "folder"]
 
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKPOINTS = PACKAGE / "checkpoints"
+"""What is shipped."""
 PIPELINE_PARTS = ("autoencoder", "denoiser", "landmarks")
 """Of lgd."""
 VIDEO_DENOISER = "video-denoiser"
@@ -127,13 +130,13 @@ def format_list(entries: Mapping[str, WeightsEntry], *, header: str = _HEADER) -
 def parts_of(folder: Path) -> dict[str, Path]:
     """Return the folders of a pipeline's networks by name, whether they are there or not.
 
-    A folder with a video denoiser is of mask-noise, others of lgd. Landmarks that mask-noise lacks
-    are those beside its folder: what is shipped shares them.
+    A folder with a video denoiser is of mask-noise, others of lgd. The mask-noise that is shipped
+    shares the default's landmarks.
     """
     if not (folder / VIDEO_DENOISER).is_dir():
         return {part: folder / part for part in PIPELINE_PARTS}
     parts = {part: folder / part for part in MASK_NOISE_PARTS}
-    if not parts["landmarks"].is_dir():
+    if folder.parent == CHECKPOINTS:
         parts["landmarks"] = folder.parent / "landmarks"
     return parts
 

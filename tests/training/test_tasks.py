@@ -44,7 +44,10 @@ TINY: dict[str, tuple[Any, dict[str, Any]]] = {
     "emotion": (emotion.TINY, {"window_s": 1.0}),
     "landmarks": (landmarks.TINY, {"window_frames": 16}),
     "speech": (speech.TINY, {"validation_samples": 2, "recorded_share": 0.5}),
-    "video-denoiser": (video_denoiser.TINY, {"validation_windows": 1}),
+    "video-denoiser": (
+        video_denoiser.TINY,
+        {"validation_windows": 1, "registration_pairs": 8, "window_frames": 3},
+    ),
 }
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "autoencoder": (autoencoder.Autoencoder, autoencoder.AutoencoderConfig),

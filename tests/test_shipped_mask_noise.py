@@ -1,0 +1,91 @@
+"""What mask-noise's networks that ship do with examples/face.png and voices."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from talkhead.emotions import EMOTIONS
+from talkhead.face.detection import FaceDetector
+from talkhead.face.mesh import (
+    LEFT_MOUTH_CORNER,
+    RIGHT_MOUTH_CORNER,
+    mouth_opening,
+    mouth_width,
+)
+from talkhead.face.motion import close_lips, opening_direction
+from talkhead.face.pose import fit_head_pose
+from talkhead.media.picture import read_picture
+from talkhead.synthesis import MaskNoisePipeline, load_any_pipeline, render_frames
+from talkhead.weights import resolve_weights
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+FACE = Path(__file__).resolve().parents[1] / "examples" / "face.png"
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> MaskNoisePipeline:
+    loaded = load_any_pipeline(resolve_weights("mask-noise"), torch.device("cpu"), torch.bfloat16)
+    assert isinstance(loaded, MaskNoisePipeline)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def picture() -> Pixels:
+    return read_picture(FACE).pixels
+
+
+@pytest.fixture(scope="module")
+def mesh(picture: Pixels, detector_is_here: None) -> Floats:
+    with FaceDetector() as detector:
+        return detector.detect(picture)[0]
+
+
+def seen(frames: Pixels) -> Floats:
+    """The faces that the detector sees in frames, upright, in eye distances."""
+    with FaceDetector() as detector:
+        meshes = np.stack([detector.detect(frame)[0] for frame in frames])
+    return fit_head_pose(meshes).to_face(meshes)
+
+
+def speaking(pipeline: MaskNoisePipeline, mesh: Floats, openings: Floats) -> Floats:
+    """Meshes whose lips open so far, in eye distances."""
+    pose = fit_head_pose(mesh)
+    shut = close_lips(pose.to_face(mesh), pipeline.basis)
+    direction = opening_direction(pipeline.basis.components)
+    coefficients = openings[:, None] * direction / (direction @ direction)
+    still = np.zeros(len(openings), np.float32)
+    return pose.to_picture(shut + pipeline.basis.deform(coefficients.astype(np.float32), still))
+
+
+def test_the_mouth_in_the_picture_opens_as_the_landmarks_do(
+    pipeline: MaskNoisePipeline, picture: Pixels, mesh: Floats
+) -> None:
+    openings = np.array([0, 0.05, 0.1, 0.15, 0.1, 0.05, 0], np.float32)
+    windows = iter([speaking(pipeline, mesh, openings)])
+    frames = np.concatenate(list(render_frames(pipeline, picture, mesh, windows)))
+    found = mouth_opening(seen(frames))
+    assert np.corrcoef(found, openings)[0, 1] > 0.9
+    assert found.max() - found.min() > 0.06
+
+
+def test_happy_and_sad_faces_pull_the_corners_of_the_mouth_apart(
+    pipeline: MaskNoisePipeline, picture: Pixels, mesh: Floats
+) -> None:
+    openings = np.array([0, 0.03, 0.06, 0.03], np.float32)
+    shapes = {}
+    for name in ("happy", "sad", "neutral"):
+        emotion = np.zeros(len(EMOTIONS), np.float32)
+        emotion[EMOTIONS.index(name)] = 1
+        windows = iter([speaking(pipeline, mesh, openings)])
+        made = render_frames(pipeline, picture, mesh, windows, seed=3, emotion=emotion)
+        shapes[name] = seen(np.concatenate(list(made))).mean(0)
+    corners = [RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER]
+    height = {name: float(shape[corners, 1].mean()) for name, shape in shapes.items()}
+    # y points down
+    assert height["happy"] < height["neutral"] - 0.02
+    assert height["sad"] > height["happy"] + 0.04
+    assert float(mouth_width(shapes["happy"])) > float(mouth_width(shapes["neutral"])) + 0.05
