@@ -10,10 +10,11 @@ import typer
 
 from talkhead.cli.device import DeviceOption, DtypeOption, usable_cores
 from talkhead.cli.evaluation import EvaluationRequest, PoseName, ProtocolName, run_evaluation
-from talkhead.cli.options import OverwriteOption, SeedOption
+from talkhead.cli.options import EmotionOption, OverwriteOption, SeedOption
 from talkhead.cli.output import JsonOption, OfflineOption, QuietOption, print_json
 from talkhead.cli.prepare import Layout
 from talkhead.cli.score_tables import print_comparison, print_tables
+from talkhead.emotions import AUTO, check_emotion
 from talkhead.errors import BatchError, TalkheadError
 
 StageName = Literal["landmarks", "render", "both"]
@@ -118,6 +119,7 @@ def evaluate(
             show_default="300",
         ),
     ] = None,
+    emotion: EmotionOption = AUTO,
     layout: Annotated[
         Layout, typer.Option("--layout", help="How the videos of DATA lie.")
     ] = "auto",
@@ -173,7 +175,7 @@ def evaluate(
 
     check_report(output, overwrite=overwrite)
     names = [] if predicted else weights or ["default"]
-    folders = _folders(names, start_steps or [], offline=offline)
+    folders = _folders(names, start_steps or [], emotion, offline=offline)
     request = EvaluationRequest(
         data=data,
         output=output,
@@ -182,6 +184,7 @@ def evaluate(
         weights=folders,
         steps=steps or [1],
         start_steps=start_steps or [],
+        emotion=emotion,
         pose=pose,
         protocol=protocol,
         split=split,
@@ -233,12 +236,16 @@ def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def _folders(names: list[str], start_steps: list[int], *, offline: bool) -> dict[str, Path]:
-    """Find the weights by their names; raises TalkheadError where no system takes start steps."""
+def _folders(
+    names: list[str], start_steps: list[int], emotion: str, *, offline: bool
+) -> dict[str, Path]:
+    """Find the weights by their names; raises TalkheadError for options that none of them takes."""
+    check_emotion(emotion)
     from talkhead.weights import resolve_weights
     from talkhead.weights.listing import VIDEO_DENOISER, parts_of
 
     folders = {name: resolve_weights(name, offline=offline) for name in names}
-    if start_steps and not any(VIDEO_DENOISER in parts_of(folder) for folder in folders.values()):
-        raise TalkheadError("--start-step belongs to --weights mask-noise")
+    has_emotions = any(VIDEO_DENOISER in parts_of(folder) for folder in folders.values())
+    if (start_steps or emotion != AUTO) and not has_emotions:
+        raise TalkheadError("--emotion and --start-step belong to --weights mask-noise")
     return folders

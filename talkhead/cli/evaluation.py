@@ -38,6 +38,8 @@ class EvaluationRequest:
     steps: list[int]
     start_steps: list[int]
     """Of mask-noise; none for where it starts by itself."""
+    emotion: str
+    """Of mask-noise."""
     pose: PoseName
     protocol: ProtocolName
     split: str | None
@@ -201,8 +203,8 @@ def _plan(
                 from talkhead.synthesis import START_STEP
 
                 protocol["start_steps"] = request.start_steps or [START_STEP]
-                heard = "as the voice sounds" if request.stage == "both" else "neutral"
-                protocol["emotion"] = heard
+                if request.stage == "both":
+                    protocol["emotion"] = request.emotion
         if request.stage == "render":
             protocol["pose"] = "true, with all landmarks"
     return Plan(
@@ -270,6 +272,7 @@ def _score_videos(
         pose=request.pose,
         steps=request.steps,
         start_steps=request.start_steps or [START_STEP],
+        emotion=request.emotion,
         seed=request.seed,
     )
     broken: list[Broken] = []

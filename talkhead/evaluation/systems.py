@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from talkhead.emotions import AUTO
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES as SCORED_FRAMES
 from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE
@@ -51,6 +52,7 @@ from talkhead.synthesis import (
     Speech,
     animate,
     basis_of,
+    certainly,
     hear_emotion,
     listen,
     render_frames,
@@ -189,6 +191,7 @@ def frame_makers(
     pose: Pose = "true",
     steps: Iterable[int] = (1,),
     start_steps: Iterable[int] = (START_STEP,),
+    emotion: str = AUTO,
     seed: int = 0,
 ) -> dict[str, FrameMaker]:
     """Return what makes the videos of a stage, by name: the weights, then what stands beside them.
@@ -199,6 +202,7 @@ def frame_makers(
         pose: of landmarks that are made.
         steps: numbers of sampling steps; several make several systems.
         start_steps: where mask-noise's sampling starts; several make several systems of it.
+        emotion: that of mask-noise's faces, of landmarks that are made; auto is as voices sound.
         seed: of everything random.
     """
     steps, start_steps = list(steps), list(start_steps)
@@ -209,7 +213,8 @@ def frame_makers(
         for count, start in product(steps, starts):
             label = f"{name}, {count} step{'s' if count > 1 else ''}" if len(steps) > 1 else name
             label += f" from {start}" if len(starts) > 1 else ""
-            makers[label] = _rendering(pipeline, count, start, seed, pose if from_sound else None)
+            head = pose if from_sound else None
+            makers[label] = _rendering(pipeline, count, start, emotion, seed, head)
     first = next(iter(pipelines.values()), None)
     coder = next((each for each in pipelines.values() if isinstance(each, Pipeline)), None)
     makers[WARP] = _warping(first.generator if first and from_sound else None, pose, seed)
@@ -221,7 +226,12 @@ def frame_makers(
 
 
 def _rendering(
-    pipeline: AnyPipeline, num_steps: int, start_step: int, seed: int, pose: Pose | None
+    pipeline: AnyPipeline,
+    num_steps: int,
+    start_step: int,
+    emotion: str,
+    seed: int,
+    pose: Pose | None,
 ) -> FrameMaker:
     def make(case: Case) -> Iterator[Pixels]:
         heard = None
@@ -238,22 +248,22 @@ def _rendering(
             num_steps=num_steps,
             seed=seed,
             heard=heard,
-            emotion=_emotion_of(case, pipeline, from_sound=pose is not None),
+            emotion=None if pose is None else _emotion_of(case, pipeline, emotion),
             start_step=start_step,
         )
 
     return make
 
 
-def _emotion_of(case: Case, pipeline: AnyPipeline, *, from_sound: bool) -> Floats | None:
-    """Return what mask-noise's face shows: as the voice sounds, as in `render`.
+def _emotion_of(case: Case, pipeline: AnyPipeline, name: str) -> Floats | None:
+    """Return what mask-noise's face shows whose landmarks are made: a name's, or as voices sound.
 
-    None for landmarks that are real: whatever they show, they show already.
+    Landmarks that are real show already whatever they show.
     """
-    if isinstance(pipeline, Pipeline) or not from_sound:
+    if isinstance(pipeline, Pipeline):
         return None
-    felt = hear_emotion(pipeline.emotion, case.waveform)
-    return shown(pipeline.video_denoiser, felt)
+    felt = hear_emotion(pipeline.emotion, case.waveform) if name == AUTO else certainly(name)
+    return shown(pipeline.video_denoiser, felt, name)
 
 
 def _heard(case: Case, pipeline: Pipeline) -> Floats:

@@ -1,7 +1,7 @@
 """The product: a voice to landmarks, and landmarks with a picture to frames."""
 
 from talkhead.synthesis.animation import POSES, animate, check_pose, predict_landmarks
-from talkhead.synthesis.feeling import feel, hear_emotion, shown
+from talkhead.synthesis.feeling import certainly, feel, hear_emotion, shown
 from talkhead.synthesis.frames import correct, correct_frames, draw_noise, render_frames
 from talkhead.synthesis.hearing import (
     CONTEXT_FRAMES,
@@ -40,6 +40,7 @@ __all__ = [
     "Speech",
     "animate",
     "basis_of",
+    "certainly",
     "check_pose",
     "correct",
     "correct_frames",

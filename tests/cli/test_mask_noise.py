@@ -106,7 +106,11 @@ def test_eval_scores_start_steps_of_the_second_system_beside_the_first(
         "--start-step belongs to stages that make frames",
     )
     alone = ["--weights", str(tiny_weights), "--start-step", "5"]
-    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step belongs to --weights")
+    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step belong to --weights")
+    alone[-2:] = ["--emotion", "sad"]
+    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step belong to --weights")
+    alone[-1] = "bored"
+    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--emotion takes auto")
 
 
 def test_a_folder_of_the_second_system_is_added_and_not_published(
