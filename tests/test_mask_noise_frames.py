@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from talkhead.checkpoint import save_checkpoint
-from talkhead.emotions import EMOTIONS
+from talkhead.emotions import EMOTIONS, VOICE_LABELS
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.face.mesh import mouth_width
 from talkhead.face.pose import fit_head_pose
@@ -225,6 +225,23 @@ def test_a_voice_is_felt_and_a_name_is_certain(tmp_path: Path) -> None:
     assert np.array_equal(feel(classifier, silence), certain("neutral"))
     with pytest.raises(TalkheadError, match=r"--emotion takes auto, angry, .*, not 'bored'"):
         feel(classifier, audio, "bored")
+
+
+def test_everyday_speech_is_taken_for_neutral_unless_the_voice_is_sure() -> None:
+    classifier = EmotionClassifier(TINY).eval()
+
+    def heard(label: str, logit: float) -> Floats:
+        with torch.no_grad():
+            classifier.head.weight.zero_()
+            classifier.head.bias.zero_()
+            classifier.head.bias[VOICE_LABELS.index(label)] = logit
+        return hear_emotion(classifier, voice(3))
+
+    undecided = heard("angry", 0)
+    assert undecided[EMOTIONS.index("neutral")] == pytest.approx(0.85, abs=0.03)
+    assert heard("bored", 9)[EMOTIONS.index("neutral")] > 0.99
+    assert heard("angry", 2)[EMOTIONS.index("neutral")] > 0.5
+    assert heard("angry", 7)[EMOTIONS.index("angry")] > 0.9
 
 
 def test_a_sound_that_is_over_at_once_is_neutral() -> None:

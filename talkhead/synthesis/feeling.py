@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from talkhead.emotions import AUTO, EMOTIONS, NEUTRAL, check_emotion
+from talkhead.emotions import AUTO, EMOTIONS, NEUTRAL, VOICE_LABELS, check_emotion
 from talkhead.errors import WeightsError
 from talkhead.media.audio import stream_waveform
 from talkhead.media.loudness import normalise_speech
@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float32]
 
 HEARD_S = 60
 """Of a recording, how much of its beginning is heard."""
+NEUTRAL_SHARE = 0.85
+"""Of everyday speech."""
 _WINDOW_S = 3
 _QUIET = 0.02
 """Windows whose level is below this, of speech at 0.1, say nothing."""
@@ -51,7 +53,8 @@ def feel(classifier: EmotionClassifier, audio: Path, name: str = AUTO) -> Floats
 def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
     """Return the mean of what windows of a waveform, (N,), 16 kHz, sound like, (8,); sums to 1.
 
-    Silence is neutral.
+    Silence is neutral. The classifier knows actors, who show every emotion alike often; of other
+    people's speech, `NEUTRAL_SHARE` is taken to be neutral, and what was heard is weighed with it.
     """
     waveform = normalise_speech(waveform)
     size = _WINDOW_S * SAMPLE_RATE_HZ
@@ -70,7 +73,11 @@ def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
     ]
     weights = torch.tensor([float(len(part)) for part in loud], device=device)
     mean = (torch.stack(found) * weights[:, None]).sum(0) / weights.sum()
-    return np.asarray(mean.cpu().numpy(), np.float32)
+    usual = torch.full((len(EMOTIONS),), (1 - NEUTRAL_SHARE) / (len(EMOTIONS) - 1))
+    usual[EMOTIONS.index(NEUTRAL)] = NEUTRAL_SHARE
+    acted = mead_probabilities(torch.full((len(VOICE_LABELS),), 1 / len(VOICE_LABELS)))
+    weighed = mean.cpu() * usual / acted.clamp(min=1 / len(VOICE_LABELS))
+    return np.asarray((weighed / weighed.sum()).numpy(), np.float32)
 
 
 def certainly(name: str) -> Floats:
