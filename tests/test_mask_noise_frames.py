@@ -104,11 +104,16 @@ class Full(VideoDenoiser):
     room = 0
 
     def forward(
-        self, noisy: torch.Tensor, time: torch.Tensor, seen: torch.Tensor, emotion: torch.Tensor
+        self,
+        noisy: torch.Tensor,
+        time: torch.Tensor,
+        seen: torch.Tensor,
+        base: torch.Tensor,
+        emotion: torch.Tensor,
     ) -> torch.Tensor:
         if noisy.shape[1] > self.room:
             raise torch.OutOfMemoryError("out of memory")
-        return super().forward(noisy, time, seen, emotion)
+        return super().forward(noisy, time, seen, base, emotion)
 
 
 def test_on_a_full_device_fewer_frames_are_made_at_a_time(

@@ -1,12 +1,13 @@
 """Class-conditioned video denoiser: a 3D U-Net over windows of frames, renderer of mask-noise.
 
-It sees noisy frames beside the identity under mask-noise, and answers with what is clean, at the
-times of `talkhead.models.diffusion`. A convolution over time and space is a spatial one, then one
-over the frames before and after: several times cheaper on a CPU.
+It sees noisy frames beside the identity with and without mask-noise, and answers with what is
+clean, at the times of `talkhead.models.diffusion`. A convolution over time and space is a spatial
+one, then one over the frames before and after: several times cheaper on a CPU.
 
 Source: Vo et al., "Individual audio-driven talking head generation based on sequence of landmark":
 four levels of 32 to 256 channels, steps and emotions embedded and concatenated. Theirs predicts the
 noise in the frame; ours, what the frame has beyond the identity, for light and colours stay then.
+What the noise hides would be missing for that: ours sees it, too.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class VideoDenoiser(nn.Module):
         condition = 2 * size
         self.emotion = nn.Embedding(len(EMOTIONS), size)
         self.step = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
-        self.conv_in = nn.Conv2d(2 * _RGB * _PATCH**2, widths[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(3 * _RGB * _PATCH**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
             _Block(widths[max(k - 1, 0)], width, condition) for k, width in enumerate(widths[:-1])
         )
@@ -170,13 +171,16 @@ class VideoDenoiser(nn.Module):
         """How many frames away a frame still plays a part."""
         return 2 * len(self.down) + 1
 
-    def forward(self, noisy: Tensor, time: Tensor, seen: Tensor, emotion: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, time: Tensor, seen: Tensor, base: Tensor, emotion: Tensor
+    ) -> Tensor:
         """Return what is clean.
 
         Args:
             noisy: (B, T, 3, S, S).
             time: (B,), step over `NUM_STEPS`.
-            seen: (B, T, 3, S, S) in [-1, 1], the identity under mask-noise.
+            seen: (B, T, 3, S, S) in [-1, 1], the base under mask-noise.
+            base: (B, T, 3, S, S) in [-1, 1]: what is under the noise, which is to be corrected.
             emotion: (B, 8), probabilities of the emotions.
 
         Returns:
@@ -186,7 +190,7 @@ class VideoDenoiser(nn.Module):
         step = self.step(_waves(time, self.config.embedding_size))
         feeling = emotion.to(step.dtype) @ self.emotion.weight.to(step.dtype)
         condition = torch.cat([step, feeling], -1).repeat_interleave(num_frames, 0)
-        x = torch.cat([noisy.to(seen.dtype), seen], 2).flatten(0, 1)
+        x = torch.cat([noisy.to(seen.dtype), seen, base], 2).flatten(0, 1)
         x = functional.pixel_unshuffle(x, _PATCH).contiguous(memory_format=torch.channels_last)
         x = self.conv_in(x)
         kept = []

@@ -89,7 +89,7 @@ def make_window(
     shape = base.shape
 
     def denoise(noisy: Tensor, time: Tensor) -> Tensor:
-        clean: Tensor = model(noisy.view(1, *shape), time, seen[None], emotion[None])
+        clean: Tensor = model(noisy.view(1, *shape), time, seen[None], base[None], emotion[None])
         signal, noise_level = schedule(time)
         return (signal * noisy - clean.flatten(1, 2).float()) / noise_level
 

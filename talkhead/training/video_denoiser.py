@@ -272,7 +272,7 @@ class VideoDenoiserTask:
         clean = (batch["target"] - base) / config.residual_scale
         from_start = (draw(count) < self._config.start_share).view_as(signal)
         given = torch.where(from_start, 0.0, signal * clean) + noise_level * epsilon
-        answer = model(given, time, seen, batch["emotion"]).float()
+        answer = model(given, time, seen, base, batch["emotion"]).float()
         error = ((answer - clean).square() * batch["weight"]).mean((1, 2, 3, 4))
         energy = (clean.square() * batch["weight"]).mean((1, 2, 3, 4))
         # Else a few windows in which the head turns far drown all others.
