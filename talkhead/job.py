@@ -245,9 +245,9 @@ def check_system(job: RenderJob, folder: Path) -> None:
     Raises:
         WeightsError: it cannot.
     """
-    from talkhead.weights.listing import VIDEO_DENOISER, parts_of
+    from talkhead.weights import is_mask_noise
 
-    if VIDEO_DENOISER in parts_of(folder):
+    if is_mask_noise(folder):
         if is_video(job.face):
             raise WeightsError(
                 "mask-noise brings pictures to life; to dub a video take the default weights"

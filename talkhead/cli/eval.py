@@ -241,11 +241,10 @@ def _folders(
 ) -> dict[str, Path]:
     """Find the weights by their names; raises TalkheadError for options that none of them takes."""
     check_emotion(emotion)
-    from talkhead.weights import resolve_weights
-    from talkhead.weights.listing import VIDEO_DENOISER, parts_of
+    from talkhead.weights import is_mask_noise, resolve_weights
 
     folders = {name: resolve_weights(name, offline=offline) for name in names}
-    has_emotions = any(VIDEO_DENOISER in parts_of(folder) for folder in folders.values())
+    has_emotions = any(map(is_mask_noise, folders.values()))
     if (start_steps or emotion != AUTO) and not has_emotions:
         raise TalkheadError("--emotion and --start-step belong to --weights mask-noise")
     return folders

@@ -13,7 +13,6 @@ import typer
 from talkhead.cli.device import DeviceName, DtypeName
 from talkhead.cli.output import with_progress
 from talkhead.cli.prepare import Layout
-from talkhead.weights.listing import VIDEO_DENOISER, parts_of
 
 if TYPE_CHECKING:
     import torch
@@ -168,6 +167,7 @@ def _plan(
     from talkhead.evaluation.run import CRF, Plan, digests_of
     from talkhead.face.crop import CROP_SIDE_PX
     from talkhead.face.detection import FaceDetector
+    from talkhead.weights import is_mask_noise
 
     is_aligned = request.pose == "true"
     with FaceDetector() as opened:
@@ -199,7 +199,7 @@ def _plan(
         protocol |= {"pose": request.pose, "device": device}
         if request.stage != "landmarks":
             protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
-            if any(VIDEO_DENOISER in parts_of(folder) for folder in request.weights.values()):
+            if any(map(is_mask_noise, request.weights.values())):
                 from talkhead.synthesis import START_STEP
 
                 protocol["start_steps"] = request.start_steps or [START_STEP]
@@ -252,6 +252,8 @@ def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.devic
 
 def _generator_folder(folder: Path) -> Path:
     """Return the generator's place in a pipeline's folder; a run's checkpoint is one itself."""
+    from talkhead.weights import parts_of
+
     inside = parts_of(folder)["landmarks"]
     return inside if inside.is_dir() else folder
 

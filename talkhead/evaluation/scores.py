@@ -6,7 +6,7 @@ A measure that does not apply to a clip is left out of its values; it never has 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -75,8 +75,8 @@ MEASURES: dict[str, Measure] = {
 
 
 @dataclass(frozen=True)
-class ClipScores:
-    """Scores of one system on one clip.
+class ClipRow:
+    """What scores.json says of one system on one clip.
 
     Attributes:
         clip: name of the clip.
@@ -86,8 +86,6 @@ class ClipScores:
         frames: how many were scored.
         frames_without_face: in how many of them no face was found.
         values: by the key of the measure.
-        opening: float32 (T,), the mouth's opening in eye distances, nan where there is no face.
-        arrays: what measures of whole sets are taken from, by the name of the network.
     """
 
     clip: str
@@ -97,17 +95,20 @@ class ClipScores:
     frames: int
     frames_without_face: int
     values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ClipScores(ClipRow):
+    """Scores of one system on one clip.
+
+    Attributes:
+        opening: float32 (T,), the mouth's opening in eye distances, nan where there is no face.
+        arrays: what measures of whole sets are taken from, by the name of the network.
+    """
+
     opening: Floats = field(repr=False)
     arrays: Mapping[str, Floats] = field(default_factory=dict, repr=False)
 
     def row(self) -> dict[str, Any]:
         """Return what scores.json says of it."""
-        return {
-            "clip": self.clip,
-            "person": self.person,
-            "is_seen_person": self.is_seen_person,
-            "system": self.system,
-            "frames": self.frames,
-            "frames_without_face": self.frames_without_face,
-            "values": self.values,
-        }
+        return {each.name: getattr(self, each.name) for each in fields(ClipRow)}

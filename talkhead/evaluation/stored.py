@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from talkhead.errors import TalkheadError
-from talkhead.evaluation.scores import SCHEMA, Measure
+from talkhead.evaluation.scores import SCHEMA, ClipRow, Measure
 from talkhead.fields import build_config
 from talkhead.media.files import check_input
 
@@ -17,19 +17,6 @@ MAX_BYTES = 50_000_000
 """Some ten thousand clips; parsed, a damaged file takes up to fifty times its size in memory."""
 _MAX_DIGITS = 12
 _KEYS = ("stage", "protocol", "measures", "groups", "clips")
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """What one system made of one clip."""
-
-    clip: str
-    person: str
-    is_seen_person: bool
-    system: str
-    frames: int
-    frames_without_face: int
-    values: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,7 @@ class _Compared:
     stage: str
     measures: dict[str, Measure]
     groups: dict[str, _Group]
-    clips: tuple[_Clip, ...]
+    clips: tuple[ClipRow, ...]
 
 
 def read_scores(path: Path) -> dict[str, Any]:

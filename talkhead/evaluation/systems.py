@@ -52,8 +52,7 @@ from talkhead.synthesis import (
     Speech,
     animate,
     basis_of,
-    certainly,
-    hear_emotion,
+    feel,
     listen,
     render_frames,
     shown,
@@ -262,8 +261,7 @@ def _emotion_of(case: Case, pipeline: AnyPipeline, name: str) -> Floats | None:
     """
     if isinstance(pipeline, Pipeline):
         return None
-    felt = hear_emotion(pipeline.emotion, case.waveform) if name == AUTO else certainly(name)
-    return shown(pipeline.video_denoiser, felt, name)
+    return shown(pipeline.video_denoiser, feel(pipeline.emotion, case.waveform, name), name)
 
 
 def _heard(case: Case, pipeline: Pipeline) -> Floats:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from talkhead.face.mesh import NUM_POINTS
 from talkhead.face.registration import NUM_POSE_FEATURES
+from talkhead.models.diffusion import time_angles
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, time: Tensor) -> Tensor:
         """Map times (B,) to (B, channels)."""
-        rate = torch.exp(torch.linspace(0, math.log(1000.0), 32, device=time.device))
-        angle = time.float()[:, None] * rate
+        angle = time_angles(time, 32)
         features = torch.cat([angle.cos(), angle.sin()], 1)
         out: Tensor = self.layers(features.to(next(self.layers.parameters()).dtype))
         return out
@@ -96,7 +96,7 @@ class Block(nn.Module):
         self.time = nn.Linear(time_channels, 2 * channels)
         self.norm_out = nn.GroupNorm(_groups(channels), channels)
         self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
-        _zero(self.conv_out)
+        zero_layer(self.conv_out)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Map (B, C, h, w) and (B, time_channels) to (B, C, h, w)."""
@@ -118,7 +118,7 @@ class Attention(nn.Module):
         self.norm = nn.GroupNorm(_groups(channels), channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        _zero(self.out)
+        zero_layer(self.out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
@@ -170,7 +170,7 @@ class Denoiser(nn.Module):
         self.attention = Attention(widths[-1], config.num_heads)
         self.norm_out = nn.GroupNorm(_groups(widths[0]), widths[0])
         self.conv_out = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
-        _zero(self.conv_out)
+        zero_layer(self.conv_out)
         count = config.registration_components
         self.register_buffer("registration_basis", torch.zeros(count, NUM_POINTS, 3))
         self.register_buffer(
@@ -235,6 +235,7 @@ def _groups(channels: int) -> int:
     return math.gcd(16, channels)
 
 
-def _zero(layer: nn.Conv2d) -> None:
+def zero_layer(layer: nn.Conv2d | nn.Linear) -> None:
+    """Let a layer begin without a say: what it is added to stays as it is."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -35,6 +35,12 @@ def schedule(time: Tensor) -> tuple[Tensor, Tensor]:
     return angle.cos()[:, None, None, None], angle.sin()[:, None, None, None]
 
 
+def time_angles(time: Tensor, count: int) -> Tensor:
+    """Return angles (B, count) whose sines and cosines tell times (B,) apart, slow to fast."""
+    paces = torch.exp(torch.linspace(0, math.log(1000.0), count, device=time.device))
+    return time.float()[:, None] * paces
+
+
 def training_pair(clean: Tensor, time: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
     """Return what the network sees and what it must answer: noisy and velocity (B, C, h, w)."""
     signal, noise = schedule(time)

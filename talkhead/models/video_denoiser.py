@@ -12,7 +12,6 @@ What the noise hides would be missing for that: ours sees it, too.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +22,8 @@ from torch.nn import functional
 from talkhead.emotions import EMOTIONS
 from talkhead.face.mesh import NUM_POINTS
 from talkhead.face.registration import NUM_POSE_FEATURES
+from talkhead.models.denoiser import zero_layer
+from talkhead.models.diffusion import time_angles
 from talkhead.models.mask_noise import MaskNoiseConfig
 
 NUM_STEPS = 1000
@@ -82,12 +83,8 @@ class _Block(nn.Module):
         self.skip = (
             nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
         )
-        nn.init.zeros_(self.over_time.weight)
-        nn.init.zeros_(self.over_time.bias)  # type: ignore[arg-type]
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        for layer in (self.over_time, self.film, self.conv_out):
+            zero_layer(layer)
 
     def forward(self, x: Tensor, condition: Tensor, num_frames: int) -> Tensor:
         """Map (B * T, C, h, w), with conditions (B * T, E)."""
@@ -155,8 +152,7 @@ class VideoDenoiser(nn.Module):
         )
         self.norm_out = nn.GroupNorm(_GROUPS, widths[0])
         self.conv_out = nn.Conv2d(widths[0], _RGB * _PATCH**2, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        zero_layer(self.conv_out)
         nn.init.zeros_(self.emotion.weight)
         self.register_buffer("expressions", torch.zeros(len(EMOTIONS), NUM_POINTS, 3))
         self.register_buffer("shown", torch.zeros(len(EMOTIONS)))
@@ -208,6 +204,5 @@ class VideoDenoiser(nn.Module):
 
 def _waves(time: Tensor, size: int) -> Tensor:
     """Embed times (B,) in [0, 1] as sines and cosines, (B, size)."""
-    paces = torch.exp(torch.linspace(0, math.log(NUM_STEPS), size // 2, device=time.device))
-    angles = time.float()[:, None] * paces
+    angles = time_angles(time, size // 2)
     return torch.cat([angles.sin(), angles.cos()], -1)

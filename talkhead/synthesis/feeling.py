@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,12 @@ _QUIET = 0.02
 """Windows whose level is below this, of speech at 0.1, say nothing."""
 
 
-def feel(classifier: EmotionClassifier, audio: Path, name: str = AUTO) -> Floats:
+def feel(classifier: EmotionClassifier, sound: Path | Floats, name: str = AUTO) -> Floats:
     """Return the probabilities of MEAD's emotions, (8,).
 
     Args:
         classifier: of voices.
-        audio: the recording.
+        sound: a recording, of which the first `HEARD_S` are heard, or a waveform (N,), 16 kHz.
         name: an emotion, which is certain then; auto listens.
 
     Raises:
@@ -41,12 +42,10 @@ def feel(classifier: EmotionClassifier, audio: Path, name: str = AUTO) -> Floats
     check_emotion(name)
     if name != AUTO:
         return certainly(name)
-    blocks: list[Floats] = []
-    for block in stream_waveform(audio, SAMPLE_RATE_HZ):
-        blocks.append(block)
-        if len(blocks) == HEARD_S:
-            break
-    return hear_emotion(classifier, np.concatenate(blocks) if blocks else np.zeros(0, np.float32))
+    if isinstance(sound, Path):
+        blocks = list(islice(stream_waveform(sound, SAMPLE_RATE_HZ), HEARD_S))
+        sound = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    return hear_emotion(classifier, sound)
 
 
 @torch.inference_mode()

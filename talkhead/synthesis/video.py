@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -225,15 +226,12 @@ def in_context(
     """
     before: Floats | None = None
     waiting: Floats | None = None
-    for part in windows:
-        waiting = part if waiting is None else np.concatenate([waiting, part])
-        while len(waiting) >= num_frames + reach:
+    for part in chain(windows, [None]):
+        if part is not None:
+            waiting = part if waiting is None else np.concatenate([waiting, part])
+        least = 1 if part is None else num_frames + reach
+        while waiting is not None and len(waiting) >= least:
             now, waiting = waiting[:num_frames], waiting[num_frames:]
             before = now[:0] if before is None else before
             yield before, now, waiting[:reach]
             before = np.concatenate([before, now])[-reach:] if reach else now[:0]
-    while waiting is not None and len(waiting):
-        now, waiting = waiting[:num_frames], waiting[num_frames:]
-        before = now[:0] if before is None else before
-        yield before, now, waiting[:reach]
-        before = np.concatenate([before, now])[-reach:] if reach else now[:0]

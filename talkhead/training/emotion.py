@@ -27,7 +27,7 @@ from talkhead.training.emotional_speech import (
     labels_of,
     read_recording,
 )
-from talkhead.training.loop import Batch, Sample
+from talkhead.training.loop import Batch, Sample, dropout_from
 from talkhead.training.voices import disturb
 
 Floats = npt.NDArray[np.float32]
@@ -130,6 +130,8 @@ class EmotionTask:
             raise TalkheadError(f"fold is {config.fold}: it has to be below {config.num_folds}")
         if config.window_s < 1:
             raise TalkheadError(f"window_s is {config.window_s:g}: a sample lasts 1 s at least")
+        if config.speed_spread < 0 or config.num_masks < 0:
+            raise TalkheadError("speed_spread and num_masks cannot be negative")
         recordings = find_recordings(data)
         held_out = held_out_people(recordings, config.fold, config.num_folds)
         train = [one for one in recordings if one.person not in held_out]
@@ -143,13 +145,11 @@ class EmotionTask:
         waveforms = [read_recording(one) for one in train]
         shortest = round(_SHORTEST_S * SAMPLE_RATE_HZ)
         long = [k for k, waveform in enumerate(waveforms) if len(waveform) >= shortest]
+        if not long:
+            raise TalkheadError(f"{data} has no recording of {_SHORTEST_S:g} s to learn from")
         self.samples = EmotionSamples(
             [waveforms[k] for k in long], [train[k] for k in long], config, seed
         )
-        if not long:
-            raise TalkheadError(f"{data} has no recording of {_SHORTEST_S:g} s to learn from")
-        if config.speed_spread < 0 or config.num_masks < 0:
-            raise TalkheadError("speed_spread and num_masks cannot be negative")
         self._test = [(one, read_recording(one)) for one in test]
         self._last: tuple[Tensor, Tensor] | None = None
         with torch.random.fork_rng():
@@ -170,8 +170,7 @@ class EmotionTask:
             mel = share * mel + (1 - share) * mel[order]
             is_sound = is_sound | is_sound[order]
             target = share * target + (1 - share) * target[order]
-        with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        with dropout_from(generator):
             logits = model.classify(mel, is_sound).float()
         return {"loss": -(target * logits.log_softmax(-1)).sum(-1).mean()}
 

@@ -46,7 +46,7 @@ from talkhead.synthesis import LEAD_S, basis_of, generate_coefficients
 from talkhead.training.clips import Clip, ClipInfo
 from talkhead.training.encoders import load_encoder
 from talkhead.training.life import fit_head_style
-from talkhead.training.loop import Batch, Sample
+from talkhead.training.loop import Batch, Sample, dropout_from
 from talkhead.training.samples import (
     MIN_AGREEMENT,
     PERSON_POWER,
@@ -285,8 +285,7 @@ class LandmarksTask:
         frames = truth.shape[1]
         positions = frame_positions(frames, self._fps, LEAD_S).to(truth.device)
         waveform = batch["waveform"]
-        with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        with dropout_from(generator):
             made, conv_features = model.generator(
                 waveform, positions.expand(len(truth), -1), batch["style"], batch["shape"]
             )

@@ -26,7 +26,7 @@ from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.models.speech import FIELD_SAMPLES, HOP_SAMPLES, SpeechConfig, SpeechEncoder
 from talkhead.training.clips import ClipInfo
 from talkhead.training.espeak import Utterance, Voice, speak
-from talkhead.training.loop import Batch, Sample
+from talkhead.training.loop import Batch, Sample, dropout_from
 from talkhead.training.phonemes import NUM_CLASSES, PAUSE, classes_of
 from talkhead.training.samples import ClipBank, split_rows
 from talkhead.training.texts import (
@@ -212,8 +212,7 @@ class SpeechTask:
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross entropy of synthetic frames, connectionist temporal classification of texts."""
-        with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        with dropout_from(generator):
             frames, texts = model(batch["waveform"])
         labels, lengths = batch["labels"], batch["text_length"]
         known = (labels != NO_LABEL).sum().clamp(min=1)

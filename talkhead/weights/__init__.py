@@ -27,6 +27,7 @@ from talkhead.weights.listing import (
     WeightsEntry,
     WeightsFile,
     format_list,
+    is_mask_noise,
     parts_of,
     read_list,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "cache_folder",
     "format_list",
     "installed_list",
+    "is_mask_noise",
     "is_offline",
     "list_entries",
     "parts_of",

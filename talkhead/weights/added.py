@@ -21,6 +21,7 @@ from talkhead.weights.listing import (
     PIPELINE_FILES,
     WeightsEntry,
     WeightsFile,
+    files_of,
     format_list,
     measure_file,
     parts_of,
@@ -211,10 +212,7 @@ def _fetched_pipeline(url: str, folder: Path, watch: Watch | None) -> tuple[Weig
 
 
 def _measured(folder: Path, kind: Kind) -> tuple[WeightsFile, ...]:
-    names = (*MODEL_FILES, CARD_NAME)
-    paths = (
-        names if kind == "model" else [f"{part}/{n}" for part in parts_of(folder) for n in names]
-    )
+    paths = files_of(parts_of(folder)) if kind == "pipeline" else (*MODEL_FILES, CARD_NAME)
     return tuple(
         measure_file(folder, path)
         for path in paths

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,6 +22,15 @@ else:
 Kind = Literal["model", "pipeline", "asset"]
 Where = Literal["package", "hub", "url", "folder"]
 
+MODEL_FILES = ("config.json", "model.safetensors")
+CARD_NAME = "README.md"
+
+
+def files_of(parts: Iterable[str]) -> tuple[str, ...]:
+    """Return the files of a pipeline with these parts, by their places in its folder."""
+    return tuple(f"{part}/{name}" for part in parts for name in (*MODEL_FILES, CARD_NAME))
+
+
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKPOINTS = PACKAGE / "checkpoints"
 """What is shipped."""
@@ -29,11 +38,7 @@ PIPELINE_PARTS = ("autoencoder", "denoiser", "landmarks")
 """Of lgd."""
 VIDEO_DENOISER = "video-denoiser"
 MASK_NOISE_PARTS = ("emotion", "landmarks", VIDEO_DENOISER)
-MODEL_FILES = ("config.json", "model.safetensors")
-CARD_NAME = "README.md"
-PIPELINE_FILES = tuple(
-    f"{part}/{name}" for part in PIPELINE_PARTS for name in (*MODEL_FILES, CARD_NAME)
-)
+PIPELINE_FILES = files_of(PIPELINE_PARTS)
 """All that is fetched or uploaded of a pipeline; cards may be missing where it is fetched."""
 
 _BLOCK_BYTES = 1 << 20
@@ -139,6 +144,11 @@ def parts_of(folder: Path) -> dict[str, Path]:
     if folder.parent == CHECKPOINTS:
         parts["landmarks"] = folder.parent / "landmarks"
     return parts
+
+
+def is_mask_noise(folder: Path) -> bool:
+    """Return whether a pipeline's folder is of mask-noise."""
+    return VIDEO_DENOISER in parts_of(folder)
 
 
 def measure_file(folder: Path, path: str) -> WeightsFile:

@@ -11,10 +11,9 @@ from talkhead.weights.hub import LOG_IN, hub_error
 from talkhead.weights.listing import (
     CARD_NAME,
     PIPELINE_FILES,
-    VIDEO_DENOISER,
     WeightsFile,
+    is_mask_noise,
     measure_file,
-    parts_of,
 )
 from talkhead.weights.names import REVISION, HubAddress, repo_fault
 
@@ -42,7 +41,7 @@ def plan_upload(folder: Path, repo: str) -> Upload:
         raise WeightsError(f"there is no folder {folder}: check the path")
     if kind_of(folder) != "pipeline":
         raise WeightsError(f"{folder} is one model: a pipeline of three is published")
-    if VIDEO_DENOISER in parts_of(folder):
+    if is_mask_noise(folder):
         raise WeightsError(f"{folder} is of mask-noise: only pipelines of lgd are published")
     paths = [*PIPELINE_FILES]
     if (folder / CARD_NAME).is_file():
