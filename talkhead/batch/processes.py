@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType, TracebackType
-from typing import NoReturn
 
 from talkhead.batch.making import Maker, Outcome, Settings, Task
 from talkhead.errors import TalkheadError
@@ -130,19 +129,23 @@ def _end_of(code: int | None) -> str:
 def _work(pipe: Connection, settings: Settings) -> None:
     """Make items until no more come; runs in the worker."""
     start_worker()
-    signal.signal(signal.SIGTERM, _end)
+    is_ending = False
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        """Unwind the stack, so that what is half-written is removed."""
+        nonlocal is_ending
+        # A second one, of a whole group and then of the parent, must not disturb what is done at
+        # exit. SIG_IGN would: Python complains of one that came just before.
+        if not is_ending:
+            is_ending = True
+            raise SystemExit(1)
+
+    signal.signal(signal.SIGTERM, end)
     maker = Maker(settings)
     while True:
         try:
             task: Task = pipe.recv()
         except (EOFError, OSError):
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending
+            is_ending = True
             return
         pipe.send(maker.make(task))
-
-
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Unwind the stack, so that what is half-written is removed."""
-    # Another one, of a whole group and then of the parent, would disturb what is done at exit.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(1)

@@ -36,7 +36,6 @@ def exit_code_of(command: Callable[[], Any]) -> int:
         0, or the code of the error whose line was printed.
 
     Raises:
-        SystemExit: the process was asked to end (SIGTERM, SIGHUP); open files were cleaned up.
         Exception: a bug.
     """
     if not sys.warnoptions:
@@ -52,6 +51,8 @@ def exit_code_of(command: Callable[[], Any]) -> int:
         return _fail(error.format_message().rstrip(".") + _hint(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except _Ended as ending:
+        return _fail(f"ended by {signal.Signals(ending.number).name}", 128 + ending.number)
     except BrokenPipeError:
         # Whoever read our output has enough; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,12 +77,20 @@ def _hint(error: typer.TyperException) -> str:
     return f" (see `{path} --help`)"
 
 
+class _Ended(SystemExit):
+    """A signal asks the process to end. What it says waits: stderr may be silenced just now."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
 def _end_cleanly_on_signals() -> None:
     """Let SIGTERM and SIGHUP unwind the stack, so that half-written files are removed."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)  # a second one ends at once
-        raise SystemExit(_fail(f"ended by {signal.Signals(number).name}", 128 + number))
+        raise _Ended(number)
 
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)

@@ -29,6 +29,8 @@ def run_ahead(source: Iterable[Item], depth: int = 1) -> Generator[Item, None, N
     is_over = threading.Event()
 
     def work() -> None:
+        if is_over.is_set():
+            return
         end: BaseException | None = None
         try:
             for item in source:
@@ -45,8 +47,9 @@ def run_ahead(source: Iterable[Item], depth: int = 1) -> Generator[Item, None, N
         waiting.put(end)
 
     thread = threading.Thread(target=work, name="ahead", daemon=True)
-    thread.start()
     try:
+        # In here: a signal may come while it starts, and what it has begun must end all the same.
+        thread.start()
         while (got := waiting.get()) is not None:
             if isinstance(got, BaseException):
                 raise got
@@ -56,4 +59,3 @@ def run_ahead(source: Iterable[Item], depth: int = 1) -> Generator[Item, None, N
         while thread.is_alive():  # it may wait for room
             with suppress(queue.Empty):
                 waiting.get(timeout=POLL_S)
-        thread.join()

@@ -98,6 +98,17 @@ def test_a_signal_cleans_up_before_the_process_ends(
     assert not part.exists()
 
 
+def test_who_ends_a_command_while_libraries_are_silenced_is_answered() -> None:
+    body = """
+def command():
+    import signal
+    from talkhead.media.native_logs import stderr_silenced
+    with stderr_silenced():
+        signal.raise_signal(signal.SIGTERM)
+"""
+    assert ended(body) == (143, "", "talkhead: ended by SIGTERM\n")
+
+
 def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
     body = "def command():\n    for _ in range(100000): print('line')"
     process = started(body)

@@ -73,3 +73,24 @@ def test_a_reader_that_stops_closes_the_source_and_ends_its_thread() -> None:
     assert threading.active_count() == before
     assert len(closed_by) == 1
     assert closed_by[0] is not threading.current_thread()
+
+
+def test_a_thread_ends_though_its_start_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt  # as a signal does
+
+    def source() -> Iterator[int]:
+        for number in range(1000):
+            made.append(number)
+            yield number
+
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(run_ahead(source()))
+    assert threading.active_count() == before
+    assert len(made) < 1000
