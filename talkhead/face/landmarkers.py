@@ -82,15 +82,25 @@ class SolutionsLandmarker:
         with opencv_may_be_missing():
             from mediapipe.python.solutions import face_detection, face_mesh
 
-        self._finder: Any = face_detection.FaceDetection(MIN_SCORE, model_selection=1)
-        # One graph for each use: a graph remembers where the faces of its last picture were.
-        self._placer: Any = face_mesh.FaceMesh(max_num_faces=3, refine_landmarks=True)
-        self._graphs = [self._finder, self._placer]
-        if num_followed:
-            self._follower = face_mesh.FaceMesh(max_num_faces=num_followed, refine_landmarks=True)
-            self._graphs.append(self._follower)
-        for graph in self._graphs:  # they start up, and say so, in threads of their own: wait here
-            graph.process(_BLANK)
+        self._graphs: list[Any] = []
+
+        def opened(graph: Any) -> Any:
+            self._graphs.append(graph)
+            return graph
+
+        try:
+            self._finder = opened(face_detection.FaceDetection(MIN_SCORE, model_selection=1))
+            # One graph for each use: a graph remembers where the faces of its last picture were.
+            self._placer = opened(face_mesh.FaceMesh(max_num_faces=3, refine_landmarks=True))
+            if num_followed:
+                self._follower = opened(
+                    face_mesh.FaceMesh(max_num_faces=num_followed, refine_landmarks=True)
+                )
+            for graph in self._graphs:  # they start, and say so, in threads of their own: wait here
+                graph.process(_BLANK)
+        except BaseException:
+            self.close()  # waits for those threads, before anybody hears them
+            raise
 
     def find(self, picture: Image) -> list[Box]:
         """Rough places of faces."""
