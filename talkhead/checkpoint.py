@@ -116,6 +116,19 @@ def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) 
     return config
 
 
+def architecture_of(folder: Path) -> str:
+    """Return the architecture that a saved model names.
+
+    Raises:
+        WeightsError: no such folder or file, not JSON, or it names none.
+    """
+    path = folder / CONFIG_NAME
+    found = _read_json(path).get("architecture")
+    if not isinstance(found, str):
+        raise WeightsError(f"{path} does not name its architecture")
+    return found
+
+
 def load_model(
     folder: Path,
     config_type: type[ConfigT],

@@ -9,8 +9,15 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from talkhead.checkpoint import CONFIG_NAME, TENSORS_NAME, load_alike
+from talkhead.checkpoint import (
+    CONFIG_NAME,
+    TENSORS_NAME,
+    architecture_of,
+    load_alike,
+    load_model,
+)
 from talkhead.errors import WeightsError
+from talkhead.models.landmarks import LandmarkGenerator, LandmarkGeneratorConfig
 from talkhead.models.speech import (
     KERNELS,
     STRIDES,
@@ -38,7 +45,8 @@ def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
     """Fill an encoder with the tensors of a saved one that has to have the same sizes.
 
     Args:
-        folder: a checkpoint of `talkhead train speech`, or a wav2vec 2.0 in the hub's layout.
+        folder: a checkpoint of `talkhead train speech` or, for the encoder inside, of `talkhead
+            train landmarks`; or a wav2vec 2.0 in the hub's layout.
         encoder: as the settings' [model.speech] says.
 
     Raises:
@@ -48,6 +56,13 @@ def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
         raise WeightsError(f"log-mel bins are not learned: there is nothing to take from {folder}")
     if isinstance(encoder.config, PublishedSpeechConfig):
         _load_published(folder, encoder, encoder.config)
+    elif architecture_of(folder) == "landmarks":
+        stored = load_model(
+            folder, LandmarkGeneratorConfig, LandmarkGenerator, architecture="landmarks"
+        ).speech
+        if stored.config != encoder.config:
+            raise WeightsError(f"{folder} has {stored.config}, {encoder.config} is wanted")
+        encoder.load_state_dict(stored.state_dict())
     else:
         load_alike(folder, encoder, encoder.config, architecture="speech")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import load_alike, save_checkpoint
+from talkhead.checkpoint import load_alike, read_config, save_checkpoint
 from talkhead.errors import TalkheadError
 from talkhead.face.mesh import (
     FACE_OVAL,
@@ -69,6 +69,8 @@ POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
 POINT_WEIGHTS = np.repeat(np.array([1.5, 1.0, 0.5], np.float32), [20, 20, 17])
 MOUTH_68 = slice(48, 68)
 """The lips among the 68 points."""
+SQUARES_WEIGHT = 1.0
+"""Of squared distances, against the absolute ones that they stand for."""
 CLOSED = 0.01
 """An opening of less than this, in eye distances, is closed lips."""
 WORD_FRAMES = 6
@@ -86,18 +88,22 @@ class LandmarksTaskConfig:
     initial: str = ""
     """Checkpoint folder whose weights and motion basis a new run starts from; a relative path
     starts at the TOML file; "" for random weights and a basis fitted to the clips."""
+    dual: str = ""
+    """For `dual_share`: checkpoint folder whose dual-domain generator a new run starts with, beside
+    the LSTM of `initial`."""
     speech: str = ""
-    """Pre-trained speech encoder that a new run starts with: a checkpoint folder, found alike, or
-    the name of published weights."""
+    """Pre-trained speech encoder that a new run starts with: a checkpoint folder, found alike, of
+    an encoder or of landmarks that have one, or the name of published weights."""
     min_agreement: float = MIN_AGREEMENT
     """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is
     noted as good."""
     use_offsets: bool = True
     """Shift the sound of every clip by the measured lag."""
-    loss: Literal["motion", "points"] = "motion"
+    loss: Literal["motion", "points", "squares"] = "motion"
     """motion: positions, velocities, concordance and closure of the mouth, in the motion basis.
     points: squared distances of the 68 points, 0.2 of all and 0.8 of the mouth's, as the paper of
-    the dual-domain generator has it."""
+    the dual-domain generator has it. squares: as motion, but positions by points: what the sound
+    leaves open, as the breath before a word, is made by its mean and not by what is most common."""
     person_power: float = PERSON_POWER
     """People are drawn by their number of frames to this power: 0 for equal shares, 1 for none."""
     mel_weight: float = 0.3
@@ -202,9 +208,11 @@ class LandmarksTask:
         seed: of the samples and the first weights.
         initial: checkpoint folder of a generator to go on from.
         speech: checkpoint folder of a speech encoder to begin with.
+        dual: checkpoint folder of a generator whose dual-domain part joins the LSTM of `initial`.
 
     Raises:
-        TalkheadError: no clip has sound that serves, or the clips are at another rate.
+        TalkheadError: no clip has sound that serves, the clips are at another rate, or there is
+            `dual` without `initial`.
         WeightsError: a checkpoint to go on from is missing, corrupt, or has other sizes.
     """
 
@@ -216,7 +224,10 @@ class LandmarksTask:
         seed: int,
         initial: Path | None = None,
         speech: Path | None = None,
+        dual: Path | None = None,
     ) -> None:
+        if dual is not None and initial is None:
+            raise TalkheadError("dual, in [task], goes with initial: the LSTM beside it")
         train, unseen, seen = split_rows(data)
         self._config = config
         rows = [row for row in train if _teaches_lips(row, config)]
@@ -238,7 +249,10 @@ class LandmarksTask:
             generator.components.copy_(torch.from_numpy(self.basis.components))
             generator.blink.copy_(torch.from_numpy(self.basis.blink))
         else:
-            load_alike(initial, generator, model_config, architecture="landmarks")
+            if dual is None:
+                load_alike(initial, generator, model_config, architecture="landmarks")
+            else:
+                _join(initial, dual, generator)
             self.basis = basis_of(generator)
         if speech is not None:
             load_encoder(speech, generator.speech)
@@ -285,6 +299,9 @@ class LandmarksTask:
         frames = truth.shape[1]
         positions = frame_positions(frames, self._fps, LEAD_S).to(truth.device)
         waveform = batch["waveform"]
+        for part in model.generator.children():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()  # what does not learn needs no dropout: an encoder hears better
         with dropout_from(generator):
             made, conv_features = model.generator(
                 waveform, positions.expand(len(truth), -1), batch["style"], batch["shape"]
@@ -292,18 +309,22 @@ class LandmarksTask:
         mel = functional.l1_loss(model.mel_head(conv_features).float(), model.spectrum(waveform))
         config = self._config
         components = model.generator.components
-        if config.loss == "points":
+        if config.loss != "motion":
             error = torch.einsum(
                 "btk,kpc->btpc", made - truth, self._components_68.to(truth.device)
             )
             distance = error.square().sum(-1)
-            points_loss = 1e4 * (0.2 * distance.mean() + 0.8 * distance[..., MOUTH_68].mean())
-            loss = points_loss + config.mel_weight * mel
-            return {"loss": loss, "points": points_loss, "mel": mel}
+            squares = 1e4 * (0.2 * distance.mean() + 0.8 * distance[..., MOUTH_68].mean())
+        if config.loss == "points":
+            loss = squares + config.mel_weight * mel
+            return {"loss": loss, "points": squares, "mel": mel}
         points = components[:, POINTS, :2]
         weights = torch.from_numpy(POINT_WEIGHTS).to(truth.device)[:, None]
         error = torch.einsum("btk,kpc->btpc", made - truth, points)
-        position = 100 * (error.abs() * weights).mean()
+        if config.loss == "squares":
+            position = SQUARES_WEIGHT * squares
+        else:
+            position = 100 * (error.abs() * weights).mean()
         step = error[:, 1:] - error[:, :-1]
         velocity = 100 * (step.abs() * weights).mean()
         concord = torch.zeros((), device=truth.device)
@@ -404,6 +425,23 @@ def generate_motion(
 def window_samples(frames: int, fps: float) -> int:
     """Return the length of a window's sound."""
     return round((frames / fps + 2 * LEAD_S) * SAMPLE_RATE_HZ)
+
+
+def _join(initial: Path, dual: Path, generator: LandmarkGenerator) -> None:
+    """Fill a generator that has both from one that has an LSTM and one that has not."""
+    config = generator.config
+    if config.dual_share is None:
+        raise TalkheadError("dual, in [task], goes with dual_share, in [model]")
+    state: dict[str, Tensor] = {"shares": generator.shares.detach()}
+    for folder, sizes in (
+        (dual, replace(config, dual_share=None)),
+        (initial, replace(config, dual=None, dual_share=None)),  # all but `dual` is of this one
+    ):
+        stored = read_config(folder, LandmarkGeneratorConfig, architecture="landmarks")
+        found = LandmarkGenerator(replace(sizes, dropout=stored.dropout))  # which is no size
+        load_alike(folder, found, found.config, architecture="landmarks")
+        state |= found.state_dict()
+    generator.load_state_dict(state)
 
 
 def _teaches_lips(row: ClipInfo, config: LandmarksTaskConfig) -> bool:

@@ -84,7 +84,13 @@ def _landmarks(settings: Settings) -> Task:
     speech = settings.task.speech
     encoder = find_encoder(speech, settings.folder) if speech else None
     return LandmarksTask(
-        settings.data, settings.model, settings.task, settings.loop.seed, settings.initial, encoder
+        settings.data,
+        settings.model,
+        settings.task,
+        settings.loop.seed,
+        settings.initial,
+        encoder,
+        settings.folder / settings.task.dual if settings.task.dual else None,
     )
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,13 @@ from torch import Tensor, nn
 
 from talkhead.face.mesh import to_ibug68
 from talkhead.models.dual_domain import PUBLISHED, DualDomain, lift
-from talkhead.models.landmarks import DUAL, LandmarkGenerator
+from talkhead.models.landmarks import (
+    BOTH,
+    DUAL,
+    TINY,
+    LandmarkGenerator,
+    LandmarkGeneratorConfig,
+)
 from talkhead.models.speech import frame_positions
 from tests.meshes import hand_made_basis
 from tests.tiny import voice
@@ -114,6 +122,31 @@ def test_one_clip_is_learnt_by_heart(generator: LandmarkGenerator) -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.2 * float(target.square().mean())
     assert np.isfinite(losses).all()
+
+
+def test_beside_an_lstm_it_makes_its_share(generator: LandmarkGenerator) -> None:
+    torch.manual_seed(1)
+    lstm = LandmarkGenerator(TINY).eval()
+    lstm.load_state_dict(
+        lstm.state_dict() | {k: v for k, v in generator.state_dict().items() if "dual" not in k}
+    )
+    given = inputs(0)
+    heard, said = (model(*given)[0] for model in (generator, lstm))
+    for share in (0.0, 0.3, 1.0):
+        both = LandmarkGenerator(replace(BOTH, dual_share=share)).eval()
+        both.load_state_dict(
+            lstm.state_dict() | generator.state_dict() | {"shares": both.shares.detach()}
+        )
+        made, _ = both(*given)
+        torch.testing.assert_close(made, (1 - share) * said + share * heard)
+
+
+@pytest.mark.parametrize(
+    "config", [replace(TINY, dual_share=0.5), replace(DUAL, dual_share=1.5)], ids=["alone", "much"]
+)
+def test_a_share_of_nothing_and_more_than_all_are_refused(config: LandmarkGeneratorConfig) -> None:
+    with pytest.raises(ValueError, match="dual_share"):
+        LandmarkGenerator(config)
 
 
 def test_the_published_kan_is_inside() -> None:

@@ -213,9 +213,19 @@ def test_the_generator_begins_with_a_pre_trained_encoder(
     stored = load_file(tmp_path / "speech/checkpoint/model.safetensors")
     for key, value in encoder.speech.state_dict().items():
         assert torch.equal(value, stored[key].to(value.dtype)), key
-    settings.write_text(text.replace("feedforward_size = 32", "feedforward_size = 64"))
-    with pytest.raises(WeightsError, match="feedforward_size"):
-        build_task("landmarks", settings)
+    run_steps("landmarks", settings)
+    (tmp_path / "run/checkpoint").rename(tmp_path / "heard")
+    again = text.replace("speech/checkpoint", "heard")  # the encoder inside the landmarks
+    settings.write_text(again)
+    task, _ = build_task("landmarks", settings)
+    encoder = task.model.generator
+    stored = load_file(tmp_path / "heard/model.safetensors")
+    for key, value in encoder.speech.state_dict().items():
+        assert torch.equal(value, stored[f"speech.{key}"].to(value.dtype)), key
+    for taken in (text, again):
+        settings.write_text(taken.replace("feedforward_size = 32", "feedforward_size = 64"))
+        with pytest.raises(WeightsError, match="feedforward_size"):
+            build_task("landmarks", settings)
 
 
 def test_the_generator_learns_from_a_spectrum_alone(
@@ -255,10 +265,56 @@ def test_the_dual_domain_generator_is_trained_by_its_own_loss(
     assert any("points" in json.dumps(line) for line in logged)
 
 
+def test_a_dual_domain_generator_joins_an_lstm(
+    write_settings: WriteSettings, tmp_path: Path
+) -> None:
+    lstm = write_settings("landmarks", run="lstm", steps=1)
+    text = lstm.read_text()
+    run_steps("landmarks", lstm)
+    sizes = as_toml({"dual": dataclasses.asdict(dual_domain.TINY)}, "model.")
+    lstm.write_text(text.replace("[task]", f"{sizes}[task]").replace('"lstm"', '"dual"'))
+    run_steps("landmarks", lstm)
+    joined = text.replace("[model]", "[model]\ndual_share = 0.5").replace('"lstm"', '"both"')
+    folders = 'initial = "lstm/checkpoint"\ndual = "dual/checkpoint"\n'
+    settings = tmp_path / "both.toml"
+    settings.write_text(joined.replace("[task]", f"{sizes}[task]\n{folders}"))
+    task, _ = build_task("landmarks", settings)
+    begun: Any = task.model
+    stored = {
+        name: load_file(tmp_path / name / "checkpoint/model.safetensors")
+        for name in ("lstm", "dual")
+    }
+    parts = begun.generator.state_dict()
+    assert parts.pop("shares").tolist() == [0.5] * landmarks.TINY.num_components
+    for key, value in parts.items():
+        source = stored["dual" if key.startswith("dual.") else "lstm"]
+        assert torch.equal(value, source[key].to(value.dtype)), key
+    frozen = ["speech", "project", "condition", "lstm", "out", "dual"]
+    rates = ", ".join(f'"generator.{part}" = 0' for part in frozen)
+    alone = settings.read_text().replace("[train]", f"[train]\nrates = {{ {rates} }}")
+    settings.write_text(alone)
+    run_steps("landmarks", settings)
+    made = load_generator(tmp_path / "both/checkpoint", torch.device("cpu")).state_dict()
+    assert (made.pop("shares") - 0.5).abs().max() > 1e-4  # only the shares have learnt
+    for key, value in made.items():
+        assert torch.equal(value, parts[key]), key
+    settings.write_text(settings.read_text().replace('initial = "lstm/checkpoint"', ""))
+    with pytest.raises(TalkheadError, match="initial"):
+        build_task("landmarks", settings)
+    settings.write_text(text.replace("[task]", f"{sizes}[task]\n{folders}"))
+    with pytest.raises(TalkheadError, match="dual_share"):
+        build_task("landmarks", settings)
+    settings.write_text(joined)  # a share of what is not there
+    with pytest.raises(TalkheadError, match="dual_share"):
+        build_task("landmarks", settings)
+
+
 def test_the_settings_of_the_dual_domain_generator_are_the_published_ones() -> None:
     settings = read_settings("landmarks", EXAMPLES / "train-landmarks-kan.toml")
     assert settings.model == dataclasses.replace(landmarks.COMPACT, dual=dual_domain.PUBLISHED)
     assert settings.task.loss == "points"
+    both = read_settings("landmarks", EXAMPLES / "train-landmarks-both.toml")
+    assert both.model == dataclasses.replace(settings.model, dual_share=0.5, dropout=0.3)
 
 
 def test_lips_that_stay_open_where_they_have_to_close_cost_most_between_words() -> None:
