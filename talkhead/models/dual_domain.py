@@ -182,21 +182,27 @@ class _TimeLayer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Let x, (B, F * P, width) with P values of each frame, attend to time, (B, F, width)."""
-        num_frames = time.shape[1]
-        frame = torch.arange(num_frames, device=x.device)
-        own = frame.repeat_interleave(x.shape[1] // num_frames)
-        near = (own[:, None] - frame).abs() <= self._reach
-        query = self.query(self.norm_query(x))
-        key, value = self.key_value(self.norm_key(time)).chunk(2, -1)
+        count, num_frames, _ = time.shape
+        width = 2 * self._reach + 1
+        size = x.shape[-1]
+        query = self.query(self.norm_query(x)).reshape(count, num_frames, -1, size)
+        key, value = (
+            functional.pad(part, (0, 0, self._reach, self._reach)).unfold(1, width, 1).mT
+            for part in self.key_value(self.norm_key(time)).chunk(2, -1)
+        )  # (B, F, 2 reach + 1, size): what is farther away is not computed
+        around = torch.arange(num_frames + 2 * self._reach, device=x.device).unfold(0, width, 1)
+        there = (around >= self._reach) & (around < num_frames + self._reach)
         query, key, value = map(self._in_heads, (query, key, value))
-        found = functional.scaled_dot_product_attention(query, key, value, attn_mask=near)
-        x = x + self.out(found.transpose(1, 2).flatten(-2))
+        found = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=there[:, None, None]
+        )
+        x = x + self.out(found.transpose(2, 3).reshape(count, -1, size))
         grown: Tensor = x + self.narrow(functional.relu(self.wide(self.norm(x))))
         return grown
 
     def _in_heads(self, x: Tensor) -> Tensor:
-        """Split (B, T, width) into (B, heads, T, width / heads)."""
-        return x.reshape(*x.shape[:2], self._num_heads, -1).transpose(1, 2)
+        """Split (B, F, T, width) into (B, F, heads, T, width / heads)."""
+        return x.reshape(*x.shape[:3], self._num_heads, -1).transpose(2, 3)
 
 
 def lift(points: Tensor, components: Tensor) -> Tensor:

@@ -25,8 +25,6 @@ class KanLinear(nn.Module):
     Source: Liu et al., "KAN: Kolmogorov-Arnold Networks" (2024), equations 2.10 to 2.12.
     """
 
-    knots: Tensor
-
     def __init__(
         self,
         num_in: int,
@@ -39,9 +37,8 @@ class KanLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.order = order
-        step = (high - low) / grid_size
-        steps = torch.arange(-order, grid_size + order + 1, dtype=torch.get_default_dtype())
-        self.register_buffer("knots", steps * step + low, persistent=False)
+        self._step = (high - low) / grid_size
+        self._first = low - order * self._step  # of the knots, which go as far beyond high
         num_bases = grid_size + order
         self.base = nn.Parameter(torch.empty(num_out, num_in))
         self.scale = nn.Parameter(torch.empty(num_out, num_in))
@@ -51,15 +48,26 @@ class KanLinear(nn.Module):
         nn.init.normal_(self.coefficients, std=0.1)
 
     def bases(self, x: Tensor) -> Tensor:
-        """Evaluate the splines by de Boor's recursion, (...,) to (..., grid_size + order)."""
-        x = x[..., None]
-        knots = self.knots.to(x.dtype)
-        found = ((x >= knots[:-1]) & (x < knots[1:])).to(x.dtype)
-        for k in range(1, self.order + 1):
-            left = (x - knots[: -(k + 1)]) / (knots[k:-1] - knots[: -(k + 1)])
-            right = (knots[k + 1 :] - x) / (knots[k + 1 :] - knots[1:-k])
-            found = left * found[..., :-1] + right * found[..., 1:]
-        return found
+        """Evaluate the splines by de Boor's recursion, (...,) to (..., grid_size + order).
+
+        Over a grid of equal steps no more than `order + 1` of them differ from zero at one place,
+        and only these are worked out.
+        """
+        size = self.coefficients.shape[2]
+        last = size + self.order - 1
+        place = (x - self._first) / self._step
+        cell = place.floor().clamp(0, last)
+        after = place - cell  # the knot
+        found = [((place >= 0) & (place < last + 1)).to(x.dtype)]
+        for k in range(1, self.order + 1):  # of the splines from cell - k to cell
+            rising = [(after + (k - j)) / k * found[j - 1] for j in range(1, k + 1)]
+            falling = [(j + 1 - after) / k * found[j] for j in range(k)]
+            middle = [up + down for up, down in zip(rising, falling[1:], strict=False)]
+            found = [falling[0], *middle, rising[-1]]
+        every = x.new_zeros(*x.shape, size + 2 * self.order)
+        index = cell.long()[..., None] + torch.arange(self.order + 1, device=x.device)
+        every = every.scatter(-1, index, torch.stack(found, -1))
+        return every[..., self.order : self.order + size]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., num_in) to (..., num_out)."""
