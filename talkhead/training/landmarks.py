@@ -69,8 +69,6 @@ POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
 POINT_WEIGHTS = np.repeat(np.array([1.5, 1.0, 0.5], np.float32), [20, 20, 17])
 MOUTH_68 = slice(48, 68)
 """The lips among the 68 points."""
-SQUARES_WEIGHT = 1.0
-"""Of squared distances, against the absolute ones that they stand for."""
 CLOSED = 0.01
 """An opening of less than this, in eye distances, is closed lips."""
 WORD_FRAMES = 6
@@ -300,7 +298,8 @@ class LandmarksTask:
         positions = frame_positions(frames, self._fps, LEAD_S).to(truth.device)
         waveform = batch["waveform"]
         for part in model.generator.children():
-            if not any(parameter.requires_grad for parameter in part.parameters()):
+            learns = [parameter.requires_grad for parameter in part.parameters()]
+            if learns and not any(learns):
                 part.eval()  # what does not learn needs no dropout: an encoder hears better
         with dropout_from(generator):
             made, conv_features = model.generator(
@@ -322,7 +321,7 @@ class LandmarksTask:
         weights = torch.from_numpy(POINT_WEIGHTS).to(truth.device)[:, None]
         error = torch.einsum("btk,kpc->btpc", made - truth, points)
         if config.loss == "squares":
-            position = SQUARES_WEIGHT * squares
+            position = squares
         else:
             position = 100 * (error.abs() * weights).mean()
         step = error[:, 1:] - error[:, :-1]

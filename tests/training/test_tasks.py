@@ -265,6 +265,18 @@ def test_the_dual_domain_generator_is_trained_by_its_own_loss(
     assert any("points" in json.dumps(line) for line in logged)
 
 
+def test_what_does_not_learn_runs_without_dropout(write_settings: WriteSettings) -> None:
+    task, _ = build_task("landmarks", write_settings("landmarks"))
+    model: Any = task.model.train()
+    model.generator.speech.requires_grad_(False)
+    sample = task.samples.sample(0)
+    batch = {name: torch.as_tensor(value)[None] for name, value in sample.items()}
+    task.loss(model, batch, torch.Generator())
+    assert not any(part.training for part in model.generator.speech.modules())
+    assert model.generator.lstm.training
+    assert model.generator.dropout.training
+
+
 def test_a_dual_domain_generator_joins_an_lstm(
     write_settings: WriteSettings, tmp_path: Path
 ) -> None:
