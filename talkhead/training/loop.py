@@ -181,9 +181,16 @@ def train(
                 save_state(run, step, model, average, optimizer)
             if is_validated or is_saved:
                 accelerator.wait_for_everyone()
+        _leave_group()
     finally:
         if records is not None:
             records.close()
+
+
+def _leave_group() -> None:
+    """End the threads that talk to the other processes: one that exits with them may abort."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
