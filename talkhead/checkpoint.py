@@ -106,9 +106,7 @@ def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) 
     schema = settings.pop("schema", None)
     if schema != SCHEMA:
         raise WeightsError(f"{path} has schema {schema!r}, this version of talkhead reads {SCHEMA}")
-    found = settings.pop("architecture", None)
-    if not isinstance(found, str):
-        raise WeightsError(f"{path} does not name its architecture")
+    found = _named(settings.pop("architecture", None), path)
     if found != architecture:
         raise WeightsError(f"{path} is of the architecture {found!r}, {architecture!r} is needed")
     config = build_config(config_type, settings, source=str(path), error=WeightsError)
@@ -123,7 +121,10 @@ def architecture_of(folder: Path) -> str:
         WeightsError: no such folder or file, not JSON, or it names none.
     """
     path = folder / CONFIG_NAME
-    found = _read_json(path).get("architecture")
+    return _named(_read_json(path).get("architecture"), path)
+
+
+def _named(found: object, path: Path) -> str:
     if not isinstance(found, str):
         raise WeightsError(f"{path} does not name its architecture")
     return found

@@ -40,9 +40,9 @@ FOLLOW_S = 0.05
 MAX_TURN_RAD = float(np.radians(15))
 MAX_SHIFT = 0.15
 """Eye distances."""
-SILENT_PACE = 0.3
+SILENT_PACE = 0.1
 """Of the head's motion in long silence, against that in speech."""
-SILENCE_S = 1.0
+SILENCE_S = 0.6
 """Time scale on which a pause becomes a long silence."""
 TALK_GAIN = 2.0
 """Speech with its usual pauses counts as talk throughout."""
