@@ -60,9 +60,10 @@ def test_a_face_that_does_not_move_is_a_still_picture(
     assert steps.mean(axis=(0, 3))[face_of(mesh, picture)].mean() < 0.5
     outside = np.ones(picture.shape[:2], np.bool_)
     outside[face_of(mesh, picture)] = False
-    # A batch of another size may round a value in a million the other way, on some processors.
-    assert steps[:, outside].max() <= 1
-    assert (steps[:, outside] > 0).mean() < 1e-6
+    assert steps[:15, outside].max() == 0
+    # The last, smaller batch may round a value in a million the other way, on some processors.
+    assert steps[15:, outside].max() <= 1
+    assert (steps[15:, outside] > 0).mean() < 4e-6
 
 
 def test_a_mouth_that_opens_shows_teeth_and_the_dark_behind_them(
