@@ -108,6 +108,11 @@ class LandmarksTaskConfig:
     """Weight of the auxiliary task that teaches the convolutions what a spectrum is."""
     concordance_weight: float = 0.3
     """Weight of 1 - concordance of mouth opening and width: right in time and in size."""
+    correlation_weight: float = 0.0
+    """Weight of 1 - correlation of mouth opening and width with those that were measured, not with
+    what the motion basis keeps of them."""
+    width_weight: float = 1.0
+    """Weight of the width in concordance and correlation, against 1 of the opening."""
     velocity_weight: float = 2.0
     """Weight of the error of frame-to-frame motion."""
     closure_weight: float = 1.0
@@ -151,7 +156,10 @@ class LandmarkSamples:
         self._fps, self._seed = fps, seed
 
     def sample(self, index: int) -> Sample:
-        """Return `waveform`, `coefficients`, `style` and `shape` of one window."""
+        """Return `waveform`, `coefficients`, `mouth`, `style` and `shape` of one window.
+
+        `mouth` is (T, 2): opening and width as measured; constant where nobody speaks.
+        """
         rng = np.random.default_rng([self._seed, index])
         talker = self._talkers[self._bank.draw(rng)[0]]
         frames = self._config.window_frames
@@ -163,6 +171,8 @@ class LandmarkSamples:
         low = np.floor(at).astype(int).clip(0, total - 2)
         share = (at - low)[:, None].astype(np.float32)
         coefficients = talker.coefficients[low] * (1 - share) + talker.coefficients[low + 1] * share
+        measured = np.stack([talker.opening, talker.width], -1)
+        mouth = measured[low] * (1 - share) + measured[low + 1] * share
         begin_s = (start + 0.5 - talker.lag) / self._fps - (0.5 / self._fps + LEAD_S) * speed
         count = window_samples(frames, self._fps)
         positions = begin_s * SAMPLE_RATE_HZ + np.arange(count) * speed
@@ -170,7 +180,7 @@ class LandmarkSamples:
         waveform = np.interp(positions, grid, talker.waveform, left=0, right=0).astype(np.float32)
         if rng.random() < self._config.silent_share:
             waveform = not_speech(count, rng) * np.float32(10 ** (rng.uniform(-12, 3) / 20))
-            coefficients = np.zeros_like(coefficients)
+            coefficients, mouth = np.zeros_like(coefficients), np.zeros_like(mouth)
         else:
             if rng.random() < self._config.gap_share:
                 waveform = drop_moments(waveform, rng)
@@ -180,6 +190,7 @@ class LandmarkSamples:
         return {
             "waveform": waveform,
             "coefficients": coefficients.astype(np.float32),
+            "mouth": mouth.astype(np.float32),
             "style": (style * (rng.random() > 0.15)).astype(np.float32),
             # One frame of a person, smiling or not, measures their proportions badly.
             "shape": (talker.shape * rng.normal(1, SHAPE_NOISE, 4)).astype(np.float32),
@@ -326,15 +337,20 @@ class LandmarksTask:
             position = 100 * (error.abs() * weights).mean()
         step = error[:, 1:] - error[:, :-1]
         velocity = 100 * (step.abs() * weights).mean()
-        concord = torch.zeros((), device=truth.device)
+        concord = correlate = torch.zeros((), device=truth.device)
         opening, width = mouth_directions(components)
-        for direction in (opening, width):
-            concord = concord + (1 - _concordance(made @ direction, truth @ direction)).mean()
+        for number, (direction, weight) in enumerate(((opening, 1.0), (width, config.width_weight))):
+            said, meant = ((each * direction).sum(-1) for each in (made, truth))  # in full precision
+            concord = concord + weight * (1 - _concordance(said, meant)).mean()
+            correlate = (
+                correlate + weight * (1 - correlation(said, batch["mouth"][..., number])).mean()
+            )
         closure = 100 * closure_error(made @ opening, truth @ opening)
         loss = (
             position
             + config.velocity_weight * velocity
             + config.concordance_weight * concord
+            + config.correlation_weight * correlate
             + config.closure_weight * closure
             + config.mel_weight * mel
         )
@@ -343,6 +359,7 @@ class LandmarksTask:
             "position": position,
             "velocity": velocity,
             "concordance": concord,
+            "correlation": correlate,
             "closure": closure,
             "mel": mel,
         }
@@ -505,7 +522,8 @@ def mouth_directions(components: Tensor) -> tuple[Tensor, Tensor]:
 def closure_error(made: Tensor, truth: Tensor) -> Tensor:
     """Return by how much lips are more open than they should be where they close, ().
 
-    Lips that close between open ones, as for p, b and m, weigh more than a mouth at rest.
+    Lips that close between open ones, as for p, b and m, weigh more than a mouth at rest. Closed is
+    closed: pressing them together gains nothing, else all openings would be too small.
 
     Args:
         made: openings (B, T), eye distances over the face at rest.
@@ -516,7 +534,7 @@ def closure_error(made: Tensor, truth: Tensor) -> Tensor:
         :, 0
     ]
     weight = closed * (SILENT_WEIGHT + (1 - SILENT_WEIGHT) * (moving > 3 * CLOSED))
-    excess = functional.relu(made - truth.clamp(min=0))
+    excess = functional.relu(made - truth.clamp(min=CLOSED))
     return (weight * excess).sum() / weight.sum().clamp(min=1)
 
 
@@ -529,3 +547,12 @@ def _concordance(a: Tensor, b: Tensor) -> Tensor:
     covariance = ((a - a_mean) * (b - b_mean)).mean(1)
     spread = (a - a_mean).square().mean(1) + (b - b_mean).square().mean(1)
     return 2 * covariance / (spread + (a_mean - b_mean).square()[:, 0] + 1e-6)
+
+
+def correlation(made: Tensor, measured: Tensor) -> Tensor:
+    """Return Pearson's correlation over time, (B, T) to (B,); 1 where nothing measured moves."""
+    ours = made - made.mean(1, keepdim=True)
+    theirs = measured - measured.mean(1, keepdim=True)
+    energy = theirs.square().sum(1)
+    found = (ours * theirs).sum(1) / (ours.square().sum(1) * energy + 1e-9).sqrt()
+    return torch.where(energy > 1e-9, found, torch.ones_like(found))

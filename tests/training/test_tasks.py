@@ -22,7 +22,7 @@ from talkhead.models import (
 )
 from talkhead.synthesis import load_generator
 from talkhead.training.denoiser import DenoiserTask
-from talkhead.training.landmarks import closure_error, generate_motion
+from talkhead.training.landmarks import closure_error, correlation, generate_motion
 from talkhead.training.loop import Report, train
 from talkhead.training.tasks import TASKS, build_task, read_settings
 
@@ -354,6 +354,38 @@ def test_the_settings_of_other_encoders_can_be_read(name: str) -> None:
         assert any(f"generator.{key}".startswith(prefix) for key in names)
     count = sum(value.numel() for value in generator.speech.parameters())
     assert count > 90e6 if name == "published" else count < 1e6
+
+
+def test_a_mouth_that_moves_as_measured_correlates_however_wide_it_opens() -> None:
+    measured = torch.sin(torch.arange(40.0) / 3)[None] * 0.05 + 0.02
+    made = torch.cat([3 * measured - 1, -measured, 0 * measured]).requires_grad_()
+    found = correlation(made, measured.expand(3, -1))
+    assert found.tolist() == pytest.approx([1, -1, 0], abs=1e-3)
+    still = correlation(made, torch.zeros(3, 40))  # nobody speaks: nothing to agree with
+    assert still.tolist() == [1, 1, 1]
+    (found.sum() + still.sum()).backward()
+    assert made.grad is not None
+    assert bool(made.grad.isfinite().all())
+
+
+def test_correlation_with_what_was_measured_counts_as_much_as_its_weight_says(
+    write_settings: WriteSettings,
+) -> None:
+    path = write_settings("landmarks")
+    path.write_text(path.read_text().replace("[task]", "[task]\nsilent_share = 0.0"))
+    values = {}
+    for weight in (0.0, 2.0):
+        settings = path.read_text().replace("[task]", f"[task]\ncorrelation_weight = {weight}")
+        other = path.with_name(f"correlation-{weight}.toml")
+        other.write_text(settings)
+        task, _ = build_task("landmarks", other)
+        samples = [task.samples.sample(index) for index in range(4)]
+        batch = {k: torch.stack([torch.as_tensor(s[k]) for s in samples]) for k in samples[0]}
+        assert bool((batch["mouth"].std(1) > 0).all())
+        values[weight] = task.loss(task.model.eval(), batch, torch.Generator().manual_seed(0))
+    gained = (values[2.0]["loss"] - values[0.0]["loss"]).item()
+    assert gained == pytest.approx(2 * values[2.0]["correlation"].item(), rel=1e-3)
+    assert gained > 0
 
 
 def test_samples_without_speech_keep_the_face_at_rest(write_settings: WriteSettings) -> None:
