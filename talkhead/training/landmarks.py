@@ -329,22 +329,21 @@ class LandmarksTask:
             loss = squares + config.mel_weight * mel
             return {"loss": loss, "points": squares, "mel": mel}
         points = components[:, POINTS, :2]
-        weights = torch.from_numpy(POINT_WEIGHTS).to(truth.device)[:, None]
+        of_points = torch.from_numpy(POINT_WEIGHTS).to(truth.device)[:, None]
         error = torch.einsum("btk,kpc->btpc", made - truth, points)
         if config.loss == "squares":
             position = squares
         else:
-            position = 100 * (error.abs() * weights).mean()
+            position = 100 * (error.abs() * of_points).mean()
         step = error[:, 1:] - error[:, :-1]
-        velocity = 100 * (step.abs() * weights).mean()
+        velocity = 100 * (step.abs() * of_points).mean()
         concord = correlate = torch.zeros((), device=truth.device)
         opening, width = mouth_directions(components)
-        for number, (direction, weight) in enumerate(((opening, 1.0), (width, config.width_weight))):
-            said, meant = ((each * direction).sum(-1) for each in (made, truth))  # in full precision
+        weights = (opening, 1.0), (width, config.width_weight)
+        for (direction, weight), measured in zip(weights, batch["mouth"].unbind(-1), strict=True):
+            said, meant = ((each * direction).sum(-1) for each in (made, truth))  # not in bfloat16
             concord = concord + weight * (1 - _concordance(said, meant)).mean()
-            correlate = (
-                correlate + weight * (1 - correlation(said, batch["mouth"][..., number])).mean()
-            )
+            correlate = correlate + weight * (1 - correlation(said, measured)).mean()
         closure = 100 * closure_error(made @ opening, truth @ opening)
         loss = (
             position
