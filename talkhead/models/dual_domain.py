@@ -144,8 +144,10 @@ class DualDomain(nn.Module):
 
     def _global(self, waveform: Tensor, positions: Tensor) -> Tensor:
         x = functional.pad(PUBLISHED_GAIN * waveform, (_PADDING, _PADDING))[:, None]
-        for convolution in self.raw:
-            x = functional.relu(convolution(x))
+        # In bfloat16 with AMX, one in some hundred gradients of these kernels is not a number.
+        with torch.autocast(x.device.type, enabled=False):
+            for convolution in self.raw:
+                x = functional.relu(convolution(x))
         x = resample_features(x.transpose(1, 2), positions)
         hidden, _ = self.raw_lstm(x.float())
         found: Tensor = self.raw_out(hidden)

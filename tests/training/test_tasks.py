@@ -322,6 +322,9 @@ def test_a_dual_domain_generator_joins_an_lstm(
 
 
 def test_the_settings_of_the_dual_domain_generator_are_the_published_ones() -> None:
+    for name in ("again", "measured"):
+        lstm = read_settings("landmarks", EXAMPLES / f"train-landmarks-{name}.toml")
+        assert lstm.model == dataclasses.replace(landmarks.COMPACT, dropout=0.3)
     settings = read_settings("landmarks", EXAMPLES / "train-landmarks-kan.toml")
     assert settings.model == dataclasses.replace(landmarks.COMPACT, dual=dual_domain.PUBLISHED)
     assert settings.task.loss == "points"
