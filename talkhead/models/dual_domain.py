@@ -144,7 +144,7 @@ class DualDomain(nn.Module):
 
     def _global(self, waveform: Tensor, positions: Tensor) -> Tensor:
         x = functional.pad(PUBLISHED_GAIN * waveform, (_PADDING, _PADDING))[:, None]
-        # In bfloat16 with AMX, one in some hundred gradients of these kernels is not a number.
+        # In bfloat16 with AMX, a gradient of these kernels was not a number once in 250 steps.
         with torch.autocast(x.device.type, enabled=False):
             for convolution in self.raw:
                 x = functional.relu(convolution(x))

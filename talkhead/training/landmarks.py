@@ -136,8 +136,7 @@ class Talker:
     waveform: Floats  # normalised loudness
     shape: Floats  # (4,)
     style: Floats  # (4,), standardised
-    opening: Floats  # (T,), of the landmarks themselves
-    width: Floats
+    mouth: Floats  # (T, 2), opening and width of the landmarks themselves
     lag: int
 
 
@@ -170,9 +169,10 @@ class LandmarkSamples:
         at = start + np.arange(frames) * speed
         low = np.floor(at).astype(int).clip(0, total - 2)
         share = (at - low)[:, None].astype(np.float32)
-        coefficients = talker.coefficients[low] * (1 - share) + talker.coefficients[low + 1] * share
-        measured = np.stack([talker.opening, talker.width], -1)
-        mouth = measured[low] * (1 - share) + measured[low + 1] * share
+        coefficients, mouth = (
+            values[low] * (1 - share) + values[low + 1] * share
+            for values in (talker.coefficients, talker.mouth)
+        )
         begin_s = (start + 0.5 - talker.lag) / self._fps - (0.5 / self._fps + LEAD_S) * speed
         count = window_samples(frames, self._fps)
         positions = begin_s * SAMPLE_RATE_HZ + np.arange(count) * speed
@@ -302,7 +302,7 @@ class LandmarksTask:
         return replace(talker, style=style.clip(-2.5, 2.5).astype(np.float32))
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Positions, velocities, concordance and closure of the mouth, spectrum."""
+        """Positions, velocities, concordance, correlation and closure of the mouth, spectrum."""
         assert isinstance(model, Trainee)
         truth = batch["coefficients"]
         frames = truth.shape[1]
@@ -379,10 +379,11 @@ class LandmarksTask:
         directions = [direction.numpy() for direction in mouth_directions(components)]
         opening, width = (made @ direction for direction in directions)
         true_opening = talker.coefficients @ directions[0]
+        seen_opening, seen_width = talker.mouth.T
         return {
-            "opening_best": best_lag(talker.opening, opening, detrend_frames=None)[1],
-            "opening_lag0": best_lag(talker.opening, opening, 0, detrend_frames=None)[1],
-            "width_best": best_lag(talker.width, width, detrend_frames=None)[1],
+            "opening_best": best_lag(seen_opening, opening, detrend_frames=None)[1],
+            "opening_lag0": best_lag(seen_opening, opening, 0, detrend_frames=None)[1],
+            "width_best": best_lag(seen_width, width, detrend_frames=None)[1],
             "opening_size": float(opening.std() / max(true_opening.std(), 1e-6)),
         }
 
@@ -505,8 +506,7 @@ def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> 
         waveform=normalise_speech(clip.waveform_float()),
         shape=proportions(rest),
         style=style,
-        opening=opening,
-        width=width,
+        mouth=np.stack([opening, width], -1),
         lag=row.offset_frames if use_offset else 0,
     )
 

@@ -321,10 +321,13 @@ def test_a_dual_domain_generator_joins_an_lstm(
         build_task("landmarks", settings)
 
 
+@pytest.mark.parametrize("name", ["again", "measured"])
+def test_an_lstm_that_goes_on_has_the_shipped_sizes(name: str) -> None:
+    settings = read_settings("landmarks", EXAMPLES / f"train-landmarks-{name}.toml")
+    assert settings.model == dataclasses.replace(landmarks.COMPACT, dropout=0.3)
+
+
 def test_the_settings_of_the_dual_domain_generator_are_the_published_ones() -> None:
-    for name in ("again", "measured"):
-        lstm = read_settings("landmarks", EXAMPLES / f"train-landmarks-{name}.toml")
-        assert lstm.model == dataclasses.replace(landmarks.COMPACT, dropout=0.3)
     settings = read_settings("landmarks", EXAMPLES / "train-landmarks-kan.toml")
     assert settings.model == dataclasses.replace(landmarks.COMPACT, dual=dual_domain.PUBLISHED)
     assert settings.task.loss == "points"
