@@ -17,6 +17,7 @@ from talkhead.face.mesh import (
     LOWER_INNER_LIP,
     RIGHT_EYE_CORNER,
     UPPER_INNER_LIP,
+    eye_distance,
     mouth_opening,
     mouth_width,
     to_ibug68,
@@ -76,7 +77,7 @@ def landmark_values(
     own_pose = fit_head_pose(points[seen]) if has_own_pose else pose
     shapes = pose.to_face(truth[seen]), own_pose.to_face(points[seen])
     for name, measure in (("opening", mouth_opening), ("width", mouth_width)):
-        real, made = (measure(shape) for shape in shapes)
+        real, made = (measure(shape, eye_distance(shape)) for shape in shapes)
         if made.std() > 1e-6:
             lag, best = best_lag(made, real, detrend_frames=None)
             values[f"{name}_r"] = best_lag(made, real, 0, detrend_frames=None)[1]

@@ -7,12 +7,13 @@ from talkhead.evaluation.landmark_metrics import (
     head_motion,
     inner_opening,
     landmark_distance,
+    landmark_values,
     landmark_velocity_distance,
     lip_motion,
     num_blinks,
     quiet_frames,
 )
-from talkhead.face.mesh import mouth_opening
+from talkhead.face.mesh import LEFT_EYE_CORNER, mouth_opening
 from tests.meshes import hand_made_basis, mean_mesh, opened
 
 Floats = npt.NDArray[np.float32]
@@ -55,6 +56,18 @@ def test_the_opening_is_in_eye_distances() -> None:
         gap = np.diff(inner_opening(points))[0]
         assert gap == pytest.approx(0.1, abs=0.01)
         assert gap == pytest.approx(np.diff(mouth_opening(points))[0], abs=0.02)
+
+
+def test_the_width_is_compared_without_the_trembling_of_the_eye_corners() -> None:
+    rng = np.random.default_rng(3)
+    wide = np.zeros((80, len(hand_made_basis().components)), np.float32)
+    wide[:, 2] = 0.1 * np.sin(np.arange(80) / 3)
+    speech = hand_made_basis().deform(wide, np.zeros(80, np.float32))
+    made = 100 * (mean_mesh(1) + speech)
+    truth = made.copy()
+    truth[:, LEFT_EYE_CORNER, 0] += rng.normal(0, 1, 80)
+    quiet = np.zeros(80, np.bool_)
+    assert landmark_values(made, truth, [], quiet, 25.0)["width_r"] > 0.95
 
 
 def test_closures_are_looked_for_around_their_moments() -> None:

@@ -189,6 +189,17 @@ def test_a_dropped_jaw_opens_the_mouth_and_leaves_its_size_to_the_eyes() -> None
     assert mesh.mouth_opening(both).shape == (2,)
 
 
+def test_over_a_clips_own_unit_eye_corners_that_tremble_leave_the_mouth_alone() -> None:
+    clip = np.repeat(mean_mesh(100)[None], 9, 0)
+    clip[::2, mesh.LEFT_EYE_CORNER, 0] += 3
+    unit = mesh.eye_distance(clip)
+    assert unit == pytest.approx(103, abs=0.1)  # of five frames; that of four is 100
+    for measure in (mesh.mouth_opening, mesh.mouth_width):
+        assert measure(clip, unit).std() == pytest.approx(0, abs=1e-6)
+    assert mesh.mouth_width(clip).std() > 0.005
+    assert mesh.mouth_width(clip, unit)[1] == pytest.approx(mesh.mouth_width(clip)[0], rel=1e-3)
+
+
 def test_tables_cannot_be_changed_by_mistake() -> None:
     for table in (mesh.OUTER_LIPS, mesh.FACE_OVAL):
         with pytest.raises(ValueError, match="read-only"):
