@@ -247,7 +247,6 @@ class VideoScorer:
             reference.quiet[:count],
             reference.fps,
             is_aligned=is_aligned,
-            has_own_pose=True,
         )
         values |= life_values(points, reference.fps)
         arrays: dict[str, Floats] = {}

@@ -55,7 +55,6 @@ def landmark_values(
     fps: float,
     *,
     is_aligned: bool = True,
-    has_own_pose: bool = False,
 ) -> dict[str, float]:
     """Return every score of a clip's landmarks, by the key of its measure.
 
@@ -66,16 +65,14 @@ def landmark_values(
         quiet: (T,), frames in silence.
         fps: frames a second.
         is_aligned: heads move alike in both; else distances are taken from the points' centre.
-        has_own_pose: openings and widths are measured in the head pose seen in `points`, not in
-            that of the truth.
     """
     seen = ~(np.isnan(points).any((1, 2)) | np.isnan(truth).any((1, 2)))
     if seen.sum() < MIN_COMMON_FRAMES:
         return {}
     values: dict[str, float] = {}
-    pose = fit_head_pose(truth[seen])  # a head that turns does not open its mouth
-    own_pose = fit_head_pose(points[seen]) if has_own_pose else pose
-    shapes = pose.to_face(truth[seen]), own_pose.to_face(points[seen])
+    # A head that turns does not open its mouth; and what trembles in the pose of one may not do so
+    # in the other, else even a face at rest agrees with the truth.
+    shapes = [fit_head_pose(mesh).to_face(mesh) for mesh in (truth[seen], points[seen])]
     for name, measure in (("opening", mouth_opening), ("width", mouth_width)):
         real, made = (measure(shape, eye_distance(shape)) for shape in shapes)
         if made.std() > 1e-6:

@@ -441,7 +441,6 @@ def _landmark_scores(
                 quiet,
                 rate,
                 is_aligned=plan.is_aligned,
-                has_own_pose=not plan.is_aligned,
             )
             | life.get(name, {}),
             inner_opening(points),

@@ -31,7 +31,7 @@ CONTEXT_FRAMES = 40
 LEAD_S = 0.3
 """Sound given to the encoder before and after the frames of a window."""
 GATE_SOFT_DB = 8.0
-GATE_LEAD_S = 0.56
+GATE_LEAD_S = 0.64
 """People take breath: lips open this long before the first word sounds."""
 GATE_HOLD_S = 0.25
 """Lips come to rest in this time after the last one."""

@@ -21,6 +21,7 @@ from talkhead.face.mesh import (
     LEFT_MOUTH_CORNER,
     OUTER_LIPS,
     RIGHT_MOUTH_CORNER,
+    eye_distance,
     mouth_opening,
     mouth_width,
     to_ibug68,
@@ -498,7 +499,8 @@ def _talkers(bank: ClipBank, basis: MotionBasis, config: LandmarksTaskConfig) ->
 def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> Talker:
     rest, pose = rest_of_clip(clip.landmarks)
     aligned = pose.to_face(clip.landmarks)
-    opening, width = mouth_opening(aligned), mouth_width(aligned)
+    unit = eye_distance(aligned)
+    opening, width = mouth_opening(aligned, unit), mouth_width(aligned, unit)
     spread = width - mouth_width(rest)
     style = np.array([opening.mean(), opening.std(), spread.mean(), spread.std()], np.float32)
     return Talker(
