@@ -13,18 +13,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.face.mesh import LEFT_EYE, RIGHT_EYE
+from talkhead.face.mesh import LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
 UPRIGHT = (9, 197)
 """Between the brows and on the nose: their distance tells how tall eyes appear."""
 REACH = 0.14
 """Farther from a lid's edge than this share of the eye's width, the mesh warp is taken as it is."""
+LASHES = 0.075
+"""So much of the upper lid goes down as it is, with lashes and make-up: skin unrolls above it."""
+FALLEN = 0.15
+"""A lid that has come down by this share of the eye's width unrolls up to its `SKIN`."""
+SKIN = 0.6
+"""Of the height between lid and eyebrow; that is skin, and never hair."""
+MAX_SKIN = 0.35
+MIN_SKIN = 0.12
+"""The rims of glasses are higher, and do not unroll with the skin below them."""
+RIM_CONTRAST = 80.0
+"""They are so much darker than skin, of 255; creases and eyebrows are so in parts only."""
+RIM_SOFT = 0.02
+"""Width of their edge."""
+BEND = 0.7
+"""0 stretches all of it alike, 1 what lies near the lashes not at all."""
 CORNER_REACH = 0.1
 MAX_TURN = 0.12
 """Irises move by at most this share of the eye's width."""
 EDGE = 1 / 60
 """Softness of the lids' edges, as a share of the eye's width; never less than a pixel."""
-OVERLAP = 0.03
+OVERLAP = 0.06
 """Lids that meet overlap by this share of the eye's width."""
 MIN_GAP = 0.1
 """Lids that are nearer than this in the picture, as a share of the eye's width, hardly do."""
@@ -36,22 +51,27 @@ _BOX_MARGIN = 0.3
 class _Eye:
     """Mesh indices, all from the left of a picture to its right.
 
-    `upper` and `lower` are the lids' edges, both from corner to corner.
+    `upper` and `lower` are the lids' edges, both from corner to corner, `brow` is the eyebrow's
+    lower edge.
     """
 
     upper: tuple[int, ...]
     lower: tuple[int, ...]
+    brow: tuple[int, ...]
     iris: int
 
 
-def _eye(ring: list[int], iris: int, mirrored: bool) -> _Eye:
-    upper, lower = [*ring[:9]], [ring[0], *ring[:7:-1]]
+def _eye(ring: list[int], brow: list[int], iris: int, mirrored: bool) -> _Eye:
+    upper, lower, edge = ring[:9], [ring[0], *ring[:7:-1]], brow[:4:-1]
     if mirrored:
-        upper, lower = upper[::-1], lower[::-1]
-    return _Eye(tuple(upper), tuple(lower), iris)
+        upper, lower, edge = upper[::-1], lower[::-1], edge[::-1]
+    return _Eye(tuple(upper), tuple(lower), tuple(edge), iris)
 
 
-EYES = (_eye(RIGHT_EYE.tolist(), 468, False), _eye(LEFT_EYE.tolist(), 473, True))
+EYES = (
+    _eye(RIGHT_EYE.tolist(), RIGHT_BROW.tolist(), 468, False),
+    _eye(LEFT_EYE.tolist(), LEFT_BROW.tolist(), 473, True),
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +110,7 @@ def blend_eyes(
 
     Args:
         frames: (B, C, h, w), `picture` sampled at `grid`.
-        picture: (1, C, h, w).
+        picture: (1, C, h, w) in [0, 255].
         grid: (B, h, w, 2), where the mesh warp reads, in [-1, 1], align_corners=False.
         source: (1, 478, 2), mesh of the picture, its pixels.
         target: (B, 478, 2), meshes of the frames, pixels.
@@ -115,7 +135,9 @@ def _blend_eye(
     if min(float(there.width.min()), float(here.width.min())) < MIN_WIDTH_PX:
         return
     ring = target[:, [*eye.upper, *eye.lower]].flatten(0, 1)
-    margin = _BOX_MARGIN * here.width.max()
+    knots = torch.linspace(-0.5, 0.5, len(eye.upper), device=target.device)[None]
+    most = _fallen(there, here, source, target, tall, eye, knots).max()
+    margin = (_BOX_MARGIN + most) * here.width.max()
     x0, y0 = (ring.amin(0) - margin).floor().int().clamp(min=0).tolist()
     x1, y1 = (ring.amax(0) + margin).ceil().int().tolist()
     x1, y1 = min(x1, width), min(y1, height)
@@ -132,17 +154,34 @@ def _blend_eye(
     inner = u.clamp(-0.5, 0.5)
     upper, upper_shift = _edge(here, source, target, eye.upper, inner)
     lower, lower_shift = _edge(here, source, target, eye.lower, inner)
+    fallen = _fallen(there, here, source, target, tall, eye, inner)
     # Where lids meet, the upper one ends at the lower one, and covers the wet rim of that.
     closed = _closed(there, source, eye, inner, lower - upper)
     further = torch.minimum(upper, lower) + OVERLAP * closed - upper
     upper = upper + further
-    upper_shift = upper_shift - (further * here.width)[..., None] * here.down
+    upper_shift = upper_shift - (0.5 * further * here.width)[..., None] * here.down
     above, below = upper - v, v - lower
     beside = 1 - _smooth((u.abs() - 0.5) / CORNER_REACH)
 
-    def lid(edge: Tensor, shift: Tensor, outwards: float, distance: Tensor) -> Tensor:
-        """Unroll a lid between its edge and where the mesh is free of the eye's other half."""
-        mesh = here.place(inner, edge + outwards * REACH)
+    down = _smooth(fallen / FALLEN)
+    squash = _squash(there, here, tall)
+    brow = _height(there, source, eye.upper, inner) - _height(there, source, eye.brow, inner)
+    free = (SKIN * brow).clamp(REACH, MAX_SKIN)  # there is no blink in the mesh above
+    skin = torch.minimum(free, _clear_skin(there, picture, source, eye)) / squash
+    free = free / squash
+
+    def lid(
+        edge: Tensor,
+        shift: Tensor,
+        outwards: float,
+        distance: Tensor,
+        rim: Tensor,
+        reach: Tensor,
+        bend: Tensor,
+        above: Tensor,
+    ) -> Tensor:
+        """Unroll a lid from `rim` to `reach`; what is above moves with the mesh at `above`."""
+        mesh = here.place(inner, edge + outwards * above)
         source = functional.grid_sample(
             grid.permute(0, 3, 1, 2),
             (mesh * (2 / size) - 1)[:, None],
@@ -151,12 +190,17 @@ def _blend_eye(
             align_corners=False,
         )
         mesh_shift = (source[:, :, 0].transpose(1, 2) + 1) * size / 2 - mesh
-        along = torch.lerp(shift, mesh_shift, (distance / REACH).clamp(0, 1)[..., None])
-        near = beside * (distance < REACH)
+        rolled = ((distance - rim) / (reach - rim)).clamp(0, 1)
+        rolled = rolled - bend * (rolled - rolled.square())
+        along = torch.lerp(shift, mesh_shift, rolled[..., None])
+        near = beside * (distance < above)
         return torch.lerp(warped, places + along, near[..., None])
 
-    over = lid(upper, upper_shift, -1, above)
-    under = lid(lower, lower_shift, 1, below)
+    none = torch.zeros_like(above)
+    bend = BEND * down * ((skin - LASHES) / fallen.clamp(min=FALLEN)).clamp(0, 1)
+    reach, most = (fallen + torch.lerp(none + REACH, to + none, down) for to in (skin, free))
+    over = lid(upper, upper_shift, -1, above, LASHES * down, reach, bend, most)
+    under = lid(lower, lower_shift, 1, below, none, none + REACH, none, none + REACH)
     ball = _ball(there, here, source, target, eye, u, v, tall)
 
     def read(points: Tensor) -> Tensor:
@@ -184,6 +228,49 @@ def _closed(there: _Axes, source: Tensor, eye: _Eye, u: Tensor, gap: Tensor) -> 
     return _smooth(1 - 2 * gap / usual.clamp(min=1e-3)) * _smooth(usual / MIN_GAP)
 
 
+def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Tensor:
+    """Return how high the skin over the upper lid is clear of glasses, (1, 1), eye widths.
+
+    Their rim is a dark line over the whole eye, with skin below and above; creases and brows are
+    fainter somewhere.
+    """
+    u = torch.linspace(-0.3, 0.3, 7, device=source.device)
+    height = torch.linspace(MIN_SKIN, MAX_SKIN, 36, device=source.device)
+    edge = _height(there, source, eye.upper, u[None])
+    line = there.place(
+        u[:, None].expand(-1, 36).reshape(1, -1), (edge[0][:, None] - height).reshape(1, -1)
+    )
+    size = torch.tensor(picture.shape[:1:-1], device=source.device)
+    seen = functional.grid_sample(
+        picture,
+        (line * (2 / size) - 1)[:, None],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    light = seen.float().mean(1).reshape(7, 36)
+    skin = light.quantile(0.7, dim=1, keepdim=True)
+    beyond = light.flip(1).cummax(1).values.flip(1)
+    rim = (light < skin - RIM_CONTRAST) & (beyond > light + RIM_CONTRAST)
+    if not rim.any(1).all():
+        return height[-1:][None]
+    first = height[rim.float().argmax(1)].min()
+    return (first - RIM_SOFT).clamp(min=MIN_SKIN)[None, None]
+
+
+def _squash(there: _Axes, here: _Axes, tall: Tensor) -> Tensor:
+    """Return what takes heights of a frame's eye to those of the picture's, (B, 1)."""
+    return here.width / (there.width * tall)
+
+
+def _fallen(
+    there: _Axes, here: _Axes, source: Tensor, target: Tensor, tall: Tensor, eye: _Eye, u: Tensor
+) -> Tensor:
+    """Return how far the upper lid at `u` is lower than in the picture, (B, N), eye widths."""
+    was = _height(there, source, eye.upper, u) / _squash(there, here, tall)
+    return (_height(here, target, eye.upper, u) - was).clamp(min=0)
+
+
 def _ball(
     there: _Axes,
     here: _Axes,
@@ -195,7 +282,7 @@ def _ball(
     tall: Tensor,
 ) -> Tensor:
     """Return where the eyeball is read, (B, N, 2): what the picture shows between its lids."""
-    squash = here.width / (there.width * tall)
+    squash = _squash(there, here, tall)
     v = v * squash
     inner = u.clamp(-0.5, 0.5)
     ends = _lids(there, source, eye, inner)
@@ -214,8 +301,13 @@ def _ball(
 
 def _lids(axes: _Axes, points: Tensor, eye: _Eye, u: Tensor) -> list[Tensor]:
     """Return the edges of both lids at `u`, the upper one first, (B, N) each."""
-    found = (axes.read(points[:, list(lid)]) for lid in (eye.upper, eye.lower))
-    return [_interpolate(at, height[:, None], u)[:, 0] for at, height in found]
+    return [_height(axes, points, lid, u) for lid in (eye.upper, eye.lower)]
+
+
+def _height(axes: _Axes, points: Tensor, line: tuple[int, ...], u: Tensor) -> Tensor:
+    """Return how low a line of mesh points is at `u`, (B, N)."""
+    at, height = axes.read(points[:, list(line)])
+    return _interpolate(at, height[:, None], u)[:, 0]
 
 
 def _edge(

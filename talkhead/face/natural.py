@@ -41,7 +41,15 @@ MAX_TURN_RAD = float(np.radians(15))
 MAX_SHIFT = 0.15
 """Eye distances."""
 SILENT_PACE = 0.1
-"""Of the head's motion in long silence, against that in speech."""
+"""Of the head's motion in long silence, against that in speech, in the mean."""
+STIR_S = 0.3
+"""Time scale on which a head that listens stirs, and rests again."""
+STIR_THRESHOLD = 0.8
+"""Standard deviations of the noise above which it stirs: a fifth of the time."""
+MAX_STIR = 1.2
+"""What is more above than this counts as so much: it would be faster than in speech."""
+MEAN_STIR = 0.11
+"""Mean of what of a normal variable lies between."""
 SILENCE_S = 0.6
 """Time scale on which a pause becomes a long silence."""
 TALK_GAIN = 2.0
@@ -130,9 +138,12 @@ def natural_head_motion(
     loudest = max(float(voice.max()), 1e-6)
     lively = style.pause + (1 - style.pause) * np.clip(voice / loudest, 0, 1)
     values = strength * STILL_SHARE * (slow + fast * lively[:, None])
-    # Who listens hardly moves: in long silence the same motion takes longer.
+    # Who listens holds still, then stirs: in long silence the same motion takes longer, by moments.
     talk = gaussian_filter1d(activity, SILENCE_S * fps, mode="nearest") / loudest
-    pace = SILENT_PACE + (1 - SILENT_PACE) * np.clip(TALK_GAIN * talk, 0, 1)
+    talks = np.clip(TALK_GAIN * talk, 0, 1)
+    noise = _smooth_noise(count, 1, STIR_S * fps, rng)[:, 0]
+    stirs = np.clip(noise - STIR_THRESHOLD, 0, MAX_STIR) / MEAN_STIR
+    pace = talks + (1 - talks) * SILENT_PACE * stirs
     at = np.concatenate([[0], np.cumsum(pace)[:-1]])
     values = np.stack([np.interp(at, np.arange(count), column) for column in values.T], axis=1)
     # The first frame is the picture itself: motion grows from there.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.eyes import MAX_TURN, blend_eyes
+from talkhead.face.eyes import LASHES, MAX_TURN, OVERLAP, blend_eyes
 from talkhead.face.maps import draw_maps
 from talkhead.face.mesh import LEFT_EYE, MEAN_FACE, RIGHT_EYE
 from talkhead.face.warp import resize_grid, warp_image
@@ -29,7 +29,11 @@ def places() -> Tensor:
 
 def read(*targets: Floats, source: Floats = MESH) -> Tensor:
     """Where the pixels of frames are read, (B, 2, h, w)."""
-    picture = places()
+    return drawn(places(), *targets, source=source)
+
+
+def drawn(picture: Tensor, *targets: Floats, source: Floats = MESH) -> Tensor:
+    """Frames of a picture, (B, C, h, w)."""
     identity, target = torch.from_numpy(source)[None], torch.from_numpy(np.stack(targets))
     grid = resize_grid(draw_maps(identity / 3, target / 3)[0], (SIDE, SIDE))
     frames = warp_image(picture.expand(len(targets), -1, -1, -1), grid)
@@ -83,13 +87,44 @@ def test_a_lid_slides_over_an_eyeball_that_keeps_its_place(side: str) -> None:
 def test_closed_lids_show_nothing_of_the_eye(side: str) -> None:
     ring, _ = EYES[side]
     frame = read(blinking(1.0))[0]
+    lashes = 0.5 * OVERLAP * float(np.ptp(MESH[ring, 0]))
     for x in range(column(ring) - 15, column(ring) + 16):
         upper, lower = lids(MESH, ring, x + 0.5)
         read_y = frame[1, round(upper) - 10 : round(lower) + 10, x]
-        inside = (read_y > upper + 0.5) & (read_y < lower - 0.5)
+        inside = (read_y > upper + lashes + 0.5) & (read_y < lower - 0.5)
         assert int(inside.sum()) <= 2  # where lids meet, colours of both are mixed
         assert read_y.min() < upper
         assert read_y.max() > lower
+
+
+@pytest.mark.parametrize("side", EYES)
+def test_lashes_go_down_as_they_are_and_skin_unrolls_above_them(side: str) -> None:
+    ring, _ = EYES[side]
+    x = column(ring)
+    width = float(np.ptp(MESH[ring, 0]))
+    _, lower = lids(MESH, ring, x + 0.5)
+    steps = read(blinking(1.0))[0, 1, :, x].diff()
+    edge = round(lower + OVERLAP * width)
+    lashes = steps[edge - round(LASHES * width) : edge - 2]
+    torch.testing.assert_close(lashes, torch.ones_like(lashes), atol=0.1, rtol=0)
+    assert len(lashes) >= 4
+    skin = steps[edge - round(0.45 * width) : edge - round(1.3 * LASHES * width)]
+    assert 0 <= skin.min() < skin.max() < 0.8
+
+
+@pytest.mark.parametrize("contrast", [20.0, 170.0])
+def test_rims_of_glasses_stay_and_faint_lines_unroll_with_the_skin(contrast: float) -> None:
+    ring, _ = EYES["right"]
+    x = column(ring)
+    width = float(np.ptp(MESH[ring, 0]))
+    row = round(MESH[ring, 1].min() - 0.18 * width)
+    picture = torch.full((1, 3, SIDE, SIDE), 200.0)
+    picture[:, :, row : row + 3] -= contrast
+    frame = drawn(picture, blinking(1.0))[0, 0, :, x]
+    found = round(
+        float((200 - frame).clamp(min=0) @ torch.arange(SIDE).float() / (200 - frame).sum())
+    )
+    assert (abs(found - (row + 1)) <= 2) == (contrast > 100)
 
 
 @pytest.mark.parametrize("side", EYES)

@@ -114,6 +114,20 @@ def test_a_head_slows_down_in_long_silence_and_not_in_a_pause_between_sentences(
     assert speed(paused)[middle].mean() > 0.8 * speed(np.ones_like(voice))[middle].mean()
 
 
+def test_a_head_that_listens_rests_most_of_the_time_and_stirs_every_few_seconds() -> None:
+    count = round(600 * FPS)
+    voice = np.zeros(count, np.float32)
+    voice[: round(10 * FPS)] = 1
+    made = natural_head_motion(STYLE, voice, FPS, np.random.default_rng(7))
+    turn = np.abs(np.diff(made.angles_rad[round(15 * FPS) :], axis=0)).max(1)
+    rests = turn == 0  # to the last bit: what does not move is not to tremble in a video
+    assert 0.6 < rests.mean() < 0.9
+    begins = np.flatnonzero(rests[:-1] & ~rests[1:])
+    assert 5 < len(begins) / (len(turn) / FPS / 60) < 40  # a minute
+    assert np.diff(begins).max() < 20 * FPS
+    assert turn.max() < np.abs(np.diff(made.angles_rad[: round(10 * FPS)], axis=0)).max()
+
+
 def test_eyes_turn_against_the_head_to_stay_on_the_viewer() -> None:
     angles = np.array([[0, 0, 0], [0.2, 0, 0], [0, 0.2, 0], [0, 0, 0.2]], np.float32)
     made = HeadMotion(angles, np.zeros((4, 3), np.float32))
