@@ -40,15 +40,15 @@ FOLLOW_S = 0.05
 MAX_TURN_RAD = float(np.radians(15))
 MAX_SHIFT = 0.15
 """Eye distances."""
-SILENT_PACE = 0.1
+SILENT_PACE = 0.05
 """Of the head's motion in long silence, against that in speech, in the mean."""
 STIR_S = 0.3
 """Time scale on which a head that listens stirs, and rests again."""
-STIR_THRESHOLD = 0.8
-"""Standard deviations of the noise above which it stirs: a fifth of the time."""
-MAX_STIR = 1.2
+STIR_THRESHOLD = 1.1
+"""Standard deviations of the noise above which it stirs: a seventh of the time."""
+MAX_STIR = 0.9
 """What is more above than this counts as so much: it would be faster than in speech."""
-MEAN_STIR = 0.11
+MEAN_STIR = 0.06
 """Mean of what of a normal variable lies between."""
 SILENCE_S = 0.6
 """Time scale on which a pause becomes a long silence."""

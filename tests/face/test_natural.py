@@ -121,10 +121,10 @@ def test_a_head_that_listens_rests_most_of_the_time_and_stirs_every_few_seconds(
     made = natural_head_motion(STYLE, voice, FPS, np.random.default_rng(7))
     turn = np.abs(np.diff(made.angles_rad[round(15 * FPS) :], axis=0)).max(1)
     rests = turn == 0  # to the last bit: what does not move is not to tremble in a video
-    assert 0.6 < rests.mean() < 0.9
+    assert 0.75 < rests.mean() < 0.95
     begins = np.flatnonzero(rests[:-1] & ~rests[1:])
     assert 5 < len(begins) / (len(turn) / FPS / 60) < 40  # a minute
-    assert np.diff(begins).max() < 20 * FPS
+    assert np.diff(begins).max() < 30 * FPS
     assert turn.max() < np.abs(np.diff(made.angles_rad[: round(10 * FPS)], axis=0)).max()
 
 
