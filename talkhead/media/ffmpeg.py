@@ -29,6 +29,8 @@ NUM_ENCODER_THREADS = 8
 ENCODER_PRESET = "veryfast"
 SOUND_BITRATE = "192k"
 FRAGMENT_S = 1
+KEY_FRAME_S = 30
+"""Key frames are at most so far apart: at each, a background that stands still jumps a little."""
 MAX_PIXELS = 8192 * 4320
 """Of a video's pictures, those of 8K. A decoder holds dozens at a time, and a file of kilobytes can
 hold pictures of a gigabyte."""
@@ -188,6 +190,7 @@ def write_video_args(
             # AAC of a file without a container; mp4 in one piece converts it unasked.
             args += ["-bsf:a", "aac_adtstoasc"]
         return [*args, "-movflags", fragments, "-f", "mp4", "pipe:1"]
+    args += ["-g:v", str(math.ceil(fps * KEY_FRAME_S))]
     return [*args, "-movflags", f"+faststart{tags}", "-f", "mp4", "-y", input_name(target)]
 
 

@@ -136,6 +136,14 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, convert: Convert
     assert next(read_frames(wide)).shape == (64, 144, 3)
 
 
+def test_what_stands_still_does_not_jump_at_key_frames(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(60, 190, (64, 96, 1)).repeat(3, 2).astype(np.uint8)
+    video = write(tmp_path / "still.mp4", np.repeat(picture[None], 400, 0))  # 16 s
+    read = np.stack(list(read_frames(video))).astype(np.int16)
+    assert np.abs(np.diff(read[25:], axis=0)).mean((1, 2, 3)).max() < 0.3
+
+
 def test_odd_sizes_lose_their_last_column_and_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", counting_frames(2, width=97, height=65))
     assert (probe_video(path).width, probe_video(path).height) == (96, 64)
