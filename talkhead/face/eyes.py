@@ -45,6 +45,7 @@ MIN_GAP = 0.1
 """Lids that are nearer than this in the picture, as a share of the eye's width, hardly do."""
 MIN_WIDTH_PX = 4.0
 _BOX_MARGIN = 0.3
+_FALLEN_MARGIN = 1.3
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,8 @@ def _blend_eye(
         return
     ring = target[:, [*eye.upper, *eye.lower]].flatten(0, 1)
     knots = torch.linspace(-0.5, 0.5, len(eye.upper), device=target.device)[None]
-    most = _fallen(there, here, source, target, tall, eye, knots).max()
-    margin = (_BOX_MARGIN + most) * here.width.max()
+    lowest = _fallen(there, here, source, target, tall, eye, knots).max()
+    margin = (_BOX_MARGIN + _FALLEN_MARGIN * lowest) * here.width.max()
     x0, y0 = (ring.amin(0) - margin).floor().int().clamp(min=0).tolist()
     x1, y1 = (ring.amax(0) + margin).ceil().int().tolist()
     x1, y1 = min(x1, width), min(y1, height)
@@ -178,10 +179,10 @@ def _blend_eye(
         rim: Tensor,
         reach: Tensor,
         bend: Tensor,
-        above: Tensor,
+        end: Tensor,
     ) -> Tensor:
-        """Unroll a lid from `rim` to `reach`; what is above moves with the mesh at `above`."""
-        mesh = here.place(inner, edge + outwards * above)
+        """Unroll a lid from `rim` to `reach`; what is beyond moves with the mesh at `end`."""
+        mesh = here.place(inner, edge + outwards * end)
         source = functional.grid_sample(
             grid.permute(0, 3, 1, 2),
             (mesh * (2 / size) - 1)[:, None],
@@ -193,13 +194,13 @@ def _blend_eye(
         rolled = ((distance - rim) / (reach - rim)).clamp(0, 1)
         rolled = rolled - bend * (rolled - rolled.square())
         along = torch.lerp(shift, mesh_shift, rolled[..., None])
-        near = beside * (distance < above)
+        near = beside * (distance < end)
         return torch.lerp(warped, places + along, near[..., None])
 
     none = torch.zeros_like(above)
     bend = BEND * down * ((skin - LASHES) / fallen.clamp(min=FALLEN)).clamp(0, 1)
-    reach, most = (fallen + torch.lerp(none + REACH, to + none, down) for to in (skin, free))
-    over = lid(upper, upper_shift, -1, above, LASHES * down, reach, bend, most)
+    reach, end = (fallen + torch.lerp(none + REACH, to + none, down) for to in (skin, free))
+    over = lid(upper, upper_shift, -1, above, LASHES * down, reach, bend, end)
     under = lid(lower, lower_shift, 1, below, none, none + REACH, none, none + REACH)
     ball = _ball(there, here, source, target, eye, u, v, tall)
 
