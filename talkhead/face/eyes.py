@@ -136,9 +136,12 @@ def _blend_eye(
     if min(float(there.width.min()), float(here.width.min())) < MIN_WIDTH_PX:
         return
     ring = target[:, [*eye.upper, *eye.lower]].flatten(0, 1)
+    squash = here.width / (there.width * tall)  # takes heights here to those there
     knots = torch.linspace(-0.5, 0.5, len(eye.upper), device=target.device)[None]
-    lowest = _fallen(there, here, source, target, tall, eye, knots).max()
-    margin = (_BOX_MARGIN + _FALLEN_MARGIN * lowest) * here.width.max()
+    fallen = (
+        _height(here, target, eye.upper, knots) - _height(there, source, eye.upper, knots) / squash
+    )
+    margin = (_BOX_MARGIN + _FALLEN_MARGIN * fallen.max().clamp(min=0)) * here.width.max()
     x0, y0 = (ring.amin(0) - margin).floor().int().clamp(min=0).tolist()
     x1, y1 = (ring.amax(0) + margin).ceil().int().tolist()
     x1, y1 = min(x1, width), min(y1, height)
@@ -155,9 +158,10 @@ def _blend_eye(
     inner = u.clamp(-0.5, 0.5)
     upper, upper_shift = _edge(here, source, target, eye.upper, inner)
     lower, lower_shift = _edge(here, source, target, eye.lower, inner)
-    fallen = _fallen(there, here, source, target, tall, eye, inner)
+    was = [_height(there, source, lid, inner) for lid in (eye.upper, eye.lower)]
+    fallen = (upper - was[0] / squash).clamp(min=0)
     # Where lids meet, the upper one ends at the lower one, and covers the wet rim of that.
-    closed = _closed(there, source, eye, inner, lower - upper)
+    closed = _closed(was[1] - was[0], lower - upper)
     further = torch.minimum(upper, lower) + OVERLAP * closed - upper
     upper = upper + further
     upper_shift = upper_shift - (0.5 * further * here.width)[..., None] * here.down
@@ -165,8 +169,7 @@ def _blend_eye(
     beside = 1 - _smooth((u.abs() - 0.5) / CORNER_REACH)
 
     down = _smooth(fallen / FALLEN)
-    squash = _squash(there, here, tall)
-    brow = _height(there, source, eye.upper, inner) - _height(there, source, eye.brow, inner)
+    brow = was[0] - _height(there, source, eye.brow, inner)
     free = (SKIN * brow).clamp(REACH, MAX_SKIN)  # there is no blink in the mesh above
     skin = torch.minimum(free, _clear_skin(there, picture, source, eye)) / squash
     free = free / squash
@@ -202,7 +205,7 @@ def _blend_eye(
     reach, end = (fallen + torch.lerp(none + REACH, to + none, down) for to in (skin, free))
     over = lid(upper, upper_shift, -1, above, LASHES * down, reach, bend, end)
     under = lid(lower, lower_shift, 1, below, none, none + REACH, none, none + REACH)
-    ball = _ball(there, here, source, target, eye, u, v, tall)
+    ball = _ball(there, here, source, target, eye, u, v * squash, squash, was)
 
     def read(points: Tensor) -> Tensor:
         there_grid = (points * (2 / size) - 1).reshape(count, y1 - y0, x1 - x0, 2)
@@ -222,10 +225,9 @@ def _blend_eye(
     frames[..., rows, columns] = torch.lerp(drawn, read(over), share(above))
 
 
-def _closed(there: _Axes, source: Tensor, eye: _Eye, u: Tensor, gap: Tensor) -> Tensor:
+def _closed(usual: Tensor, gap: Tensor) -> Tensor:
     """Return 0 while lids are at least half as far apart as in the picture, 1 where they meet."""
-    edges = _lids(there, source, eye, u)
-    usual = (edges[1] - edges[0]).clamp(min=0)
+    usual = usual.clamp(min=0)
     return _smooth(1 - 2 * gap / usual.clamp(min=1e-3)) * _smooth(usual / MIN_GAP)
 
 
@@ -259,19 +261,6 @@ def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Ten
     return (first - RIM_SOFT).clamp(min=MIN_SKIN)[None, None]
 
 
-def _squash(there: _Axes, here: _Axes, tall: Tensor) -> Tensor:
-    """Return what takes heights of a frame's eye to those of the picture's, (B, 1)."""
-    return here.width / (there.width * tall)
-
-
-def _fallen(
-    there: _Axes, here: _Axes, source: Tensor, target: Tensor, tall: Tensor, eye: _Eye, u: Tensor
-) -> Tensor:
-    """Return how far the upper lid at `u` is lower than in the picture, (B, N), eye widths."""
-    was = _height(there, source, eye.upper, u) / _squash(there, here, tall)
-    return (_height(here, target, eye.upper, u) - was).clamp(min=0)
-
-
 def _ball(
     there: _Axes,
     here: _Axes,
@@ -280,14 +269,24 @@ def _ball(
     eye: _Eye,
     u: Tensor,
     v: Tensor,
-    tall: Tensor,
+    squash: Tensor,
+    lids: list[Tensor],
 ) -> Tensor:
-    """Return where the eyeball is read, (B, N, 2): what the picture shows between its lids."""
-    squash = _squash(there, here, tall)
-    v = v * squash
+    """Return where the eyeball is read, (B, N, 2): what the picture shows between its lids.
+
+    Args:
+        there: axes of the picture's eye.
+        here: axes of the frames'.
+        source: mesh of the picture.
+        target: meshes of the frames.
+        eye: which one.
+        u: (B, N), along the eye.
+        v: (B, N), heights in the picture's eye.
+        squash: (B, 1), what makes heights of the frames' eyes such.
+        lids: heights of the picture's lids at `u`, the upper one first, (B, N) each.
+    """
     inner = u.clamp(-0.5, 0.5)
-    ends = _lids(there, source, eye, inner)
-    top, bottom = ends[0], torch.maximum(*ends)
+    top, bottom = lids[0], torch.maximum(*lids)
     iris_u, iris_v = there.read(source[:, [eye.iris]])
     goal_u, goal_v = here.read(target[:, [eye.iris]])
     turn_u = (goal_u - iris_u).clamp(-MAX_TURN, MAX_TURN)
@@ -298,11 +297,6 @@ def _ball(
     slack = 1 / there.width
     v = torch.minimum(torch.maximum(v - turn_v * free, top - slack), bottom + slack)
     return there.place(u - turn_u * free, v)
-
-
-def _lids(axes: _Axes, points: Tensor, eye: _Eye, u: Tensor) -> list[Tensor]:
-    """Return the edges of both lids at `u`, the upper one first, (B, N) each."""
-    return [_height(axes, points, lid, u) for lid in (eye.upper, eye.lower)]
 
 
 def _height(axes: _Axes, points: Tensor, line: tuple[int, ...], u: Tensor) -> Tensor:
