@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.face.mesh import (
-    LEFT_EYE_CORNER,
     LOWER_INNER_LIP,
-    RIGHT_EYE_CORNER,
     UPPER_INNER_LIP,
     eye_distance,
     mouth_opening,
@@ -73,8 +71,9 @@ def landmark_values(
     # A head that turns does not open its mouth; and what trembles in the pose of one may not do so
     # in the other, else even a face at rest agrees with the truth.
     shapes = [fit_head_pose(mesh).to_face(mesh) for mesh in (truth[seen], points[seen])]
+    clips = [(shape, eye_distance(shape)) for shape in shapes]
     for name, measure in (("opening", mouth_opening), ("width", mouth_width)):
-        real, made = (measure(shape, eye_distance(shape)) for shape in shapes)
+        real, made = (measure(*clip) for clip in clips)
         if made.std() > 1e-6:
             lag, best = best_lag(made, real, detrend_frames=None)
             values[f"{name}_r"] = best_lag(made, real, 0, detrend_frames=None)[1]
@@ -136,7 +135,9 @@ def landmark_velocity_distance(made: Floats, truth: Floats) -> float:
 def inner_opening(points: Floats) -> Floats:
     """Return the mean distance of upper and lower inner lip in their middle, shape = (T,)."""
     upper, lower = points[:, UPPER_INNER_LIP[2:7], :2], points[:, LOWER_INNER_LIP[2:7], :2]
-    return np.asarray(np.linalg.norm(upper - lower, axis=-1).mean(1) / _unit(points), np.float32)
+    return np.asarray(
+        np.linalg.norm(upper - lower, axis=-1).mean(1) / eye_distance(points[..., :2]), np.float32
+    )
 
 
 def closures_found(
@@ -169,7 +170,7 @@ def quiet_frames(levels_db: Floats) -> npt.NDArray[np.bool_]:
 def lip_motion(points: Floats) -> Floats:
     """Return how far lips move from frame to frame against the head, shape = (T - 1,)."""
     plane = points[..., :2]
-    centred = (plane - plane[:, STEADY].mean(1, keepdims=True)) / _unit(points)
+    centred = (plane - plane[:, STEADY].mean(1, keepdims=True)) / eye_distance(plane)
     step = np.diff(centred[:, LIPS], axis=0)
     return np.asarray(np.linalg.norm(step, axis=2).mean(1), np.float32)
 
@@ -177,7 +178,7 @@ def lip_motion(points: Floats) -> Floats:
 def head_motion(points: Floats) -> float:
     """Return the standard deviation of the head's position."""
     centre = points[:, STEADY, :2].mean(1)
-    return float(np.linalg.norm(centre.std(0)) / _unit(points))
+    return float(np.linalg.norm(centre.std(0)) / eye_distance(points[..., :2]))
 
 
 def num_blinks(points: Floats) -> int:
@@ -187,10 +188,3 @@ def num_blinks(points: Floats) -> int:
     opening = np.linalg.norm(gap, axis=-1).sum(1)
     shut = opening < BLINK_CLOSED * np.median(opening)
     return int((shut[1:] & ~shut[:-1]).sum())
-
-
-def _unit(points: Floats) -> float:
-    across = points[:, RIGHT_EYE_CORNER, :2] - points[:, LEFT_EYE_CORNER, :2]
-    lengths = np.linalg.norm(across, axis=-1)
-    lengths = lengths[~np.isnan(lengths)]
-    return max(float(np.median(lengths)), 1e-6) if len(lengths) else 1.0

@@ -179,10 +179,10 @@ def _blend_eye(
         shift: Tensor,
         outwards: float,
         distance: Tensor,
-        rim: Tensor,
-        reach: Tensor,
-        bend: Tensor,
-        end: Tensor,
+        rim: Tensor | float = 0.0,
+        reach: Tensor | float = REACH,
+        bend: Tensor | float = 0.0,
+        end: Tensor | float = REACH,
     ) -> Tensor:
         """Unroll a lid from `rim` to `reach`; what is beyond moves with the mesh at `end`."""
         mesh = here.place(inner, edge + outwards * end)
@@ -200,11 +200,10 @@ def _blend_eye(
         near = beside * (distance < end)
         return torch.lerp(warped, places + along, near[..., None])
 
-    none = torch.zeros_like(above)
     bend = BEND * down * ((skin - LASHES) / fallen.clamp(min=FALLEN)).clamp(0, 1)
-    reach, end = (fallen + torch.lerp(none + REACH, to + none, down) for to in (skin, free))
+    reach, end = (fallen + REACH + down * (to - REACH) for to in (skin, free))
     over = lid(upper, upper_shift, -1, above, LASHES * down, reach, bend, end)
-    under = lid(lower, lower_shift, 1, below, none, none + REACH, none, none + REACH)
+    under = lid(lower, lower_shift, 1, below)
     ball = _ball(there, here, source, target, eye, u, v * squash, squash, was)
 
     def read(points: Tensor) -> Tensor:
@@ -240,9 +239,8 @@ def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Ten
     u = torch.linspace(-0.3, 0.3, 7, device=source.device)
     height = torch.linspace(MIN_SKIN, MAX_SKIN, 36, device=source.device)
     edge = _height(there, source, eye.upper, u[None])
-    line = there.place(
-        u[:, None].expand(-1, 36).reshape(1, -1), (edge[0][:, None] - height).reshape(1, -1)
-    )
+    heights = edge[0][:, None] - height
+    line = there.place(u[:, None].expand_as(heights).reshape(1, -1), heights.reshape(1, -1))
     size = torch.tensor(picture.shape[:1:-1], device=source.device)
     seen = functional.grid_sample(
         picture,
@@ -251,7 +249,7 @@ def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Ten
         padding_mode="border",
         align_corners=False,
     )
-    light = seen.float().mean(1).reshape(7, 36)
+    light = seen.float().mean(1).reshape(heights.shape)
     skin = light.quantile(0.7, dim=1, keepdim=True)
     beyond = light.flip(1).cummax(1).values.flip(1)
     rim = (light < skin - RIM_CONTRAST) & (beyond > light + RIM_CONTRAST)

@@ -127,12 +127,16 @@ def mouth_width(points: Floats, unit: float | None = None) -> Floats:
 
 
 def eye_distance(points: Floats) -> float:
-    """Return the median distance of the outer eye corners of a clip's faces, (T, 478, 3).
+    """Return the median distance of the outer eye corners of a clip's faces, (T, 478, 2 or 3).
+
+    Frames without a face are nan; where none has one it is 1.
 
     A detector's eye corners tremble: from frame to frame their distance varies by .008 of itself
     where the width of a mouth that speaks calmly varies by .015.
     """
-    return float(np.median(_eye_distances(points)))
+    lengths = _eye_distances(points)
+    lengths = lengths[~np.isnan(lengths)]
+    return float(np.median(lengths)) if len(lengths) else 1.0
 
 
 def _in_eye_distances(vectors: Floats, points: Floats, unit: float | None) -> Floats:

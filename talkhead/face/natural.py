@@ -40,16 +40,15 @@ FOLLOW_S = 0.05
 MAX_TURN_RAD = float(np.radians(15))
 MAX_SHIFT = 0.15
 """Eye distances."""
-SILENT_PACE = 0.05
-"""Of the head's motion in long silence, against that in speech, in the mean."""
 STIR_S = 0.3
 """Time scale on which a head that listens stirs, and rests again."""
 STIR_THRESHOLD = 1.1
 """Standard deviations of the noise above which it stirs: a seventh of the time."""
 MAX_STIR = 0.9
 """What is more above than this counts as so much: it would be faster than in speech."""
-MEAN_STIR = 0.06
-"""Mean of what of a normal variable lies between."""
+STIR_PACE = 5 / 6
+"""Of a head that stirs, against that in speech, for every standard deviation above; a twentieth of
+it in the mean over long silence."""
 SILENCE_S = 0.6
 """Time scale on which a pause becomes a long silence."""
 TALK_GAIN = 2.0
@@ -142,8 +141,8 @@ def natural_head_motion(
     talk = gaussian_filter1d(activity, SILENCE_S * fps, mode="nearest") / loudest
     talks = np.clip(TALK_GAIN * talk, 0, 1)
     noise = _smooth_noise(count, 1, STIR_S * fps, rng)[:, 0]
-    stirs = np.clip(noise - STIR_THRESHOLD, 0, MAX_STIR) / MEAN_STIR
-    pace = talks + (1 - talks) * SILENT_PACE * stirs
+    stirs = STIR_PACE * np.clip(noise - STIR_THRESHOLD, 0, MAX_STIR)
+    pace = talks + (1 - talks) * stirs
     at = np.concatenate([[0], np.cumsum(pace)[:-1]])
     values = np.stack([np.interp(at, np.arange(count), column) for column in values.T], axis=1)
     # The first frame is the picture itself: motion grows from there.

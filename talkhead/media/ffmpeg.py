@@ -177,6 +177,8 @@ def write_video_args(
         args += _sound_args(copy_sound=copy_sound)
     args += ["-map_metadata", "-1", "-map_chapters", "-1"]
     args += ["-c:v", "libx264", "-preset", ENCODER_PRESET, "-crf", str(crf)]
+    key_frame_s = FRAGMENT_S if target is None else KEY_FRAME_S
+    args += ["-g:v", str(math.ceil(fps * key_frame_s))]
     args += ["-threads:v", str(NUM_ENCODER_THREADS), "-vf", ",".join(picture_filters)]
     args += ["-flags:v", "+bitexact", "-fflags", "+bitexact"]
     for key, value in metadata.items():
@@ -185,12 +187,10 @@ def write_video_args(
     if target is None:
         # AAC starts before time 0; only a header that waits for the first fragment can say so.
         fragments = f"+frag_keyframe+empty_moov+delay_moov+default_base_moof{tags}"
-        args += ["-g:v", str(math.ceil(fps * FRAGMENT_S))]
         if copy_sound:
             # AAC of a file without a container; mp4 in one piece converts it unasked.
             args += ["-bsf:a", "aac_adtstoasc"]
         return [*args, "-movflags", fragments, "-f", "mp4", "pipe:1"]
-    args += ["-g:v", str(math.ceil(fps * KEY_FRAME_S))]
     return [*args, "-movflags", f"+faststart{tags}", "-f", "mp4", "-y", input_name(target)]
 
 
