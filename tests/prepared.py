@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.data.av_sync import best_lag, loudness
+from talkhead.data.clips import Clip, ClipInfo, encode_frames, write_clip, write_manifest
 from talkhead.face.mesh import LEFT_MOUTH_CORNER, MEAN_FACE, RIGHT_MOUTH_CORNER, mouth_opening
 from talkhead.face.motion import speech_region
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.training.clips import Clip, ClipInfo, encode_frames, write_clip, write_manifest
-from talkhead.training.sync import best_lag, loudness
 from tests.drawn_face import LEFT_EYE, MOUTH, RIGHT_EYE, draw_face
 
 FPS = 25

@@ -82,10 +82,10 @@ def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
     """Return the folder of clips, prepared first where DATA are videos, and what broke then."""
     import dataclasses
 
+    from talkhead.data.clips import MANIFEST
+    from talkhead.data.layouts import list_sources
+    from talkhead.data.prepare import prepare
     from talkhead.evaluation.run import PREPARED, Broken, begin_preparation
-    from talkhead.training.clips import MANIFEST
-    from talkhead.training.layouts import list_sources
-    from talkhead.training.prepare import prepare
 
     unread: list[Broken] = []
     data, folder = request.data, request.output / PREPARED
@@ -112,9 +112,9 @@ def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
 
 
 def _choose(prepared: Path, request: EvaluationRequest) -> Chosen:
+    from talkhead.data.clips import read_manifest
+    from talkhead.data.selection import is_scored
     from talkhead.evaluation.protocols import choose_rows
-    from talkhead.training.clips import read_manifest
-    from talkhead.training.landmarks import is_scored
 
     splits = {row.split for row in read_manifest(prepared)}
     split = request.split or ("dev" if "dev" in splits or "test" not in splits else "test")
@@ -228,7 +228,7 @@ def _plan(
 
 def _left_out(prepared: Path, chosen: Chosen) -> str:
     """Say how many frames of the clips' videos are in no clip for want of a face."""
-    from talkhead.training.prepare import read_face_counts
+    from talkhead.data.prepare import read_face_counts
 
     counts = read_face_counts(prepared)
     videos = {row.clip.partition(".")[0] for row in chosen.rows} & counts.keys()

@@ -13,12 +13,12 @@ from talkhead.cli.output import JsonOption, QuietOption, print_json, with_progre
 from talkhead.errors import BatchError, NoFaceError, TalkheadError
 
 if TYPE_CHECKING:
-    from talkhead.training.clips import ClipInfo
-    from talkhead.training.layouts import Listing
-    from talkhead.training.prepare import Outcome
+    from talkhead.data.clips import ClipInfo
+    from talkhead.data.layouts import Listing
+    from talkhead.data.prepare import Outcome
 
 Layout = Literal["auto", "csv", "mead", "hdtf", "grid", "folder"]
-"""As talkhead.training.layouts has them, which would load too much for --help."""
+"""As talkhead.data.layouts has them, which would load too much for --help."""
 
 
 def prepare(
@@ -73,10 +73,10 @@ def prepare(
     face is dropped, and one that cannot be read is reported; the command then goes on with the
     others and exits 5.
     """
+    from talkhead.data.clips import read_manifest
+    from talkhead.data.layouts import list_sources
+    from talkhead.data.prepare import prepare as prepare_videos
     from talkhead.media.rates import parse_fps
-    from talkhead.training.clips import read_manifest
-    from talkhead.training.layouts import list_sources
-    from talkhead.training.prepare import prepare as prepare_videos
     from talkhead.weights import parts_of, resolve_weights
 
     rate = parse_fps(fps)
@@ -116,8 +116,8 @@ def _measure_agreement(data: Path, generator: Path, *, quiet: bool) -> None:
     """Measure the clips that no generator has measured yet."""
     import torch
 
+    from talkhead.data.av_sync import measure_agreement, unmeasured
     from talkhead.synthesis import load_generator
-    from talkhead.training.agreement import measure_agreement, unmeasured
 
     total = len(unmeasured(data))
     if total:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import resample_poly
 
+from talkhead.data.espeak import Voice, speak
+from talkhead.data.phonemes import CLASSES, classes_of
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.training.espeak import Voice, speak
-from talkhead.training.phonemes import CLASSES, classes_of
 
 Floats = npt.NDArray[np.float32]
 

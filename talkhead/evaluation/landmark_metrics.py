@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.data.av_sync import best_lag
 from talkhead.face.mesh import (
     LOWER_INNER_LIP,
     UPPER_INNER_LIP,
@@ -21,7 +22,6 @@ from talkhead.face.mesh import (
     to_ibug68,
 )
 from talkhead.face.pose import fit_head_pose
-from talkhead.training.sync import best_lag
 
 Floats = npt.NDArray[np.float32]
 Align = Literal["none", "centroid"]

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.data.prepare import track_crops
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES, MAX_LENGTH_DIFFERENCE, detect_points
 from talkhead.evaluation.systems import Case
 from talkhead.face.crop import CROP_SIDE_PX, Crop
 from talkhead.media.files import VIDEO_SUFFIXES
 from talkhead.media.video import probe_video, read_frames
-from talkhead.training.prepare import track_crops
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -16,10 +16,10 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from talkhead.data.clips import ClipInfo, read_manifest
+from talkhead.data.dataset_names import official_test
+from talkhead.data.layouts import in_short
 from talkhead.errors import TalkheadError
-from talkhead.training.clips import ClipInfo, read_manifest
-from talkhead.training.dataset_names import official_test
-from talkhead.training.layouts import in_short
 
 Protocol = Literal["split", "mead-official", "seed-90-10", "speaker"]
 

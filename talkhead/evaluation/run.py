@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.checkpoint import TENSORS_NAME
+from talkhead.data.clips import ClipInfo
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.articulation import closing_moments
 from talkhead.evaluation.frames import Reference, VideoScorer, detect_points, score_together
@@ -52,7 +53,6 @@ from talkhead.media.loudness import frame_levels
 from talkhead.media.video import VideoWriter
 from talkhead.media.workers import worker_pool
 from talkhead.models.landmarks import LandmarkGenerator
-from talkhead.training.clips import ClipInfo
 from talkhead.weights.listing import measure_file, parts_of
 
 Floats = npt.NDArray[np.float32]

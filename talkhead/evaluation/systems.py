@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from talkhead.data.clips import Clip, ClipInfo, read_clip
 from talkhead.emotions import AUTO
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES as SCORED_FRAMES
@@ -58,7 +59,6 @@ from talkhead.synthesis import (
     shown,
     speech_features,
 )
-from talkhead.training.clips import Clip, ClipInfo, read_clip
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -130,6 +130,19 @@ def generate_coefficients(
     return coefficients
 
 
+def generate_motion(
+    generator: LandmarkGenerator, waveform: Floats, num_frames: int, fps: float, shape: Floats
+) -> Floats:
+    """Generate motion in the default style for a whole waveform of normalised loudness.
+
+    Returns:
+        Coefficients, shape = (num_frames, K).
+    """
+    lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
+    padded = np.concatenate([lead, waveform.astype(np.float32), lead])
+    return generate_coefficients(generator, padded, num_frames, fps, shape)
+
+
 @torch.no_grad()
 def speech_features(
     generator: LandmarkGenerator, waveform: Floats, count: int, rate: float

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.checkpoint import load_alike, load_state, read_config, save_checkpoint
+from talkhead.data.clips import Clip
+from talkhead.data.selection import MIN_AGREEMENT, split_rows, teaches_lips
 from talkhead.errors import TalkheadError
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.maps import NUM_MAPS
@@ -27,7 +29,6 @@ from talkhead.synthesis import (
     correct,
     registration_of,
 )
-from talkhead.training.clips import Clip
 from talkhead.training.loop import Batch
 from talkhead.training.pairs import (
     MAP_RATIO,
@@ -39,10 +40,7 @@ from talkhead.training.pairs import (
 )
 from talkhead.training.registration import fit_registration, other_frame
 from talkhead.training.samples import (
-    MIN_AGREEMENT,
     ClipBank,
-    split_rows,
-    teaches_lips,
 )
 
 Floats = npt.NDArray[np.float32]

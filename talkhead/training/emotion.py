@@ -14,12 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.checkpoint import save_checkpoint
-from talkhead.emotions import VOICE_LABELS
-from talkhead.errors import TalkheadError
-from talkhead.media.files import replacing
-from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.models.emotion import MIN_SAMPLES, EmotionClassifier, EmotionConfig
-from talkhead.training.emotional_speech import (
+from talkhead.data.emotional_speech import (
     CORPORA,
     Recording,
     find_recordings,
@@ -27,6 +22,11 @@ from talkhead.training.emotional_speech import (
     labels_of,
     read_recording,
 )
+from talkhead.emotions import VOICE_LABELS
+from talkhead.errors import TalkheadError
+from talkhead.media.files import replacing
+from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.models.emotion import MIN_SAMPLES, EmotionClassifier, EmotionConfig
 from talkhead.training.loop import Batch, Sample, dropout_from
 from talkhead.training.voices import disturb
 

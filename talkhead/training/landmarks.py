@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.checkpoint import load_alike, read_config, save_checkpoint
+from talkhead.data.av_sync import best_lag
+from talkhead.data.clips import Clip, ClipInfo
+from talkhead.data.selection import MIN_AGREEMENT, is_scored, split_rows, teaches_lips
 from talkhead.errors import TalkheadError
 from talkhead.face.mesh import (
     FACE_OVAL,
@@ -43,27 +46,17 @@ from talkhead.models.landmarks import (
     LandmarkGeneratorConfig,
 )
 from talkhead.models.speech import LogMel, frame_positions
-from talkhead.synthesis import LEAD_S, basis_of, generate_coefficients
-from talkhead.training.clips import Clip, ClipInfo
+from talkhead.synthesis import LEAD_S, basis_of, generate_motion
 from talkhead.training.encoders import load_encoder
 from talkhead.training.life import fit_head_style
 from talkhead.training.loop import Batch, Sample, dropout_from
-from talkhead.training.samples import (
-    MIN_AGREEMENT,
-    PERSON_POWER,
-    SOUNDS,
-    ClipBank,
-    split_rows,
-    teaches_lips,
-)
-from talkhead.training.sync import best_lag
+from talkhead.training.samples import PERSON_POWER, ClipBank
 from talkhead.training.voices import disturb, drop_moments, not_speech
 
 Floats = npt.NDArray[np.float32]
 
 NUM_MEL = 80
 NUM_BASIS_FRAMES = 6000
-MIN_SCORED_FRAMES = 50
 SHAPE_NOISE = 0.1
 """Relative error of the proportions in training."""
 POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
@@ -426,19 +419,6 @@ def generate(generator: LandmarkGenerator, talker: Talker, fps: float) -> Floats
     return generate_motion(generator, talker.waveform, count, fps, talker.shape)
 
 
-def generate_motion(
-    generator: LandmarkGenerator, waveform: Floats, num_frames: int, fps: float, shape: Floats
-) -> Floats:
-    """Generate motion in the default style for a whole waveform of normalised loudness.
-
-    Returns:
-        Coefficients, shape = (num_frames, K).
-    """
-    lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
-    padded = np.concatenate([lead, waveform.astype(np.float32), lead])
-    return generate_coefficients(generator, padded, num_frames, fps, shape)
-
-
 def window_samples(frames: int, fps: float) -> int:
     """Return the length of a window's sound."""
     return round((frames / fps + 2 * LEAD_S) * SAMPLE_RATE_HZ)
@@ -463,11 +443,6 @@ def _join(initial: Path, dual: Path, generator: LandmarkGenerator) -> None:
 
 def _teaches_lips(row: ClipInfo, config: LandmarksTaskConfig) -> bool:
     return row.num_frames > config.window_frames and teaches_lips(row, config.min_agreement)
-
-
-def is_scored(row: ClipInfo) -> bool:
-    """Whether a clip is long enough, and its sound belongs to the picture."""
-    return row.has_sound and row.sound in SOUNDS and row.num_frames >= MIN_SCORED_FRAMES
 
 
 def _fit_basis(bank: ClipBank, num_components: int, seed: int) -> MotionBasis:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from talkhead.data.clips import Clip, ClipInfo
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.motion import rest_of_clip
 from talkhead.face.natural import (
@@ -21,7 +22,6 @@ from talkhead.face.natural import (
 )
 from talkhead.face.pose import HeadPose
 from talkhead.media.loudness import frame_levels, loudness_of_voice
-from talkhead.training.clips import Clip, ClipInfo
 
 Floats = npt.NDArray[np.float32]
 

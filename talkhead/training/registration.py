@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from talkhead.data.clips import Clip
 from talkhead.face.crop import CROP_SIDE_PX
 from talkhead.face.maps import MAP_SIDE_PX, draw_maps
 from talkhead.face.masks import blur
@@ -18,7 +19,6 @@ from talkhead.face.mesh import MEAN_FACE, MIRROR, NUM_POINTS
 from talkhead.face.pose import fit_head_pose
 from talkhead.face.registration import NUM_POSE_FEATURES, Registration
 from talkhead.face.warp import warp_image
-from talkhead.training.clips import Clip
 from talkhead.training.samples import ClipBank
 
 Floats = npt.NDArray[np.float32]

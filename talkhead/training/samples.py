@@ -7,12 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.data.clips import Clip, ClipInfo, read_clip
 from talkhead.errors import TalkheadError
-from talkhead.training.clips import Clip, ClipInfo, read_clip, read_manifest
 
-SOUNDS = ("good", "weak", "offset", "unknown")
-"""Notes on a clip's sound with which it can teach lips."""
-MIN_AGREEMENT = 0.25
 PERSON_POWER = 0.5
 """People are drawn by their number of frames to this power: one's hours do not drown the others."""
 
@@ -53,30 +50,6 @@ class ClipBank:
         index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
         index = min(index, len(self.clips) - 1)
         return index, self.clips[index]
-
-
-def split_rows(folder: Path) -> tuple[list[ClipInfo], list[ClipInfo], list[ClipInfo]]:
-    """Return the manifest's lines of training, of held-out people, and of held-out clips of others.
-
-    Raises:
-        TalkheadError: the folder was not prepared.
-    """
-    rows = read_manifest(folder)
-    train = [row for row in rows if row.split == "train"]
-    seen = {row.person for row in train}
-    held_out = [row for row in rows if row.split != "train"]
-    return (
-        train,
-        [row for row in held_out if row.person not in seen],
-        [row for row in held_out if row.person in seen],
-    )
-
-
-def teaches_lips(row: ClipInfo, min_agreement: float) -> bool:
-    """Whether a clip's sound belongs to its lips: noted as good, or measured to agree."""
-    if not row.has_sound or row.sound not in SOUNDS:
-        return False
-    return row.sound == "good" or row.agreement >= min_agreement
 
 
 def jitter_colours(

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.checkpoint import load_alike, load_model, read_config, save_checkpoint
+from talkhead.data.clips import Clip, ClipInfo
+from talkhead.data.selection import split_rows
 from talkhead.emotions import EMOTIONS, NEUTRAL
 from talkhead.errors import TalkheadError
 from talkhead.face.maps import draw_maps
@@ -27,11 +29,10 @@ from talkhead.models.video_denoiser import VideoDenoiser, VideoDenoiserConfig
 from talkhead.synthesis import registration_of
 from talkhead.synthesis.feeling import certainly
 from talkhead.synthesis.video import base_frames, make_window, points_of, shrink
-from talkhead.training.clips import Clip, ClipInfo
 from talkhead.training.loop import Batch, Sample
 from talkhead.training.pairs import around_mouth
 from talkhead.training.registration import fit_registration
-from talkhead.training.samples import ClipBank, jitter_colours, split_rows, to_model
+from talkhead.training.samples import ClipBank, jitter_colours, to_model
 
 Floats = npt.NDArray[np.float32]
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.data.clips import Clip, encode_frames
+from talkhead.data.prepare import track_crops
 from talkhead.evaluation.frames import BATCH_FRAMES, Reference, detect_points
 from talkhead.evaluation.systems import Case, frame_makers
 from talkhead.face.detection import FaceDetector
@@ -12,8 +14,6 @@ from talkhead.face.mesh import mouth_opening
 from talkhead.media.picture import read_picture
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.media.video import VideoWriter, read_frames
-from talkhead.training.clips import Clip, encode_frames
-from talkhead.training.prepare import track_crops
 from tests.meshes import opened
 from tests.prepared import describe_clip, voice
 

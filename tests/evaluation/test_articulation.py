@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
+from talkhead.data.espeak import Voice, speak
 from talkhead.evaluation.articulation import closing_moments
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.training.espeak import Voice, speak
 
 TEXT = "place blue by b four now"
 

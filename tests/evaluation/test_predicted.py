@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from talkhead.data.clips import Clip, encode_frames
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.evaluation.predicted import find_predicted, predicted_frames, video_of
 from talkhead.evaluation.systems import Case
@@ -16,7 +17,6 @@ from talkhead.face.detection import FaceDetector
 from talkhead.face.mesh import NUM_SURFACE_POINTS
 from talkhead.media.picture import read_picture
 from talkhead.media.video import VideoWriter, read_frames
-from talkhead.training.clips import Clip, encode_frames
 from tests.evaluation.talking_video import FACE
 from tests.prepared import describe_clip, moving_mesh
 

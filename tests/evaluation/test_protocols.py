@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from talkhead.data.clips import MANIFEST, ClipInfo
+from talkhead.data.selection import is_scored
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.protocols import Chosen, Protocol, choose_rows, draw_share
-from talkhead.training.clips import MANIFEST, ClipInfo
-from talkhead.training.landmarks import is_scored
 
 
 def row(

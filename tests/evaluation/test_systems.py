@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from talkhead.data.clips import Clip
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.image_metrics import mse, psnr
 from talkhead.evaluation.landmark_metrics import inner_opening
@@ -28,7 +29,6 @@ from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
 from talkhead.models.denoiser import Denoiser
 from talkhead.models.landmarks import LandmarkGenerator
 from talkhead.synthesis import Pipeline, Speech, basis_of, load_pipeline
-from talkhead.training.clips import Clip
 from tests.meshes import floats, mean_mesh, opened, turning
 from tests.prepared import describe_clip, make_clip
 from tests.tiny import tiny_generator

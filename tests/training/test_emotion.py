@@ -7,6 +7,13 @@ import torch
 from torch.nn import functional
 
 from talkhead.checkpoint import load_model
+from talkhead.data.emotional_speech import (
+    find_recordings,
+    held_out_people,
+    labels_of,
+    read_recording,
+    trim,
+)
 from talkhead.emotions import EMOTIONS, VOICE_LABELS
 from talkhead.errors import TalkheadError
 from talkhead.models.emotion import (
@@ -23,13 +30,6 @@ from talkhead.training.emotion import (
     calibration_error,
     fit_temperature,
     mask_spectrum,
-)
-from talkhead.training.emotional_speech import (
-    find_recordings,
-    held_out_people,
-    labels_of,
-    read_recording,
-    trim,
 )
 from talkhead.training.loop import train
 

@@ -2,10 +2,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from talkhead.data.clips import Clip, ClipInfo
 from talkhead.face.crop import face_crop
 from talkhead.face.natural import HeadStyle, natural_head_motion
 from talkhead.face.pose import HeadPose
-from talkhead.training.clips import Clip, ClipInfo
 from talkhead.training.life import fit_head_style, head_axes
 from tests.meshes import mean_mesh
 from tests.prepared import FPS, describe_clip, make_clip, voice

@@ -6,14 +6,15 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter
 
+from talkhead.data.clips import Clip, encode_frames, write_clip, write_manifest
+from talkhead.data.selection import split_rows
 from talkhead.face.maps import draw_maps
 from talkhead.face.mesh import MEAN_FACE, NUM_POINTS
 from talkhead.face.pose import HeadPose, rotation_from_angles
 from talkhead.face.registration import NUM_POSE_FEATURES, Registration
 from talkhead.face.warp import resize_grid, warp_image
-from talkhead.training.clips import Clip, encode_frames, write_clip, write_manifest
 from talkhead.training.registration import fit_registration
-from talkhead.training.samples import ClipBank, split_rows
+from talkhead.training.samples import ClipBank
 from tests.prepared import describe_clip, make_clip
 
 Floats = npt.NDArray[np.float32]

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from talkhead.data import espeak
+from talkhead.data.espeak import Utterance, Voice, speak
+from talkhead.data.phonemes import CLASSES, PAUSE, classes_of
 from talkhead.errors import TalkheadError
-from talkhead.training import espeak
-from talkhead.training.espeak import Utterance, Voice, speak
-from talkhead.training.phonemes import CLASSES, PAUSE, classes_of
 from talkhead.training.speech import (
     NO_LABEL,
     SpeechSamples,

@@ -20,9 +20,9 @@ from talkhead.models import (
     speech,
     video_denoiser,
 )
-from talkhead.synthesis import load_generator
+from talkhead.synthesis import generate_motion, load_generator
 from talkhead.training.denoiser import DenoiserTask
-from talkhead.training.landmarks import closure_error, correlation, generate_motion
+from talkhead.training.landmarks import closure_error, correlation
 from talkhead.training.loop import Report, train
 from talkhead.training.tasks import TASKS, build_task, read_settings
 

@@ -15,11 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from talkhead.emotions import EMOTIONS
-from talkhead.errors import TalkheadError
-from talkhead.media.files import VIDEO_SUFFIXES, check_input
-from talkhead.media.video import probe_video
-from talkhead.training.dataset_names import (
+from talkhead.data.dataset_names import (
     HDTF_RAW,
     SOUND_SUFFIXES,
     MeadTake,
@@ -30,6 +26,10 @@ from talkhead.training.dataset_names import (
     official_test,
     read_hdtf_lists,
 )
+from talkhead.emotions import EMOTIONS
+from talkhead.errors import TalkheadError
+from talkhead.media.files import VIDEO_SUFFIXES, check_input
+from talkhead.media.video import probe_video
 
 Layout = Literal["auto", "csv", "mead", "hdtf", "grid", "folder"]
 

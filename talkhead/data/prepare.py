@@ -13,6 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from talkhead.data.av_sync import best_lag, loudness
+from talkhead.data.clips import (
+    MANIFEST,
+    Clip,
+    ClipInfo,
+    encode_frames,
+    read_manifest,
+    write_clip,
+    write_manifest,
+)
+from talkhead.data.layouts import Source
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.face.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
 from talkhead.face.detection import FaceDetector
@@ -22,17 +33,6 @@ from talkhead.media.audio import read_waveform
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
 from talkhead.media.workers import worker_pool
-from talkhead.training.clips import (
-    MANIFEST,
-    Clip,
-    ClipInfo,
-    encode_frames,
-    read_manifest,
-    write_clip,
-    write_manifest,
-)
-from talkhead.training.layouts import Source
-from talkhead.training.sync import best_lag, loudness
 
 Floats = npt.NDArray[np.float32]
 

@@ -6,20 +6,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from talkhead.errors import TalkheadError
-from talkhead.face.mesh import NUM_SURFACE_POINTS
-from talkhead.media import ffmpeg
-from talkhead.media.audio import read_waveform, write_waveform
-from talkhead.media.video import VideoWriter
-from talkhead.training.clips import read_clip, read_manifest, write_clip, write_manifest
-from talkhead.training.layouts import list_sources
-from talkhead.training.prepare import (
+from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
+from talkhead.data.layouts import list_sources
+from talkhead.data.prepare import (
     MAX_CLIP_FRAMES,
     find_stretches,
     prepare,
     read_face_counts,
     track_crops,
 )
+from talkhead.errors import TalkheadError
+from talkhead.face.mesh import NUM_SURFACE_POINTS
+from talkhead.media import ffmpeg
+from talkhead.media.audio import read_waveform, write_waveform
+from talkhead.media.video import VideoWriter
 from tests.drawn_face import draw_face
 from tests.prepared import describe_clip, lip_motion, make_clip, moving_mesh, voice
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from talkhead.cli.prepare import Layout as CommandLayout
-from talkhead.errors import TalkheadError
-from talkhead.media.audio import write_waveform
-from talkhead.media.video import VideoWriter
-from talkhead.training.dataset_names import (
+from talkhead.data.dataset_names import (
     grid_transcript,
     hdtf_clip,
     mead_video,
     official_test,
     read_hdtf_lists,
 )
-from talkhead.training.layouts import Layout, in_short, list_sources
+from talkhead.data.layouts import Layout, in_short, list_sources
+from talkhead.errors import TalkheadError
+from talkhead.media.audio import write_waveform
+from talkhead.media.video import VideoWriter
 
 MEAD_VIDEO = "{person}/video/{view}/{emotion}/level_{level}/{number:03d}.mp4"
 MEAD_SOUND = "{person}/audio/{emotion}/level_{level}/{number:03d}.m4a"

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from talkhead.errors import TalkheadError
-from talkhead.training.clips import (
+from talkhead.data.clips import (
     MANIFEST,
     read_clip,
     read_manifest,
@@ -18,6 +17,7 @@ from talkhead.training.clips import (
     write_clip,
     write_manifest,
 )
+from talkhead.errors import TalkheadError
 from tests.drawn_face import draw_face
 from tests.prepared import describe_clip, make_clip
 

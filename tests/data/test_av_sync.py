@@ -2,9 +2,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from talkhead.data.av_sync import best_lag, loudness
 from talkhead.face.mesh import mouth_opening
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.training.sync import best_lag, loudness
 from tests.prepared import FPS, lip_motion, moving_mesh, voice
 
 Floats = npt.NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""Clips: data-set layouts, preparation, audio-video sync, synthetic speech. Needs no extra."""

@@ -1,0 +1,41 @@
+"""Which prepared clips serve a purpose: training, lips, scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from talkhead.data.clips import ClipInfo, read_manifest
+
+USABLE_SOUNDS = ("good", "weak", "offset", "unknown")
+"""Values of `ClipInfo.sound` that allow a clip to teach or score lips."""
+MIN_AGREEMENT = 0.25
+MIN_SCORED_FRAMES = 50
+
+
+def split_rows(folder: Path) -> tuple[list[ClipInfo], list[ClipInfo], list[ClipInfo]]:
+    """Split the manifest into training clips, held-out people, and held-out clips of known people.
+
+    Raises:
+        talkhead.errors.TalkheadError: the folder was not prepared.
+    """
+    rows = read_manifest(folder)
+    train = [row for row in rows if row.split == "train"]
+    seen = {row.person for row in train}
+    held_out = [row for row in rows if row.split != "train"]
+    return (
+        train,
+        [row for row in held_out if row.person not in seen],
+        [row for row in held_out if row.person in seen],
+    )
+
+
+def teaches_lips(row: ClipInfo, min_agreement: float) -> bool:
+    """Return whether a clip's sound belongs to its lips: listed as good, or measured to agree."""
+    if not row.has_sound or row.sound not in USABLE_SOUNDS:
+        return False
+    return row.sound == "good" or row.agreement >= min_agreement
+
+
+def is_scored(row: ClipInfo) -> bool:
+    """Return whether a clip is long enough to score, and its sound belongs to the picture."""
+    return row.has_sound and row.sound in USABLE_SOUNDS and row.num_frames >= MIN_SCORED_FRAMES
