@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 import os
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 
 from talkhead.batch.making import Maker, Outcome, Settings, Task
 from talkhead.errors import TalkheadError
+from talkhead.extras import require_extra
 
 MAX_ATTEMPTS = 3
 """An item that has cost so many workers fails."""
@@ -43,8 +43,7 @@ class RayWorkers:
     def __init__(
         self, settings: Settings, address: str, count: int | None, *, uses_gpu: bool
     ) -> None:
-        if importlib.util.find_spec("ray") is None:
-            raise TalkheadError("--ray needs ray: install it with `pip install 'talkhead[ray]'`")
+        require_extra("ray", "--ray")
         self._settings, self._address, self._count = settings, address, count
         self._uses_gpu = uses_gpu
         self._num_cpus = 1

@@ -16,6 +16,7 @@ import typer
 from talkhead.cli.batch_lines import Tally
 from talkhead.cli.pipes import DASH
 from talkhead.errors import TalkheadError
+from talkhead.extras import require_extra
 
 if TYPE_CHECKING:
     from talkhead.batch.items import Item
@@ -168,7 +169,9 @@ def render_batch(jobs: Sequence[RenderJob], options: BatchOptions) -> None:
     from talkhead.weights import resolve_weights
 
     started = time.monotonic()
-    if options.ray is None and options.device not in ("auto", "cpu"):
+    if options.ray is not None:
+        require_extra("ray", "--ray")
+    elif options.device not in ("auto", "cpu"):
         from talkhead.device import resolve_device
 
         resolve_device(options.device)

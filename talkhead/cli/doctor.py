@@ -14,6 +14,7 @@ import typer
 from talkhead import __version__
 from talkhead.cli.output import JsonOption, print_columns, print_json
 from talkhead.errors import TalkheadError, WeightsError
+from talkhead.extras import EXTRAS, missing_modules
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +44,7 @@ def doctor(
         "ffmpeg": _ffmpeg,
         "mediapipe": _mediapipe,
         "weights": _weights,
+        "extras": _extras,
     }
     report = {name: _checked(check) for name, check in checks.items()}
     if as_json:
@@ -207,6 +209,14 @@ def _mediapipe() -> Facts:
     if faces:
         raise TalkheadError("the detector finds a face in a grey picture")
     return {"version": version("mediapipe"), "detector": DETECTOR_NAME}
+
+
+def _extras() -> Facts:
+    missing = {extra: missing_modules(extra) for extra in EXTRAS}
+    return {
+        extra: f"without {' and '.join(names)}" if names else "installed"
+        for extra, names in missing.items()
+    }
 
 
 def _weights() -> Facts:

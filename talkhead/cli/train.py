@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -14,14 +13,12 @@ import typer
 from talkhead.cli.device import DeviceOption
 from talkhead.cli.output import JsonOption, QuietOption, print_json
 from talkhead.device import resolve_device
-from talkhead.errors import TalkheadError
+from talkhead.extras import require_extra
 
 if TYPE_CHECKING:
     from talkhead.training.loop import Report
 
 TaskName = Literal["autoencoder", "denoiser", "emotion", "landmarks", "speech", "video-denoiser"]
-
-_EXTRA = ("accelerate", "tensorboard")
 
 
 def train(
@@ -44,12 +41,7 @@ def train(
     machines and TensorBoard, preview pictures, and the state from which the same command goes on
     after it was stopped.
     """
-    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise TalkheadError(
-            f"training needs {' and '.join(missing)}: install it with `pip install"
-            " 'talkhead[train]'`, from a checkout with `pip install '.[train]'`"
-        )
+    require_extra("train", "training")
     from talkhead.training.loop import is_first_process
     from talkhead.training.loop import train as run_training
     from talkhead.training.tasks import build_task

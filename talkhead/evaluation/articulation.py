@@ -5,8 +5,6 @@ No network takes part, so none is scored by itself: dynamic time warping of ceps
 
 from __future__ import annotations
 
-import importlib.util
-
 import librosa
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ from scipy.signal import resample_poly
 
 from talkhead.data.espeak import Voice, speak
 from talkhead.data.phonemes import CLASSES, classes_of
+from talkhead.extras import missing_modules
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Floats = npt.NDArray[np.float32]
@@ -26,7 +25,7 @@ MARGIN_S = 0.2
 
 def espeak_is_there() -> bool:
     """Whether espeak-ng can speak: it comes with talkhead[train]."""
-    return importlib.util.find_spec("espeakng_loader") is not None
+    return "espeakng_loader" not in missing_modules("train")
 
 
 def closing_moments(waveform: Floats, text: str) -> list[tuple[float, float]]:

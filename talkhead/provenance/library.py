@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from talkhead.errors import TalkheadError
+from talkhead.extras import install_command, require_extra
 
-INSTALL = "pip install 'talkhead[c2pa]'"
 SETTINGS = {
     # A file must not make its reader call a stranger's server.
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -29,9 +29,10 @@ def c2pa_library() -> Any:
     Raises:
         TalkheadError: it is not installed, or does not work on this platform.
     """
+    require_extra("c2pa", "reading or writing content credentials")
     spec = find_spec("c2pa")
     if spec is None or not spec.submodule_search_locations:
-        raise TalkheadError(f"content credentials need c2pa-python: {INSTALL}")
+        raise TalkheadError(f"the module c2pa is not c2pa-python: {install_command('c2pa')}")
     package = Path(next(iter(spec.submodule_search_locations)))
     try:
         with _own_library(package):

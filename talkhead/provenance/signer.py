@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input
-from talkhead.provenance.library import INSTALL, SETTINGS, c2pa_library
+from talkhead.provenance.library import SETTINGS, c2pa_library
 from talkhead.provenance.manifest import manifest_of
 
 if TYPE_CHECKING:
@@ -90,10 +90,8 @@ def _read_pem(path: Path) -> bytes:
 
 
 def _parse_chain(path: Path, pem: bytes) -> list[Certificate]:
-    try:
-        from cryptography.x509 import load_pem_x509_certificates
-    except ImportError as error:
-        raise TalkheadError(f"content credentials need cryptography: {INSTALL}") from error
+    from cryptography.x509 import load_pem_x509_certificates
+
     try:
         return load_pem_x509_certificates(pem)
     except ValueError as error:

@@ -19,10 +19,11 @@ def test_doctor_finds_everything_it_needs(run_talkhead: Run) -> None:
     report = json.loads(ended.stdout)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
-    assert list(report) == ["talkhead", "torch", "ffmpeg", "mediapipe", "weights"]
+    assert list(report) == ["talkhead", "torch", "ffmpeg", "mediapipe", "weights", "extras"]
     assert report["torch"]["threads"] >= 1
     assert Path(report["ffmpeg"]["path"]).is_file()
     assert report["mediapipe"]["version"]
+    assert set(report["extras"]) == {"c2pa", "ray", "train"}
 
 
 def test_doctor_exits_4_when_weights_are_broken_and_still_reports_the_rest(
@@ -34,7 +35,7 @@ def test_doctor_exits_4_when_weights_are_broken_and_still_reports_the_rest(
     assert ended.stderr.startswith("talkhead: weights broken: denoiser lists no files")
     assert ended.stderr.count("\n") == 1
     states = [row.split()[1] for row in ended.stdout.splitlines()]
-    assert states == ["ok", "ok", "ok", "ok", "BROKEN"]
+    assert states == ["ok", "ok", "ok", "ok", "BROKEN", "ok"]
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ class Without:
     def __init__(self, finder):
         self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        if name not in ("accelerate", "tensorboard"):
+        if name not in ("accelerate", "espeakng_loader"):
             return self.finder.find_spec(name, path, target)
 sys.meta_path = [Without(finder) for finder in sys.meta_path]
 sys.argv = ["talkhead", "train", "autoencoder", "missing.toml"]
@@ -112,5 +112,5 @@ main()
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("talkhead: training needs accelerate and tensorboard: install")
+    assert ended.stderr.startswith("talkhead: training needs accelerate and espeakng_loader: ")
     assert ended.stderr.count("\n") == 1
