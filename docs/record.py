@@ -54,9 +54,8 @@ def processor() -> str:
     if not listing.is_file():
         return platform.processor() or platform.machine()
     lines = listing.read_text(encoding="utf-8").splitlines()
-    facts = {
-        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
-    }
+    pairs = (line.partition(":") for line in lines)
+    facts = {key.strip(): value.strip() for key, _, value in pairs}
     flags = facts.get("flags", "").split()
     known = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2"}
     best = next((title for flag, title in known.items() if flag in flags), platform.machine())

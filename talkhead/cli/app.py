@@ -23,20 +23,21 @@ from talkhead.cli.errors import exit_code_of
 
 app = typer.Typer(
     name="talkhead",
-    help="A picture of a person and a voice go in, a video of that person saying it comes out.",
+    help="Generate a talking-head video from a portrait or video and speech.",
     context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",  # paragraphs are wrapped anew
     # A bug shows Python's own traceback: it can be searched for and pasted.
     pretty_exceptions_enable=False,
 )
-app.add_typer(weights.app, name="weights")
-app.command("prepare")(prepare.prepare)
-app.command("train")(train.train)
 app.command("render")(render.render)
 app.command("landmarks")(landmarks.landmarks)
+app.command("prepare")(prepare.prepare)
+app.command("train")(train.train)
 app.command("eval")(eval.evaluate)
 app.command("inspect")(inspect.inspect)
 app.command("benchmark")(benchmark.benchmark)
 app.command("doctor")(doctor.doctor)
+app.add_typer(weights.app, name="weights")
 
 
 def _print_version(wanted: bool) -> None:

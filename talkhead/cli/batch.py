@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from talkhead.cli.batch_lines import Tally
+from talkhead.cli.options import BATCH
 from talkhead.cli.pipes import DASH
 from talkhead.errors import TalkheadError
 from talkhead.extras import require_extra
@@ -30,9 +31,9 @@ ListOption = Annotated[
     typer.Option(
         "--list",
         metavar="LIST.csv",
-        help="Videos to make, one a row: face,audio,output and options by their long names;"
-        " relative names start at the list's folder.",
+        help="A row per video: face,audio,output and any long options.",
         show_default=False,
+        rich_help_panel=BATCH,
     ),
 ]
 JobsOption = Annotated[
@@ -42,32 +43,35 @@ JobsOption = Annotated[
         min=1,
         max=MAX_JOBS,
         metavar="N",
-        help="Processes of a batch, each with the networks and its share of the cores: 1, or with"
-        " --ray one for each machine.",
-        show_default=False,
+        help="Worker processes.",
+        show_default="1; with --ray one per machine",
+        rich_help_panel=BATCH,
     ),
 ]
 SkipExistingOption = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave an output that exists, whoever made it.")
+    bool,
+    typer.Option("--skip-existing", help="Leave existing outputs.", rich_help_panel=BATCH),
 ]
 KeepGoingOption = Annotated[
     bool,
     typer.Option(
         "--keep-going/--fail-fast",
-        help="After a failure make the other items too, or begin none.",
+        help="After a failure, go on or stop.",
+        rich_help_panel=BATCH,
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be made, and what is wrong; make nothing.")
+    bool,
+    typer.Option("--dry-run", help="Check everything, render nothing.", rich_help_panel=BATCH),
 ]
 RayOption = Annotated[
     str | None,
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="Let a Ray cluster work: auto, host:port, ray://host:port, or local; all its machines"
-        " need the same files at the same places.",
+        help="Use a Ray cluster: auto, local, host:port or ray://host:port.",
         show_default=False,
+        rich_help_panel=BATCH,
     ),
 ]
 

@@ -30,17 +30,25 @@ FIRST_SECONDS = 0.32
 
 def benchmark(
     size: Annotated[
-        int, typer.Option("--size", min=128, max=4096, help="Side of the picture, pixels.")
+        int,
+        typer.Option(
+            "--size", metavar="PX", min=128, max=4096, help="Width and height of the picture."
+        ),
     ] = 512,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=1, max=600, help="Length of the sound.")
+        float,
+        typer.Option("--seconds", metavar="S", min=1, max=600, help="Length of the sound."),
     ] = 10.0,
-    steps: Annotated[int, typer.Option("--steps", min=1, max=50, help="Sampling steps.")] = 1,
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", min=1, max=50, help="Sampling steps.")
+    ] = 1,
     peer: Annotated[
         Path | None,
         typer.Option(
             "--peer",
-            help="Also time a network: Python file whose build() returns it, its inputs, frames.",
+            metavar="FILE.py",
+            help="Also time another network: its build() returns the module, its inputs, and the"
+            " number of frames.",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +58,7 @@ def benchmark(
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
-    """Time rendering, end to end and stage by stage, on an input made on the spot."""
+    """Time rendering on this machine, end to end and stage by stage."""
     from talkhead.cli.device import share_cores
     from talkhead.device import resolve_device, resolve_dtype
     from talkhead.media.files import check_input

@@ -1,4 +1,4 @@
-"""Options that say where to compute, and how many cores there are for it."""
+"""Options for the device, and the cores to use."""
 
 from __future__ import annotations
 
@@ -14,10 +14,22 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 DeviceOption = Annotated[
-    DeviceName, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")
+    DeviceName,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="auto, cpu, cuda or mps; auto prefers a GPU.",
+        rich_help_panel="Device",
+    ),
 ]
 DtypeOption = Annotated[
-    DtypeName, typer.Option("--dtype", help="Precision; auto takes the fastest that is safe.")
+    DtypeName,
+    typer.Option(
+        "--dtype",
+        metavar="NAME",
+        help="auto, float32, bfloat16 or float16; auto takes the fastest safe one.",
+        rich_help_panel="Device",
+    ),
 ]
 
 

@@ -26,14 +26,16 @@ Facts = dict[str, Any]
 def doctor(
     face: Annotated[
         Path | None,
-        typer.Argument(help="List the faces of this picture or video.", show_default=False),
+        typer.Argument(
+            metavar="FACE", help="List the faces in this picture or video.", show_default=False
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check torch, ffmpeg, mediapipe and the weights of this machine; or list the faces in FACE.
+    """Check this installation, or list the faces in FACE for --choose.
 
-    Exits 0 when everything works, 4 when weights are missing or corrupt, and 2 when something
-    else is broken; 3 when FACE shows no face.
+    Exits 0 if everything works, 4 if weights are missing or damaged, 2 if something else is broken,
+    3 if FACE shows no face.
     """
     if face is not None:
         _list_faces(face, as_json=as_json)

@@ -1,4 +1,4 @@
-"""`talkhead eval`: how near to the truth what was made is."""
+"""`talkhead eval`: score generated video against real video."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import typer
 
 from talkhead.cli.device import DeviceOption, DtypeOption, usable_cores
 from talkhead.cli.evaluation import EvaluationRequest, PoseName, ProtocolName, run_evaluation
-from talkhead.cli.options import EmotionOption, OverwriteOption, SeedOption
+from talkhead.cli.options import (
+    CLIPS,
+    DEVICE,
+    MOTION,
+    QUALITY,
+    EmotionOption,
+    OverwriteOption,
+    SeedOption,
+)
 from talkhead.cli.output import JsonOption, OfflineOption, QuietOption, print_json
 from talkhead.cli.prepare import Layout
 from talkhead.cli.score_tables import print_comparison, print_tables
@@ -24,24 +32,39 @@ def evaluate(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder made by talkhead prepare; or videos, as talkhead prepare takes them: a"
-            " MEAD, HDTF or GRID tree, a folder, a CSV list.",
+            metavar="DATA",
+            help="A folder made by talkhead prepare, or videos: a folder, a CSV list, or a MEAD,"
+            " HDTF or GRID tree.",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="REPORT", help="Folder of the report.", show_default=False
+            "-o",
+            "--output",
+            metavar="REPORT",
+            help="Folder of the report.",
+            show_default=False,
         ),
     ] = None,
     stage: Annotated[
         StageName | None,
         typer.Option(
             "--stage",
-            help="landmarks: from sound, no frames; render: frames from the real landmarks; both"
-            " (the default): frames from sound.",
-            show_default=False,
+            metavar="STAGE",
+            help="both: frames from sound. landmarks: landmarks from sound, no frames. render:"
+            " frames from the clip's real landmarks.",
+            show_default="both",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights",
+            metavar="NAME|FOLDER",
+            help="Weights to score. Repeat to compare.",
+            show_default="default",
         ),
     ] = None,
     predicted: Annotated[
@@ -49,8 +72,7 @@ def evaluate(
         typer.Option(
             "--predicted",
             metavar="DIR",
-            help="Score videos that another tool made instead, each named as its clip or as the"
-            " clip's video; may be given again.",
+            help="Score another tool's videos instead, named as the clips. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -63,88 +85,105 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--weights",
-            metavar="NAME|FOLDER",
-            help="Weights to score, or for landmarks a run's checkpoint; may be given again.",
-            show_default="default",
-        ),
-    ] = None,
     protocol: Annotated[
         ProtocolName,
         typer.Option(
             "--protocol",
-            help="Which clips: a split of the data; people that were not trained on; a tenth of one"
-            " person's, drawn by the seed; MEAD's own test set.",
+            metavar="NAME",
+            help="split: clips of --split. speaker: people without training clips. seed-90-10: a"
+            " tenth of one person's clips. mead-official: MEAD's test set.",
+            rich_help_panel=CLIPS,
         ),
     ] = "split",
     split: Annotated[
         str | None,
         typer.Option(
-            "--split", help="Split of the clips.", show_default="dev; test where there is none"
+            "--split",
+            metavar="NAME",
+            help="Split of the clips.",
+            show_default="dev, else test",
+            rich_help_panel=CLIPS,
         ),
     ] = None,
     people: Annotated[
         list[str] | None,
         typer.Option(
-            "--people", metavar="PATTERN", help="Only these people, as grid-*; may be given again."
+            "--people",
+            metavar="PATTERN",
+            help="Only these people, such as 'grid-*'. Repeatable.",
+            rich_help_panel=CLIPS,
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many clips.")
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="At most N clips.", rich_help_panel=CLIPS),
     ] = None,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            "--layout",
+            metavar="NAME",
+            help="Layout of videos in DATA: auto, csv, mead, hdtf, grid or folder.",
+            rich_help_panel=CLIPS,
+        ),
+    ] = "auto",
     pose: Annotated[
         PoseName,
-        typer.Option("--pose", help="Head of what is made from sound: the real clip's, or not."),
+        typer.Option(
+            "--pose",
+            metavar="true|natural|still",
+            help="Head pose of what is generated; true is the clip's own.",
+            rich_help_panel=MOTION,
+        ),
     ] = "true",
+    emotion: EmotionOption = AUTO,
+    seed: SeedOption = 0,
     steps: Annotated[
         list[int] | None,
         typer.Option(
             "--steps",
+            metavar="N",
             min=1,
             max=50,
-            help="Sampling steps; given again, each is a system of its own.",
+            help="Sampling steps. Repeat to compare.",
             show_default="1",
+            rich_help_panel=QUALITY,
         ),
     ] = None,
     start_steps: Annotated[
         list[int] | None,
         typer.Option(
             "--start-step",
+            metavar="N",
             min=1,
             max=1000,
-            help="Of mask-noise: where sampling starts; given again, each is a system of its own.",
+            help="mask-noise: step to start sampling at. Repeat to compare.",
             show_default="300",
+            rich_help_panel=QUALITY,
         ),
     ] = None,
-    emotion: EmotionOption = AUTO,
-    layout: Annotated[
-        Layout, typer.Option("--layout", help="How the videos of DATA lie.")
-    ] = "auto",
     jobs: Annotated[
         int | None,
         typer.Option(
             "--jobs",
+            metavar="N",
             min=1,
-            help="Processes that score; each takes one clip at a time.",
+            help="Worker processes.",
             show_default="one per core, up to 8",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
-    seed: SeedOption = 0,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    offline: OfflineOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
-    offline: OfflineOption = False,
 ) -> None:
-    """Score what is made of clips' sound against the clips, beside baselines and the truth.
+    """Score generated video against the real clips, beside baselines.
 
-    REPORT gets scores.json, scores.csv and report.html, a page that needs no network, and the
-    videos that were scored. A run that was stopped goes on where it was. Clips that break are told
-    of in the end (exit 5), and the others are scored.
+    REPORT gets report.html, scores.json, scores.csv and the scored videos. The same command
+    continues a run that was stopped. If clips fail, the others are scored, and the exit code is 5.
     """
     if compare is not None:
         from talkhead.evaluation.compare import compare as compare_scores

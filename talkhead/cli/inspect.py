@@ -30,21 +30,34 @@ PICTURE_SUFFIXES = frozenset(
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(help="A video, picture, sound or track.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A video, picture, sound or track.", show_default=False
+        ),
     ],
     face: Annotated[
         Path | None,
-        typer.Option("--face", help="Is it made from this picture or video?", show_default=False),
+        typer.Option(
+            "--face",
+            metavar="FILE",
+            help="Check whether FILE was made from this picture or video.",
+            show_default=False,
+        ),
     ] = None,
     audio: Annotated[
         Path | None,
-        typer.Option("--audio", help="Is it made from this sound?", show_default=False),
+        typer.Option(
+            "--audio",
+            metavar="FILE",
+            help="Check whether FILE was made from this sound.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what FILE is, whether it says that talkhead made it, and its content credentials.
+    """Show what FILE is, how it was made, and its content credentials.
 
-    A file without such marks may be synthetic all the same: whoever copies it can take them out.
+    A file without such marks may still be synthetic: anyone can remove them.
     """
     from talkhead.media.files import check_input
 

@@ -17,6 +17,7 @@ from talkhead.cli.options import (
     BlinkOption,
     ChooseOption,
     ExpressionStrengthOption,
+    FpsOption,
     OverwriteOption,
     PoseOption,
     PoseStrengthOption,
@@ -69,46 +70,52 @@ class _Motion:
 def landmarks(
     audio: Annotated[
         Path,
-        typer.Argument(help="Sound file, or a video with sound; - is stdin.", show_default=False),
+        typer.Argument(
+            metavar="AUDIO",
+            help="Speech: any sound or video with sound; - is stdin.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="The track: .npz or .json.", show_default=False),
+        typer.Option(
+            "-o", "--output", metavar="TRACK", help="The track: .npz or .json.", show_default=False
+        ),
     ],
     face: Annotated[
         Path | None,
-        typer.Option("--face", help="Picture of the face; else a mean face.", show_default=False),
-    ] = None,
-    detect: Annotated[
-        bool,
-        typer.Option("--detect", help="Write the track that the video AUDIO shows instead."),
-    ] = False,
-    preview: Annotated[
-        Path | None,
-        typer.Option("--preview", help="Also draw the track: a video, .mp4.", show_default=False),
-    ] = None,
-    weights: WeightsOption = "default",
-    choose: ChooseOption = "largest",
-    pose: PoseOption = "natural",
-    pose_strength: PoseStrengthOption = 1.0,
-    expression_strength: ExpressionStrengthOption = 1.0,
-    blink: BlinkOption = "16",
-    fps: Annotated[
-        str | None,
         typer.Option(
-            "--fps",
-            help="Frames a second: 25, 30000/1001; else 25, or the video's own with --detect.",
+            "--face",
+            metavar="PICTURE",
+            help="Whose face to move; by default a mean face.",
             show_default=False,
         ),
     ] = None,
+    choose: ChooseOption = "largest",
+    pose: PoseOption = "natural",
+    detect: Annotated[
+        bool,
+        typer.Option("--detect", help="Detect the landmarks in the video AUDIO instead."),
+    ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            "--preview", metavar="OUT.mp4", help="Also draw the track.", show_default=False
+        ),
+    ] = None,
     seed: SeedOption = 0,
-    device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
+    pose_strength: PoseStrengthOption = 1.0,
+    expression_strength: ExpressionStrengthOption = 1.0,
+    blink: BlinkOption = "16",
+    fps: FpsOption = None,
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Write the landmarks of a face that says AUDIO, to look at, edit and render."""
+    """Write the landmarks of a face that says AUDIO, to inspect, edit and render."""
     from talkhead.media.files import check_output
     from talkhead.media.rates import DEFAULT_FPS, parse_fps
     from talkhead.media.video import check_video_name

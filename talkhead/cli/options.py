@@ -1,4 +1,4 @@
-"""Options that several commands share: the same words everywhere."""
+"""Options that several commands share, and the panels that group options in --help."""
 
 from __future__ import annotations
 
@@ -10,66 +10,101 @@ import typer
 from talkhead.errors import TalkheadError
 from talkhead.job import is_video
 
+MOTION, QUALITY, OUTPUT = "Motion", "Quality", "Output"
+BATCH, PROVENANCE, DEVICE, CLIPS = "Batch", "Provenance", "Device", "Clips"
+
 WeightsOption = Annotated[
-    str, typer.Option("--weights", metavar="NAME|FOLDER", help="Weights, or a folder of your own.")
+    str,
+    typer.Option(
+        "--weights",
+        metavar="NAME",
+        help="default, mask-noise, a folder, or OWNER/NAME@COMMIT on the hub.",
+        rich_help_panel=DEVICE,
+    ),
 ]
 FpsOption = Annotated[
     str | None,
     typer.Option(
         "--fps",
         metavar="RATE",
-        help="Frames a second: 25, 29.97, 30000/1001; else 25, or the rate of the video.",
-        show_default=False,
+        help="Frames per second, such as 29.97 or 30000/1001.",
+        show_default="25, or the video's",
+        rich_help_panel=QUALITY,
     ),
 ]
-SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Of head motion, blinks and diffusion noise.")
-]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Random seed.")]
 ChooseOption = Annotated[
     str,
-    typer.Option("--choose", metavar="WHICH", help="Face: largest, left, right, a number or X,Y."),
+    typer.Option(
+        "--choose",
+        metavar="WHICH",
+        help="Face: largest, left, right, a number from the left, or X,Y.",
+    ),
 ]
 PoseOption = Annotated[
     str,
     typer.Option(
         "--pose",
-        metavar="natural|still|FILE",
-        help="Head motion; that of a FILE is taken over from a track or a video.",
+        metavar="POSE",
+        help="Head motion: natural, still, or that of a track or video.",
     ),
 ]
 PoseStrengthOption = Annotated[
-    float, typer.Option("--pose-strength", min=0, max=3, help="Scale of the head motion.")
+    float,
+    typer.Option(
+        "--pose-strength",
+        metavar="X",
+        min=0,
+        max=3,
+        help="Scale of the head motion.",
+        rich_help_panel=MOTION,
+    ),
 ]
 ExpressionStrengthOption = Annotated[
-    float, typer.Option("--expression-strength", min=0, max=3, help="Scale of the mouth's motion.")
-]
-StartStepOption = Annotated[
-    int | None,
+    float,
     typer.Option(
-        "--start-step",
-        min=1,
-        max=1000,
-        help="Of mask-noise: where sampling starts, of 1000.",
-        show_default="300",
+        "--expression-strength",
+        metavar="X",
+        min=0,
+        max=3,
+        help="Scale of the mouth motion.",
+        rich_help_panel=MOTION,
+    ),
+]
+BlinkOption = Annotated[
+    str,
+    typer.Option(
+        "--blink", metavar="RATE", help="Blinks per minute, or off.", rich_help_panel=MOTION
     ),
 ]
 EmotionOption = Annotated[
     str,
     typer.Option(
         "--emotion",
-        metavar="NAME|auto",
-        help="Of mask-noise: angry, happy, ...; auto is as the voice sounds.",
+        metavar="NAME",
+        help="mask-noise: angry, happy, ...; auto follows the voice.",
+        rich_help_panel=MOTION,
     ),
 ]
-BlinkOption = Annotated[str, typer.Option("--blink", metavar="RATE|off", help="Blinks a minute.")]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an output that exists.")
+StartStepOption = Annotated[
+    int | None,
+    typer.Option(
+        "--start-step",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="mask-noise: step to start sampling at, of 1000.",
+        show_default="300",
+        rich_help_panel=QUALITY,
+    ),
 ]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 ProvenanceOption = Annotated[
     bool,
     typer.Option(
         "--provenance/--no-provenance",
-        help="Say in the video that it is synthetic, made by what and of what.",
+        help="Say in the video that it is synthetic, and what made it.",
+        rich_help_panel=PROVENANCE,
     ),
 ]
 C2paCertificateOption = Annotated[
@@ -77,18 +112,25 @@ C2paCertificateOption = Annotated[
     typer.Option(
         "--c2pa-certificate",
         metavar="PEM",
-        help="Your certificate and those above it: signs content credentials (C2PA).",
+        help="Sign content credentials with this certificate chain.",
         show_default=False,
+        rich_help_panel=PROVENANCE,
     ),
 ]
 C2paKeyOption = Annotated[
     Path | None,
-    typer.Option("--c2pa-key", metavar="PEM", help="Key of that certificate.", show_default=False),
+    typer.Option(
+        "--c2pa-key",
+        metavar="PEM",
+        help="Key of that certificate.",
+        show_default=False,
+        rich_help_panel=PROVENANCE,
+    ),
 ]
 
 
 def parse_blink(text: str) -> float:
-    """Return blinks a minute from an option's text.
+    """Return blinks per minute from the text of an option.
 
     Raises:
         TalkheadError: it is neither `off` nor a rate from 0 to 60.
@@ -100,12 +142,12 @@ def parse_blink(text: str) -> float:
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= 60:
-        raise TalkheadError(f"--blink takes off, or blinks a minute from 0 to 60, not {text!r}")
+        raise TalkheadError(f"--blink takes off, or blinks per minute from 0 to 60, not {text!r}")
     return rate
 
 
 def refuse_video(face: Path) -> None:
-    """Say clearly that a picture is wanted.
+    """Refuse a video where only a picture will do.
 
     Raises:
         TalkheadError: the face is a video.

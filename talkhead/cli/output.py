@@ -10,12 +10,12 @@ import typer
 
 ItemT = TypeVar("ItemT")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 OfflineOption = Annotated[
     bool,
-    typer.Option("--offline", help="Never use the network (as HF_HUB_OFFLINE=1 does)."),
+    typer.Option("--offline", help="Never use the network.", rich_help_panel="Device"),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.")]
 
 
 def print_json(result: Mapping[str, Any] | Sequence[Any]) -> None:

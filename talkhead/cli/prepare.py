@@ -26,9 +26,8 @@ def prepare(
         Path,
         typer.Argument(
             metavar="VIDEOS",
-            help="A folder of videos; MEAD, HDTF or GRID as they are distributed; or a CSV list"
-            " with the column file and, where known, id, split, person, sound, licence,"
-            " transcript, audio (the file of the sound, if not in the video), emotion, level,"
+            help="A folder of videos; a MEAD, HDTF or GRID tree; or a CSV list with the column file"
+            " and any of: id, split, person, sound, licence, transcript, audio, emotion, level,"
             " view.",
             show_default=False,
         ),
@@ -42,16 +41,21 @@ def prepare(
     layout: Annotated[
         Layout,
         typer.Option(
-            "--layout", help="What VIDEOS is, where its names would have it read as something else."
+            "--layout",
+            metavar="NAME",
+            help="Layout of VIDEOS: auto, csv, mead, hdtf, grid or folder.",
         ),
     ] = "auto",
-    fps: Annotated[str, typer.Option("--fps", help="Frames a second of the clips.")] = "25",
+    fps: Annotated[
+        str, typer.Option("--fps", metavar="RATE", help="Frames per second of the clips.")
+    ] = "25",
     workers: Annotated[
         int | None,
         typer.Option(
             "--workers",
+            metavar="N",
             min=1,
-            help="Processes at work; each takes one video at a time.",
+            help="Worker processes.",
             show_default="one per core, up to 8",
         ),
     ] = None,
@@ -60,8 +64,8 @@ def prepare(
         typer.Option(
             "--weights",
             metavar="NAME|FOLDER|none",
-            help="Landmark generator that measures how far sound and lips are apart;"
-            " none leaves it at a guess from the loudness.",
+            help="Landmark generator that measures the lag between sound and lips; none uses the"
+            " loudness alone.",
         ),
     ] = "default",
     as_json: JsonOption = False,
@@ -69,9 +73,8 @@ def prepare(
 ) -> None:
     """Turn videos into training clips: tracked crops, landmarks and sound.
 
-    Videos that an earlier run has finished are left as they are. A video without a steady, frontal
-    face is dropped, and one that cannot be read is reported; the command then goes on with the
-    others and exits 5.
+    Finished videos are not processed again. Videos without a steady, frontal face are dropped. If a
+    video cannot be read, the others are processed, and the exit code is 5.
     """
     from talkhead.data.clips import read_manifest
     from talkhead.data.layouts import list_sources

@@ -1,4 +1,4 @@
-"""`talkhead render`: a picture or a video and a voice in, a video of that person saying it out."""
+"""`talkhead render`: animate a portrait or dub a video."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from talkhead.cli.batch import (
 from talkhead.cli.batch_lines import made_line
 from talkhead.cli.device import DeviceOption, DtypeOption
 from talkhead.cli.options import (
+    MOTION,
+    QUALITY,
     BlinkOption,
     C2paCertificateOption,
     C2paKeyOption,
@@ -59,12 +61,15 @@ if TYPE_CHECKING:
 def render(
     face: Annotated[
         Path | None,
-        typer.Argument(help="Picture with a face, or a video to dub.", show_default=False),
+        typer.Argument(
+            metavar="FACE", help="A picture of a face, or a video to dub.", show_default=False
+        ),
     ] = None,
     audio: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Sound files, videos with sound, or quoted patterns for them; - is stdin.",
+            metavar="AUDIO",
+            help="Speech: any sound or video with sound; - is stdin. Several make a batch.",
             show_default=False,
         ),
     ] = None,
@@ -73,62 +78,81 @@ def render(
         typer.Option(
             "-o",
             "--output",
-            help="The mp4 to write; - is stdout. Of a batch: a folder, or a name with {face},"
-            " {audio} or {n}.",
+            metavar="OUT",
+            help="The mp4; - is stdout. For a batch: a folder/, or a name with {audio} or {n}.",
             show_default=False,
         ),
     ] = None,
-    table: ListOption = None,
-    weights: WeightsOption = "default",
-    landmarks: Annotated[
-        Path | None,
-        typer.Option("--landmarks", help="Track (.npz, .json) to follow.", show_default=False),
-    ] = None,
     choose: ChooseOption = "largest",
     pose: PoseOption = "natural",
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            "--landmarks",
+            metavar="TRACK",
+            help="Follow a track written by talkhead landmarks.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
     pose_strength: PoseStrengthOption = 1.0,
     expression_strength: ExpressionStrengthOption = 1.0,
     blink: BlinkOption = "16",
+    emotion: EmotionOption = "auto",
     loop: Annotated[
         str,
         typer.Option(
             "--loop",
-            metavar="pingpong|hold|error",
-            help="What a video does when the sound is longer: go back, stand still, or refuse.",
+            metavar="HOW",
+            help="When a video is shorter than the sound: pingpong, hold or error.",
+            rich_help_panel=MOTION,
         ),
     ] = "pingpong",
     fps: FpsOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, max=50, help="Sampling steps.")] = 1,
-    start_step: StartStepOption = None,
-    emotion: EmotionOption = "auto",
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
     crf: Annotated[
-        int, typer.Option("--crf", min=0, max=51, help="H.264 quality: lower is better.")
+        int,
+        typer.Option(
+            "--crf",
+            metavar="N",
+            min=0,
+            max=51,
+            help="H.264 quality; lower is better.",
+            rich_help_panel=QUALITY,
+        ),
     ] = 18,
-    overwrite: OverwriteOption = False,
-    provenance: ProvenanceOption = True,
-    c2pa_certificate: C2paCertificateOption = None,
-    c2pa_key: C2paKeyOption = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=1,
+            max=50,
+            help="Sampling steps.",
+            rich_help_panel=QUALITY,
+        ),
+    ] = 1,
+    start_step: StartStepOption = None,
+    table: ListOption = None,
     jobs: JobsOption = None,
     skip_existing: SkipExistingOption = False,
     keep_going: KeepGoingOption = True,
     dry_run: DryRunOption = False,
     ray: RayOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    provenance: ProvenanceOption = True,
+    c2pa_certificate: C2paCertificateOption = None,
+    c2pa_key: C2paKeyOption = None,
+    weights: WeightsOption = "default",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     offline: OfflineOption = False,
 ) -> None:
-    """Make a video of the person in FACE saying AUDIO, or a batch of such videos.
+    """Generate a video of FACE saying AUDIO.
 
-    With -o - it goes to stdout while it is made, as a fragmented mp4, and nothing else does.
-
-    Several sounds, or --list, make a batch. All items are checked before the first is made. A
-    journal in the folder of the videos (.talkhead-batch.jsonl) lets a batch that was stopped go on
-    when the same command is given again: what is made is not made again, --overwrite replaces what
-    was made of other files or options. An item that fails does not stop the others; the exit code
-    is then 5.
+    Several sounds or --list make a batch. If it is stopped, the same command continues it. If an
+    item fails, the others are made, and the exit code is 5.
     """
     from talkhead.job import RenderJob
     from talkhead.media.rates import parse_fps

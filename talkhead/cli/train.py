@@ -22,12 +22,19 @@ TaskName = Literal["autoencoder", "denoiser", "emotion", "landmarks", "speech", 
 
 
 def train(
-    task_name: Annotated[TaskName, typer.Argument(metavar="TASK", show_default=False)],
+    task_name: Annotated[
+        TaskName,
+        typer.Argument(
+            metavar="TASK",
+            help="autoencoder, denoiser, emotion, landmarks, speech or video-denoiser.",
+            show_default=False,
+        ),
+    ],
     settings_path: Annotated[
         Path,
         typer.Argument(
             metavar="CONFIG.toml",
-            help="Settings: see examples/train-TASK.toml.",
+            help="Settings; see examples/train-TASK.toml.",
             show_default=False,
         ),
     ],
@@ -35,11 +42,10 @@ def train(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a model: autoencoder, denoiser, emotion, landmarks, speech or video-denoiser.
+    """Train a model on prepared clips. Needs the extra talkhead[train].
 
-    Everything goes into the run folder that the settings name: the checkpoint, logs for people,
-    machines and TensorBoard, preview pictures, and the state from which the same command goes on
-    after it was stopped.
+    The run folder named in the settings gets the checkpoint, logs, previews, and the state from
+    which the same command continues.
     """
     require_extra("train", "training")
     from talkhead.training.loop import is_first_process

@@ -25,16 +25,14 @@ if TYPE_CHECKING:
 
     from talkhead.weights.fetch import Watch
 
-app = typer.Typer(
-    help="List, verify, fetch, locate, add and publish weights.", no_args_is_help=False
-)
+app = typer.Typer(help="List, verify, download, add and publish weights.", no_args_is_help=False)
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
 
 
 @app.command("list")
 def list_weights(as_json: JsonOption = False) -> None:
-    """List the weights that talkhead knows."""
+    """List known weights."""
     from talkhead.weights import list_entries
 
     entries = list_entries()
@@ -61,10 +59,9 @@ def list_weights(as_json: JsonOption = False) -> None:
 
 @app.command("verify")
 def verify_weights(names: NamesArgument = None, as_json: JsonOption = False) -> None:
-    """Compare files with their digests; no NAME means all of them. Exits 4 when one differs.
+    """Compare files with their digests; without NAME, all of them. Exits 4 if one differs.
 
-    Weights that are fetched on demand and are not on this machine yet do not count as broken,
-    unless they are named.
+    Weights that have not been downloaded yet only count as broken if you name them.
     """
     from talkhead.weights import installed_list
 
@@ -98,9 +95,9 @@ def download_weights(
     offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Fetch weights that do not come with talkhead; what is here already is only verified.
+    """Download weights that do not ship with talkhead.
 
-    A download that breaks off goes on where it stopped when the command is given again.
+    The same command continues a download that broke off.
     """
     from talkhead.weights import installed_list
 
@@ -121,7 +118,7 @@ def path_of_weights(
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
-    """Print the folder of verified weights, fetching them first where that is needed."""
+    """Print the folder of verified weights; download them first if necessary."""
     from talkhead.weights import resolve_weights
 
     folder = resolve_weights(name, offline=offline)
@@ -136,19 +133,19 @@ def add_weights_command(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     source: Annotated[str, typer.Argument(metavar="FOLDER|OWNER/NAME@REVISION|URL")],
     about: Annotated[
-        str | None, typer.Option("--about", help="What it is, for `list`.", show_default=False)
+        str | None, typer.Option("--about", metavar="TEXT", help="Description.", show_default=False)
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="Its licence.", show_default=False)
+        str | None, typer.Option("--licence", metavar="NAME", help="Licence.", show_default=False)
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Give weights of your own a name, and note their digests as they are now.
+    """Give your own weights a name, and record their digests.
 
-    A folder stays where it is. A repository of the hub is a pipeline at a commit of 40 digits. A
-    URL starts with https:// and is a file, or, with / at its end, a folder with a pipeline. What is
-    noted is what arrived: who sends it is yours to trust.
+    A folder stays where it is. A hub repository needs a full commit. A URL starts with https:// and
+    names a file or, with a slash at its end, a folder. Digests only prove that the weights do not
+    change later: whether to trust their source is up to you.
     """
     from talkhead.weights import add_weights, installed_list
 
@@ -172,7 +169,7 @@ def add_weights_command(
 def remove_weights_command(
     name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonOption = False
 ) -> None:
-    """Take a name off that `add` has given; folders of your own and the hub's cache stay."""
+    """Forget a name that `add` gave; the files stay."""
     from talkhead.weights import installed_list, remove_weights
 
     entry = remove_weights(installed_list(), name)
@@ -187,17 +184,16 @@ def publish_weights(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER")],
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
     private: Annotated[
-        bool, typer.Option("--private", help="Make a repository that others cannot see.")
+        bool, typer.Option("--private", help="Create a private repository.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check and list the files, upload nothing.")
+        bool, typer.Option("--dry-run", help="List the files; upload nothing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload a pipeline folder with its cards to the hub, and print how others name it.
+    """Upload a pipeline folder to the hub, and print the name to use with --weights.
 
-    The three models have to fit their networks, and each needs its card, README.md. Nothing else of
-    the folder is uploaded but a README.md of the whole, where there is one.
+    Each model needs a card, README.md. Only model files and cards are uploaded.
     """
     from talkhead.weights import is_offline, plan_upload, upload
 
