@@ -41,8 +41,8 @@ _STREAM = re.compile(
 class PictureFormat:
     """What a video stream says about its pictures, in ffmpeg's names.
 
-    Width and height are as coded: not rotated, and pixels need not be square. Matrix, primaries and
-    transfer are ``unknown`` where the stream does not say.
+    Width and height are as coded: not rotated, and pixels need not be square. Matrix, primaries,
+    transfer and range (``tv`` or ``pc``) are ``unknown`` where the stream does not say.
     """
 
     codec: str
@@ -52,6 +52,7 @@ class PictureFormat:
     matrix: str = "unknown"
     primaries: str = "unknown"
     transfer: str = "unknown"
+    range: str = "unknown"
     first_field: str | None = None
     """``top`` or ``bottom`` where the stream says that it is interlaced, which not each does."""
     has_side_alpha: bool = False
@@ -66,6 +67,15 @@ class PictureFormat:
     def needs_colour_mapping(self) -> bool:
         """Whether its colours or its light do not fit into BT.709's."""
         return self.is_hdr or self.primaries in _WIDE_PRIMARIES
+
+    @property
+    def is_limited_grey(self) -> bool:
+        """Whether black is 16 and white 235 of 255. Without chroma, ffmpeg does not look at that."""
+        if not self.pixel_format.startswith("gray"):
+            return False
+        return self.range == "tv" or (
+            self.range == "unknown" and self.codec in ("h264", "hevc", "vvc", "av1")
+        )
 
     @property
     def decoder(self) -> str | None:
@@ -105,6 +115,7 @@ def parse_picture_format(listing: str) -> PictureFormat:
         matrix=matrix,
         primaries=primaries,
         transfer=transfer,
+        range=next((part for part in details if part in ("tv", "pc")), "unknown"),
         first_field=_first_field(details),
         has_side_alpha=re.search(r"^\s*alpha_mode\s*: 1$", listing, re.MULTILINE | re.IGNORECASE)
         is not None,
@@ -159,6 +170,9 @@ def rgb_filters(picture: PictureFormat, size: tuple[int, int]) -> list[str]:
         scale += f":in_color_matrix={matrix}"
     if picture.needs_colour_mapping:
         return [scale, *_colour_mapping(picture)]
+    if picture.is_limited_grey:
+        levels = ":".join(f"{channel}=(val-16)*255/219+0.5" for channel in "rgb")
+        return [scale, "format=rgb24", f"lutrgb={levels}"]
     # Raw pictures of four bytes a pixel leave the fourth unused as often as not.
     if picture.codec != "rawvideo" and (
         picture.decoder is not None or _ALPHA.match(picture.pixel_format)

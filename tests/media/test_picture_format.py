@@ -103,12 +103,14 @@ def colours_of(frame: Frames) -> npt.NDArray[np.int_]:
         ),
         (
             "h264 (High), yuv420p(tv, bt709, top first), 1920x1080, 25 fps",
-            PictureFormat("h264", "yuv420p", 1920, 1080, "bt709", "bt709", "bt709", "top"),
+            PictureFormat("h264", "yuv420p", 1920, 1080, "bt709", "bt709", "bt709", "tv", "top"),
         ),
         (
             "hevc (Main 10) (hvc1 / 0x31637668), yuv420p10le(tv, bt2020nc/bt2020/arib-std-b67,"
             " progressive), 3840x2160, 9 kb/s",
-            PictureFormat("hevc", "yuv420p10le", 3840, 2160, "bt2020nc", "bt2020", "arib-std-b67"),
+            PictureFormat(
+                "hevc", "yuv420p10le", 3840, 2160, "bt2020nc", "bt2020", "arib-std-b67", "tv"
+            ),
         ),
         (
             "rawvideo (2vuy / 0x79757632), uyvy422(top coded first (swapped)), 720x576, SAR 1:1",
@@ -118,7 +120,7 @@ def colours_of(frame: Frames) -> npt.NDArray[np.int_]:
             "mpeg2video, yuv420p(10 bpc, tv, smpte170m/bt470m/unknown, bottom coded first"
             " (swapped)), 720x480",
             PictureFormat(
-                "mpeg2video", "yuv420p", 720, 480, "smpte170m", "bt470m", "unknown", "bottom"
+                "mpeg2video", "yuv420p", 720, 480, "smpte170m", "bt470m", "unknown", "tv", "bottom"
             ),
         ),
         ("dvvideo, yuv411p, 720x480 [SAR 8:9]", PictureFormat("dvvideo", "yuv411p", 720, 480)),
@@ -354,6 +356,29 @@ def test_rgb_is_read_as_it_is_at_any_size(
     frames = colour_bars(1280, 720)
     path = encode(frames, name, f"format={pixels}", *options)
     np.testing.assert_array_equal(frames_of(path)[0], frames[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "span", "options"),
+    [
+        ("a.mkv", "gray", "pc", ("-c:v", "ffv1")),
+        ("b.mkv", "gray", "tv", ("-c:v", "ffv1")),
+        ("c.mkv", "gray10le", "tv", ("-c:v", "ffv1")),
+        ("d.mp4", "gray", "tv", ("-c:v", "libx265", "-x265-params", "log-level=none:lossless=1")),
+        ("e.mp4", "gray", "unknown", ("-c:v", "libx265", "-x265-params", "log-level=none:crf=0")),
+    ],
+)
+def test_grey_without_chroma_goes_from_black_to_white(
+    encode: Encode, name: str, pixels: str, span: str, options: tuple[str, ...]
+) -> None:
+    levels = np.array([0, 40, 128, 220, 255], np.uint8)
+    frames = np.broadcast_to(np.repeat(levels, 32)[:, None], (2, 64, 160, 3)).copy()
+    coded = "tv" if span == "unknown" else span
+    colours = pixels.replace("gray10le", "yuv420p10le").replace("gray", "yuv420p")
+    filters = f"scale=out_range={coded},format={colours},extractplanes=y,setparams=range={span}"
+    path = encode(frames, name, filters, *options)
+    assert probe_video(path).picture.pixel_format == pixels
+    np.testing.assert_allclose(frames_of(path)[0, 32, 16::32, 1].astype(int), levels, atol=2)
 
 
 @pytest.mark.parametrize("primaries", ["bt2020", "smpte432"])
