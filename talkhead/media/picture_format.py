@@ -70,7 +70,7 @@ class PictureFormat:
 
     @property
     def is_limited_grey(self) -> bool:
-        """Whether black is 16 and white 235 of 255. Without chroma, ffmpeg does not look at that."""
+        """Whether black is 16 and white 235 of 255, which ffmpeg overlooks without chroma."""
         if not self.pixel_format.startswith("gray"):
             return False
         return self.range == "tv" or (
