@@ -21,9 +21,14 @@ from typing import IO
 import imageio_ffmpeg
 
 from talkhead.errors import TalkheadError
+from talkhead.media.picture_format import (
+    SCALE_FLAGS,
+    PictureFormat,
+    field_filters,
+    rgb_filters,
+    video_line,
+)
 
-# Exact and independent of the processor's instruction set, so that bytes are reproducible.
-SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
 # x264 makes other bytes with other numbers of threads; a fixed one keeps machines comparable.
 NUM_ENCODER_THREADS = 8
 ENCODER_PRESET = "veryfast"
@@ -54,6 +59,13 @@ def ffmpeg_exe() -> str:
         raise TalkheadError(
             "no ffmpeg binary was found; reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to one"
         ) from None
+
+
+@cache
+def filter_names() -> frozenset[str]:
+    """The filters that this ffmpeg has."""
+    _, output, _ = run_ffmpeg(["-hide_banner", "-loglevel", "error", "-filters"])
+    return frozenset(re.findall(r"^ [A-Z.|]+ +(\w+) +\S+->", output.decode(), re.MULTILINE))
 
 
 def input_name(path: Path) -> str:
@@ -118,6 +130,7 @@ def read_frames_args(
     start_s: float,
     num_frames: int | None,
     size: tuple[int, int],
+    picture: PictureFormat,
 ) -> list[str]:
     """Decode pictures to raw RGB on stdout, one each 1 / fps seconds from `start_s` on.
 
@@ -126,16 +139,17 @@ def read_frames_args(
     with a time stamp that begins late, the raw output would repeat the first one to fill the gap.
     """
     seek_s = max(0.0, start_s - 0.5)
-    width, height = size
     limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
     filters = (
+        *field_filters(picture),
         f"fps={_rate(fps)}:start_time={start_s - seek_s:.6f}",
         "setpts=N",
-        f"scale={width}:{height}:{SCALE_FLAGS}",
+        *rgb_filters(picture, size),
     )
+    decoder = [] if picture.decoder is None else ["-c:v", picture.decoder]
     return [
         *_common_args(),
-        *("-ss", f"{seek_s:.6f}"),
+        *("-ss", f"{seek_s:.6f}", *decoder),
         *_pictures_args(path),
         *("-map", "0:V:0", "-vf", ",".join(filters), *limit),
         *("-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
@@ -312,11 +326,8 @@ def audio_codec(stderr: str) -> str | None:
 
 def video_codec(stderr: str) -> str | None:
     """The codec of the first picture stream in ffmpeg's list of streams; covers are left out."""
-    for line in re.findall(r"^\s*Stream #0:\d+.*", stderr, re.MULTILINE):
-        match = re.search(r": Video: (\w+)", line)
-        if match is not None and "(attached pic)" not in line:
-            return match.group(1)
-    return None
+    match = re.search(r": Video: (\w+)", video_line(stderr) or "")
+    return match.group(1) if match else None
 
 
 def declared_duration_s(stderr: str) -> float | None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
 from talkhead.media.files import PendingFile, check_input, check_output
+from talkhead.media.picture_format import PictureFormat, parse_picture_format
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
 
 __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_frames"]
@@ -31,6 +32,7 @@ MAX_ASPECT = 16
 # A thousandth of a frame, so that 2/3 s at 30 fps is 20 frames although a float says 20.0000001.
 _ROUNDING = 0.001
 MAX_CRF = 51
+_MAPPING_FILTERS = ("zscale", "tonemap")
 _SUFFIXES = (".mp4", ".m4v", ".mov")
 
 
@@ -49,6 +51,7 @@ class VideoInfo:
     fps: Fraction
     duration_s: float
     has_audio: bool
+    picture: PictureFormat
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -57,7 +60,7 @@ def probe_video(path: Path) -> VideoInfo:
     Raises:
         TalkheadError: the file is missing, empty, a directory, no video, larger or slower than any
             video of a face (`ffmpeg.MAX_PIXELS`, `MAX_ASPECT`, a picture a second), or cannot be
-            decoded.
+            decoded, or in colours that this ffmpeg cannot convert.
     """
     path = Path(path)
     check_input(path)
@@ -90,7 +93,21 @@ def probe_video(path: Path) -> VideoInfo:
         fps=fps if MIN_FPS <= fps <= MAX_FPS else DEFAULT_FPS,
         duration_s=ffmpeg.declared_duration_s(messages) or 0.0,
         has_audio=ffmpeg.audio_codec(messages) is not None,
+        picture=_picture_format(path, messages),
     )
+
+
+def _picture_format(path: Path, listing: str) -> PictureFormat:
+    try:
+        picture = parse_picture_format(listing)
+    except TalkheadError as error:
+        raise TalkheadError(f"{path} cannot be read ({error}); convert it to mp4") from error
+    if picture.needs_colour_mapping and not ffmpeg.filter_names().issuperset(_MAPPING_FILTERS):
+        raise TalkheadError(
+            f"{path} has the colours of HDR, which this ffmpeg cannot convert (it has no"
+            f" {' or no '.join(_MAPPING_FILTERS)}); unset IMAGEIO_FFMPEG_EXE, or convert it to SDR"
+        )
+    return picture
 
 
 def read_frames(
@@ -125,7 +142,12 @@ def read_frames(
     count = None if duration_s is None else math.ceil(duration_s * rate - _ROUNDING)
     width, height = size or (info.width, info.height)
     args = ffmpeg.read_frames_args(
-        info.path, fps=rate, start_s=start_s, num_frames=count, size=(width, height)
+        info.path,
+        fps=rate,
+        start_s=start_s,
+        num_frames=count,
+        size=(width, height),
+        picture=info.picture,
     )
     with ffmpeg.running_ffmpeg(args) as process:
         is_empty = True

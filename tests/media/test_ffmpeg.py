@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from talkhead.media import ffmpeg
+from talkhead.media.picture_format import PictureFormat
 
 LISTING = """\
 Input #0, mov,mp4,m4a,3gp,3g2,mj2, from '/a/b.mp4':
@@ -30,11 +31,17 @@ def test_names_cannot_be_taken_for_options_or_protocols() -> None:
 
 def test_a_window_of_frames_is_read_on_the_videos_own_time_stamps() -> None:
     args = ffmpeg.read_frames_args(
-        Path("a.mp4"), fps=Fraction(30000, 1001), start_s=2.0, num_frames=7, size=(320, 240)
+        Path("a.mp4"),
+        fps=Fraction(30000, 1001),
+        start_s=2.0,
+        num_frames=7,
+        size=(320, 240),
+        picture=PictureFormat("h264", "yuv420p", 640, 480),
     )
     assert after(args, "-ss") == "1.500000"
     assert after(args, "-frames:v") == "7"
     assert after(args, "-vf").startswith(
+        "bwdif=mode=send_frame:deint=interlaced,"
         "fps=30000/1001:start_time=0.500000,setpts=N,scale=320:240:"
     )
     assert args.index("-ss") < args.index("-i")
