@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import soxr
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
 from talkhead.media.files import check_input, replacing
+from talkhead.media.mixdown import HighPass, Mixdown, MixdownMeter
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Waveform = npt.NDArray[np.float32]
@@ -41,7 +43,7 @@ _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset, size, encoding, rate, c
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What one pass over a sound file found.
+    """What is known of a sound file after it was decoded.
 
     `duration_s` is exact, at the file's own rate; `num_samples`, `rms` and `peak` are those of
     the waveform at 16 kHz.
@@ -64,7 +66,7 @@ class _Source:
 
 
 def scan_audio(path: Path) -> AudioInfo:
-    """Decode a sound file once, in bounded memory, and measure it.
+    """Decode a sound file in bounded memory, and measure it.
 
     Raises:
         TalkheadError: the file is missing, a directory, empty, without a sound stream, without
@@ -73,8 +75,9 @@ def scan_audio(path: Path) -> AudioInfo:
     """
     path = Path(path)
     num_samples, energy, peak = 0, 0.0, 0.0
+    mixdown = _mixdown_of(path)
     with _open_source(path) as source:
-        for block in _resample(path, source):
+        for block in _resample(source, mixdown):
             num_samples += len(block)
             energy += float(np.square(block, dtype=np.float64).sum())
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
@@ -86,18 +89,22 @@ def scan_audio(path: Path) -> AudioInfo:
 def stream_waveform(path: Path, block_samples: int) -> Iterator[Waveform]:
     """Decode a sound file block by block; memory does not grow with its length.
 
+    The audible channels are averaged. Where they cancel out, as in stereo whose right channel is
+    the left one inverted, the loudest is taken. A constant offset is filtered out.
+
     Yields:
         float32, mono, 16 kHz, shape = (block_samples,); the last may be shorter.
 
     Raises:
-        TalkheadError: as `scan_audio`, as soon as the fault is met.
+        TalkheadError: as `scan_audio`, before the first block.
     """
     if block_samples < 1:
         raise ValueError(f"a block has at least one sample, not {block_samples}")
     rest = np.zeros(0, np.float32)
     path = Path(path)
+    mixdown = _mixdown_of(path)
     with _open_source(path) as source:
-        for block in _resample(path, source):
+        for block in _resample(source, mixdown):
             rest = np.concatenate([rest, block])
             num_whole = len(rest) - len(rest) % block_samples
             for start in range(0, num_whole, block_samples):
@@ -151,19 +158,37 @@ def write_waveform(path: Path, waveform: Waveform) -> None:
         soundfile.write(temporary, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
 
 
-def _resample(path: Path, source: _Source) -> Iterator[Waveform]:
-    """Average the channels, check that samples are finite, and bring them to 16 kHz."""
-    stream = soxr.ResampleStream(source.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    for block in source.blocks:
-        source.num_decoded += len(block)
-        mono = block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
-            raise TalkheadError(
-                f"{path} has samples that are not numbers (NaN or infinite); export it again"
-            )
-        yield stream.resample_chunk(mono)
+def _mixdown_of(path: Path) -> Mixdown:
+    """Decode a file once to choose its mixdown, and remember it: files are read several times."""
+    check_input(path)
+    found = path.stat()
+    return _measure(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _measure(path: Path, _version: tuple[int, ...]) -> Mixdown:
+    with _open_source(path) as source:
+        meter = MixdownMeter(source.rate_hz)
+        for block in source.blocks:
+            if not np.isfinite(block).all():
+                raise TalkheadError(
+                    f"{path} has samples that are not numbers (NaN or infinite); export it again"
+                )
+            source.num_decoded += len(block)
+            meter.add(block)
     if source.num_decoded == 0:
         raise TalkheadError(f"{path} has no sound in it (its length is zero); record it again")
+    return meter.choose()
+
+
+def _resample(source: _Source, mixdown: Mixdown) -> Iterator[Waveform]:
+    """Bring a file's samples to one channel and to 16 kHz."""
+    stream = soxr.ResampleStream(source.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    high_pass = HighPass(source.rate_hz) if mixdown.has_offset else None
+    for block in source.blocks:
+        source.num_decoded += len(block)
+        mono = mixdown.mix(block)
+        yield stream.resample_chunk(mono if high_pass is None else high_pass(mono))
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
@@ -232,8 +257,9 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[npt.ND
     except soundfile.LibsndfileError as error:
         reason = error.error_string.removeprefix("Error : ").rstrip(".")
         raise TalkheadError(f"{path} is corrupt ({reason}); copy or export it again") from error
-    share = _riff_share(path)
-    _check_length(path, num_read / sound.samplerate, sound.frames / sound.samplerate / share)
+    if num_read:  # else there is nothing whose share could be told
+        declared_s = sound.frames / sound.samplerate / _riff_share(path)
+        _check_length(path, num_read / sound.samplerate, declared_s)
 
 
 def _riff_share(path: Path) -> float:

@@ -33,6 +33,9 @@ from talkhead.media.picture_format import (
 NUM_ENCODER_THREADS = 8
 ENCODER_PRESET = "veryfast"
 SOUND_BITRATE = "192k"
+_AAC_RATES_HZ = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+MAX_AAC_RATE_HZ = _AAC_RATES_HZ[-1]
+"""Of the sound of a video: phones and browsers play no more."""
 FRAGMENT_S = 1
 KEY_FRAME_S = 30
 """Key frames are at most so far apart: at each, a background that stands still jumps a little."""
@@ -211,9 +214,11 @@ def write_video_args(
 def _sound_args(*, copy_sound: bool) -> list[str]:
     if copy_sound:
         return ["-c:a", "copy"]
-    # AAC knows these layouts; any other is mixed to the nearest.
-    layouts = "aformat=channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1"
-    return ["-c:a", "aac", "-b:a", SOUND_BITRATE, "-af", layouts, "-flags:a", "+bitexact"]
+    # AAC knows these layouts; any other is mixed to the nearest. Rates likewise: AAC knows higher
+    # ones, but phones do not play them.
+    rates = "|".join(str(rate_hz) for rate_hz in _AAC_RATES_HZ)
+    formats = f"aformat=sample_rates={rates}:channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1"
+    return ["-c:a", "aac", "-b:a", SOUND_BITRATE, "-af", formats, "-flags:a", "+bitexact"]
 
 
 def _rate(fps: Fraction) -> str:
@@ -322,6 +327,12 @@ def audio_codec(stderr: str) -> str | None:
     """The codec of the first sound stream in ffmpeg's list of streams, None without one."""
     match = re.search(r"^\s*Stream #0:\d+.*?: Audio: (\w+)", stderr, re.MULTILINE)
     return match.group(1) if match else None
+
+
+def audio_rate_hz(stderr: str) -> int | None:
+    """The rate of the first sound stream in ffmpeg's list of streams, None where it has none."""
+    match = re.search(r"^\s*Stream #0:\d+.*?: Audio: .*?, (\d+) Hz", stderr, re.MULTILINE)
+    return int(match.group(1)) if match else None
 
 
 def video_codec(stderr: str) -> str | None:

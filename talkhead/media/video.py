@@ -176,10 +176,10 @@ class VideoWriter:
     """Write frames and a sound file to an mp4 that appears whole, or not at all; or to a stream.
 
     H.264 in yuv420p with faststart. Sound that is AAC already is copied untouched, any other is
-    encoded to AAC once, at its own rate and channels; neither it nor the picture is cut to the
-    other's length. The last column or row of an odd size is dropped. The same input gives the
-    same bytes. Used as a context manager: the file gets its name at the end; any exception, Ctrl-C
-    too, removes it.
+    encoded to AAC once, at its own channels and rate; rates above 48 kHz become 48 kHz. Neither
+    the sound nor the picture is cut to the other's length. The last column or row of an odd size
+    is dropped. The same input gives the same bytes. Used as a context manager: the file gets its
+    name at the end; any exception, Ctrl-C too, removes it.
 
     A stream, a pipe for example, gets a fragmented mp4: about a second of it at a time, while
     frames are still written. What an exception leaves there ends early.
@@ -227,7 +227,7 @@ class VideoWriter:
             raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")
         if seal is not None and not isinstance(target, Path):
             raise TalkheadError("a video that goes to a stream cannot be signed; name a file")
-        codec = None if sound is None else _sound_codec(Path(sound))
+        copy_sound = sound is not None and _is_playable_aac(Path(sound))
         self._overwrite = overwrite
         self._seal = seal
         self._num_frames = 0
@@ -239,7 +239,7 @@ class VideoWriter:
             fps=fps,
             crf=crf,
             sound=None if sound is None else Path(sound),
-            copy_sound=codec == "aac",
+            copy_sound=copy_sound,
             metadata=metadata or {},
         )
 
@@ -339,10 +339,10 @@ def check_video_name(path: Path) -> None:
         raise TalkheadError(f"{path} is not named as an mp4; end the output's name in .mp4")
 
 
-def _sound_codec(path: Path) -> str:
+def _is_playable_aac(path: Path) -> bool:
     check_input(path)
     _, _, messages = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
-    codec = ffmpeg.audio_codec(messages)
+    codec, rate_hz = ffmpeg.audio_codec(messages), ffmpeg.audio_rate_hz(messages)
     if codec is None:
         raise TalkheadError(f"{path} has no sound that can be read; name a file with sound")
-    return codec
+    return codec == "aac" and rate_hz is not None and rate_hz <= ffmpeg.MAX_AAC_RATE_HZ

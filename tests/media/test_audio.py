@@ -64,11 +64,12 @@ def test_a_hundred_channels_are_refused(tmp_path: Path, refused: Refusal) -> Non
 
 
 def test_many_channels_are_averaged_over_their_whole_length(tmp_path: Path) -> None:
-    ramp = np.linspace(-0.5, 0.5, 200_000)
-    channels = np.stack([ramp + 0.4 * (-1) ** k for k in range(64)], axis=1)
+    seconds = np.arange(200_000) / 16_000
+    shared, other = (0.4 * np.sin(2 * np.pi * hz * seconds) for hz in (200, 331))
+    channels = np.stack([shared + other * (-1) ** k for k in range(64)], axis=1)
     soundfile.write(tmp_path / "many.wav", channels, 16_000, subtype="FLOAT")
     waveform = read_waveform(tmp_path / "many.wav")  # 51 MB: more than one block
-    np.testing.assert_allclose(waveform, ramp, atol=1e-6)
+    np.testing.assert_allclose(waveform, shared, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,111 @@ def test_channels_are_averaged(tmp_path: Path, suffix: str, num_channels: int) -
     spectrum = np.abs(np.fft.rfft(read_waveform(path)[:16_000])) / 8_000
     for k in range(num_channels):
         assert spectrum[hz[k]] == pytest.approx(0.5 / num_channels, rel=0.1)
+
+
+def voice_at(rate_hz: int, seconds: float = 3.0) -> Samples:
+    """Noise in syllables, between 100 and 200 Hz in pitch, shape = (N,)."""
+    time_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    syllables = np.clip(np.sin(2 * np.pi * 3 * time_s), 0, 1)
+    pitch = np.sin(2 * np.pi * (150 * time_s + 5 * np.sin(7 * time_s)))
+    return np.asarray(0.3 * syllables * pitch, np.float32)
+
+
+def every_way(path: Path) -> Samples:
+    """The waveform of a file, which has to be the same however it is read."""
+    whole = read_waveform(path)
+    blocks = np.concatenate(list(stream_waveform(path, 777)))
+    np.testing.assert_array_equal(blocks, whole)
+    np.testing.assert_array_equal(read_waveform(path, start_s=1.0), whole[16_000:])
+    info = scan_audio(path)
+    assert info.num_samples == len(whole)
+    assert info.rms == pytest.approx(float(np.sqrt(np.mean(np.square(whole)))), rel=1e-4)
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("suffix", "gains"),
+    [
+        (".wav", (1, -1)),
+        (".mp3", (1, -1)),
+        (".wav", (1, -0.8)),
+        (".mp3", (-0.8, 1)),
+        (".wav", (-1, 1, 0)),
+        (".wav", (0, 0, 1, 0, 0, -1)),
+    ],
+)
+def test_channels_that_cancel_out_leave_the_loudest(
+    tmp_path: Path, convert: Convert, suffix: str, gains: tuple[float, ...]
+) -> None:
+    voice = voice_at(16_000)
+    soundfile.write(tmp_path / "a.wav", voice[:, None] * np.array(gains), 16_000)
+    path = tmp_path / f"a{suffix}"
+    if suffix != ".wav":
+        convert(tmp_path / "a.wav", path)
+    waveform = every_way(path)
+    assert abs(likeness(waveform, voice)) > 0.99
+    assert np.abs(waveform).max() == pytest.approx(0.3, abs=0.03)
+
+
+def test_channels_that_cancel_out_later_are_not_mixed_before(tmp_path: Path) -> None:
+    left = voice_at(16_000, 12.0)
+    right = np.where(np.arange(len(left)) < 6 * 16_000, left, -left)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 16_000)
+    np.testing.assert_allclose(every_way(tmp_path / "a.wav"), left, atol=1e-4)
+
+
+def test_noise_that_the_channels_share_does_not_hide_that_they_cancel_out(tmp_path: Path) -> None:
+    voice = voice_at(16_000)
+    noise = 3e-4 * np.random.default_rng(0).normal(size=len(voice))
+    soundfile.write(tmp_path / "a.wav", np.stack([voice + noise, noise - voice], 1), 16_000)
+    assert likeness(every_way(tmp_path / "a.wav"), voice) > 0.999
+
+
+@pytest.mark.parametrize(("num_channels", "speaking"), [(2, 0), (2, 1), (6, 2), (8, 7), (64, 9)])
+def test_silent_channels_take_nothing_from_the_one_that_speaks(
+    tmp_path: Path, num_channels: int, speaking: int
+) -> None:
+    channels = 1e-5 * np.random.default_rng(0).normal(size=(48_000, num_channels))
+    channels[:, speaking] = 0.01 * voice_at(16_000)
+    soundfile.write(tmp_path / "a.wav", channels, 16_000, subtype="FLOAT")
+    np.testing.assert_allclose(every_way(tmp_path / "a.wav"), channels[:, speaking], atol=1e-6)
+
+
+def test_two_speakers_with_a_channel_each_are_both_heard(tmp_path: Path) -> None:
+    voice = voice_at(16_000)
+    pair = np.stack([np.r_[voice, 0 * voice], np.r_[0 * voice, voice]], 1)
+    soundfile.write(tmp_path / "a.wav", pair, 16_000)
+    np.testing.assert_allclose(every_way(tmp_path / "a.wav"), np.r_[voice, voice] / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("offset", [-0.1, 0.2, 0.5])
+def test_a_constant_offset_is_removed(tmp_path: Path, rate_hz: int, offset: float) -> None:
+    voice = voice_at(rate_hz)
+    soundfile.write(tmp_path / "plain.wav", voice, rate_hz)
+    soundfile.write(tmp_path / "a.wav", voice + offset, rate_hz)
+    waveform, plain = every_way(tmp_path / "a.wav"), read_waveform(tmp_path / "plain.wav")
+    assert likeness(waveform, plain) > 0.99
+    # In the pauses too, and at both ends.
+    pauses = np.abs(plain) < 1e-4
+    assert np.abs(waveform[pauses]).max() < 0.02
+    assert abs(waveform.mean()) < 1e-4
+
+
+def test_an_offset_that_comes_and_goes_is_removed(tmp_path: Path) -> None:
+    voice = np.pad(voice_at(16_000) + 0.2, 32_000)
+    soundfile.write(tmp_path / "a.wav", voice, 16_000)
+    waveform = every_way(tmp_path / "a.wav")
+    assert np.abs(waveform[:31_000]).max() < 1e-4
+    assert abs(waveform[40_000:72_000].mean()) < 1e-3
+    assert np.abs(waveform[-28_000:]).max() < 1e-4
+
+
+def test_an_offset_of_one_channel_is_not_taken_for_its_sound(tmp_path: Path) -> None:
+    voice = voice_at(16_000)
+    pair = np.stack([np.full(len(voice), 0.5), voice], 1)
+    soundfile.write(tmp_path / "a.wav", pair, 16_000)
+    np.testing.assert_allclose(every_way(tmp_path / "a.wav"), voice, atol=1e-4)
 
 
 def test_sound_of_a_video_is_read_and_starts_where_it_is_heard(
@@ -169,11 +275,57 @@ def test_samples_that_are_not_numbers_are_refused(
         list(stream_waveform(path, 1_000))
 
 
-def test_a_sound_without_samples_is_refused(tmp_path: Path, refused: Refusal) -> None:
-    path = tmp_path / "nothing.wav"
-    soundfile.write(path, np.zeros(0), 48_000)
-    with refused(path, "length is zero"):
+@pytest.mark.parametrize("name", ["a.wav", "a.rf64", "a.aiff", "a.caf", "a.ogg"])
+def test_a_sound_without_samples_is_refused(tmp_path: Path, refused: Refusal, name: str) -> None:
+    soundfile.write(tmp_path / name, np.zeros(0), 48_000)
+    with refused(tmp_path / name, "length is zero"):
+        scan_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.rf64", "a.w64", "a.aiff", "a.au", "a.caf"])
+def test_a_header_whose_samples_are_missing_is_refused(
+    tmp_path: Path, chirp: Samples, refused: Refusal, name: str
+) -> None:
+    path = tmp_path / name
+    soundfile.write(path, np.zeros(0), 48_000, subtype="PCM_16")
+    header_bytes = path.stat().st_size
+    soundfile.write(path, chirp, 48_000, subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:header_bytes])
+    with refused(path, "again"):
         scan_audio(path)
+    with refused(path, "again"):
+        read_waveform(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.m4a", "a.mov", "a.mkv", "a.webm", "a.ogg", "a.opus"])
+def test_a_container_without_packets_is_refused(
+    wav: Path, tmp_path: Path, refused: Refusal, name: str
+) -> None:
+    args = ["-i", str(wav), "-frames:a", "0", str(tmp_path / name)]
+    ffmpeg.run_ffmpeg(args)
+    with refused(tmp_path / name, ""):
+        scan_audio(tmp_path / name)
+
+
+def test_an_mp3_of_tags_alone_is_refused(tmp_path: Path, refused: Refusal) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"ID3\x03\0\0\0\0\0\x10TIT2\0\0\0\6\0\0\0hello" + bytes(2_000))
+    with refused(path, "cannot be read as sound"):
+        scan_audio(path)
+
+
+@pytest.mark.parametrize("field", ["channels", "rate"])
+@pytest.mark.parametrize("samples", [b"", bytes(800)], ids=["empty", "silent"])
+def test_a_wav_without_channels_or_rate_is_refused(
+    tmp_path: Path, refused: Refusal, field: str, samples: bytes
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(400), 16_000, subtype="PCM_16")
+    header = bytearray((tmp_path / "a.wav").read_bytes()[:44])
+    start, size = {"channels": (22, 2), "rate": (24, 4)}[field]
+    header[start : start + size] = bytes(size)
+    (tmp_path / "a.wav").write_bytes(bytes(header) + samples)
+    with refused(tmp_path / "a.wav", "again"):
+        scan_audio(tmp_path / "a.wav")
 
 
 def test_what_is_no_sound_is_refused(tmp_path: Path, refused: Refusal) -> None:

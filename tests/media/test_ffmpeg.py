@@ -106,6 +106,8 @@ def test_the_list_of_streams_is_understood() -> None:
     assert ffmpeg.audio_codec(LISTING) == "aac"
     assert ffmpeg.declared_duration_s(LISTING) == pytest.approx(3723.45)
     assert ffmpeg.audio_codec("nothing") is None
+    assert ffmpeg.audio_rate_hz(LISTING) == 48_000
+    assert ffmpeg.audio_rate_hz("nothing") is None
     assert ffmpeg.declared_duration_s("Duration: N/A") is None
     assert ffmpeg.declared_duration_s(LISTING + "Estimating duration from bitrate, ...") is None
 

@@ -219,6 +219,22 @@ def test_aac_is_copied_untouched(tmp_path: Path, wav: Path, convert: Convert) ->
     np.testing.assert_array_equal(read_waveform(again), read_waveform(song))
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.m4a"])
+@pytest.mark.parametrize(
+    ("rate_hz", "written_hz"),
+    [(96_000, 48_000), (88_200, 48_000), (64_000, 48_000), (44_100, 44_100), (22_050, 22_050)],
+)
+def test_sound_is_written_at_48_khz_at_most(
+    tmp_path: Path, wav: Path, convert: Convert, name: str, rate_hz: int, written_hz: int
+) -> None:
+    sound = convert(wav, tmp_path / f"sound-{name}", "-ar", str(rate_hz))
+    path = write(tmp_path / "a.mp4", counting_frames(50), sound=sound)
+    listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
+    assert (ffmpeg.audio_codec(listing), ffmpeg.audio_rate_hz(listing)) == ("aac", written_hz)
+    before, after = read_waveform(sound), read_waveform(path)
+    assert np.corrcoef(before[:31_000], after[:31_000])[0, 1] > 0.98
+
+
 def test_neither_sound_nor_picture_is_cut_to_the_other(tmp_path: Path, wav: Path) -> None:
     short = write(tmp_path / "short.mp4", counting_frames(10), sound=wav)
     assert len(list(read_frames(short))) == 10
