@@ -155,7 +155,8 @@ def read_frames_args(
         *("-ss", f"{seek_s:.6f}", *decoder),
         *_pictures_args(path),
         *("-map", "0:V:0", "-vf", ",".join(filters), *limit),
-        *("-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
+        # ffmpeg 7 forgets the rate when frames are counted, and would drop some to reach 25.
+        *("-r", _rate(fps), "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
     ]
 
 

@@ -124,6 +124,9 @@ def read_frames(
     where the first of picture and sound starts. Pictures are repeated or left out where the
     video's own rate differs.
 
+    Colours are BT.709's, as a player shows them on an ordinary screen: HDR and wide colours are
+    mapped to it, fields become whole pictures, and what is transparent is white.
+
     Args:
         path: the video.
         fps: frames a second; the video's own rate if None.
