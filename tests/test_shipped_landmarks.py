@@ -59,7 +59,9 @@ def test_speech_opens_and_closes_the_mouth(generator: LandmarkGenerator) -> None
 
 
 def opening_of(
-    generator: LandmarkGenerator, folder: Path, samples: npt.NDArray[np.floating]
+    generator: LandmarkGenerator,
+    folder: Path,
+    samples: npt.NDArray[np.float32] | npt.NDArray[np.float64],
 ) -> Floats:
     soundfile.write(folder / "sound.wav", samples, SAMPLE_RATE_HZ, subtype="PCM_24")
     return inner_opening(lips(generator, folder / "sound.wav"))
@@ -71,7 +73,7 @@ def test_a_sentence_in_long_quiet_is_spoken(
 ) -> None:
     sentence = read_waveform(SPEECH, duration_s=3)
     scale = 0 if room_db is None else 10 ** (room_db / 20)
-    samples = scale * np.random.default_rng(0).normal(size=45 * SAMPLE_RATE_HZ)
+    samples = scale * np.random.default_rng(0).normal(size=75 * SAMPLE_RATE_HZ)
     alone = opening_of(generator, tmp_path, sentence)
     samples[30 * SAMPLE_RATE_HZ :][: len(sentence)] += sentence
     opening = opening_of(generator, tmp_path, samples)
