@@ -153,8 +153,8 @@ def render_job(
 
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
-        frames_per_second, seed, weights; of a dubbed video also shots and frames_without_face, of
-        mask-noise emotion.
+        frames_per_second, seed, weights; speech and silent, unless landmarks are given; of a dubbed
+        video also shots and frames_without_face, of mask-noise emotion.
 
     Raises:
         TalkheadError: something cannot be read or written.
@@ -333,8 +333,9 @@ def _animated(
     from talkhead.synthesis import (
         START_STEP,
         MaskNoisePipeline,
+        animate,
         feel,
-        predict_landmarks,
+        predict_speech,
         render_frames,
         shown,
     )
@@ -344,21 +345,22 @@ def _animated(
     with FaceDetector(max_faces=32) as detector:
         identity = choose_face(detector.detect(picture), job.choose, checked.size)
     pipeline = load()
+    work = _Work(iter(()))
     if checked.track is not None:
         windows = _windows_of(checked.track, checked.fps, checked.total)
     else:
-        _, windows = predict_landmarks(
+        speech = predict_speech(pipeline.generator, job.audio, identity, checked.fps)
+        work.facts |= speech.facts()
+        _, windows = animate(
             pipeline.generator,
-            job.audio,
             identity,
-            fps=checked.fps,
+            speech,
             seed=job.seed,
             pose=motion_source,
             pose_strength=job.pose_strength,
             expression_strength=job.expression_strength,
             blink_per_minute=job.blink_per_minute,
         )
-    work = _Work(iter(()))
     emotion = None
     if isinstance(pipeline, MaskNoisePipeline):
         felt = feel(pipeline.emotion, job.audio, job.emotion)
@@ -412,6 +414,7 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
         else:
             shape = proportions(dubber.rest(0))
             speech = listen(pipeline.generator, job.audio, shape, checked.fps)
+            work.facts |= speech.facts()
             for coefficients in speech.coefficients:
                 yield partial(dubber.speak, coefficients=coefficients)
 

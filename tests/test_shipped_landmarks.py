@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import soundfile
 import torch
 
 from talkhead.evaluation.landmark_metrics import inner_opening, lip_motion
-from talkhead.media.audio import write_waveform
+from talkhead.media.audio import read_waveform, write_waveform
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.models.landmarks import LandmarkGenerator
 from talkhead.synthesis import load_generator, predict_landmarks
@@ -57,11 +58,48 @@ def test_speech_opens_and_closes_the_mouth(generator: LandmarkGenerator) -> None
     assert closings.sum() > 8
 
 
+def opening_of(
+    generator: LandmarkGenerator,
+    folder: Path,
+    samples: npt.NDArray[np.float32] | npt.NDArray[np.float64],
+) -> Floats:
+    soundfile.write(folder / "sound.wav", samples, SAMPLE_RATE_HZ, subtype="PCM_24")
+    return inner_opening(lips(generator, folder / "sound.wav"))
+
+
+@pytest.mark.parametrize("room_db", [None, -75, -60, -45])
+def test_a_sentence_in_long_quiet_is_spoken(
+    generator: LandmarkGenerator, tmp_path: Path, room_db: float | None
+) -> None:
+    sentence = read_waveform(SPEECH, duration_s=3)
+    scale = 0 if room_db is None else 10 ** (room_db / 20)
+    samples = scale * np.random.default_rng(0).normal(size=75 * SAMPLE_RATE_HZ)
+    alone = opening_of(generator, tmp_path, sentence)
+    samples[30 * SAMPLE_RATE_HZ :][: len(sentence)] += sentence
+    opening = opening_of(generator, tmp_path, samples)
+    assert opening[750:825].mean() > 0.8 * alone.mean()
+    assert opening[:700].max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("gains", "offset"), [((1, -1), 0), ((1, 0), 0), ((0.5,), 0.2), ((0.5, -0.5), 0.1)]
+)
+def test_channels_and_offsets_do_not_silence_a_voice(
+    generator: LandmarkGenerator, tmp_path: Path, gains: tuple[float, ...], offset: float
+) -> None:
+    sentence = read_waveform(SPEECH, duration_s=3)
+    plain = opening_of(generator, tmp_path, sentence)
+    opening = opening_of(generator, tmp_path, sentence[:, None] * np.array(gains) + offset)
+    assert np.corrcoef(opening, plain)[0, 1] > 0.98
+    assert opening.mean() == pytest.approx(plain.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("quiet_s", [0, 40])
 @pytest.mark.parametrize("kind", ["melody", "breath", "hum", "noise"])
 def test_what_is_no_speech_moves_no_lips(
-    kind: str, generator: LandmarkGenerator, tmp_path: Path
+    kind: str, quiet_s: int, generator: LandmarkGenerator, tmp_path: Path
 ) -> None:
-    write_waveform(tmp_path / "sound.wav", sound(kind))
+    write_waveform(tmp_path / "sound.wav", np.pad(sound(kind), quiet_s * SAMPLE_RATE_HZ))
     points = lips(generator, tmp_path / "sound.wav")
     assert lip_motion(points).mean() < 0.001
-    assert inner_opening(points).max() < 0.02
+    assert inner_opening(points).max() < (0.02 if quiet_s == 0 else 0.025)

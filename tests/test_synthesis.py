@@ -254,6 +254,7 @@ def test_silence_gives_a_resting_face(pipeline: Pipeline, tmp_path: Path) -> Non
     speech = listen(pipeline.generator, audio, SHAPE)
     assert not speech.coefficients.any()
     assert not speech.activity.any()
+    assert (speech.has_speech, speech.is_silent) == (False, True)
     face = opened(identity(), 4)
     points = landmarks(pipeline, audio, face, pose="still", blink_per_minute=0)
     assert len(points) == 15
@@ -281,6 +282,7 @@ def test_steady_sound_moves_no_lips(pipeline: Pipeline, tmp_path: Path, kind: st
     assert len(speech.coefficients) == 125
     assert np.abs(speech.coefficients).max() < 1e-3
     assert speech.activity.max() < 1e-3
+    assert (speech.has_speech, speech.is_silent) == (False, False)
 
 
 @pytest.mark.parametrize("kind", ["hum", "white noise", "tone"])
@@ -296,6 +298,51 @@ def test_lips_rest_where_only_the_room_sounds(
     assert np.abs(speech.coefficients[quiet]).max() < 1e-3
     assert np.abs(speech.coefficients[50:100]).max() > 0.1
     assert speech.activity[50:100].max() > 0.5
+
+
+@pytest.mark.parametrize("room_db", [None, -75, -60, -45])
+def test_a_sentence_in_a_minute_of_quiet_moves_lips(
+    pipeline: Pipeline, tmp_path: Path, room_db: float | None
+) -> None:
+    count, start = 60 * SAMPLE_RATE_HZ, 40 * SAMPLE_RATE_HZ
+    scale = 0 if room_db is None else 10 ** (room_db / 20)
+    waveform = scale * np.random.default_rng(0).normal(size=count)
+    waveform[start : start + 2 * SAMPLE_RATE_HZ] += voice(2.0)
+    audio = tmp_path / "rare.wav"
+    write_waveform(audio, waveform.astype(np.float32))
+    speech = listen(pipeline.generator, audio, SHAPE)
+    assert speech.has_speech
+    assert np.abs(speech.coefficients[1000:1050]).max() > 0.1
+    assert speech.activity[1000:1050].max() > 0.5
+    quiet = np.r_[0:975, 1070:1500]
+    assert np.abs(speech.coefficients[quiet]).max() < 1e-3
+
+
+def test_two_sentences_of_different_loudness_both_move_lips(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    loud, pause = voice(2.0), np.zeros(2 * SAMPLE_RATE_HZ, np.float32)
+    audio = tmp_path / "two.wav"
+    write_waveform(audio, np.concatenate([loud, pause, loud * 10 ** (-25 / 20), pause]))
+    speech = listen(pipeline.generator, audio, SHAPE)
+    strength = [np.abs(speech.coefficients[start : start + 50]).mean() for start in (0, 100)]
+    assert strength[1] > 0.7 * strength[0]
+    assert speech.activity[100:150].max() > 0.3
+    assert np.abs(speech.coefficients[60:80]).max() < 1e-3
+
+
+@pytest.mark.parametrize("offset", [0.1, 0.2, -0.4])
+def test_an_offset_takes_nothing_from_the_lips(
+    pipeline: Pipeline, tmp_path: Path, offset: float
+) -> None:
+    pause = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    waveform = np.concatenate([voice(2.0), pause, voice(1.0)]) / 2
+    for name, added in (("plain.wav", 0.0), ("offset.wav", offset)):
+        write_waveform(tmp_path / name, waveform + np.float32(added))
+    plain = listen(pipeline.generator, tmp_path / "plain.wav", SHAPE)
+    speech = listen(pipeline.generator, tmp_path / "offset.wav", SHAPE)
+    difference = np.abs(speech.coefficients - plain.coefficients)
+    assert difference.mean() < 0.05 * np.abs(plain.coefficients).mean()
 
 
 @pytest.mark.parametrize("kind", ["noise", "clipped", "faint", "one click", "constant"])

@@ -114,6 +114,14 @@ def write_voice(path: Path, seconds: float, seed: int = 0) -> Path:
     return path
 
 
+def write_noise(path: Path, seconds: float) -> Path:
+    """Write steady noise as wav, in which nobody speaks."""
+    count = round(seconds * SAMPLE_RATE_HZ)
+    noise = 0.1 * np.random.default_rng(0).normal(size=count)
+    write_waveform(path, noise.astype(np.float32))
+    return path
+
+
 def write_silence(path: Path, seconds: float) -> Path:
     """Write digital silence as wav."""
     write_waveform(path, np.zeros(round(seconds * SAMPLE_RATE_HZ), np.float32))

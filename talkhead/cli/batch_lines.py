@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from talkhead.cli.output import warn_without_speech
 from talkhead.errors import BatchError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Tally:
     def tell(self, result: Result) -> None:
         """Say what became of an item."""
         job, output = result.item.job, str(result.item.job.output)
+        if result.state == "done":
+            warn_without_speech(job.audio, result.facts)
         self._count(result.state, f"{output}: {result.error}")
         if self._options.as_json:
             line: dict[str, Any] = {

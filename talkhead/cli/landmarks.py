@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,7 @@ from talkhead.cli.output import (
     QuietOption,
     frame_progress,
     print_json,
+    warn_without_speech,
     with_progress,
 )
 from talkhead.cli.pipes import check_sound, sound_file
@@ -64,7 +65,8 @@ class _Motion:
     frames: Iterator[Floats]
     pictures: Iterator[Pixels]
     sound: Path | None
-    frames_without_face: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    """More for scripts: frames_without_face of a video; speech and silent of a sound."""
 
 
 def landmarks(
@@ -137,7 +139,7 @@ def landmarks(
         else:
             from talkhead.device import resolve_device
             from talkhead.media.audio import scan_audio
-            from talkhead.synthesis import load_generator, predict_landmarks
+            from talkhead.synthesis import animate, load_generator, predict_speech
             from talkhead.weights import parts_of, resolve_weights
 
             scan_audio(sound)
@@ -145,13 +147,14 @@ def landmarks(
             identity, size, detector_name, picture = _identity(face, choose)
             folder = resolve_weights(weights, offline=offline)
             generator = load_generator(parts_of(folder)["landmarks"], resolve_device(device))
-            total, windows = predict_landmarks(
+            motion_source = read_pose(pose, frame_progress(quiet=quiet))
+            speech = predict_speech(generator, sound, identity, rate)
+            total, windows = animate(
                 generator,
-                sound,
                 identity,
-                fps=rate,
+                speech,
                 seed=seed,
-                pose=read_pose(pose, frame_progress(quiet=quiet)),
+                pose=motion_source,
                 pose_strength=pose_strength,
                 expression_strength=expression_strength,
                 blink_per_minute=blink_rate,
@@ -159,8 +162,11 @@ def landmarks(
             flat = (points for window in windows for points in window)
             frames = with_progress(flat, label="frames", total=total, quiet=quiet)
             pictures = itertools.repeat(picture)
-            motion = _Motion(rate, size, detector_name, total, frames, pictures, sound)
+            motion = _Motion(
+                rate, size, detector_name, total, frames, pictures, sound, speech.facts()
+            )
         _write(motion, output, preview, overwrite=overwrite)
+    warn_without_speech(audio, motion.facts)
     if as_json:
         result = {
             "output": str(output),
@@ -169,10 +175,10 @@ def landmarks(
             "width": motion.size[0],
             "height": motion.size[1],
         }
-        result |= {"frames_without_face": motion.frames_without_face} if detect else {"seed": seed}
+        result |= motion.facts if detect else {"seed": seed, **motion.facts}
         print_json(result | ({} if preview is None else {"preview": str(preview)}))
     else:
-        missing = motion.frames_without_face
+        missing = motion.facts.get("frames_without_face", 0)
         without = f", {missing} of them without a face" if missing else ""
         typer.echo(f"{output}: {motion.num_frames} frames at {motion.rate} fps{without}")
 
@@ -215,7 +221,7 @@ def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _M
         iter(track.points),
         read_frames(video, fps=track.fps),
         video if probe_video(video).has_audio else None,
-        missing,
+        {"frames_without_face": missing},
     )
 
 

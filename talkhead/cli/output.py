@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -81,6 +82,20 @@ def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iter
         return with_progress(frames, label="frames", total=total, quiet=quiet)
 
     return follow
+
+
+def warn_without_speech(audio: Path, facts: Mapping[str, Any]) -> None:
+    """Say on stderr that lips rest because a sound has no speech in it; silence speaks for itself.
+
+    Args:
+        audio: the sound, under the name that the user gave.
+        facts: speech and silent; nothing is said where they are missing.
+    """
+    if facts.get("speech", True) or facts.get("silent", False):
+        return
+    name = "stdin" if audio == Path("-") else str(audio)
+    shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    typer.echo(f"talkhead: warning: no speech was found in {shown}: the lips rest", err=True)
 
 
 def in_megabytes(num_bytes: int) -> str:

@@ -48,6 +48,7 @@ from talkhead.cli.output import (
     frame_progress,
     peak_memory_mb,
     print_json,
+    warn_without_speech,
 )
 from talkhead.cli.pipes import DASH, check_sound, check_video, sound_file, video_target
 from talkhead.errors import TalkheadError
@@ -240,6 +241,7 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         facts = render_job(
             checked, load, target, follow=frame_progress(quiet=options.quiet), folder=folder
         )
+    warn_without_speech(job.audio, facts)
     facts["peak_memory_mb"] = peak_memory_mb()
     facts["device"] = str(torch_device)
     facts["dtype"] = str(torch_dtype).removeprefix("torch.")

@@ -218,6 +218,9 @@ def _open_source(path: Path) -> Iterator[_Source]:
         raise TalkheadError(f"{path} has no sound in it; name a file with a sound stream")
     # Of several streams, the longest may not be the sound.
     declared_s = ffmpeg.declared_duration_s(listing) if kinds == ["Audio"] else None
+    if declared_s is not None:
+        # Matroska counts from 0, whenever the sound begins; ffmpeg decodes from the beginning.
+        declared_s -= max(ffmpeg.declared_start_s(listing), 0.0)
     with ffmpeg.running_ffmpeg(ffmpeg.read_sound_args(path)) as process:
         header = process.stdout.read(_AU_HEADER.size)
         if len(header) < _AU_HEADER.size:

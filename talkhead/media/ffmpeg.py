@@ -349,3 +349,9 @@ def declared_duration_s(stderr: str) -> float | None:
         return None
     hours, minutes, seconds = match.groups()
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def declared_start_s(stderr: str) -> float:
+    """When the first stream of a container begins, 0 where it does not say."""
+    match = re.search(r"^\s*Duration: .*?, start: (-?\d+(?:\.\d+)?)", stderr, re.MULTILINE)
+    return float(match.group(1)) if match else 0.0

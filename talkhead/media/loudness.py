@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import binary_opening, percentile_filter
 
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
@@ -19,6 +20,24 @@ VOICE_RANGE_DB = 32.0
 """Sound this far below the loudest speech is silence between words."""
 SILENCE_DB = -70.0
 """A recording whose loudest stretches stay below this has no speech in it."""
+FLOOR_S = 8.0
+"""The sound of the room is what remains in the quietest moments of a stretch of this length."""
+FLOOR_PERCENTILE = 5.0
+ABOVE_FLOOR_DB = 6.0
+"""Sound that is less than this above the room's counts as silence: hum, hiss, a held tone."""
+LOUDEST_PERCENTILE = 95.0
+MIN_SPEECH_SHARE = 1 / 3
+"""In a recording of speech, this much at least is above the room's sound. Any pauses beyond that
+do not count when its loudness is measured."""
+MIN_SOUND_S = 0.12
+"""Anything shorter is the tick of a clock or a click: no syllable."""
+MAX_PAUSE_S = 0.6
+MIN_SENTENCE_S = 1.0
+"""Where there are sentences, the loudness of shorter sounds, such as a door's, does not count."""
+QUIET_SENTENCE_DB = 12.0
+"""A sentence may be this much quieter than the loudest speech; it is raised by what it lacks."""
+MAX_RAISE_DB = 18.0
+"""What lacks more is breath or another room's voice, and stays as it is."""
 
 
 def frame_levels(waveform: Floats, num_frames: int, fps: float) -> Floats:
@@ -30,26 +49,95 @@ def frame_levels(waveform: Floats, num_frames: int, fps: float) -> Floats:
     return np.asarray(10 * np.log10(np.maximum(mean, 10 ** (FLOOR_DB / 10))), np.float32)
 
 
-def speech_gain(levels_db: Floats) -> float:
+def room_levels(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> Floats:
+    """Return the level of the room's sound at every frame, shape = (T,)."""
+    size = 2 * round(FLOOR_S * fps / 2) + 1
+    room: Floats = percentile_filter(levels_db, FLOOR_PERCENTILE, size=size, mode="nearest")
+    return room
+
+
+def loudest_level(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> float:
+    """Return the level of the loudest speech, however little of it a recording has.
+
+    Args:
+        levels_db: shape = (T,), level of every frame of the whole recording.
+        fps: frames a second.
+    """
+    if not len(levels_db):
+        return FLOOR_DB
+    rare = _rare_speech(levels_db, fps)
+    if rare is None:
+        return float(np.percentile(levels_db, LOUDEST_PERCENTILE))
+    return _level_of_sounds(levels_db[rare])
+
+
+def quiet_speech_raise(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> Floats:
+    """Return by how many decibels sentences are raised that are much quieter than others, (T,).
+
+    Args:
+        levels_db: shape = (T,), level of every frame of the whole recording.
+        fps: frames a second.
+    """
+    raised = np.zeros(len(levels_db), np.float32)
+    quietest = loudest_level(levels_db, fps) - QUIET_SENTENCE_DB
+    for sentence in _sentences(_frames_above_the_room(levels_db, fps), fps):
+        lacking = quietest - _level_of_sounds(levels_db[sentence])
+        if 0 < lacking <= MAX_RAISE_DB:
+            margin = round(MAX_PAUSE_S * fps / 2)
+            part = slice(max(sentence[0] - margin, 0), sentence[-1] + margin + 1)
+            raised[part] = lacking
+    return raised
+
+
+def _rare_speech(levels_db: Floats, fps: float) -> npt.NDArray[np.intp] | None:
+    """Return the frames of speech where there is little of it, None where all frames count."""
+    at = _frames_above_the_room(levels_db, fps)
+    if len(at) == 0 or len(at) >= MIN_SPEECH_SHARE * len(levels_db):
+        return None
+    sentences = _sentences(at, fps)
+    return np.concatenate(sentences) if sentences else at
+
+
+def _frames_above_the_room(levels_db: Floats, fps: float) -> npt.NDArray[np.intp]:
+    """Return the frames with sounds that are long enough for a syllable."""
+    if not len(levels_db):
+        return np.zeros(0, np.intp)
+    is_sound = levels_db > np.maximum(room_levels(levels_db, fps) + ABOVE_FLOOR_DB, SILENCE_DB)
+    return np.flatnonzero(binary_opening(is_sound, np.ones(max(round(MIN_SOUND_S * fps), 1))))
+
+
+def _sentences(at: npt.NDArray[np.intp], fps: float) -> list[npt.NDArray[np.intp]]:
+    """Divide frames with sound at long pauses; short parts are left out."""
+    parts = np.split(at, np.flatnonzero(np.diff(at) > MAX_PAUSE_S * fps + 1) + 1)
+    return [part for part in parts if len(part) and part[-1] - part[0] >= MIN_SENTENCE_S * fps - 1]
+
+
+def _level_of_sounds(levels_db: Floats) -> float:
+    """Return what `LOUDEST_PERCENTILE` is with as many pauses as speech may have."""
+    return float(np.percentile(levels_db, 100 - (100 - LOUDEST_PERCENTILE) / MIN_SPEECH_SHARE))
+
+
+def speech_gain(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> float:
     """Return the factor that brings speech to `SPEECH_LEVEL_DB`; 0 for a recording without any.
 
     Args:
         levels_db: shape = (T,), level of every frame of the whole recording.
+        fps: frames a second.
     """
-    loudest = float(np.percentile(levels_db, 95)) if len(levels_db) else FLOOR_DB
+    loudest = loudest_level(levels_db, fps)
     if loudest < SILENCE_DB:
         return 0.0
-    speech = levels_db[levels_db > loudest - SPEECH_RANGE_DB]
+    rare = _rare_speech(levels_db, fps)
+    speech = levels_db if rare is None else levels_db[rare]
+    speech = speech[speech > loudest - SPEECH_RANGE_DB]
     mean_db = 10 * np.log10(np.mean(10 ** (speech / 10)))
     return float(10 ** ((SPEECH_LEVEL_DB - mean_db) / 20))
 
 
-def loudness_of_voice(levels_db: Floats) -> Floats:
+def loudness_of_voice(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> Floats:
     """Return how loud a voice is, shape = (T,): 1 for its loudest, 0 for `VOICE_RANGE_DB` less."""
-    loudest = float(np.percentile(levels_db, 95)) if len(levels_db) else FLOOR_DB
-    return np.clip((levels_db - (loudest - VOICE_RANGE_DB)) / VOICE_RANGE_DB, 0, 1).astype(
-        np.float32
-    )
+    above_db = levels_db - (loudest_level(levels_db, fps) - VOICE_RANGE_DB)
+    return np.clip(above_db / VOICE_RANGE_DB, 0, 1).astype(np.float32)
 
 
 def normalise_speech(waveform: Floats) -> Floats:

@@ -1,6 +1,12 @@
 """The product: a voice to landmarks, and landmarks with a picture to frames."""
 
-from talkhead.synthesis.animation import POSES, animate, check_pose, predict_landmarks
+from talkhead.synthesis.animation import (
+    POSES,
+    animate,
+    check_pose,
+    predict_landmarks,
+    predict_speech,
+)
 from talkhead.synthesis.feeling import certainly, feel, hear_emotion, shown
 from talkhead.synthesis.frames import correct, correct_frames, draw_noise, render_frames
 from talkhead.synthesis.hearing import (
@@ -56,6 +62,7 @@ __all__ = [
     "load_generator",
     "load_pipeline",
     "predict_landmarks",
+    "predict_speech",
     "registration_of",
     "render_frames",
     "resample",

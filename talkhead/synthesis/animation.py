@@ -68,18 +68,34 @@ def predict_landmarks(
         TalkheadError: the recording cannot be read, or `pose` is unknown.
     """
     check_pose(pose)
-    rest, _ = identity_at_rest(identity, basis_of(generator))
-    speech = listen(generator, audio, proportions(rest), fps)
     return animate(
         generator,
         identity,
-        speech,
+        predict_speech(generator, audio, identity, fps),
         seed=seed,
         pose=pose,
         pose_strength=pose_strength,
         expression_strength=expression_strength,
         blink_per_minute=blink_per_minute,
     )
+
+
+def predict_speech(
+    generator: LandmarkGenerator, audio: Path, identity: Floats, fps: Fraction = DEFAULT_FPS
+) -> Speech:
+    """Turn a voice into the motion of a mouth, before it is put on a face by `animate`.
+
+    Args:
+        generator: the first stage.
+        audio: the recording.
+        identity: (478, 3), the mesh in the picture, pixels.
+        fps: frames a second.
+
+    Raises:
+        TalkheadError: the recording cannot be read.
+    """
+    rest, _ = identity_at_rest(identity, basis_of(generator))
+    return listen(generator, audio, proportions(rest), fps)
 
 
 def animate(

@@ -10,13 +10,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d, percentile_filter
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from talkhead.media.audio import scan_audio, stream_waveform
 from talkhead.media.loudness import (
+    ABOVE_FLOOR_DB,
+    SILENCE_DB,
     VOICE_RANGE_DB,
     frame_levels,
+    loudest_level,
     loudness_of_voice,
+    quiet_speech_raise,
+    room_levels,
     speech_gain,
 )
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
@@ -35,11 +40,8 @@ GATE_LEAD_S = 0.64
 """People take breath: lips open this long before the first word sounds."""
 GATE_HOLD_S = 0.25
 """Lips come to rest in this time after the last one."""
-FLOOR_S = 8.0
-"""The sound of the room is what remains in the quietest moments of a stretch of this length."""
-FLOOR_PERCENTILE = 5.0
-ABOVE_FLOOR_DB = 6.0
-"""Sound that is less than this above the room's counts as silence: hum, hiss, a held tone."""
+MIN_GATE = 0.05
+"""Where the gate never opens further, nobody speaks."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,20 @@ class Speech:
         activity: float32 (T,), loudness of the voice from 0 to 1; 0 where nobody speaks.
         fps: frames a second.
         duration_s: exact length of the recording.
+        has_speech: whether somebody speaks anywhere.
+        is_silent: whether there is no sound at all, speech or other.
     """
 
     coefficients: Floats
     activity: Floats
     fps: Fraction
     duration_s: Fraction
+    has_speech: bool = True
+    is_silent: bool = False
+
+    def facts(self) -> dict[str, bool]:
+        """Return what scripts are told about the recording: speech, silent."""
+        return {"speech": self.has_speech, "silent": self.is_silent}
 
 
 def listen(
@@ -77,7 +87,8 @@ def listen(
     rate = float(DEFAULT_FPS)
     total = max(num_frames(info.duration_s, DEFAULT_FPS), 1)
     levels = _levels(audio, total, rate)
-    gain = speech_gain(levels)
+    gain = speech_gain(levels, rate)
+    raised = quiet_speech_raise(levels, rate)
     coefficients = np.zeros((total, generator.config.num_components), np.float32)
     if gain > 0:
         weights = np.zeros((total, 1), np.float32)
@@ -85,21 +96,27 @@ def listen(
             first = max(start - CONTEXT_FRAMES, 0)
             last = min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
             made = generate_coefficients(
-                generator, waveform * np.float32(gain), last - first, rate, shape
+                generator,
+                waveform * _sample_gains(gain, raised[first:last], len(waveform)),
+                last - first,
+                rate,
+                shape,
             )
             fade = _fade(first, last, start, total)
             coefficients[first:last] += made * fade
             weights[first:last] += fade
         coefficients /= np.maximum(weights, 1e-6)
-    speaks = _gate(levels, rate) * np.float32(gain > 0)
+    speaks = _gate(levels, raised, rate) * np.float32(gain > 0)
     coefficients *= speaks[:, None]
-    activity = loudness_of_voice(levels) * speaks
+    activity = np.minimum(loudness_of_voice(levels, rate) + raised / VOICE_RANGE_DB, 1) * speaks
     count = num_frames(info.duration_s, fps)
     return Speech(
         resample(coefficients, DEFAULT_FPS, fps, count),
         resample(activity[:, None], DEFAULT_FPS, fps, count)[:, 0],
         fps,
         info.duration_s,
+        has_speech=bool(speaks.max() > MIN_GATE),
+        is_silent=bool(levels.max() < SILENCE_DB),
     )
 
 
@@ -210,6 +227,16 @@ def _windows(audio: Path, total: int, rate: float) -> Iterator[tuple[int, Floats
         yield start, held[: end - begin]
 
 
+def _sample_gains(gain: float, raised_db: Floats, count: int) -> Floats | np.float32:
+    """Return the factor of every sample of a window, `LEAD_S` of which are before its frames."""
+    if not raised_db.any():
+        return np.float32(gain)
+    per_frame = SAMPLE_RATE_HZ / float(DEFAULT_FPS)
+    at = (np.arange(count) - LEAD_S * SAMPLE_RATE_HZ) / per_frame - 0.5
+    smooth = np.interp(at, np.arange(len(raised_db)), raised_db)
+    return np.asarray(gain * 10 ** (smooth / 20), np.float32)
+
+
 def _fade(first: int, last: int, start: int, total: int) -> Floats:
     """Weights of a window's frames, shape = (T, 1): 1 inside, ramps where another takes over."""
     half = CONTEXT_FRAMES // 2
@@ -220,12 +247,10 @@ def _fade(first: int, last: int, start: int, total: int) -> Floats:
     return (rise * fall)[:, None].astype(np.float32)
 
 
-def _gate(levels: Floats, rate: float) -> Floats:
+def _gate(levels: Floats, raised_db: Floats, rate: float) -> Floats:
     """Return 1 where somebody speaks and 0 in silence, shape = (T,); it opens before the sound."""
-    window = 2 * round(FLOOR_S * rate / 2) + 1
-    floor = percentile_filter(levels, FLOOR_PERCENTILE, size=window, mode="nearest")
-    loudest = float(np.percentile(levels, 95))
-    threshold = np.maximum(loudest - VOICE_RANGE_DB, floor + ABOVE_FLOOR_DB)
+    quietest = loudest_level(levels, rate) - VOICE_RANGE_DB - raised_db
+    threshold = np.maximum(quietest, room_levels(levels, rate) + ABOVE_FLOOR_DB)
     speaks = np.clip((levels - threshold) / GATE_SOFT_DB, 0, 1)
     ahead, behind = round(GATE_LEAD_S * rate), round(GATE_HOLD_S * rate)
     size = ahead + behind + 1

@@ -23,7 +23,7 @@ from tests.cli.conftest import (
     refused,
     write_face,
 )
-from tests.tiny import write_voice
+from tests.tiny import write_noise, write_voice
 
 SIDE = 160
 pytestmark = pytest.mark.usefixtures("detector_is_here")
@@ -102,6 +102,18 @@ def test_a_batch_makes_what_single_commands_make_and_goes_on_where_it_was(
     assert states(ended) == dict.fromkeys(videos, "done")
     changed = made(folder / "out")
     assert all(changed[name] != videos[name] for name in videos)
+
+
+def test_a_batch_says_which_sounds_have_no_speech(folder: Path, run_here: RunHere) -> None:
+    write_noise(folder / "b.wav", 0.4)
+    ended = run_here(
+        "render", "face.png", "a.wav", "b.wav", "-o", "out/", "--weights", "weights", "--json"
+    )
+    assert ended.returncode == 0
+    assert [line["speech"] for line in lines(ended)[:2]] == [True, False]
+    warning, summary = ended.stderr.splitlines()
+    assert warning.startswith("talkhead: warning: no speech was found in b.wav")
+    assert summary == "talkhead: 2 items: 2 done"
 
 
 def test_a_list_has_options_of_its_own_for_every_item(folder: Path, run_here: RunHere) -> None:

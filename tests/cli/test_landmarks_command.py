@@ -16,7 +16,7 @@ from talkhead.face.track import LandmarkTrack
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from tests.cli.conftest import RunHere
 from tests.drawn_face import draw_face
-from tests.tiny import write_silence, write_voice
+from tests.tiny import write_noise, write_silence, write_voice
 
 SECONDS = 0.5
 SIDE = 256
@@ -62,6 +62,25 @@ def test_a_voice_becomes_a_track_that_reads_back(
     rest = fit_head_pose(track.points).to_face(track.points)
     assert np.abs(rest[:, 10] - MEAN_FACE[10]).max() < 0.05
     assert np.ptp(track.points[:, 17], axis=0).max() > 1
+
+
+def test_a_sound_without_speech_gives_a_track_at_rest_and_a_warning(
+    run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    shared = ("-o", "track.npz", "--weights", str(tiny_weights), "--json", "--overwrite")
+    for name, write, warning in (
+        ("voice.wav", write_voice, ""),
+        ("silence.wav", write_silence, ""),
+        ("noise.wav", write_noise, "talkhead: warning: no speech was found in noise.wav"),
+    ):
+        write(tmp_path / name, SECONDS)
+        ended = run_here("landmarks", name, *shared)
+        assert ended.returncode == 0
+        assert ended.stderr.startswith(warning)
+        assert ended.stderr.count("\n") == bool(warning)
+        result = json.loads(ended.stdout)
+        assert result["speech"] is (name == "voice.wav")
+        assert result["silent"] is (name == "silence.wav")
 
 
 def test_npz_and_json_hold_the_same_and_two_runs_the_same_bytes(

@@ -35,7 +35,7 @@ from tests.cli.conftest import (
 )
 from tests.drawn_face import draw_face
 from tests.meshes import mean_mesh
-from tests.tiny import voice, write_silence, write_voice
+from tests.tiny import voice, write_noise, write_silence, write_voice
 
 Pixels = npt.NDArray[np.uint8]
 SECONDS = 0.5
@@ -188,14 +188,29 @@ def test_silence_gives_a_resting_face(
     silence = write_silence(tmp_path / "silence.wav", SECONDS)
     output = tmp_path / "out.mp4"
     ended = run_here(
-        *("render", str(face), str(silence), "-o", str(output)),
+        *("render", str(face), str(silence), "-o", str(output), "--json"),
         *("--weights", str(tiny_weights), "--pose", "still", "--blink", "off"),
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+    facts = json.loads(ended.stdout)
+    assert (facts["speech"], facts["silent"]) == (False, True)
     frames = np.stack(list(read_frames(output))).astype(int)
     assert len(frames) == 13
     assert np.abs(np.diff(frames, axis=0)).max() <= 6  # the encoder's own changes
     assert float(scan_audio(output).duration_s) == pytest.approx(SECONDS, abs=0.07)
+
+
+def test_a_sound_without_speech_is_made_with_a_warning(
+    face: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    noise = write_noise(tmp_path / "noise.wav", SECONDS)
+    options = ("-o", "out.mp4", "--weights", str(tiny_weights), "--json")
+    ended = run_here("render", str(face), str(noise), *options)
+    assert ended.returncode == 0
+    assert ended.stderr.startswith(f"talkhead: warning: no speech was found in {noise}")
+    assert ended.stderr.count("\n") == 1
+    facts = json.loads(ended.stdout)
+    assert (facts["speech"], facts["silent"]) == (False, False)
 
 
 def test_an_output_is_replaced_only_when_allowed(

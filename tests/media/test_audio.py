@@ -233,6 +233,15 @@ def test_sound_of_a_video_is_read_and_starts_where_it_is_heard(
     assert likeness(late[8_000:], read_waveform(wav)) > 0.99
 
 
+@pytest.mark.parametrize("name", ["a.mka", "a.webm", "a.mp4", "a.ogg"])
+def test_a_sound_whose_time_stamps_begin_late_is_read(
+    wav: Path, tmp_path: Path, convert: Convert, name: str
+) -> None:
+    path = convert(wav, tmp_path / name, "-c:a", "libopus", "-output_ts_offset", "1.5")
+    # Containers say in their own ways when it begins; nothing is lost in any.
+    assert float(scan_audio(path).duration_s) % 1.5 == pytest.approx(0.5, abs=0.1)
+
+
 def test_blocks_together_are_the_whole_whatever_their_size(wav: Path) -> None:
     whole = read_waveform(wav)
     for size in (999, 16_000, 10**6):
