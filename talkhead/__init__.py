@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from talkhead.synthesis import Pipeline, load_pipeline, predict_landmarks, render_frames
     from talkhead.weights import resolve_weights
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BatchError",

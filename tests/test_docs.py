@@ -1,0 +1,170 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from talkhead.cli.app import app
+from talkhead.face.mesh import LEFT_BROW, RIGHT_BROW
+from talkhead.face.track import LandmarkTrack
+from talkhead.media.video import VideoWriter, probe_video
+from tests.drawn_face import draw_face
+from tests.pages import PAGES, TOP, programs, run_program, shell_blocks, talkhead_commands
+from tests.tiny import write_voice
+
+RUN = {"README.md": ["talkhead render family.jpg"], "docs/training.md": ["mkdir my-weights"]}
+"""The blocks of commands that a test here runs, by their first words."""
+NOT_RUN = {
+    ".venv/bin/talkhead render": "test_readme.py runs it, and .ci/run with the installation",
+    "python3 -m venv": ".ci/run runs them",
+    ".venv/bin/python -m tests.reliability": "tests/reliability runs a short one",
+    ".venv/bin/python docs/build.py": "test_commands_and_tables_are_up_to_date runs it",
+    ".venv/bin/python docs/record.py": "takes minutes, and needs a clean checkout",
+    "talkhead prepare": "tests/cli/test_prepare_command.py, on videos made there",
+    "talkhead train": "takes hours; tests/training runs every task on tiny clips",
+    "talkhead eval": "tests/cli/test_eval_command.py, on tiny clips",
+    "talkhead weights": "tests/cli/test_weights_sources.py, against a hub of its own",
+    "talkhead render examples/face.png": "tests/test_shipped_mask_noise.py, with other sounds",
+    "espeak-ng": "examples/speech.wav is its result",
+}
+"""The other commands, by their first words, and what tests them instead."""
+
+
+def by_name(page: Path) -> str:
+    return str(page.relative_to(TOP))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_every_talkhead_command_is_understood(page: Path) -> None:
+    command = typer.main.get_command(app)
+    for words in talkhead_commands(page):
+        context = command.make_context("talkhead", words[1:])
+        # Parses the arguments of the sub-command, and goes no further.
+        name, sub, rest = command.resolve_command(context, words[1:])  # type: ignore[attr-defined]
+        sub.make_context(name, rest, parent=context)
+
+
+def test_commands_and_tables_are_up_to_date() -> None:
+    ended = subprocess.run(
+        [sys.executable, TOP / "docs" / "build.py", "--check"],
+        env=os.environ | {"PYTHONPATH": str(TOP)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, f"run python docs/build.py: {ended.stderr}"
+
+
+def test_the_program_of_the_pipeline_makes_a_video(tmp_path: Path) -> None:
+    program, _ = programs(TOP / "docs" / "python.md")
+    assert run_program(program, tmp_path).stdout == "(13, 512, 512, 3) 13\n"
+    assert probe_video(tmp_path / "out.mp4").width == 512
+    assert (tmp_path / "mine/landmarks/config.json").is_file()
+
+
+def test_the_program_of_tracks_raises_the_brows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, program = programs(TOP / "docs" / "python.md")
+    points = np.random.default_rng(0).uniform(0, 99, (80, 478, 3)).astype(np.float32)
+    track = LandmarkTrack(points, Fraction(25), (100, 100), "hand")
+    track.write(tmp_path / "track.npz")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "python.md", "exec"), {})
+    change = LandmarkTrack.read(tmp_path / "raised.npz").points - points
+    assert change[50, LEFT_BROW, 1] == pytest.approx(-8, abs=0.01)
+    assert np.abs(change[20]).max() < 1e-3
+    assert np.flatnonzero(np.abs(change[50]).max(1)).tolist() == sorted([*LEFT_BROW, *RIGHT_BROW])
+
+
+def test_every_command_is_run_or_it_is_said_why_not() -> None:
+    for page in PAGES:
+        for block in shell_blocks(page):
+            if block.startswith(tuple(RUN.get(by_name(page), ()))):
+                continue
+            for line in block.splitlines():
+                assert line.startswith(tuple(NOT_RUN)), f"{by_name(page)}: {line}"
+
+
+@pytest.fixture
+def shell(tmp_path: Path, tiny_weights: Path) -> Callable[[str], None]:
+    """Run a block of commands, with a `talkhead` that has tiny weights unless told otherwise."""
+    (tmp_path / "programs").mkdir()
+    program = tmp_path / "programs" / "talkhead"
+    program.write_text(
+        '#!/bin/sh\ncommand="$1"\nshift\n'
+        f'exec "{sys.executable}" -m talkhead "$command" --weights "{tiny_weights}" "$@"\n'
+    )
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+
+    def run(block: str) -> None:
+        ended = subprocess.run(
+            ["sh", "-e", "-c", block],
+            cwd=tmp_path,
+            env=os.environ | {"PATH": path, "PYTHONPATH": str(TOP)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+
+    return run
+
+
+@pytest.mark.usefixtures("detector_is_here")
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+def test_the_readmes_commands_do_what_they_say(
+    tmp_path: Path, shell: Callable[[str], None]
+) -> None:
+    face = draw_face(192)
+    Image.fromarray(face).save(tmp_path / "face.png")
+    Image.fromarray(np.concatenate([face, face], axis=1)).save(tmp_path / "family.jpg")
+    (tmp_path / "recordings").mkdir()
+    for name in ("voice.wav", "translation.wav", "recordings/a.wav", "recordings/b.wav"):
+        write_voice(tmp_path / name, 0.4)
+    video = tmp_path / "interview.mp4"
+    with VideoWriter(video, size=(192, 192), fps=Fraction(25), sound=None) as writer:
+        writer.write(np.stack([face] * 10))
+    (block,) = (
+        each
+        for each in shell_blocks(TOP / "README.md")
+        if each.startswith("talkhead render family.jpg")
+    )
+    shell(block.replace(".mp3", ".wav"))
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.mp4")}
+    assert made >= {"left.mp4", "dubbed.mp4", "out.mp4", "videos/a.mp4", "videos/b.mp4"}
+    assert LandmarkTrack.read(tmp_path / "track.json").num_frames == 10
+
+
+@pytest.mark.usefixtures("detector_is_here")
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+def test_checkpoints_of_runs_become_weights(
+    tmp_path: Path, tiny_weights: Path, shell: Callable[[str], None]
+) -> None:
+    for task in ("autoencoder", "denoiser", "landmarks"):
+        shutil.copytree(tiny_weights / task, tmp_path / "runs" / task / "checkpoint")
+    (tmp_path / "examples").mkdir()
+    Image.fromarray(draw_face(192)).save(tmp_path / "examples" / "face.png")
+    write_voice(tmp_path / "examples" / "speech.wav", 0.4)
+    page = TOP / "docs" / "training.md"
+    (block,) = (each for each in shell_blocks(page) if each.startswith("mkdir my-weights"))
+    shell(block)
+    assert probe_video(tmp_path / "mine.mp4").width == 192
