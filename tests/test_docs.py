@@ -33,7 +33,13 @@ NOT_RUN = {
     "talkhead eval": "tests/cli/test_eval_command.py, on tiny clips",
     "talkhead weights": "tests/cli/test_weights_sources.py, against a hub of its own",
     "talkhead render examples/face.png": "tests/test_shipped_mask_noise.py, with other sounds",
-    "espeak-ng": "examples/speech.wav is its result",
+    "espeak-ng": "needs espeak-ng; tests/cli/test_pipes.py feeds stdin and reads stdout",
+    "talkhead doctor": "tests/cli/test_doctor.py",
+    "talkhead inspect": "tests/cli/test_inspect_command.py",
+    "talkhead landmarks interview.mp4 --detect": "tests/cli/test_landmarks_command.py",
+    "talkhead render face": "tests/cli/test_batch.py and test_render.py, with these options",
+    "talkhead render family.jpg": "test_the_readmes_commands_do_what_they_say runs it",
+    "talkhead render --list": "tests/cli/test_batch.py",
 }
 """The other commands, by their first words, and what tests them instead."""
 
