@@ -300,8 +300,12 @@ def run_ffmpeg(args: Sequence[str]) -> tuple[int, bytes, str]:
 
 
 def first_error(stderr: str) -> str:
-    """The first telling line of ffmpeg's messages, without the address of who said it."""
-    lines = [re.sub(r"^(\[[^]]*\]\s*)+", "", line).strip() for line in stderr.splitlines()]
+    """Return the first telling line of ffmpeg's messages, without the address of its origin.
+
+    A list of streams tells nothing: its head and its indented lines are left out.
+    """
+    said = [line for line in stderr.splitlines() if not re.match(r"\s|Input #|Stream map", line)]
+    lines = [re.sub(r"^(\[[^]]*\]\s*)+", "", line).strip() for line in said]
     lines = [line.removeprefix("Error opening input: ") for line in lines if line]
     empty_phrases = ("Error opening input file", "misdetection possible")
     telling = [line for line in lines if not any(phrase in line for phrase in empty_phrases)]

@@ -126,6 +126,13 @@ Error opening input file /a/b.mp4.
     assert ffmpeg.first_error("") == "no reason given"
 
 
+def test_a_list_of_streams_is_no_reason() -> None:
+    listing = "Input #0, mov, from '/a.mp4':\n  Duration: 00:00:02.00\n  Stream #0:0: Video: h264\n"
+    failure = "[vf#0:0 @ 0x1] Error reinitializing filters!\n"
+    assert ffmpeg.first_error(listing + failure) == "Error reinitializing filters"
+    assert ffmpeg.first_error(listing) == "no reason given"
+
+
 def test_many_messages_do_not_block_a_process() -> None:
     # A pipe that nobody reads holds 64 KiB; here are 500 frames with a few lines for each.
     source = "color=gray:s=16x16:r=25:d=20"
