@@ -9,6 +9,7 @@ crop of its own. A watch or a dog's paw passes the first step, but not the secon
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +59,8 @@ TURNS = {
     2: "180 degrees",
 }
 """By numpy's number of quarter turns counterclockwise."""
+
+NO_FACE = "no face found: use a picture in which a face is clearly visible"
 
 _BLANK: Image = np.zeros((64, 64, 3), dtype=np.uint8)
 
@@ -124,17 +127,20 @@ class FaceDetector:
         self._quiet = self._quiet or bool(faces)
         return sorted(faces, key=area_of, reverse=True)[: self._max_faces]
 
-    def search(self, image: Image) -> list[Points]:
+    def search(
+        self, image: Image, is_enough: Callable[[list[Points]], bool] | None = None
+    ) -> list[Points]:
         """Find the faces of one picture at every scale, whatever was seen before.
 
         Args:
             image: uint8 (H, W, 3), RGB.
+            is_enough: tells from the faces so far whether finer scales may be left out.
 
         Returns:
             As `detect`.
         """
         with self._silenced():
-            faces = self._search(image, LEVELS)
+            faces = self._search(image, LEVELS, is_enough)
         self._quiet = self._quiet or bool(faces)
         return sorted(faces, key=area_of, reverse=True)[: self._max_faces]
 
@@ -175,7 +181,7 @@ class FaceDetector:
         Meant for pictures without an upright face; it takes three searches.
         """
         for num_turns, phrase in TURNS.items():
-            if self.search(np.ascontiguousarray(np.rot90(image, num_turns))):
+            if self.search(np.ascontiguousarray(np.rot90(image, num_turns)), bool):
                 return phrase
         return None
 
@@ -183,7 +189,12 @@ class FaceDetector:
         """The networks chatter when they first see a face, not later."""
         return contextlib.nullcontext() if self._quiet else native_logs_silenced()
 
-    def _search(self, image: Image, levels: tuple[int, ...]) -> list[Points]:
+    def _search(
+        self,
+        image: Image,
+        levels: tuple[int, ...],
+        is_enough: Callable[[list[Points]], bool] | None = None,
+    ) -> list[Points]:
         """Look through finer and finer windows until there are as many faces as are wanted."""
         faces: list[Points] = []
         examined: list[Box] = []
@@ -199,7 +210,7 @@ class FaceDetector:
                 ):
                     faces.append(face)
                     examined.append(box_of(face))
-            if len(faces) >= self._max_faces:
+            if len(faces) >= self._max_faces or (is_enough and is_enough(faces)):
                 break
         return faces
 
@@ -276,12 +287,22 @@ def choose_in_picture(detector: FaceDetector, image: Image, choice: str) -> Poin
     """
     size = (image.shape[1], image.shape[0])
     check_choice(choice, size)
-    faces = detector.search(image)
-    if not faces and (turn := detector.turn_needed(image)):
-        raise NoFaceError(
-            f"no face found, but there is one when the picture is turned {turn}: turn it first"
-        )
+    faces = detector.detect(image)
+    if not faces:
+        raise no_face_error(NO_FACE, [image], detector)
     return choose_face(faces, choice, size)
+
+
+def no_face_error(message: str, images: Iterable[Image], detector: FaceDetector) -> NoFaceError:
+    """Return an error; where a picture has a face that is not upright, its message says so."""
+    turns = (detector.turn_needed(image) for image in images)
+    turn = next((turn for turn in turns if turn is not None), None)
+    if turn is None:
+        return NoFaceError(message)
+    what = message.partition(":")[0]
+    return NoFaceError(
+        f"{what} that is upright, but one is found when it is turned {turn}: turn it"
+    )
 
 
 def check_choice(choice: str, size: tuple[int, int]) -> None:
@@ -309,7 +330,7 @@ def choose_face(faces: list[Points], choice: str, size: tuple[int, int]) -> Poin
         TalkheadError: the choice is none of these, or names a face or a pixel that is not there.
     """
     if not faces:
-        raise NoFaceError("no face found: use a picture in which a face is clearly visible")
+        raise NoFaceError(NO_FACE)
     from_left = sorted(faces, key=lambda face: box_of(face).x)
     word = choice.strip().lower()
     if word == "largest":

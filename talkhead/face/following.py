@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from talkhead.face.detection import FULL_SEARCH_EVERY, FaceDetector
 from talkhead.face.landmarkers import Box, Image, Points
 from talkhead.face.mesh import LEFT_EYE_CORNER, RIGHT_EYE_CORNER, STABLE_POINTS
 from talkhead.face.windows import box_of, distance, is_same, search_windows
+from talkhead.media.video import read_frames
 
 MAX_STEP = 0.35
 """Eye distances that a face moves at most from one frame to the next."""
@@ -25,6 +28,10 @@ LOOK_EVERY = 4
 """A lost face is looked for more thoroughly in one of so many frames."""
 SWEEP_WINDOWS = 3
 """Windows that are looked through in each frame without a face."""
+
+
+SETTLE_FRAMES = 12
+"""Where a shot fades in, its faces are looked at again after so many frames."""
 
 
 class FaceFollower:
@@ -105,27 +112,57 @@ class FaceSearch:
 
     Args:
         detector: made for a video. It may follow a face for others between frames.
+        is_enough: tells from faces that were found whether smaller ones are of no concern.
     """
 
-    def __init__(self, detector: FaceDetector) -> None:
-        self._detector = detector
+    def __init__(
+        self,
+        detector: FaceDetector,
+        is_enough: Callable[[list[Points]], bool] | None = None,
+    ) -> None:
+        self._detector, self._is_enough = detector, is_enough
         self._sweep: Iterator[Box] | None = None
         self._known: list[Box] = []
         self._age = 0
+        self._began_empty = False
+        self._settle_in: int | None = None
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether there may soon be more faces: there were none at first, so a shot fades in."""
+        return self._settle_in is not None
 
     def restart(self) -> None:
         """Search the next frame at every scale."""
-        self._sweep = None
+        self._sweep, self._settle_in = None, None
+
+    def settles(self) -> bool:
+        """Count a frame, and return whether it is the one in which a shot has faded in.
+
+        It is searched at every scale then.
+        """
+        if self._settle_in is None:
+            return False
+        self._settle_in -= 1
+        if self._settle_in > 0:
+            return False
+        self.restart()
+        return True
 
     def look(self, frame: Image) -> list[Points]:
         """Return all faces of the frame, the largest first; nothing if there is nothing new."""
         self._age += 1
-        if self._sweep is not None and not self._has_news(frame):
+        is_first = self._sweep is None
+        if not is_first and not self._has_news(frame):
             return []
-        if self._sweep is None:
+        if is_first:
             levels = search_windows(frame.shape[1], frame.shape[0])
             self._sweep = itertools.cycle(window for level in levels for window in level)
-        faces = self._detector.search(frame)
+        faces = self._detector.search(frame, self._is_enough)
+        if is_first:
+            self._began_empty = not faces
+        elif faces and self._began_empty:
+            self._began_empty, self._settle_in = False, SETTLE_FRAMES
         self._known, self._age = [box_of(face) for face in faces], 0
         return faces
 
@@ -143,6 +180,11 @@ class FaceSearch:
 
     def _is_new(self, box: Box) -> bool:
         return not any(is_same(box, known) for known in self._known)
+
+
+def first_frames(video: Path) -> list[Image]:
+    """Read the frames of a video's first second, two of them, to tell why no face was found."""
+    return list(read_frames(video, fps=Fraction(2), duration_s=1.0))
 
 
 def same_face(last: Points, faces: list[Points], num_lost: int) -> Points | None:

@@ -14,6 +14,7 @@ from talkhead.face.following import FaceFollower, FaceSearch, eye_distance, same
 from talkhead.face.looks import Person
 from talkhead.face.mesh import NUM_SURFACE_POINTS
 from talkhead.face.pose import fit_head_pose
+from talkhead.face.windows import box_of, is_same
 
 Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
@@ -40,13 +41,19 @@ class PersonFinder:
 
     def __init__(self, detector: FaceDetector, choice: str, size: tuple[int, int]) -> None:
         self._detector, self._choice, self._size = detector, choice, size
-        self._follower, self._search = FaceFollower(detector), FaceSearch(detector)
+        is_largest = choice.strip().lower() == "largest"
+        self._follower = FaceFollower(detector)
+        self._search = FaceSearch(detector, self._has_serving if is_largest else None)
         self._person = Person()
         self._scenes: deque[tuple[Floats, Floats]] = deque(maxlen=SCENES_REMEMBERED)
         self._expected: Floats | None = None  # where the face was in an earlier shot of this scene
         self._before: Frames | None = None
         self._age = 0
         self._has_served = False
+        self.has_switched = False
+        """Whether another face was taken than in the frames before, as the shot had to fade in."""
+        self.has_chosen = False
+        """Whether any face was followed, even if it cannot be dubbed."""
         self.refusal: TalkheadError | None = None
         """Why no face was chosen where there were some."""
         self.is_certain = True
@@ -70,21 +77,31 @@ class PersonFinder:
             TalkheadError: there are faces in the first frame that has some, and none of them at the
                 pixel that was asked for.
         """
-        self._before = frame
-        face = None
-        if self._follower.last is None or self._may_choose_again():
-            face = self._pick(frame, self._search.look(frame))
-            if face is not None:
-                face = self._follower.take(frame, face)
-        if face is None and self._follower.last is not None:
-            face = self._follower.follow(frame)
+        self._before, self.has_switched = frame, False
+        face = self._face_of(frame)
         if face is None or not can_be_dubbed(face, self._size):
             return None
         self._age = self._age + 1 if self._has_served else 0
         self._has_served = True
-        if self.is_certain and self._age % REMEMBER_EVERY == 0:
+        is_clear = self.is_certain and not self._search.is_provisional
+        if is_clear and (self._age % REMEMBER_EVERY == 0 or not self._person):
             self._person.remember(frame, face)
         return face
+
+    def _face_of(self, frame: Frames) -> Floats | None:
+        last, face = self._follower.last, None
+        has_settled = self._search.settles()
+        if last is None or has_settled or self._may_choose_again():
+            face = self._pick(frame, self._search.look(frame))
+        if face is None:
+            return None if last is None else self._follower.follow(frame)
+        if has_settled and last is not None:
+            self.has_switched = not is_same(box_of(face), box_of(last))
+        self.has_chosen = True
+        return self._follower.take(frame, face)
+
+    def _has_serving(self, faces: list[Floats]) -> bool:
+        return any(can_be_dubbed(face, self._size) for face in faces)
 
     def _may_choose_again(self) -> bool:
         """Return whether a face was chosen that cannot be dubbed, and others may by now."""
@@ -107,7 +124,7 @@ class PersonFinder:
                 return face
         if not self._person:
             chosen = self._choose(faces, serving)
-            if chosen is not None:
+            if chosen is not None and not self._search.is_provisional:
                 for face in faces:
                     if face is not chosen:
                         self._person.remember_other(frame, face)
@@ -128,7 +145,7 @@ class PersonFinder:
         try:
             return choose_face(serving if is_word else faces, self._choice, self._size)
         except TalkheadError as error:
-            if "," in self._choice and not self._person:
+            if "," in self._choice and not self._person and not self._search.is_provisional:
                 raise  # a pixel means a place in the first frame that shows a face
             self.refusal = error
             return None

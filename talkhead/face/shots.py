@@ -18,7 +18,8 @@ from scipy.ndimage import gaussian_filter1d
 from talkhead.errors import NoFaceError
 from talkhead.face.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
 from talkhead.face.cuts import CutFinder
-from talkhead.face.detection import MAX_FACES, FaceDetector, check_choice
+from talkhead.face.detection import MAX_FACES, FaceDetector, check_choice, no_face_error
+from talkhead.face.following import first_frames
 from talkhead.face.mesh import NUM_POINTS, NUM_SURFACE_POINTS
 from talkhead.face.person import PersonFinder
 from talkhead.media.video import probe_video, read_frames
@@ -166,12 +167,20 @@ def track_face(
                 starts.append(len(seen))
                 person.start_shot(frame)
             found = person.find(frame)
+            if person.has_switched:  # the frames before show somebody else
+                seen[starts[-1] :] = [False] * (len(seen) - starts[-1])
             seen.append(found is not None)
             store.write((nothing if found is None else found).astype("<f4").tobytes())
             if found is not None and not person.is_certain:
                 uncertain.add(len(starts))
         if not any(seen):
-            raise person.refusal or _no_face_error(video, detector)
+            if person.refusal is not None:
+                raise person.refusal
+            if person.has_chosen:
+                raise NoFaceError(
+                    f"{video} shows no face from the front that is large enough to dub"
+                )
+            raise no_face_error(f"{video} shows no face", first_frames(video), detector)
         store.flush()
         # The map outlives the file's name and its handle.
         points = np.memmap(store, "<f4", mode="r+", shape=(len(seen), NUM_POINTS, 3))
@@ -179,15 +188,6 @@ def track_face(
     return FaceTrack(
         rate, size, len(starts), stretches, detector.name, points, num_uncertain=len(uncertain)
     )
-
-
-def _no_face_error(video: Path, detector: FaceDetector) -> NoFaceError:
-    turn = detector.turn_needed(next(read_frames(video)))
-    if turn:
-        return NoFaceError(
-            f"{video} shows no face, but there is one when it is turned {turn}: turn it first"
-        )
-    return NoFaceError(f"{video} shows no face from the front that is large enough to dub")
 
 
 def _stretches(
