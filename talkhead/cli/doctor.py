@@ -127,13 +127,9 @@ def _pictures(
 
         yield 0.0, read_picture(path).pixels
         return
-    from fractions import Fraction
+    from talkhead.face.following import sampled_frames
 
-    from talkhead.media.video import read_frames
-
-    with closing(read_frames(path, fps=Fraction(2))) as frames:
-        for k, frame in enumerate(frames):
-            yield k / 2, frame
+    yield from sampled_frames(path)
 
 
 def _describe(face: npt.NDArray[np.float32]) -> Facts:

@@ -28,6 +28,7 @@ from talkhead.face.landmarkers import (
     native_logs_silenced,
     open_landmarker,
 )
+from talkhead.face.mesh import CHIN, FOREHEAD
 from talkhead.face.windows import (
     LEVELS,
     View,
@@ -181,7 +182,8 @@ class FaceDetector:
         Meant for pictures without an upright face; it takes three searches.
         """
         for num_turns, phrase in TURNS.items():
-            if self.search(np.ascontiguousarray(np.rot90(image, num_turns)), bool):
+            turned = np.ascontiguousarray(np.rot90(image, num_turns))
+            if _has_upright(self.search(turned, _has_upright)):
                 return phrase
         return None
 
@@ -367,6 +369,12 @@ def _parse_pixel(choice: str, size: tuple[int, int]) -> tuple[float, float]:
     if not (0 <= x < width and 0 <= y < height):
         raise TalkheadError(f"{x:g},{y:g} is outside the picture of {width}x{height} pixels")
     return x, y
+
+
+def _has_upright(faces: list[Points]) -> bool:
+    """Faces on their side are sometimes found, too."""
+    ups = (face[FOREHEAD, :2] - face[CHIN, :2] for face in faces)
+    return any(-up[1] > abs(up[0]) for up in ups)
 
 
 def _contains(face: Points, x: float, y: float) -> bool:

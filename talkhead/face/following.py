@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from talkhead.face.detection import FULL_SEARCH_EVERY, FaceDetector
 from talkhead.face.landmarkers import Box, Image, Points
 from talkhead.face.mesh import LEFT_EYE_CORNER, RIGHT_EYE_CORNER, STABLE_POINTS
 from talkhead.face.windows import box_of, distance, is_same, search_windows
-from talkhead.media.video import read_frames
+from talkhead.media.video import probe_video, read_frames
 
 MAX_STEP = 0.35
 """Eye distances that a face moves at most from one frame to the next."""
@@ -182,9 +182,20 @@ class FaceSearch:
         return not any(is_same(box, known) for known in self._known)
 
 
+def sampled_frames(video: Path) -> Generator[tuple[float, Image], None, None]:
+    """Yield about two frames a second of a video, from the first one on, with their times."""
+    rate = probe_video(video).fps
+    step = max(1, round(rate / 2))
+    with closing(read_frames(video)) as frames:
+        for index, frame in enumerate(frames):
+            if index % step == 0:
+                yield float(index / rate), frame
+
+
 def first_frames(video: Path) -> list[Image]:
-    """Read the frames of a video's first second, two of them, to tell why no face was found."""
-    return list(read_frames(video, fps=Fraction(2), duration_s=1.0))
+    """Read two frames of a video's first second, to tell why no face was found."""
+    with closing(sampled_frames(video)) as frames:
+        return [frame for _, frame in itertools.islice(frames, 2)]
 
 
 def same_face(last: Points, faces: list[Points], num_lost: int) -> Points | None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from talkhead.face.landmarkers import Image, Points
 from talkhead.face.mesh import (
     CHIN,
+    FOREHEAD,
     INNER_LIPS,
     MEAN_FACE,
     MIRROR,
@@ -31,7 +32,7 @@ SAME_OF_SEVERAL = 1.6
 MARGIN = 0.5
 """Of several faces the nearest is the person, if it is below the limit and nearer by this much."""
 NUM_REMEMBERED = 12
-_FOREHEAD, _TOP, _RIGHT_CHEEK, _LEFT_CHEEK = 151, 10, 50, 280
+_BROW, _RIGHT_CHEEK, _LEFT_CHEEK = 151, 50, 280
 _NOSE_TIP = 1
 _SHAPE_SCALE = 0.04  # root mean square of distances between points, in eye distances
 _COLOUR_SCALE = 0.2  # of logarithms of colours
@@ -60,10 +61,10 @@ class Looks:
         pose = fit_head_pose(face)
         shape = pose.to_face(face)
         self._shape = ((shape + shape[MIRROR] * (-1, 1, 1)) / 2)[_UPPER]
-        up = shape[_TOP] - shape[CHIN]
+        up = shape[FOREHEAD] - shape[CHIN]
         # Hair and what is worn below the chin.
-        around = [shape[_TOP] + 0.12 * up, shape[_TOP] + 0.25 * up, shape[CHIN] - 0.55 * up]
-        places = [*face[[_RIGHT_CHEEK, _LEFT_CHEEK, _FOREHEAD]], *pose.to_picture(np.stack(around))]
+        around = [shape[FOREHEAD] + 0.12 * up, shape[FOREHEAD] + 0.25 * up, shape[CHIN] - 0.55 * up]
+        places = [*face[[_RIGHT_CHEEK, _LEFT_CHEEK, _BROW]], *pose.to_picture(np.stack(around))]
         radii = np.array([0.11, 0.11, 0.11, 0.14, 0.18, 0.22]) * float(pose.scale)
         self._colours = np.stack(
             [_colour(frame, place, radius) for place, radius in zip(places, radii, strict=True)]
