@@ -122,6 +122,9 @@ def render(
 ) -> None:
     """Make a video of the person in FACE saying AUDIO, or a batch of such videos.
 
+    Where FACE is a video, the chosen person is looked for again in every shot. --json counts the
+    shots, and as uncertain_shots those whose face may be another person's.
+
     With -o - it goes to stdout while it is made, as a fragmented mp4, and nothing else does.
 
     Several sounds, or --list, make a batch. All items are checked before the first is made. A

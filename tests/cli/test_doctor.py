@@ -93,7 +93,7 @@ def test_a_picture_without_a_face_exits_3(run_here: RunHere, tmp_path: Path) -> 
 def test_a_video_of_one_frame_is_listed_and_says_what_can_be_dubbed(
     run_here: RunHere, tmp_path: Path
 ) -> None:
-    film(tmp_path / "v.mp4", [room((960, 540), (head(200), 300, 260), (head(36), 800, 200))])
+    film(tmp_path / "v.mp4", [room((960, 540), (head(200), 300, 260), (head(26), 800, 200))])
     ended = run_here("doctor", "v.mp4", "--json")
     assert (ended.returncode, ended.stderr) == (0, "")
     faces = json.loads(ended.stdout)["faces"]

@@ -296,16 +296,18 @@ def test_a_face_that_is_not_upright_is_found_or_the_way_to_turn_it_is_said(
     picture = np.ascontiguousarray(np.rot90(upright, num_turns))
     detector = open_detector(max_faces=32)
     phrases = {1: "90 degrees clockwise", 2: "180 degrees", 3: "90 degrees counterclockwise"}
+    face, message = None, ""
     try:
         face = choose_in_picture(detector, picture, "largest")
     except NoFaceError as error:
-        assert f"when it is turned {phrases[num_turns]}" in str(error)  # noqa: PT017
-        assert "\n" not in str(error)
-    else:
+        message = str(error)
+    if face is None:
+        assert f"when it is turned {phrases[num_turns]}" in message
+        assert "\n" not in message
+    else:  # one on its side may be found as it is
         up = face[10, :2] - face[152, :2]
-        across = np.linalg.norm(face[33] - face[263])
         assert num_turns != 2
-        assert abs(up[0]) > across > abs(up[1])
+        assert abs(up[0]) > 2 * abs(up[1])
     assert choose_in_picture(detector, upright, "largest")[10, 1] < 150
 
 
