@@ -153,8 +153,9 @@ def render_job(
 
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
-        frames_per_second, seed, weights; speech and silent, unless landmarks are given; of a dubbed
-        video also shots and frames_without_face, of mask-noise emotion.
+        frames_per_second, seed, weights; unless landmarks are given, speech and silent; for a dubbed
+        video, shots, uncertain_shots (whose face may be another person's than in the shots before)
+        and frames_without_face; for mask-noise, emotion.
 
     Raises:
         TalkheadError: something cannot be read or written.
@@ -329,7 +330,7 @@ def _animated(
     checked: CheckedJob, picture: Pixels, load: Callable[[], AnyPipeline], follow: Follow
 ) -> _Work:
     """Bring a picture to life."""
-    from talkhead.face.detection import FaceDetector, choose_face
+    from talkhead.face.detection import MAX_FACES, FaceDetector, choose_in_picture
     from talkhead.synthesis import (
         START_STEP,
         MaskNoisePipeline,
@@ -342,8 +343,8 @@ def _animated(
 
     job = checked.job
     motion_source = read_pose(job.pose, follow)
-    with FaceDetector(max_faces=32) as detector:
-        identity = choose_face(detector.detect(picture), job.choose, checked.size)
+    with FaceDetector(max_faces=MAX_FACES) as detector:
+        identity = choose_in_picture(detector, picture, job.choose)
     pipeline = load()
     work = _Work(iter(()))
     if checked.track is not None:
@@ -403,7 +404,14 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
         raise WeightsError("mask-noise brings pictures to life; it does not dub videos")
     dubber = Dubber(faces, pipeline.basis, job.expression_strength)
     track = checked.track
-    work = _Work(iter(()), {"shots": faces.num_shots, "frames_without_face": 0})
+    work = _Work(
+        iter(()),
+        {
+            "shots": faces.num_shots,
+            "uncertain_shots": faces.num_uncertain,
+            "frames_without_face": 0,
+        },
+    )
 
     def wanted() -> Iterator[Callable[[int], DubbedFace | None]]:
         """What is to become of the frame that is played at every time."""

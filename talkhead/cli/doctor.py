@@ -61,21 +61,20 @@ def doctor(
 
 def _list_faces(path: Path, *, as_json: bool) -> None:
     """Print the faces that `--choose` can name, from the left."""
-    from talkhead.errors import NoFaceError
-    from talkhead.face.detection import FaceDetector
+    from talkhead.face.person import can_be_dubbed
     from talkhead.job import is_video
     from talkhead.media.files import check_input
 
     check_input(path)
-    frames = _pictures(path, moves=is_video(path))
-    with closing(frames), FaceDetector(max_faces=32) as detector:
-        seen = ((time_s, detector.detect(pixels)) for time_s, pixels in frames)
-        time_s, faces = next(((time_s, faces) for time_s, faces in seen if faces), (0.0, []))
-    if not faces:
-        raise NoFaceError(f"{path} shows no face")
+    moves = is_video(path)
+    time_s, size, faces = _first_faces(path, moves=moves)
     faces.sort(key=lambda face: float(face[:, 0].min() + face[:, 0].max()))
     rows = [_describe(face) for face in faces]
-    largest = max(range(len(rows)), key=lambda k: rows[k]["width"] * rows[k]["height"])
+    serving = [not moves or can_be_dubbed(face, size) for face in faces]
+    areas = [row["width"] * row["height"] for row in rows]
+    largest = max(range(len(rows)), key=lambda k: (serving[k], areas[k]))
+    if moves:
+        rows = [{**row, "can_be_dubbed": can} for row, can in zip(rows, serving, strict=True)]
     report = {
         "picture": str(path),
         "time_s": round(time_s, 3),
@@ -84,8 +83,10 @@ def _list_faces(path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    where = f" at {time_s:.2f} s" if is_video(path) else ""
+    where = f" at {time_s:.2f} s" if moves else ""
     typer.echo(f"{path}{where}: {len(rows)} face{'s' if len(rows) > 1 else ''}, from the left")
+    notes = ["" if can else "too small, turned or cut off to dub" for can in serving]
+    notes[largest] = "the largest, the default"
     print_columns(
         [
             (
@@ -93,11 +94,32 @@ def _list_faces(path: Path, *, as_json: bool) -> None:
                 f"at {row['x']},{row['y']}",
                 f"{row['width']} x {row['height']} px",
                 f"turned {row['yaw_deg']} degrees",
-                "the largest, the default" if k == largest else "",
+                "the largest, the default"
+                if k == largest
+                else ""
+                if serving[k]
+                else "too small, turned or cut off to dub",
             )
             for k, row in enumerate(rows)
         ]
     )
+
+
+def _first_faces(
+    path: Path, *, moves: bool
+) -> tuple[float, tuple[int, int], list[npt.NDArray[np.float32]]]:
+    """Return the time and the size (W, H) of the first picture with faces, and the faces."""
+    from talkhead.face.detection import MAX_FACES, FaceDetector, no_face_error
+
+    first: list[npt.NDArray[np.uint8]] = []
+    with closing(_pictures(path, moves)) as frames, FaceDetector(max_faces=MAX_FACES) as detector:
+        for time_s, pixels in frames:
+            faces = detector.detect(pixels)
+            if faces:
+                return time_s, (pixels.shape[1], pixels.shape[0]), faces
+            if len(first) < 2:
+                first.append(pixels)
+        raise no_face_error(f"{path} shows no face", first, detector)
 
 
 def _pictures(
@@ -109,13 +131,9 @@ def _pictures(
 
         yield 0.0, read_picture(path).pixels
         return
-    from fractions import Fraction
+    from talkhead.face.following import sampled_frames
 
-    from talkhead.media.video import read_frames
-
-    with closing(read_frames(path, fps=Fraction(2))) as frames:
-        for k, frame in enumerate(frames):
-            yield k / 2, frame
+    yield from sampled_frames(path)
 
 
 def _describe(face: npt.NDArray[np.float32]) -> Facts:

@@ -187,7 +187,12 @@ def _identity(face: Path | None, choose: str) -> tuple[Floats, tuple[int, int], 
     """Return the mesh to move, its picture's size, what placed it, and the picture."""
     import numpy as np
 
-    from talkhead.face.detection import DETECTOR_NAME, FaceDetector, choose_face
+    from talkhead.face.detection import (
+        DETECTOR_NAME,
+        MAX_FACES,
+        FaceDetector,
+        choose_in_picture,
+    )
     from talkhead.face.mesh import MEAN_FACE
     from talkhead.media.files import check_input
     from talkhead.media.picture import read_picture
@@ -202,8 +207,8 @@ def _identity(face: Path | None, choose: str) -> tuple[Floats, tuple[int, int], 
     refuse_video(face)
     pixels = read_picture(face).pixels
     size = (pixels.shape[1], pixels.shape[0])
-    with FaceDetector(max_faces=32) as detector:
-        found = choose_face(detector.detect(pixels), choose, size)
+    with FaceDetector(max_faces=MAX_FACES) as detector:
+        found = choose_in_picture(detector, pixels, choose)
         return found, size, detector.name, pixels
 
 

@@ -9,13 +9,12 @@ crop of its own. A watch or a dog's paw passes the first step, but not the secon
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import numpy as np
-import PIL.Image
 
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.face.landmarkers import (
@@ -29,22 +28,42 @@ from talkhead.face.landmarkers import (
     native_logs_silenced,
     open_landmarker,
 )
+from talkhead.face.mesh import CHIN, FOREHEAD
+from talkhead.face.windows import (
+    LEVELS,
+    View,
+    area_of,
+    box_of,
+    cut_view,
+    distance,
+    is_same,
+    search_windows,
+)
 
 DETECTOR_NAME = SOLUTIONS_NAME
 """The detector that our training data was made with; `FaceDetector.name` is the one at hand."""
 
-LEVELS = (1, 2, 4)
-"""Windows of a level have the side: shorter side of the picture over this number."""
+MAX_FACES = 32
+"""Number of faces to ask for where one of them is to be chosen."""
+
+MAX_FOLLOWED = 8
 
 FULL_SEARCH_EVERY = 25
 """Of a video's frames without a face, one in so many is searched at every level."""
 
-MIN_WINDOW_PX = 192
-WORKING_PX = 512
-"""Larger crops are averaged down to one to two times this: the networks' sampling skips pixels."""
-
 MIN_CONFIRMED_SCORE = 0.6
 """Of the enlarged crop and of its mirror image together."""
+
+TURNS = {
+    3: "90 degrees clockwise",
+    1: "90 degrees counterclockwise",
+    2: "180 degrees",
+}
+"""By numpy's number of quarter turns counterclockwise."""
+
+NO_FACE = "no face found: use a picture in which a face is clearly visible"
+
+_BLANK: Image = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 class FaceDetector:
@@ -66,11 +85,13 @@ class FaceDetector:
         self._max_faces = max_faces
         self._video = video
         self._window: Box | None = None  # where a small face of a video is followed
+        self._tracked: Box | None = None  # what `track` was last shown
         self._num_empty = 0  # frames without a face since the last one
         self._quiet = False
         with native_logs_silenced():
             self._landmarker: Landmarker = open_landmarker(
-                max_faces if video else 0, lambda: networks or _published_networks()
+                min(max_faces, MAX_FOLLOWED) if video else 0,
+                lambda: networks or _published_networks(),
             )
         self.name = self._landmarker.name
 
@@ -102,33 +123,102 @@ class FaceDetector:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"not a uint8 (H, W, 3) picture: {image.dtype} {image.shape}")
         image = np.ascontiguousarray(image)
-        # The networks chatter when they first see a face, not later.
-        with contextlib.nullcontext() if self._quiet else native_logs_silenced():
+        with self._silenced():
             faces = self._follow(image) if self._video else self._search(image, LEVELS)
         self._quiet = self._quiet or bool(faces)
-        return sorted(faces, key=_area, reverse=True)[: self._max_faces]
+        return sorted(faces, key=area_of, reverse=True)[: self._max_faces]
 
-    def _search(self, image: Image, levels: tuple[int, ...]) -> list[Points]:
+    def search(
+        self, image: Image, is_enough: Callable[[list[Points]], bool] | None = None
+    ) -> list[Points]:
+        """Find the faces of one picture at every scale, whatever was seen before.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+            is_enough: tells from the faces so far whether finer scales may be left out.
+
+        Returns:
+            As `detect`.
+        """
+        with self._silenced():
+            faces = self._search(image, LEVELS, is_enough)
+        self._quiet = self._quiet or bool(faces)
+        return sorted(faces, key=area_of, reverse=True)[: self._max_faces]
+
+    def track(self, image: Image, window: Box | None = None) -> list[Points]:
+        """Find the large faces of a window of a video's next frame.
+
+        Cheap: while the window stays where it is, meshes start from those of the frame before.
+
+        Args:
+            image: uint8 (H, W, 3), RGB.
+            window: a square of the picture; None for the whole picture.
+
+        Returns:
+            One float32 (478, 3) per face, as `detect`, in any order.
+        """
+        if window != self._tracked:
+            self._landmarker.follow(_BLANK)  # forget where faces were in the other window
+            self._tracked = window
+        view = View(image, 0, 0, 1) if window is None else cut_view(image, window)
+        with self._silenced():
+            faces = [view.to_picture(face) for face in self._landmarker.follow(view.pixels)]
+        self._quiet = self._quiet or bool(faces)
+        return faces
+
+    def look(self, image: Image, window: Box) -> list[Box]:
+        """Find rough places of faces in a window; some are false alarms, see `examine`."""
+        with self._silenced():
+            return self._look(image, window)
+
+    def examine(self, image: Image, box: Box) -> Points | None:
+        """Place the mesh, float32 (478, 3), where a face may be; None if it is none after all."""
+        with self._silenced():
+            return self._examine(image, box)
+
+    def turn_needed(self, image: Image) -> str | None:
+        """Return how to turn a picture so that a face in it is upright: a phrase, or None.
+
+        Meant for pictures without an upright face; it takes three searches.
+        """
+        for num_turns, phrase in TURNS.items():
+            turned = np.ascontiguousarray(np.rot90(image, num_turns))
+            if _has_upright(self.search(turned, _has_upright)):
+                return phrase
+        return None
+
+    def _silenced(self) -> AbstractContextManager[None]:
+        """The networks chatter when they first see a face, not later."""
+        return contextlib.nullcontext() if self._quiet else native_logs_silenced()
+
+    def _search(
+        self,
+        image: Image,
+        levels: tuple[int, ...],
+        is_enough: Callable[[list[Points]], bool] | None = None,
+    ) -> list[Points]:
         """Look through finer and finer windows until there are as many faces as are wanted."""
         faces: list[Points] = []
         examined: list[Box] = []
-        for windows in _windows(image.shape[1], image.shape[0], levels):
+        for windows in search_windows(image.shape[1], image.shape[0], levels):
             boxes = [box for window in windows for box in self._look(image, window)]
             for box in sorted(boxes, key=lambda box: -box.score):
-                if any(_same(box, other) for other in examined):
+                if any(is_same(box, other) for other in examined):
                     continue
                 examined.append(box)
                 face = self._examine(image, box)
-                if face is not None and not any(_same(_box(face), _box(old)) for old in faces):
+                if face is not None and not any(
+                    is_same(box_of(face), box_of(old)) for old in faces
+                ):
                     faces.append(face)
-                    examined.append(_box(face))
-            if len(faces) >= self._max_faces:
+                    examined.append(box_of(face))
+            if len(faces) >= self._max_faces or (is_enough and is_enough(faces)):
                 break
         return faces
 
     def _look(self, image: Image, window: Box, *, mirrored: bool = False) -> list[Box]:
         """Search one window of the picture; boxes are in the picture's pixels."""
-        view = _view(image, window)
+        view = cut_view(image, window)
         pixels = np.ascontiguousarray(view.pixels[:, ::-1]) if mirrored else view.pixels
         return [
             Box(
@@ -152,30 +242,30 @@ class FaceDetector:
             return None
         best = max(again, key=lambda other: other.score)
         for zoom in (2.0, 2.6):
-            view = _view(image, best._replace(side=zoom * best.side))
+            view = cut_view(image, best._replace(side=zoom * best.side))
             faces = [view.to_picture(face) for face in self._landmarker.place(view.pixels)]
-            faces = [face for face in faces if _same(_box(face), best)]
+            faces = [face for face in faces if is_same(box_of(face), best)]
             if faces:
-                return min(faces, key=lambda face: _distance(_box(face), best))
+                return min(faces, key=lambda face: distance(box_of(face), best))
         return None
 
     def _matching(self, image: Image, window: Box, box: Box, *, mirrored: bool) -> list[Box]:
-        return [o for o in self._look(image, window, mirrored=mirrored) if _same(box, o)]
+        return [o for o in self._look(image, window, mirrored=mirrored) if is_same(box, o)]
 
     def _follow(self, image: Image) -> list[Points]:
         """Follow the faces of a video; one that is too small for that gets a window of its own."""
-        view = _view(image, self._window) if self._window else _View(image, 0, 0, 1)
+        view = cut_view(image, self._window) if self._window else View(image, 0, 0, 1)
         faces = [view.to_picture(face) for face in self._landmarker.follow(view.pixels)]
         if faces and self._window:
-            face = _box(faces[0])
-            if _distance(face, self._window) > 0.2 or not 0.2 < face.side / self._window.side < 0.5:
+            face = box_of(faces[0])
+            if distance(face, self._window) > 0.2 or not 0.2 < face.side / self._window.side < 0.5:
                 self._watch(image, face)
         if not faces:
             self._window = None
             is_due = self._num_empty % FULL_SEARCH_EVERY == 0
             faces = self._search(image, LEVELS if is_due else LEVELS[:1])
             if faces and self._max_faces == 1:
-                self._watch(image, _box(max(faces, key=_area)))
+                self._watch(image, box_of(max(faces, key=area_of)))
         self._num_empty = 0 if faces else self._num_empty + 1
         return faces
 
@@ -185,13 +275,56 @@ class FaceDetector:
         self._landmarker.follow(np.zeros_like(image))  # forget the points of the old window
 
 
+def choose_in_picture(detector: FaceDetector, image: Image, choice: str) -> Points:
+    """Find the faces of a picture and pick one of them.
+
+    Args:
+        detector: made for pictures, with `MAX_FACES`.
+        image: uint8 (H, W, 3), RGB.
+        choice: as `choose_face` takes it.
+
+    Raises:
+        NoFaceError: there is no face; where one lies on its side, the message says so.
+        TalkheadError: as `choose_face`.
+    """
+    size = (image.shape[1], image.shape[0])
+    check_choice(choice, size)
+    faces = detector.detect(image)
+    if not faces:
+        raise no_face_error(NO_FACE, [image], detector)
+    return choose_face(faces, choice, size)
+
+
+def no_face_error(message: str, images: Iterable[Image], detector: FaceDetector) -> NoFaceError:
+    """Return an error; where a picture has a face that is not upright, its message says so."""
+    turns = (detector.turn_needed(image) for image in images)
+    turn = next((turn for turn in turns if turn is not None), None)
+    if turn is None:
+        return NoFaceError(message)
+    what = message.partition(":")[0]
+    return NoFaceError(
+        f"{what} that is upright, but one is found when it is turned {turn}: turn it"
+    )
+
+
+def check_choice(choice: str, size: tuple[int, int]) -> None:
+    """Refuse a choice that cannot mean any face of a picture of (W, H), before any slow work.
+
+    Raises:
+        TalkheadError: it is no word, no number and no pixel of the picture.
+    """
+    word = choice.strip().lower()
+    if word not in {"largest", "left", "right"} and not word.isdecimal():
+        _parse_pixel(choice, size)
+
+
 def choose_face(faces: list[Points], choice: str, size: tuple[int, int]) -> Points:
     """Pick one of the faces that were found.
 
     Args:
         faces: float32 (478, 3) each, pixels.
         choice: ``largest``, ``left``, ``right``, a number (1 is the leftmost face) or ``X,Y``
-            (a pixel: the face around it, or else the nearest one).
+            (a pixel of the face).
         size: (W, H) of the picture.
 
     Raises:
@@ -199,11 +332,11 @@ def choose_face(faces: list[Points], choice: str, size: tuple[int, int]) -> Poin
         TalkheadError: the choice is none of these, or names a face or a pixel that is not there.
     """
     if not faces:
-        raise NoFaceError("no face found: use a picture in which a face is clearly visible")
-    from_left = sorted(faces, key=lambda face: _box(face).x)
+        raise NoFaceError(NO_FACE)
+    from_left = sorted(faces, key=lambda face: box_of(face).x)
     word = choice.strip().lower()
     if word == "largest":
-        return max(faces, key=_area)
+        return max(faces, key=area_of)
     if word in {"left", "right"}:
         return from_left[0 if word == "left" else -1]
     if word.isdecimal():
@@ -211,8 +344,23 @@ def choose_face(faces: list[Points], choice: str, size: tuple[int, int]) -> Poin
             count = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
             raise TalkheadError(f"there is no face {word}: {count} found, counted from the left")
         return from_left[int(word) - 1]
+    x, y = _parse_pixel(choice, size)
+
+    def from_pixel(face: Points) -> float:
+        return float(np.hypot(box_of(face).x - x, box_of(face).y - y))
+
+    around = [face for face in faces if _contains(face, x, y)]
+    if not around:
+        near = box_of(min(faces, key=from_pixel))
+        raise TalkheadError(
+            f"there is no face at {x:g},{y:g}: the nearest one is at {near.x:.0f},{near.y:.0f}"
+        )
+    return min(around, key=from_pixel)
+
+
+def _parse_pixel(choice: str, size: tuple[int, int]) -> tuple[float, float]:
     try:
-        x, y = (float(part) for part in word.split(","))
+        x, y = (float(part) for part in choice.split(","))
     except ValueError:
         raise TalkheadError(
             f"cannot choose a face by {choice!r}: say largest, left, right, a number or X,Y in px"
@@ -220,83 +368,13 @@ def choose_face(faces: list[Points], choice: str, size: tuple[int, int]) -> Poin
     width, height = size
     if not (0 <= x < width and 0 <= y < height):
         raise TalkheadError(f"{x:g},{y:g} is outside the picture of {width}x{height} pixels")
-    around = [face for face in faces if _contains(face, x, y)]
-    return min(
-        around or faces, key=lambda face: float(np.hypot(_box(face).x - x, _box(face).y - y))
-    )
+    return x, y
 
 
-def _published_networks() -> Path:
-    from talkhead.weights import resolve_weights
-
-    path = resolve_weights(TASK_WEIGHTS)
-    return path / TASK_FILE if path.is_dir() else path
-
-
-def _windows(width: int, height: int, levels: tuple[int, ...]) -> Iterator[list[Box]]:
-    """Squares to search in, level by level: half overlapping, each level finer than the last.
-
-    The first level also holds the whole picture, plain and with a wide border: the detector wants
-    some background around a face.
-    """
-    short = min(width, height)
-    for level in levels:
-        side = short / level
-        if level > 1 and side < MIN_WINDOW_PX:
-            return
-        num_across, num_down = (int(np.ceil(2 * (n - side) / side)) + 1 for n in (width, height))
-        squares = [
-            Box(float(x), float(y), side, 1.0)
-            for y in np.linspace(side / 2, height - side / 2, num_down)
-            for x in np.linspace(side / 2, width - side / 2, num_across)
-        ]
-        if level == 1:
-            whole = Box(width / 2, height / 2, float(max(width, height)), 1.0)
-            squares += [whole, whole._replace(side=1.6 * whole.side)]
-        yield squares
-
-
-class _View(NamedTuple):
-    """A part of a picture, and where its corner and its pixels lie in the picture."""
-
-    pixels: Image
-    left: int
-    top: int
-    scale: int
-
-    def to_picture(self, face: Points) -> Points:
-        """Points of this view as points of the picture."""
-        return np.asarray(face * self.scale + (self.left, self.top, 0), dtype=np.float32)
-
-
-def _view(image: Image, window: Box) -> _View:
-    """Cut out a square, averaged down if it is large; borders are repeated outside the picture."""
-    scale = max(1, int(window.side) // WORKING_PX)
-    num_cells = max(1, round(window.side / scale))
-    inside, borders, corner = [], [], []
-    for centre, length in ((window.y, image.shape[0]), (window.x, image.shape[1])):
-        start = round(centre - window.side / 2)
-        first = min(max(start, 0), length - 1)
-        before = min(-((start - first) // scale), num_cells - 1)
-        stop = min(length, first + (num_cells - before) * scale)
-        inside.append(slice(first, stop))
-        borders.append((before, num_cells - before - -((first - stop) // scale)))
-        corner.append(first - before * scale)
-    pixels = image[inside[0], inside[1]]
-    if scale > 1:
-        pixels = np.asarray(PIL.Image.fromarray(pixels).reduce(scale))
-    pixels = np.pad(pixels, (*borders, (0, 0)), mode="edge")
-    return _View(np.ascontiguousarray(pixels), left=corner[1], top=corner[0], scale=scale)
-
-
-def _box(face: Points) -> Box:
-    low, high = face[:, :2].min(axis=0), face[:, :2].max(axis=0)
-    x, y = (low + high) / 2
-    return Box(float(x), float(y), side=float((high - low).max()), score=1.0)
-
-
-def _area(face: Points) -> float:
-    return float(np.prod(np.ptp(face[:, :2], axis=0)))
+def _has_upright(faces: list[Points]) -> bool:
+    """Faces on their side are sometimes found, too."""
+    ups = (face[FOREHEAD, :2] - face[CHIN, :2] for face in faces)
+    return any(-up[1] > abs(up[0]) for up in ups)
 
 
 def _contains(face: Points, x: float, y: float) -> bool:
@@ -304,11 +382,8 @@ def _contains(face: Points, x: float, y: float) -> bool:
     return bool(low[0] <= x <= high[0] and low[1] <= y <= high[1])
 
 
-def _distance(box: Box, other: Box) -> float:
-    """Between the centres, in sides of the larger one."""
-    return float(np.hypot(box.x - other.x, box.y - other.y)) / max(box.side, other.side)
+def _published_networks() -> Path:
+    from talkhead.weights import resolve_weights
 
-
-def _same(box: Box, other: Box) -> bool:
-    """Whether two boxes can be the same face."""
-    return _distance(box, other) < 0.4 and 0.5 < box.side / other.side < 2
+    path = resolve_weights(TASK_WEIGHTS)
+    return path / TASK_FILE if path.is_dir() else path

@@ -69,7 +69,7 @@ _IBUG68: tuple[tuple[int, ...], ...] = (
 UPPER_LIP_CENTRE, LOWER_LIP_CENTRE = 13, 14
 RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER = 78, 308
 RIGHT_EYE_CORNER, LEFT_EYE_CORNER = 33, 263
-CHIN = 152
+FOREHEAD, CHIN = 10, 152
 
 
 def _table(name: str) -> npt.NDArray[np.generic]:

@@ -6,7 +6,6 @@ Meshes wait in a temporary file, so that memory does not grow with the length of
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,40 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
-from talkhead.errors import NoFaceError, TalkheadError
+from talkhead.errors import NoFaceError
 from talkhead.face.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
-from talkhead.face.detection import FaceDetector, choose_face
-from talkhead.face.mesh import (
-    LEFT_EYE_CORNER,
-    NUM_POINTS,
-    NUM_SURFACE_POINTS,
-    RIGHT_EYE_CORNER,
-    STABLE_POINTS,
-)
-from talkhead.face.pose import fit_head_pose
+from talkhead.face.cuts import CutFinder
+from talkhead.face.detection import MAX_FACES, FaceDetector, check_choice, no_face_error
+from talkhead.face.following import first_frames
+from talkhead.face.mesh import NUM_POINTS, NUM_SURFACE_POINTS
+from talkhead.face.person import PersonFinder
 from talkhead.media.video import probe_video, read_frames
 
 Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
 
-CUT_SIDE_PX = 32
-CUT_DIFFERENCE = 16.0
-"""Mean change of a picture, of 255, that can be a cut."""
-CUT_RATIO = 4.0
-"""A cut changes the picture this many times as much as the frames before it did."""
-CUT_MEMORY = 8
-MIN_EYE_DISTANCE_PX = 16.0
-MAX_YAW_DEG = 55.0
-MIN_SEEN = 0.85
-"""Share of the mesh that has to lie within the picture."""
-MAX_STEP = 0.35
-"""Eye distances that a face moves at most from one frame to the next."""
-MAX_LOST_STEP = 1.5
-"""The same after it was lost for a while."""
-MAX_GROWTH = 1.5
 MAX_GAP_FRAMES = 3
 """A face that is lost no longer than this is taken to have moved evenly."""
 MIN_STRETCH_FRAMES = 3
@@ -79,6 +58,7 @@ class FaceTrack:
         num_shots: parts between cuts.
         stretches: where the face is seen, in order.
         detector: what placed the points.
+        num_uncertain: shots with a face that may be somebody else's than in the shots before.
     """
 
     def __init__(
@@ -89,8 +69,10 @@ class FaceTrack:
         stretches: list[Stretch],
         detector: str,
         points: Floats,
+        num_uncertain: int = 0,
     ) -> None:
         self.fps, self.size, self.num_shots = fps, size, num_shots
+        self.num_uncertain = num_uncertain
         self.num_frames = len(points)
         self.stretches, self.detector = stretches, detector
         self._points = points
@@ -153,13 +135,15 @@ def track_face(
 ) -> FaceTrack:
     """Find shots, and one person's face in every frame where it can be dubbed.
 
-    In every shot the face is chosen anew, and then followed by place and size: another face that
-    turns up where it was lost is not taken for it.
+    The person is chosen among all faces of the first frame that shows any, looked for again in
+    every later shot, and followed by place and size: another face that turns up where it was lost
+    is not taken for it.
 
     Args:
         video: the file.
         fps: frames a second; the video's own if None.
-        choose: which face, as `talkhead.face.detection.choose_face` takes it.
+        choose: which face, as `talkhead.face.detection.choose_face` takes it. `largest`, `left` and
+            `right` prefer faces that can be dubbed.
         follow: passes frames on, of which there are about as many as it is told.
 
     Raises:
@@ -168,95 +152,42 @@ def track_face(
     """
     info = probe_video(video)
     rate, size = fps or info.fps, (info.width, info.height)
+    check_choice(choose, size)
     total = round(float(info.duration_s) * float(rate)) or None
-    cuts, starts = CutFinder(), list[int]()
+    starts, uncertain = list[int](), set[int]()
     seen: list[bool] = []
-    last: Floats | None = None
-    lost = 0
-    refusal: TalkheadError | None = None
     nothing = np.zeros((NUM_POINTS, 3), np.float32)
-    with tempfile.TemporaryFile() as store, FaceDetector(max_faces=8, video=True) as detector:
-        for index, frame in enumerate(follow(read_frames(video, fps=rate), total)):
-            if cuts.is_cut(frame):
-                starts.append(index)
-                last, lost = None, 0
-            faces = [face for face in detector.detect(frame) if _serves(face, size)]
-            found = None
-            if faces and last is None:
-                try:
-                    found = choose_face(faces, choose, size)
-                except TalkheadError as error:
-                    refusal = error
-            elif last is not None:
-                found = _followed(last, faces, lost)
+    with (
+        tempfile.TemporaryFile() as store,
+        FaceDetector(max_faces=MAX_FACES, video=True) as detector,
+    ):
+        person = PersonFinder(detector, choose, size)
+        for frame, is_cut in CutFinder().find(follow(read_frames(video, fps=rate), total)):
+            if is_cut:
+                starts.append(len(seen))
+                person.start_shot(frame)
+            found = person.find(frame)
+            if person.has_switched:  # the frames before show somebody else
+                seen[starts[-1] :] = [False] * (len(seen) - starts[-1])
             seen.append(found is not None)
             store.write((nothing if found is None else found).astype("<f4").tobytes())
-            last, lost = (last, lost + 1) if found is None else (found, 0)
+            if found is not None and not person.is_certain:
+                uncertain.add(len(starts))
         if not any(seen):
-            raise refusal or NoFaceError(
-                f"{video} shows no face from the front that is large enough to dub"
-            )
+            if person.refusal is not None:
+                raise person.refusal
+            if person.has_chosen:
+                raise NoFaceError(
+                    f"{video} shows no face from the front that is large enough to dub"
+                )
+            raise no_face_error(f"{video} shows no face", first_frames(video), detector)
         store.flush()
         # The map outlives the file's name and its handle.
         points = np.memmap(store, "<f4", mode="r+", shape=(len(seen), NUM_POINTS, 3))
     stretches = list(_stretches(np.array(seen), [*starts[1:], len(seen)], points))
-    return FaceTrack(rate, size, len(starts), stretches, detector.name, points)
-
-
-class CutFinder:
-    """Tells the first frames of shots, looking at one frame after the other."""
-
-    def __init__(self) -> None:
-        self._before: Floats | None = None
-        self._changes: deque[float] = deque(maxlen=CUT_MEMORY)
-
-    def is_cut(self, frame: Frames) -> bool:
-        """Return whether a frame, uint8 (H, W, 3), begins a shot; the first one does."""
-        small = Image.fromarray(frame).resize((CUT_SIDE_PX, CUT_SIDE_PX), Image.Resampling.BOX)
-        now = np.asarray(small, np.float32)
-        before, self._before = self._before, now
-        if before is None:
-            return True
-        change = float(np.abs(now - before).mean())
-        usual = float(np.mean(self._changes)) if self._changes else 0.0
-        if change > CUT_DIFFERENCE and change > CUT_RATIO * usual:
-            self._changes.clear()
-            return True
-        self._changes.append(change)
-        return False
-
-
-def _serves(face: Floats, size: tuple[int, int]) -> bool:
-    """Return whether a face is large enough, looks this way, and lies within the picture."""
-    if _eye_distance(face) < MIN_EYE_DISTANCE_PX:
-        return False
-    rotation = fit_head_pose(face).rotation
-    if abs(float(np.degrees(np.arctan2(rotation[0, 2], rotation[2, 2])))) > MAX_YAW_DEG:
-        return False
-    inside = (face[:NUM_SURFACE_POINTS, :2] >= 0) & (face[:NUM_SURFACE_POINTS, :2] <= size)
-    return bool(inside.all(1).mean() >= MIN_SEEN)
-
-
-def _followed(last: Floats, faces: list[Floats], lost: int) -> Floats | None:
-    """Return the face that can be the one seen `lost` + 1 frames ago, if there is one."""
-    reach = min(MAX_STEP * (1 + lost), MAX_LOST_STEP)
-    same = [
-        face
-        for face in faces
-        if _step(last, face) < reach
-        and 1 / MAX_GROWTH < _eye_distance(face) / max(_eye_distance(last), 1e-6) < MAX_GROWTH
-    ]
-    return min(same, key=lambda face: _step(last, face), default=None)
-
-
-def _step(before: Floats, after: Floats) -> float:
-    """Return how far a face moved, in eye distances."""
-    moved = after[STABLE_POINTS, :2].mean(0) - before[STABLE_POINTS, :2].mean(0)
-    return float(np.linalg.norm(moved)) / max(_eye_distance(before), 1e-6)
-
-
-def _eye_distance(face: Floats) -> float:
-    return float(np.linalg.norm(face[RIGHT_EYE_CORNER] - face[LEFT_EYE_CORNER]))
+    return FaceTrack(
+        rate, size, len(starts), stretches, detector.name, points, num_uncertain=len(uncertain)
+    )
 
 
 def _stretches(

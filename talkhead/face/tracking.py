@@ -9,13 +9,24 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from talkhead.errors import NoFaceError
-from talkhead.face.detection import FaceDetector, choose_face
+from talkhead.errors import TalkheadError
+from talkhead.face.detection import (
+    MAX_FACES,
+    FaceDetector,
+    check_choice,
+    choose_face,
+    no_face_error,
+)
+from talkhead.face.following import FaceFollower, FaceSearch, first_frames
 from talkhead.face.track import LandmarkTrack
+from talkhead.face.windows import box_of, is_same
 from talkhead.media.video import probe_video, read_frames
 
 Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
+
+LOST_FRAMES = 5
+"""A face that is lost for longer may be anywhere in the picture."""
 
 
 def track_video(
@@ -26,8 +37,9 @@ def track_video(
 ) -> tuple[LandmarkTrack, int]:
     """Find a face in every frame of a video.
 
-    The face is chosen in the first frame that has one, and followed to the nearest from there on.
-    Where it is lost for a while, its mesh goes evenly from where it was to where it comes back.
+    The face is chosen among all faces of the first frame that shows any, and followed by place and
+    size. If it stays lost, the nearest face that is none of the others of that frame is followed
+    instead. Where it is not seen, its mesh goes evenly from where it was to where it comes back.
 
     Args:
         video: the file.
@@ -40,32 +52,103 @@ def track_video(
         The track, and how many of its frames show no face.
 
     Raises:
-        NoFaceError: no frame shows a face, or not the one that was asked for.
-        TalkheadError: the video cannot be read.
+        NoFaceError: no frame shows a face.
+        TalkheadError: the video cannot be read, or the first frame with faces does not show the one
+            that was asked for.
     """
     info = probe_video(video)
     rate, size = fps or info.fps, (info.width, info.height)
+    check_choice(choose, size)
     total = round(float(info.duration_s) * float(rate)) or None
     found: dict[int, Floats] = {}
     count = 0
-    last: Floats | None = None
-    with FaceDetector(max_faces=8, video=True) as detector:
+    with FaceDetector(max_faces=MAX_FACES, video=True) as detector:
+        chosen = _ChosenFace(detector, choose, size)
         for frame in follow(read_frames(video, fps=rate), total):
-            faces = detector.detect(frame)
-            if faces:
-                last = choose_face(faces, choose, size) if last is None else _nearest(faces, last)
-                found[count] = last
+            face = chosen.find(frame)
+            if chosen.has_switched:  # the frames before show somebody else
+                found.clear()
+            if face is not None:
+                found[count] = face
             count += 1
+        if not found:
+            if chosen.refusal is not None:
+                raise chosen.refusal
+            raise no_face_error(f"{video} shows no face", first_frames(video), detector)
         name = detector.name
-    if not found:
-        raise NoFaceError(f"{video} shows no face")
     points = np.stack(list(_without_gaps(found, count)))
     return LandmarkTrack(points, rate, size, name), count - len(found)
 
 
-def _nearest(faces: list[Floats], last: Floats) -> Floats:
-    before = last[:, :2].mean(0)
-    return min(faces, key=lambda face: float(np.linalg.norm(face[:, :2].mean(0) - before)))
+class _ChosenFace:
+    """Follows a face through a whole video, cuts included."""
+
+    def __init__(self, detector: FaceDetector, choice: str, size: tuple[int, int]) -> None:
+        self._choice, self._size = choice, size
+        self._follower = FaceFollower(detector)
+        is_largest = choice.strip().lower() == "largest"
+        self._search = FaceSearch(detector, bool if is_largest else None)
+        self._others: list[Floats] = []
+        self.refusal: TalkheadError | None = None
+        """Why no face was chosen in the first frame with faces, while the video fades in."""
+        self.has_switched = False
+        """Whether another face was chosen than in the frames before, as the video fades in."""
+
+    def find(self, frame: Frames) -> Floats | None:
+        """Return the face in the next frame, float32 (478, 3), or None.
+
+        Raises:
+            TalkheadError: this is the first frame with faces, and shows none like the choice.
+        """
+        last, has_settled = self._follower.last, self._search.settles()
+        self.has_switched = False
+        if has_settled:
+            self._follower.drop()
+        if self._follower.last is None:
+            face = self._take(frame, self._search.look(frame))
+            if face is not None and last is not None:
+                self.has_switched = not is_same(box_of(face), box_of(last))
+            return face
+        face = self._follower.follow(frame)
+        num_lost = self._follower.num_lost
+        if face is not None or num_lost < LOST_FRAMES:
+            return face
+        if num_lost == LOST_FRAMES:
+            self._search.restart()
+        elif num_lost % 2:  # the tracker looks at one place at a time
+            return None
+        return self._take(frame, self._search.look(frame))
+
+    def _take(self, frame: Frames, faces: list[Floats]) -> Floats | None:
+        """Follow one of all faces of a frame from now on."""
+        last = self._follower.last
+        if last is None:
+            face = self._choose(faces)
+        else:
+            free = [face for face in faces if not self._is_other(face)]
+            face = min(free, key=lambda face: _distance(face, last), default=None)
+        if face is None:
+            return None
+        self._others = [other for other in faces if other is not face]
+        return self._follower.take(frame, face)
+
+    def _choose(self, faces: list[Floats]) -> Floats | None:
+        if not faces:
+            return None
+        try:
+            return choose_face(faces, self._choice, self._size)
+        except TalkheadError as error:
+            if not self._search.is_provisional:
+                raise
+            self.refusal = error
+            return None
+
+    def _is_other(self, face: Floats) -> bool:
+        return any(is_same(box_of(face), box_of(other)) for other in self._others)
+
+
+def _distance(face: Floats, other: Floats) -> float:
+    return float(np.linalg.norm(face[:, :2].mean(0) - other[:, :2].mean(0)))
 
 
 def _without_gaps(found: dict[int, Floats], count: int) -> Iterator[Floats]:

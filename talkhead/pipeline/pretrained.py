@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from talkhead.device import resolve_device
 from talkhead.errors import TalkheadError, WeightsError
-from talkhead.face.detection import FaceDetector, choose_face
+from talkhead.face.detection import MAX_FACES, FaceDetector, choose_in_picture
 from talkhead.face.track import LandmarkTrack
 from talkhead.media.audio import scan_audio
 from talkhead.media.in_memory import pixels_of, sound_file
@@ -32,8 +32,6 @@ from talkhead.weights import DEFAULT, PIPELINE_PARTS, resolve_weights
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
-
-MAX_FACES = 32
 
 
 class TalkheadPipeline:
@@ -223,7 +221,7 @@ class TalkheadPipeline:
                 f" has {size[0]} x {size[1]}: make them with this picture"
             )
         with FaceDetector(max_faces=MAX_FACES) as detector:
-            identity = choose_face(detector.detect(picture), choose, size)
+            identity = choose_in_picture(detector, picture, choose)
         chosen_seed = arguments.seed_of(generator, seed)
         with ExitStack() as stack:
             file = sound

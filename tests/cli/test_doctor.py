@@ -9,8 +9,9 @@ from PIL import Image
 from talkhead.errors import WeightsError
 from talkhead.face.detection import FaceDetector
 from talkhead.media.video import VideoWriter
-from tests.cli.conftest import Run, RunHere
+from tests.cli.conftest import Run, RunHere, refused
 from tests.drawn_face import draw_face
+from tests.people import film, head, room
 from tests.test_weights import model_entry
 
 
@@ -87,3 +88,27 @@ def test_a_picture_without_a_face_exits_3(run_here: RunHere, tmp_path: Path) -> 
     ended = run_here("doctor", "none.png")
     assert (ended.returncode, ended.stdout) == (3, "")
     assert "shows no face" in ended.stderr
+
+
+@pytest.mark.usefixtures("without_networks")
+def test_a_video_of_one_frame_is_listed_and_says_what_can_be_dubbed(
+    run_here: RunHere, tmp_path: Path
+) -> None:
+    film(tmp_path / "v.mp4", [room((960, 540), (head(200), 300, 260), (head(26), 800, 200))])
+    ended = run_here("doctor", "v.mp4", "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    faces = json.loads(ended.stdout)["faces"]
+    assert [(face["can_be_dubbed"], face["largest"]) for face in faces] == [
+        (True, True),
+        (False, False),
+    ]
+    assert "too small, turned or cut off to dub" in run_here("doctor", "v.mp4").stdout
+
+
+@pytest.mark.usefixtures("without_networks")
+def test_a_picture_that_is_upside_down_says_how_to_turn_it(
+    run_here: RunHere, tmp_path: Path
+) -> None:
+    upside_down = room((480, 360), (head(150), 240, 200))[::-1, ::-1]
+    Image.fromarray(np.ascontiguousarray(upside_down)).save(tmp_path / "down.png")
+    refused(run_here("doctor", "down.png"), 3, "turned 180 degrees")

@@ -12,8 +12,10 @@ import pytest
 from talkhead.media import ffmpeg
 from talkhead.media.audio import scan_audio
 from talkhead.media.video import VideoWriter, probe_video, read_frames
-from tests.cli.conftest import RunHere
+from tests import people
+from tests.cli.conftest import RunHere, refused
 from tests.drawn_face import BACKGROUND, draw_face
+from tests.people import BLUE, head, room
 from tests.tiny import write_voice
 
 Pixels = npt.NDArray[np.uint8]
@@ -181,6 +183,24 @@ def test_lips_move_and_what_is_around_the_face_does_not(
     assert moved[150:175, 100:140].max() > 40
     assert moved[:, :30].max() <= 8  # what encoding adds
     assert moved[:60].max() <= 8
+
+
+def test_the_mouth_of_the_small_face_that_is_chosen_moves_and_no_other(
+    run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    size, large, small = (1920, 1080), head(326), head(110, BLUE, mirrored=True)
+    people.film(tmp_path / "v.mp4", [room(size, (large, 600, 560), (small, 1500, 500))] * 4, fps=10)
+    audio = write_voice(tmp_path / "voice.wav", 0.4)
+    arguments = ("render", "v.mp4", str(audio), "--weights", str(tiny_weights), "--json")
+    refused(run_here(*arguments, "-o", "none.mp4", "--choose", "1000,900"), 2, "no face at")
+    ended = run_here(*arguments, "-o", "out.mp4", "--choose", "right")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout)["uncertain_shots"] == 0
+    made, source = (next(read_frames(tmp_path / n)).astype(int) for n in ("out.mp4", "v.mp4"))
+    changed = np.abs(made - source).mean(-1)
+    assert changed[400:520, 1440:1560].max() > 30
+    assert changed[:, :1300].mean() < 1.5
+    assert changed[:, :1300].max() < 25
 
 
 def test_a_track_is_followed_in_a_video(

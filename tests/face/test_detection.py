@@ -9,11 +9,12 @@ import numpy.typing as npt
 import pytest
 
 from talkhead.errors import NoFaceError, TalkheadError, WeightsError
-from talkhead.face.detection import FaceDetector, choose_face
+from talkhead.face.detection import FaceDetector, choose_face, choose_in_picture
 from talkhead.face.landmarkers import TASK_FILE, TASK_WEIGHTS, TasksLandmarker
 from talkhead.face.mesh import MIRROR
 from talkhead.weights import list_entries
 from tests.drawn_face import BACKGROUND, LEFT_EYE, MOUTH, RIGHT_EYE, draw_face
+from tests.people import head, room
 
 Points = npt.NDArray[np.float32]
 RIGHT_IRIS, LEFT_IRIS, NOSE_TIP, UPPER_LIP, LOWER_LIP = 468, 473, 1, 13, 14
@@ -247,8 +248,6 @@ LARGE, LEFT, RIGHT = face_at(200, 100, 90), face_at(50, 60, 40), face_at(330, 60
         ("45,70", LEFT),
         ("330.5, 44", RIGHT),
         ("160,140", LARGE),  # inside, near its corner
-        ("270,60", RIGHT),  # in no face: 60 px from one centre, 80 from the other
-        ("0,0", LEFT),
     ],
 )
 def test_a_face_is_chosen_by_size_place_number_or_pixel(choice: str, chosen: Points) -> None:
@@ -262,6 +261,8 @@ def test_a_face_is_chosen_by_size_place_number_or_pixel(choice: str, chosen: Poi
         ("0", "3 faces were found"),
         ("400,10", "400x200"),
         ("-1,10", "400x200"),
+        ("270,60", "no face at 270,60: the nearest one is at 330,60"),
+        ("0,0", "no face at 0,0: the nearest one is at 50,60"),
         ("nan,10", "400x200"),
         ("biggest", "'biggest'"),
         ("1,2,3", "'1,2,3'"),
@@ -285,6 +286,29 @@ def test_one_face_is_counted_as_one() -> None:
 def test_without_faces_there_is_nothing_to_choose(choice: str) -> None:
     with pytest.raises(NoFaceError):
         choose_face([], choice, (400, 200))
+
+
+@pytest.mark.parametrize("num_turns", [1, 2, 3])
+def test_a_face_that_is_not_upright_is_found_or_the_way_to_turn_it_is_said(
+    num_turns: int, open_detector: Callable[..., FaceDetector]
+) -> None:
+    upright = room((480, 360), (head(150), 240, 200))
+    picture = np.ascontiguousarray(np.rot90(upright, num_turns))
+    detector = open_detector(max_faces=32)
+    phrases = {1: "90 degrees clockwise", 2: "180 degrees", 3: "90 degrees counterclockwise"}
+    face, message = None, ""
+    try:
+        face = choose_in_picture(detector, picture, "largest")
+    except NoFaceError as error:
+        message = str(error)
+    if face is None:
+        assert f"when it is turned {phrases[num_turns]}" in message
+        assert "\n" not in message
+    else:  # one on its side may be found as it is
+        up = face[10, :2] - face[152, :2]
+        assert num_turns != 2
+        assert abs(up[0]) > 2 * abs(up[1])
+    assert choose_in_picture(detector, upright, "largest")[10, 1] < 150
 
 
 def test_faces_are_found_where_opencv_cannot_be_loaded(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from talkhead.errors import NoFaceError, TalkheadError
-from talkhead.face.shots import CutFinder, FaceTrack, Stretch, track_face
+from talkhead.face.cuts import CutFinder
+from talkhead.face.shots import FaceTrack, Stretch, track_face
 from talkhead.media.video import VideoWriter
 from tests.drawn_face import BACKGROUND, draw_face
 from tests.meshes import mean_mesh
