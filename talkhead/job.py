@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -165,7 +166,7 @@ def render_job(
 
     job = checked.job
     if folder is not None:
-        check_system(job, folder)
+        check_system(job, folder, dubs=checked.picture is None)
     follow = follow or _follow_silently
     width, height = (side - side % 2 for side in checked.size)
     note = _note_of(job, folder) if job.provenance else None
@@ -239,8 +240,13 @@ def _seal_of(
     return partial(sign, signer=signer, note=note)
 
 
-def check_system(job: RenderJob, folder: Path) -> None:
+def check_system(job: RenderJob, folder: Path, *, dubs: bool) -> None:
     """Refuse what the system whose weights are in a folder cannot do, before any slow work.
+
+    Args:
+        job: what is wanted.
+        folder: of the weights.
+        dubs: whether the face is a video.
 
     Raises:
         WeightsError: it cannot.
@@ -248,7 +254,7 @@ def check_system(job: RenderJob, folder: Path) -> None:
     from talkhead.weights import is_mask_noise
 
     if is_mask_noise(folder):
-        if is_video(job.face):
+        if dubs:
             raise WeightsError(
                 "mask-noise brings pictures to life; to dub a video take the default weights"
             )
@@ -282,8 +288,10 @@ def _closing(shown: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None
 
 
 def is_video(face: Path) -> bool:
-    """Return whether a face is to be dubbed rather than brought to life."""
-    return face.suffix.lower() in VIDEO_SUFFIXES
+    """Return whether a face is to be dubbed rather than brought to life: its content decides."""
+    from talkhead.media import kinds
+
+    return kinds.is_video(face)
 
 
 def check_pose(text: str) -> None:
@@ -294,11 +302,14 @@ def check_pose(text: str) -> None:
     """
     if text in ("natural", "still"):
         return
-    if Path(text).suffix.lower() not in {*TRACK_SUFFIXES, *VIDEO_SUFFIXES}:
+    path = Path(text)
+    is_named = path.suffix.lower() in {*TRACK_SUFFIXES, *VIDEO_SUFFIXES}
+    if is_named or os.path.lexists(text):
+        check_input(path)
+    if path.suffix.lower() not in TRACK_SUFFIXES and not is_video(path):
         raise TalkheadError(
             f"--pose takes natural, still, a track (.npz, .json) or a video, not {text!r}"
         )
-    check_input(Path(text))
 
 
 def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
@@ -318,7 +329,7 @@ def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
         from talkhead.face.track import LandmarkTrack
 
         return LandmarkTrack.read(path)
-    if not is_video(path):
+    if text in ("natural", "still"):
         return text
     from talkhead.face.tracking import track_video
 

@@ -63,7 +63,8 @@ def _list_faces(path: Path, *, as_json: bool) -> None:
     from talkhead.media.files import check_input
 
     check_input(path)
-    frames = _pictures(path, moves=is_video(path))
+    moves = is_video(path)
+    frames = _pictures(path, moves=moves)
     with closing(frames), FaceDetector(max_faces=32) as detector:
         seen = ((time_s, detector.detect(pixels)) for time_s, pixels in frames)
         time_s, faces = next(((time_s, faces) for time_s, faces in seen if faces), (0.0, []))
@@ -80,7 +81,7 @@ def _list_faces(path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(report)
         return
-    where = f" at {time_s:.2f} s" if is_video(path) else ""
+    where = f" at {time_s:.2f} s" if moves else ""
     typer.echo(f"{path}{where}: {len(rows)} face{'s' if len(rows) > 1 else ''}, from the left")
     print_columns(
         [

@@ -110,5 +110,5 @@ def refuse_video(face: Path) -> None:
     Raises:
         TalkheadError: the face is a video.
     """
-    if is_video(face) and face.is_file():
+    if face.is_file() and is_video(face):
         raise TalkheadError(f"{face} is a video: give a picture, or render the video itself")

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from talkhead.errors import TalkheadError
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx"),
+        *(".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".mxf", ".dv"),
+        *(".wmv", ".asf", ".flv", ".f4v", ".ogv", ".rm", ".rmvb"),
+    }
+)
+"""How videos in a folder are found. A file that is named is what it holds: `kinds.is_video`."""
 _DESCRIPTORS = "/proc/self/fd"
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from talkhead.errors import TalkheadError
 from talkhead.media.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
-from talkhead.media.files import VIDEO_SUFFIXES
+from talkhead.media.kinds import is_video
 from talkhead.media.picture import DECODE_ERRORS, MIN_SIDE_PX, read_picture
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ def pixels_of(image: Any) -> Pixels:
     """
     if isinstance(image, (str, os.PathLike)):
         path = Path(image)
-        if path.suffix.lower() in VIDEO_SUFFIXES:
+        if is_video(path):
             raise TalkheadError(f"{path} is a video: give a picture, or dub it by talkhead render")
         return read_picture(path).pixels
     if isinstance(image, np.ndarray):

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 
 from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input, replacing
+from talkhead.media.kinds import AVIF_BRANDS, HEIF_BRANDS, brand_of
 from talkhead.media.native_logs import stderr_silenced
 
 MIN_SIDE_PX = 64
@@ -31,6 +32,7 @@ JPEG_QUALITY = 95
 
 # Formats whose readers are self-contained: Pillow's EPS reader, for one, starts another program.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+_ANIMATED = ("GIF", "WEBP", "PNG")
 _CODED_WHOLE = ("WEBP", "AVIF", "JPEG2000")
 # What Pillow's readers raise on damaged files.
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
@@ -137,13 +139,40 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except DECODE_ERRORS as error:
-        raise TalkheadError(
-            f"{path} is not a picture that can be read; convert it to PNG or JPEG"
-        ) from error
+        raise TalkheadError(_refusal(path)) from error
     # Pillow warns of damaged tags that do not matter here.
     with image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield image
+
+
+def _refusal(path: Path) -> str:
+    """Why a file cannot be read as a picture, and what to do about it."""
+    with path.open("rb") as file:
+        brand = brand_of(file.read(12))
+    if brand in HEIF_BRANDS:
+        return (
+            f"{path} is a HEIC picture, which cannot be read; export it as JPEG (on an iPhone:"
+            " Settings, Camera, Formats, Most Compatible)"
+        )
+    if brand in AVIF_BRANDS and "AVIF" not in Image.OPEN:
+        return (
+            f"{path} is an AVIF picture, which this Pillow cannot read; update it with `pip install"
+            " -U pillow`, or convert the picture to PNG or JPEG"
+        )
+    return f"{path} is not a picture that can be read; convert it to PNG or JPEG"
+
+
+def animation(path: Path) -> bool | None:
+    """Return whether a picture file moves (GIF, WebP, PNG); None if it is no picture we read.
+
+    Only headers are read.
+    """
+    try:
+        with _opened(path) as image:
+            return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+    except (TalkheadError, *DECODE_ERRORS):
+        return None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
 from talkhead.media.files import PendingFile, check_input, check_output
+from talkhead.media.kinds import demuxer_of
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
 
 __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_frames"]
@@ -31,6 +32,13 @@ MAX_ASPECT = 16
 # A thousandth of a frame, so that 2/3 s at 30 fps is 20 frames although a float says 20.0000001.
 _ROUNDING = 0.001
 MAX_CRF = 51
+# Streams without time stamps: after a seek, nobody knows which picture is the next.
+_NO_SEEKING = frozenset(
+    {
+        *("h261", "h263", "h264", "hevc", "vvc", "obu", "m4v", "mpegvideo", "vc1", "mjpeg"),
+        *("webp_anim", "yuv4mpegpipe"),
+    }
+)
 _SUFFIXES = (".mp4", ".m4v", ".mov")
 
 
@@ -49,6 +57,8 @@ class VideoInfo:
     fps: Fraction
     duration_s: float
     has_audio: bool
+    demuxer: str = ""
+    """What ffmpeg calls the container."""
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -61,7 +71,7 @@ def probe_video(path: Path) -> VideoInfo:
     """
     path = Path(path)
     check_input(path)
-    _, output, messages = ffmpeg.run_ffmpeg(ffmpeg.probe_args(path))
+    _, output, messages = ffmpeg.run_ffmpeg(ffmpeg.probe_args(path, demuxer_of(path)))
     header = re.match(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+)", output)
     if header is None:
         kinds = ffmpeg.stream_kinds(messages)
@@ -90,6 +100,7 @@ def probe_video(path: Path) -> VideoInfo:
         fps=fps if MIN_FPS <= fps <= MAX_FPS else DEFAULT_FPS,
         duration_s=ffmpeg.declared_duration_s(messages) or 0.0,
         has_audio=ffmpeg.audio_codec(messages) is not None,
+        demuxer=ffmpeg.demuxer(messages) or "",
     )
 
 
@@ -125,7 +136,13 @@ def read_frames(
     count = None if duration_s is None else math.ceil(duration_s * rate - _ROUNDING)
     width, height = size or (info.width, info.height)
     args = ffmpeg.read_frames_args(
-        info.path, fps=rate, start_s=start_s, num_frames=count, size=(width, height)
+        info.path,
+        fps=rate,
+        start_s=start_s,
+        num_frames=count,
+        size=(width, height),
+        demuxer=demuxer_of(info.path),
+        can_seek=info.demuxer not in _NO_SEEKING,
     )
     with ffmpeg.running_ffmpeg(args) as process:
         is_empty = True
