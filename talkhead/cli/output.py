@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -19,8 +21,20 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progre
 
 
 def print_json(result: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Print a result as JSON; NaN and infinities, which JSON does not have, are a bug."""
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print a result as JSON; NaN and infinities, which JSON does not have, are a bug.
+
+    It is UTF-8, or ASCII where stdout has another encoding. Bytes of a file's name that are no
+    UTF-8 are escaped as Python has them: \\udce9 for E9.
+    """
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    if _has_surrogates(text) or codecs.lookup(encoding).name != "utf-8":
+        text = json.dumps(result, indent=2, allow_nan=False)
+    typer.echo(text)
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def print_columns(rows: Iterable[Sequence[str]]) -> None:
@@ -94,7 +108,5 @@ def peak_memory_mb() -> float | None:
         import resource
     except ImportError:  # Windows
         return None
-    import sys
-
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

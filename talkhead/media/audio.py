@@ -16,7 +16,7 @@ import soxr
 
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
-from talkhead.media.files import check_input, replacing
+from talkhead.media.files import check_input, native_name, replacing
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Waveform = npt.NDArray[np.float32]
@@ -148,7 +148,7 @@ def write_waveform(path: Path, waveform: Waveform) -> None:
         TalkheadError: the folder is missing or cannot be written to.
     """
     with replacing(Path(path)) as temporary:
-        soundfile.write(temporary, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+        soundfile.write(native_name(temporary), waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
 
 
 def _resample(path: Path, source: _Source) -> Iterator[Waveform]:
@@ -174,7 +174,7 @@ def _open_source(path: Path) -> Iterator[_Source]:
         magic = file.read(4)
     if magic in _SOUNDFILE_MAGIC:
         try:
-            sound = soundfile.SoundFile(path)
+            sound = soundfile.SoundFile(native_name(path))
         except (soundfile.LibsndfileError, TypeError):  # an avi for example; or named .raw
             sound = None
         if sound is not None:

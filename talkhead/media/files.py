@@ -44,6 +44,11 @@ def check_input(path: Path) -> None:
         raise TalkheadError(f"{path} cannot be read ({reason}); check its permissions") from error
 
 
+def native_name(path: Path) -> str | bytes:
+    """A file's name for libraries that encode texts strictly: not every name is UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that could not be written, before the slow work starts.
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from talkhead.errors import TalkheadError
 from talkhead.media.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from talkhead.media.files import native_name
 from talkhead.media.kinds import is_video
 from talkhead.media.picture import DECODE_ERRORS, MIN_SIDE_PX, read_picture
 
@@ -130,7 +131,7 @@ def sound_file(samples: Samples, rate_hz: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="talkhead-") as folder:
         path = Path(folder) / "waveform.wav"
         try:
-            soundfile.write(path, samples, rate_hz, subtype="FLOAT", format="RF64")
+            soundfile.write(native_name(path), samples, rate_hz, subtype="FLOAT", format="RF64")
         except (soundfile.LibsndfileError, OSError) as error:
             raise TalkheadError(
                 f"audio cannot be kept in {folder} ({error}): make room, or set TMPDIR"
