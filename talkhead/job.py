@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from talkhead.emotions import AUTO, EMOTIONS, check_emotion
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media.files import VIDEO_SUFFIXES, check_input
+from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +60,8 @@ class RenderJob:
     """What mask-noise's faces show; auto: as the voice sounds."""
     seed: int = 0
     crf: int = 18
+    max_size: SizeLimit = DEFAULT_LIMIT
+    """Larger pictures are scaled down to fit it; videos keep their size."""
     overwrite: bool = False
     provenance: bool = True
     """Whether the video says that it is synthetic, made by what and of what."""
@@ -80,7 +83,9 @@ class CheckedJob:
     """Number of frames."""
     duration_s: Fraction
     size: tuple[int, int]
-    """Width and height of the face's picture or video."""
+    """Width and height of the face's picture, scaled down where it was too large, or video."""
+    original_size: tuple[int, int]
+    """The same before that."""
     signer: Signer | None
     """Of content credentials."""
 
@@ -121,18 +126,23 @@ def check_job(job: RenderJob) -> CheckedJob:
                 f"{job.face} is a video, whose head moves already: leave --pose out"
             )
         video = probe_video(job.face)
-        size = video.width, video.height
+        size = original_size = (video.width, video.height)
         rate = rate or video.fps
     else:
         from talkhead.media.picture import read_picture
 
-        picture = read_picture(job.face).pixels
+        read = read_picture(job.face, limit=job.max_size)
+        picture, original_size = read.pixels, read.original_size
         size = picture.shape[1], picture.shape[0]
         rate = rate or DEFAULT_FPS
     info = scan_audio(job.audio)
-    track = None if job.landmarks is None else _read_track(job.landmarks, job.face, size)
+    track = None
+    if job.landmarks is not None:
+        track = _read_track(job.landmarks, job.face, size, is_scaled=size != original_size)
     total = num_frames(info.duration_s, rate)
-    return CheckedJob(job, picture, track, rate, total, info.duration_s, size, signer)
+    return CheckedJob(
+        job, picture, track, rate, total, info.duration_s, size, original_size, signer
+    )
 
 
 def render_job(
@@ -154,8 +164,8 @@ def render_job(
 
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
-        frames_per_second, seed, weights; of a dubbed video also shots and frames_without_face, of
-        mask-noise emotion.
+        frames_per_second, seed, weights; of a picture that was scaled down also scaled_from; of a
+        dubbed video shots and frames_without_face; of mask-noise emotion.
 
     Raises:
         TalkheadError: something cannot be read or written.
@@ -197,6 +207,7 @@ def render_job(
         "duration_s": float(checked.duration_s),
         "width": width,
         "height": height,
+        **({} if checked.size == checked.original_size else {"scaled_from": checked.original_size}),
         "seconds": round(elapsed_s, 3),
         "frames_per_second": round(checked.total / elapsed_s, 2),
         "seed": job.seed,
@@ -437,10 +448,14 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
     return work
 
 
-def _read_track(path: Path, face: Path, size: tuple[int, int]) -> LandmarkTrack:
+def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: bool) -> LandmarkTrack:
     from talkhead.face.track import LandmarkTrack
 
     track = LandmarkTrack.read(path)
+    # A track that was made from the same picture under a higher limit.
+    scale = size[0] / track.size[0]
+    if is_scaled and scale < 1 and abs(track.size[1] * scale - size[1]) <= 1:
+        return LandmarkTrack(track.points * scale, track.fps, size, track.detector)
     if track.size != size:
         raise TalkheadError(
             f"{path} is for a picture of {track.size[0]} x {track.size[1]} px, {face} has"

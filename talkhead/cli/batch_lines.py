@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from talkhead.cli.output import tell_scaling
 from talkhead.errors import BatchError
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class Tally:
         """Say what became of an item."""
         job, output = result.item.job, str(result.item.job.output)
         self._count(result.state, f"{output}: {result.error}")
+        if result.state == "done" and (original := result.facts.get("scaled_from")) is not None:
+            size = (result.facts["width"], result.facts["height"])
+            tell_scaling(job.face, tuple(original), size)
         if self._options.as_json:
             line: dict[str, Any] = {
                 "state": result.state,

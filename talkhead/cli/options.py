@@ -61,6 +61,14 @@ EmotionOption = Annotated[
         help="Of mask-noise: angry, happy, ...; auto is as the voice sounds.",
     ),
 ]
+MaxSizeOption = Annotated[
+    str,
+    typer.Option(
+        "--max-size",
+        metavar="PX|WxH",
+        help="Scale larger pictures down: to this longer side, or to WxH in either orientation.",
+    ),
+]
 BlinkOption = Annotated[str, typer.Option("--blink", metavar="RATE|off", help="Blinks a minute.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an output that exists.")

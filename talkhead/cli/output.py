@@ -6,9 +6,12 @@ import codecs
 import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+
+from talkhead.media.sizes import scaled_note
 
 ItemT = TypeVar("ItemT")
 
@@ -24,7 +27,7 @@ def print_json(result: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print a result as JSON; NaN and infinities, which JSON does not have, are a bug.
 
     It is UTF-8, or ASCII where stdout has another encoding. Bytes of a file's name that are no
-    UTF-8 are escaped as Python has them: \\udce9 for E9.
+    UTF-8 are escaped as Python has them: E9 as the half of a pair, DCE9.
     """
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -95,6 +98,12 @@ def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iter
         return with_progress(frames, label="frames", total=total, quiet=quiet)
 
     return follow
+
+
+def tell_scaling(picture: Path, original: tuple[int, int], size: tuple[int, int]) -> None:
+    """Say on stderr that a picture was scaled down, if it was."""
+    if (note := scaled_note(picture, original, size)) is not None:
+        typer.echo(f"talkhead: {' '.join(note.split())}", err=True)
 
 
 def in_megabytes(num_bytes: int) -> str:

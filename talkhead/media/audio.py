@@ -148,7 +148,8 @@ def write_waveform(path: Path, waveform: Waveform) -> None:
         TalkheadError: the folder is missing or cannot be written to.
     """
     with replacing(Path(path)) as temporary:
-        soundfile.write(native_name(temporary), waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+        name = native_name(temporary)
+        soundfile.write(name, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
 
 
 def _resample(path: Path, source: _Source) -> Iterator[Waveform]:

@@ -20,8 +20,8 @@ from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input, replacing
 from talkhead.media.kinds import AVIF_BRANDS, HEIF_BRANDS, brand_of
 from talkhead.media.native_logs import stderr_silenced
+from talkhead.media.sizes import DEFAULT_LIMIT, MIN_SIDE_PX, SizeLimit
 
-MIN_SIDE_PX = 64
 MAX_SIDE_PX = 20_000
 MAX_PIXELS = 250_000_000
 """Cameras reach 150 million. Pillow takes 4 bytes for each, and some formats' readers as many more;
@@ -64,14 +64,14 @@ class Picture:
     original_size: tuple[int, int]
 
 
-def read_picture(path: Path, *, max_side_px: int = 4096) -> Picture:
+def read_picture(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> Picture:
     """Read a picture: turned upright, on white where transparent, in sRGB, of bounded size.
 
     Of animations and multi-page files the first picture is read. 16-bit grey is scaled to 8 bits.
 
     Args:
         path: PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF, PPM or JPEG 2000.
-        max_side_px: the longer side of the result; larger pictures are scaled down.
+        limit: larger pictures are scaled down to fit it.
 
     Raises:
         TalkheadError: the file is missing, a directory, empty, not a picture, truncated, or has a
@@ -93,8 +93,7 @@ def read_picture(path: Path, *, max_side_px: int = 4096) -> Picture:
                 f"{path} has {width} x {height} px; at most {most / 1e6:.0f} million can be read of"
                 f" {image.format}: scale it down"
             )
-        scale = min(1.0, max_side_px / max(width, height))
-        target = (max(1, round(width * scale)), max(1, round(height * scale)))
+        target = limit.fit(width, height)
         try:
             image.draft(None, target)  # a JPEG is decoded at 1/2, 1/4 or 1/8 if that is enough
             with stderr_silenced():  # libtiff tells of damage by itself
