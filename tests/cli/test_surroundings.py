@@ -158,3 +158,26 @@ def test_a_large_picture_is_scaled_down_and_the_command_says_so(
     assert json.loads(ended.stdout)["scaled_from"] == [256, 256]
     video = probe_video(inputs / "out.mp4")
     assert (video.width, video.height) == (160, 160)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("ulimit -f 0", b"set TMPDIR"),  # no file can be written, in any folder
+        ("ulimit -v 400000", b"memory ran out"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(limit: str, words: bytes, inputs: Path) -> None:
+    ended = subprocess.run(
+        ["sh", "-c", f'{limit}; exec "$0" -m talkhead doctor face.png', sys.executable],
+        cwd=inputs,
+        env=os.environ | {"PYTHONPATH": str(HOME)},
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr.startswith(b"talkhead: ")
+    assert words in ended.stderr
+    assert ended.stderr.count(b"\n") == 1
