@@ -9,6 +9,7 @@ crop of its own. A watch or a dog's paw passes the first step, but not the secon
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -87,7 +88,8 @@ class FaceDetector:
 
     def close(self) -> None:
         """Free the native graphs."""
-        self._landmarker.close()
+        with native_logs_silenced():  # it waits for the graphs' threads
+            self._landmarker.close()
 
     def detect(self, image: Image) -> list[Points]:
         """Find the faces of a picture, or of a video's next frame.
@@ -102,8 +104,10 @@ class FaceDetector:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"not a uint8 (H, W, 3) picture: {image.dtype} {image.shape}")
         image = np.ascontiguousarray(image)
-        # The networks chatter when they first see a face, not later.
-        with contextlib.nullcontext() if self._quiet else native_logs_silenced():
+        # The networks chatter when they first see a face. Graphs that are asked later, and threads
+        # of theirs that lag behind, do so again; a terminal has a bar that must not flicker.
+        is_told = self._quiet and sys.stderr is not None and sys.stderr.isatty()
+        with contextlib.nullcontext() if is_told else native_logs_silenced():
             faces = self._follow(image) if self._video else self._search(image, LEVELS)
         self._quiet = self._quiet or bool(faces)
         return sorted(faces, key=_area, reverse=True)[: self._max_faces]

@@ -162,15 +162,18 @@ def test_a_large_picture_is_scaled_down_and_the_command_says_so(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
 @pytest.mark.parametrize(
-    ("limit", "words"),
+    ("limit", "arguments", "words"),
     [
-        ("ulimit -f 0", b"set TMPDIR"),  # no file can be written, in any folder
-        ("ulimit -v 400000", b"memory ran out"),
+        # No file can be written, in any folder.
+        ("ulimit -f 0", ("inspect", "voice.wav"), b"set TMPDIR"),
+        ("ulimit -v 400000", ("doctor", "face.png"), b"memory ran out"),
     ],
 )
-def test_what_the_machine_lacks_is_one_line(limit: str, words: bytes, inputs: Path) -> None:
+def test_what_the_machine_lacks_is_one_line(
+    limit: str, arguments: tuple[str, ...], words: bytes, inputs: Path
+) -> None:
     ended = subprocess.run(
-        ["sh", "-c", f'{limit}; exec "$0" -m talkhead doctor face.png', sys.executable],
+        ["sh", "-c", f'{limit}; exec "$0" -m talkhead "$@"', sys.executable, *arguments],
         cwd=inputs,
         env=os.environ | {"PYTHONPATH": str(HOME)},
         capture_output=True,
