@@ -237,13 +237,25 @@ def load_state(folder: Path, module: torch.nn.Module) -> None:
 
 
 @contextmanager
+def text_name(path: Path) -> Iterator[Path]:
+    """Yield a name of an existing file that is UTF-8: safetensors reads no other."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
+
+
+@contextmanager
 def _opened_tensors(path: Path) -> Iterator[Any]:
     """Open a file of tensors, of which only the header is read yet."""
     from safetensors import SafetensorError, safe_open
 
     _check_file(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with text_name(path) as name, safe_open(name, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
         raise WeightsError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -14,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from talkhead.emotions import AUTO, EMOTIONS, check_emotion
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media.files import VIDEO_SUFFIXES, check_input
+from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +60,8 @@ class RenderJob:
     """What mask-noise's faces show; auto: as the voice sounds."""
     seed: int = 0
     crf: int = 18
+    max_size: SizeLimit = DEFAULT_LIMIT
+    """Larger pictures are scaled down to fit it; videos keep their size."""
     overwrite: bool = False
     provenance: bool = True
     """Whether the video says that it is synthetic, made by what and of what."""
@@ -79,7 +83,9 @@ class CheckedJob:
     """Number of frames."""
     duration_s: Fraction
     size: tuple[int, int]
-    """Width and height of the face's picture or video."""
+    """Width and height of the face's picture, scaled down where it was too large, or video."""
+    original_size: tuple[int, int]
+    """The same before that."""
     signer: Signer | None
     """Of content credentials."""
 
@@ -120,18 +126,23 @@ def check_job(job: RenderJob) -> CheckedJob:
                 f"{job.face} is a video, whose head moves already: leave --pose out"
             )
         video = probe_video(job.face)
-        size = video.width, video.height
+        size = original_size = (video.width, video.height)
         rate = rate or video.fps
     else:
         from talkhead.media.picture import read_picture
 
-        picture = read_picture(job.face).pixels
+        read = read_picture(job.face, limit=job.max_size)
+        picture, original_size = read.pixels, read.original_size
         size = picture.shape[1], picture.shape[0]
         rate = rate or DEFAULT_FPS
     info = scan_audio(job.audio)
-    track = None if job.landmarks is None else _read_track(job.landmarks, job.face, size)
+    track = None
+    if job.landmarks is not None:
+        track = _read_track(job.landmarks, job.face, size, is_scaled=size != original_size)
     total = num_frames(info.duration_s, rate)
-    return CheckedJob(job, picture, track, rate, total, info.duration_s, size, signer)
+    return CheckedJob(
+        job, picture, track, rate, total, info.duration_s, size, original_size, signer
+    )
 
 
 def render_job(
@@ -153,9 +164,10 @@ def render_job(
 
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
-        frames_per_second, seed, weights; unless landmarks are given, speech and silent; for a dubbed
-        video, shots, uncertain_shots (whose face may be another person's than in the shots before)
-        and frames_without_face; for mask-noise, emotion.
+        frames_per_second, seed, weights; for a picture that was scaled down, scaled_from; unless
+        landmarks are given, speech and silent; for a dubbed video, shots, uncertain_shots (whose
+        face may be another person's than in the shots before) and frames_without_face; for
+        mask-noise, emotion.
 
     Raises:
         TalkheadError: something cannot be read or written.
@@ -166,7 +178,7 @@ def render_job(
 
     job = checked.job
     if folder is not None:
-        check_system(job, folder)
+        check_system(job, folder, dubs=checked.picture is None)
     follow = follow or _follow_silently
     width, height = (side - side % 2 for side in checked.size)
     note = _note_of(job, folder) if job.provenance else None
@@ -197,6 +209,7 @@ def render_job(
         "duration_s": float(checked.duration_s),
         "width": width,
         "height": height,
+        **({} if checked.size == checked.original_size else {"scaled_from": checked.original_size}),
         "seconds": round(elapsed_s, 3),
         "frames_per_second": round(checked.total / elapsed_s, 2),
         "seed": job.seed,
@@ -240,8 +253,13 @@ def _seal_of(
     return partial(sign, signer=signer, note=note)
 
 
-def check_system(job: RenderJob, folder: Path) -> None:
+def check_system(job: RenderJob, folder: Path, *, dubs: bool) -> None:
     """Refuse what the system whose weights are in a folder cannot do, before any slow work.
+
+    Args:
+        job: what is wanted.
+        folder: of the weights.
+        dubs: whether the face is a video.
 
     Raises:
         WeightsError: it cannot.
@@ -249,7 +267,7 @@ def check_system(job: RenderJob, folder: Path) -> None:
     from talkhead.weights import is_mask_noise
 
     if is_mask_noise(folder):
-        if is_video(job.face):
+        if dubs:
             raise WeightsError(
                 "mask-noise brings pictures to life; to dub a video take the default weights"
             )
@@ -283,8 +301,10 @@ def _closing(shown: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None
 
 
 def is_video(face: Path) -> bool:
-    """Return whether a face is to be dubbed rather than brought to life."""
-    return face.suffix.lower() in VIDEO_SUFFIXES
+    """Return whether a face is to be dubbed rather than brought to life: its content decides."""
+    from talkhead.media import kinds
+
+    return kinds.is_video(face)
 
 
 def check_pose(text: str) -> None:
@@ -295,11 +315,14 @@ def check_pose(text: str) -> None:
     """
     if text in ("natural", "still"):
         return
-    if Path(text).suffix.lower() not in {*TRACK_SUFFIXES, *VIDEO_SUFFIXES}:
+    path = Path(text)
+    is_named = path.suffix.lower() in {*TRACK_SUFFIXES, *VIDEO_SUFFIXES}
+    if is_named or os.path.lexists(text):
+        check_input(path)
+    if path.suffix.lower() not in TRACK_SUFFIXES and not is_video(path):
         raise TalkheadError(
             f"--pose takes natural, still, a track (.npz, .json) or a video, not {text!r}"
         )
-    check_input(Path(text))
 
 
 def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
@@ -319,7 +342,7 @@ def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
         from talkhead.face.track import LandmarkTrack
 
         return LandmarkTrack.read(path)
-    if not is_video(path):
+    if text in ("natural", "still"):
         return text
     from talkhead.face.tracking import track_video
 
@@ -437,10 +460,14 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
     return work
 
 
-def _read_track(path: Path, face: Path, size: tuple[int, int]) -> LandmarkTrack:
+def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: bool) -> LandmarkTrack:
     from talkhead.face.track import LandmarkTrack
 
     track = LandmarkTrack.read(path)
+    # A track that was made from the same picture under a higher limit.
+    scale = size[0] / track.size[0]
+    if is_scaled and scale < 1 and abs(track.size[1] * scale - size[1]) <= 1:
+        return LandmarkTrack(track.points * scale, track.fps, size, track.detector)
     if track.size != size:
         raise TalkheadError(
             f"{path} is for a picture of {track.size[0]} x {track.size[1]} px, {face} has"

@@ -20,7 +20,7 @@ from talkhead.media.files import check_input
 
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
 """Fields of a job that do not change its video, or whose content does so."""
-LATER = frozenset({"start_step", "emotion"})
+LATER = frozenset({"start_step", "emotion", "max_size"})
 """Fields that jobs did not have from the beginning: at their defaults, keys are as before."""
 
 

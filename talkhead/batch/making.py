@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from talkhead.errors import TalkheadError
+from talkhead.errors import TalkheadError, fault_of_machine
 from talkhead.job import RenderJob, check_job, render_job
 
 if TYPE_CHECKING:
@@ -64,12 +64,11 @@ class Maker:
             checked = check_job(task.job)
             facts = render_job(checked, self._load, task.staged, folder=self._folder())
             _reach_the_disk(task.staged)
-        except TalkheadError as error:
-            return Outcome(task.number, None, str(error), error.exit_code)
-        except OSError as error:
-            where = f": {error.filename}" if error.filename else ""
-            message = f"{error.strerror or error}{where}"
-            return Outcome(task.number, None, message, TalkheadError.exit_code)
+        except Exception as error:
+            outcome = _failure(task, error)
+            if outcome is None:
+                raise
+            return outcome
         facts["device"] = str(self._load().device)
         facts["dtype"] = str(self._load().dtype).removeprefix("torch.")
         return Outcome(task.number, facts)
@@ -100,6 +99,19 @@ class Maker:
 
             self._weights = resolve_weights(self._settings.weights, offline=self._settings.offline)
         return self._weights
+
+
+def _failure(task: Task, error: Exception) -> Outcome | None:
+    """Say why an item failed; None of a bug."""
+    code = TalkheadError.exit_code
+    if (fault := fault_of_machine(error)) is not None:
+        return Outcome(task.number, None, fault, code)
+    if isinstance(error, TalkheadError):
+        return Outcome(task.number, None, str(error), error.exit_code)
+    if not isinstance(error, OSError):
+        return None
+    where = f": {error.filename}" if error.filename else ""
+    return Outcome(task.number, None, f"{error.strerror or error}{where}", code)
 
 
 def _reach_the_disk(path: Path) -> None:

@@ -15,6 +15,7 @@ from talkhead.errors import TalkheadError
 from talkhead.job import RenderJob
 from talkhead.media.playback import LOOPS
 from talkhead.media.rates import parse_fps
+from talkhead.media.sizes import SizeLimit
 
 MAX_ITEMS = 100_000
 MAX_STRENGTH = 3.0
@@ -205,5 +206,6 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "emotion": ("emotion", _emotion),
     "seed": ("seed", _whole("seed", 0, None)),
     "crf": ("crf", _whole("crf", 0, MAX_CRF)),
+    "max-size": ("max_size", lambda cell, _folder: SizeLimit.parse(cell)),
 }
 """Options of one item by their long names: the field of `RenderJob`, and what reads a cell."""

@@ -20,6 +20,7 @@ from talkhead.cli import (
     weights,
 )
 from talkhead.cli.errors import exit_code_of
+from talkhead.cli.streams import prepare_streams
 
 app = typer.Typer(
     name="talkhead",
@@ -62,6 +63,7 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line of this process and exit with its code."""
+    prepare_streams()
     command = typer.main.get_command(app)
     sys.exit(
         exit_code_of(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from talkhead.cli.output import warn_without_speech
+from talkhead.cli.output import tell_scaling, warn_without_speech
 from talkhead.errors import BatchError
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class Tally:
         if result.state == "done":
             warn_without_speech(job.audio, result.facts)
         self._count(result.state, f"{output}: {result.error}")
+        if result.state == "done" and (original := result.facts.get("scaled_from")) is not None:
+            size = (result.facts["width"], result.facts["height"])
+            tell_scaling(job.face, tuple(original), size)
         if self._options.as_json:
             line: dict[str, Any] = {
                 "state": result.state,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from talkhead import __version__
-from talkhead.cli.output import JsonOption, print_columns, print_json
+from talkhead.cli.output import JsonOption, print_columns, print_json, tell_scaling
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.extras import EXTRAS, missing_modules
 
@@ -129,7 +129,10 @@ def _pictures(
     if not moves:
         from talkhead.media.picture import read_picture
 
-        yield 0.0, read_picture(path).pixels
+        picture = read_picture(path)
+        pixels = picture.pixels
+        tell_scaling(path, picture.original_size, (pixels.shape[1], pixels.shape[0]))
+        yield 0.0, pixels
         return
     from talkhead.face.following import sampled_frames
 

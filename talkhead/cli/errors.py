@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from talkhead.errors import TalkheadError
+from talkhead.errors import TalkheadError, fault_of_machine
 
 INTERRUPTED = 128 + signal.SIGINT
 _BROKEN_PIPE = 128 + 13  # SIGPIPE, which Windows does not name
@@ -45,10 +45,6 @@ def exit_code_of(command: Callable[[], Any]) -> int:
     try:
         code = command()
         sys.stdout.flush()
-    except TalkheadError as error:
-        return _fail(str(error), error.exit_code)
-    except typer.TyperException as error:
-        return _fail(error.format_message().rstrip(".") + _hint(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except _Ended as ending:
@@ -57,14 +53,27 @@ def exit_code_of(command: Callable[[], Any]) -> int:
         # Whoever read our output has enough; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    except OSError as error:
-        if error.errno not in _MACHINE_ERRORS:
+    except Exception as error:
+        if (known := _told(error)) is None:
             raise
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(f"{error.strerror}{where}", TalkheadError.exit_code)
+        return _fail(*known)
     if code == INTERRUPTED:
         return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> tuple[str, int] | None:
+    """What is said of an error, and its exit code; None of a bug."""
+    if (fault := fault_of_machine(error)) is not None:
+        return fault, TalkheadError.exit_code
+    if isinstance(error, TalkheadError):
+        return str(error), error.exit_code
+    if isinstance(error, typer.TyperException):
+        return error.format_message().rstrip(".") + _hint(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}", TalkheadError.exit_code
+    return None
 
 
 def _fail(message: str, code: int) -> int:

@@ -106,9 +106,10 @@ def _content(path: Path) -> Facts:
             "frames": track.num_frames,
             "detector": track.detector,
         }
-    if suffix in PICTURE_SUFFIXES:
-        from talkhead.media.picture import read_picture
+    from talkhead.job import is_video
+    from talkhead.media.picture import animation, read_picture
 
+    if animation(path) is False or (suffix in PICTURE_SUFFIXES and not is_video(path)):
         width, height = read_picture(path).original_size
         return {"kind": "picture", "width": width, "height": height}
     from talkhead.media.notes import probe_streams

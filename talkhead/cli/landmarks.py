@@ -18,6 +18,7 @@ from talkhead.cli.options import (
     ChooseOption,
     ExpressionStrengthOption,
     FpsOption,
+    MaxSizeOption,
     OverwriteOption,
     PoseOption,
     PoseStrengthOption,
@@ -32,12 +33,14 @@ from talkhead.cli.output import (
     QuietOption,
     frame_progress,
     print_json,
+    tell_scaling,
     warn_without_speech,
     with_progress,
 )
 from talkhead.cli.pipes import check_sound, sound_file
 from talkhead.errors import TalkheadError
 from talkhead.job import TRACK_SUFFIXES, check_pose, read_pose
+from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,6 +109,7 @@ def landmarks(
         ),
     ] = None,
     seed: SeedOption = 0,
+    max_size: MaxSizeOption = DEFAULT_SIZE,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -123,6 +127,7 @@ def landmarks(
     from talkhead.media.video import check_video_name
 
     rate, blink_rate = None if fps is None else parse_fps(fps), parse_blink(blink)
+    limit = SizeLimit.parse(max_size)
     check_sound(audio)
     for path in (output, *([] if preview is None else [preview])):
         check_output(path, overwrite=overwrite)
@@ -144,7 +149,7 @@ def landmarks(
 
             scan_audio(sound)
             rate = rate or DEFAULT_FPS
-            identity, size, detector_name, picture = _identity(face, choose)
+            identity, size, detector_name, picture = _identity(face, choose, limit)
             folder = resolve_weights(weights, offline=offline)
             generator = load_generator(parts_of(folder)["landmarks"], resolve_device(device))
             motion_source = read_pose(pose, frame_progress(quiet=quiet))
@@ -183,7 +188,9 @@ def landmarks(
         typer.echo(f"{output}: {motion.num_frames} frames at {motion.rate} fps{without}")
 
 
-def _identity(face: Path | None, choose: str) -> tuple[Floats, tuple[int, int], str, Pixels]:
+def _identity(
+    face: Path | None, choose: str, limit: SizeLimit
+) -> tuple[Floats, tuple[int, int], str, Pixels]:
     """Return the mesh to move, its picture's size, what placed it, and the picture."""
     import numpy as np
 
@@ -205,8 +212,9 @@ def _identity(face: Path | None, choose: str) -> tuple[Floats, tuple[int, int], 
         return identity.astype(np.float32), (side, side), DETECTOR_NAME, white
     check_input(face)
     refuse_video(face)
-    pixels = read_picture(face).pixels
-    size = (pixels.shape[1], pixels.shape[0])
+    picture = read_picture(face, limit=limit)
+    pixels, size = picture.pixels, (picture.pixels.shape[1], picture.pixels.shape[0])
+    tell_scaling(face, picture.original_size, size)
     with FaceDetector(max_faces=MAX_FACES) as detector:
         found = choose_in_picture(detector, pixels, choose)
         return found, size, detector.name, pixels

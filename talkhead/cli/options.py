@@ -86,6 +86,15 @@ EmotionOption = Annotated[
         rich_help_panel=MOTION,
     ),
 ]
+MaxSizeOption = Annotated[
+    str,
+    typer.Option(
+        "--max-size",
+        metavar="SIZE",
+        help="Scale larger pictures down to WxH, or to a longer side.",
+        rich_help_panel=QUALITY,
+    ),
+]
 StartStepOption = Annotated[
     int | None,
     typer.Option(
@@ -152,5 +161,5 @@ def refuse_video(face: Path) -> None:
     Raises:
         TalkheadError: the face is a video.
     """
-    if is_video(face) and face.is_file():
+    if face.is_file() and is_video(face):
         raise TalkheadError(f"{face} is a video: give a picture, or render the video itself")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+
+from talkhead.media.sizes import scaled_note
 
 ItemT = TypeVar("ItemT")
 
@@ -20,8 +24,20 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.
 
 
 def print_json(result: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Print a result as JSON; NaN and infinities, which JSON does not have, are a bug."""
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print a result as JSON; NaN and infinities, which JSON does not have, are a bug.
+
+    It is UTF-8, or ASCII where stdout has another encoding. Bytes of a file's name that are no
+    UTF-8 are escaped as Python has them: E9 as the half of a pair, DCE9.
+    """
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    if _has_surrogates(text) or codecs.lookup(encoding).name != "utf-8":
+        text = json.dumps(result, indent=2, allow_nan=False)
+    typer.echo(text)
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def print_columns(rows: Iterable[Sequence[str]]) -> None:
@@ -85,17 +101,23 @@ def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iter
 
 
 def warn_without_speech(audio: Path, facts: Mapping[str, Any]) -> None:
-    """Say on stderr that lips rest because a sound has no speech in it; silence speaks for itself.
+    """Warn that lips rest because a sound, though not silent, has no speech in it.
 
     Args:
         audio: the sound, under the name that the user gave.
-        facts: speech and silent; nothing is said where they are missing.
+        facts: speech and silent; without them, nothing is said.
     """
     if facts.get("speech", True) or facts.get("silent", False):
         return
     name = "stdin" if audio == Path("-") else str(audio)
     shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     typer.echo(f"talkhead: warning: no speech was found in {shown}: the lips rest", err=True)
+
+
+def tell_scaling(picture: Path, original: tuple[int, int], size: tuple[int, int]) -> None:
+    """Say on stderr that a picture was scaled down, if it was."""
+    if (note := scaled_note(picture, original, size)) is not None:
+        typer.echo(f"talkhead: {' '.join(note.split())}", err=True)
 
 
 def in_megabytes(num_bytes: int) -> str:
@@ -109,7 +131,5 @@ def peak_memory_mb() -> float | None:
         import resource
     except ImportError:  # Windows
         return None
-    import sys
-
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import IO
 
+from talkhead.cli.streams import is_closed
 from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input, check_output
 
@@ -24,7 +25,7 @@ def check_sound(audio: Path) -> None:
     """
     if audio != DASH:
         check_input(audio)
-    elif sys.stdin is None:
+    elif sys.stdin is None or is_closed(0):
         raise TalkheadError("stdin is closed: pipe a sound into it, or name a file")
     elif sys.stdin.isatty():
         raise TalkheadError("stdin is a terminal: pipe a sound into it, or name a file")
@@ -68,7 +69,7 @@ def check_video(output: Path, *, overwrite: bool, as_json: bool) -> None:
         check_output(output, overwrite=overwrite)
     elif as_json:
         raise TalkheadError("stdout takes the video or the JSON: leave out --json, or name a file")
-    elif sys.stdout is None:
+    elif sys.stdout is None or is_closed(1):
         raise TalkheadError("stdout is closed: pipe the video into a program, or name a file")
     elif sys.stdout.isatty():
         raise TalkheadError("stdout is a terminal: pipe the video into a program, or name a file")

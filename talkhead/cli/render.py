@@ -32,6 +32,7 @@ from talkhead.cli.options import (
     EmotionOption,
     ExpressionStrengthOption,
     FpsOption,
+    MaxSizeOption,
     OverwriteOption,
     PoseOption,
     PoseStrengthOption,
@@ -48,11 +49,13 @@ from talkhead.cli.output import (
     frame_progress,
     peak_memory_mb,
     print_json,
+    tell_scaling,
     warn_without_speech,
 )
 from talkhead.cli.pipes import DASH, check_sound, check_video, sound_file, video_target
 from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input
+from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
 if TYPE_CHECKING:
     from talkhead.job import RenderJob
@@ -124,6 +127,7 @@ def render(
             rich_help_panel=QUALITY,
         ),
     ] = 18,
+    max_size: MaxSizeOption = DEFAULT_SIZE,
     steps: Annotated[
         int,
         typer.Option(
@@ -183,6 +187,7 @@ def render(
         emotion=emotion,
         seed=seed,
         crf=crf,
+        max_size=SizeLimit.parse(max_size),
         overwrite=overwrite,
         provenance=provenance,
         c2pa_certificate=c2pa_certificate,
@@ -223,6 +228,7 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
     check_video(job.output, overwrite=job.overwrite, as_json=options.as_json)
     with sound_file(job.audio) as sound, video_target(job.output) as target:
         checked = check_job(replace(job, audio=sound))
+        tell_scaling(job.face, checked.original_size, checked.size)
 
         from talkhead.cli.device import share_cores
         from talkhead.device import resolve_device, resolve_dtype

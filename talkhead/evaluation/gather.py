@@ -102,7 +102,9 @@ def write_report(plan: Plan, result: Mapping[str, Any]) -> None:
     write_html(result, _evidence(plan, result), plan.report / PAGE)
     with replacing(plan.report / SCORES) as partial:
         partial.write_text(
-            json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False), encoding="utf-8"
+            json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False),
+            encoding="utf-8",
+            errors="backslashreplace",  # a file's name that is no UTF-8: \\udce9 is JSON's own way
         )
 
 

@@ -145,7 +145,7 @@ def begin_preparation(report: Path, source: str, *, overwrite: bool) -> None:
     """
     record = report / PREPARED_FROM
     if (report / PREPARED).exists():
-        if record.is_file() and record.read_text(encoding="utf-8") == source:
+        if record.is_file() and _text_of(record) == source:
             return
         if not overwrite or not record.is_file():
             raise TalkheadError(
@@ -155,7 +155,12 @@ def begin_preparation(report: Path, source: str, *, overwrite: bool) -> None:
         shutil.rmtree(report / PREPARED)
     (report / PREPARED).mkdir(parents=True)
     with replacing(record) as partial:
-        partial.write_text(source, encoding="utf-8")
+        partial.write_text(source, encoding="utf-8", errors="surrogateescape")
+
+
+def _text_of(record: Path) -> str:
+    """What was written, names that are no UTF-8 included."""
+    return record.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def begin(plan: Plan, *, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ crop of its own. A watch or a dog's paw passes the first step, but not the secon
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -108,7 +109,8 @@ class FaceDetector:
 
     def close(self) -> None:
         """Free the native graphs."""
-        self._landmarker.close()
+        with native_logs_silenced():  # it waits for the graphs' threads
+            self._landmarker.close()
 
     def detect(self, image: Image) -> list[Points]:
         """Find the faces of a picture, or of a video's next frame.
@@ -188,8 +190,12 @@ class FaceDetector:
         return None
 
     def _silenced(self) -> AbstractContextManager[None]:
-        """The networks chatter when they first see a face, not later."""
-        return contextlib.nullcontext() if self._quiet else native_logs_silenced()
+        """Keep the networks' chatter from stderr.
+
+        On a terminal only until they have seen a face: silence would make a progress bar flicker.
+        """
+        may_speak = self._quiet and sys.stderr is not None and sys.stderr.isatty()
+        return contextlib.nullcontext() if may_speak else native_logs_silenced()
 
     def _search(
         self,

@@ -17,7 +17,7 @@ import soxr
 
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
-from talkhead.media.files import check_input, replacing
+from talkhead.media.files import check_input, native_name, replacing
 from talkhead.media.mixdown import HighPass, Mixdown, MixdownMeter
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
@@ -155,7 +155,8 @@ def write_waveform(path: Path, waveform: Waveform) -> None:
         TalkheadError: the folder is missing or cannot be written to.
     """
     with replacing(Path(path)) as temporary:
-        soundfile.write(temporary, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
+        name = native_name(temporary)
+        soundfile.write(name, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
 
 
 def _mixdown_of(path: Path) -> Mixdown:
@@ -199,7 +200,7 @@ def _open_source(path: Path) -> Iterator[_Source]:
         magic = file.read(4)
     if magic in _SOUNDFILE_MAGIC:
         try:
-            sound = soundfile.SoundFile(path)
+            sound = soundfile.SoundFile(native_name(path))
         except (soundfile.LibsndfileError, TypeError):  # an avi for example; or named .raw
             sound = None
         if sound is not None:

@@ -85,18 +85,20 @@ def _input_args(path: Path) -> list[str]:
     return ["-protocol_whitelist", "file", "-i", input_name(path)]
 
 
-def _pictures_args(path: Path) -> list[str]:
-    return ["-max_pixels", str(MAX_PIXELS), *_input_args(path)]
+def _pictures_args(path: Path, demuxer: str | None) -> list[str]:
+    forced = [] if demuxer is None else ["-f", demuxer]
+    return [*forced, "-max_pixels", str(MAX_PIXELS), *_input_args(path)]
 
 
-def probe_args(path: Path) -> list[str]:
+def probe_args(path: Path, demuxer: str | None = None) -> list[str]:
     """List the streams on stderr and write the first picture's header as YUV4MPEG to stdout.
 
-    The header holds size and rate exactly, after rotation and with square pixels.
+    The header holds size and rate exactly, after rotation and with square pixels. `demuxer` is
+    for files that ffmpeg would read as something else.
     """
     return [
         *("-hide_banner", "-nostdin"),
-        *_pictures_args(path),
+        *_pictures_args(path, demuxer),
         *("-map", "0:V:0", "-frames:v", "1"),
         *("-vf", f"scale=w='min(round(iw*sar),{MAX_PIXELS}/ih)':h=ih,setsar=1"),
         *("-pix_fmt", "yuv420p", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1"),
@@ -134,14 +136,17 @@ def read_frames_args(
     num_frames: int | None,
     size: tuple[int, int],
     picture: PictureFormat,
+    demuxer: str | None = None,
+    can_seek: bool = True,
 ) -> list[str]:
     """Decode pictures to raw RGB on stdout, one each 1 / fps seconds from `start_s` on.
 
     Frame k is the picture shown at start_s + k / fps. The seek goes a little further back, so
     that rounding cannot lose the picture at `start_s` itself. Frames are counted anew after it:
     with a time stamp that begins late, the raw output would repeat the first one to fill the gap.
+    `demuxer` is as for `probe_args`; without `can_seek` everything before `start_s` is decoded too.
     """
-    seek_s = max(0.0, start_s - 0.5)
+    seek_s = max(0.0, start_s - 0.5) if can_seek else 0.0
     limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
     filters = (
         *field_filters(picture),
@@ -152,8 +157,10 @@ def read_frames_args(
     decoder = [] if picture.decoder is None else ["-c:v", picture.decoder]
     return [
         *_common_args(),
-        *("-ss", f"{seek_s:.6f}", *decoder),
-        *_pictures_args(path),
+        # Even a seek to the start loses pictures where a container has no index, as FLV.
+        *(("-ss", f"{seek_s:.6f}") if seek_s else ()),
+        *decoder,
+        *_pictures_args(path, demuxer),
         *("-map", "0:V:0", "-vf", ",".join(filters), *limit),
         # ffmpeg 7 forgets the rate when frames are counted, and would drop some to reach 25.
         *("-r", _rate(fps), "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
@@ -315,6 +322,12 @@ def first_error(stderr: str) -> str:
 def num_decoding_errors(stderr: str) -> int:
     """How many packets could not be decoded; ffmpeg goes on without them."""
     return len(re.findall(r"Error submitting packet to decoder|Decoding error: ", stderr))
+
+
+def demuxer(stderr: str) -> str | None:
+    """The name of the demuxer that reads the input, None where ffmpeg knows none."""
+    match = re.search(r"^Input #0, (\S+), from ", stderr, re.MULTILINE)
+    return match.group(1) if match else None
 
 
 def stream_kinds(stderr: str) -> list[str]:

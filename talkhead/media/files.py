@@ -11,7 +11,14 @@ from pathlib import Path
 
 from talkhead.errors import TalkheadError
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx"),
+        *(".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".mxf", ".dv"),
+        *(".wmv", ".asf", ".flv", ".f4v", ".ogv", ".rm", ".rmvb"),
+    }
+)
+"""How videos in a folder are found. A file that is named is what it holds: `kinds.is_video`."""
 _DESCRIPTORS = "/proc/self/fd"
 
 
@@ -35,6 +42,11 @@ def check_input(path: Path) -> None:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise TalkheadError(f"{path} cannot be read ({reason}); check its permissions") from error
+
+
+def native_name(path: Path) -> str | bytes:
+    """A file's name for libraries that encode texts strictly: not every name is UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,23 +17,24 @@ from PIL import Image, ImageOps
 
 from talkhead.errors import TalkheadError
 from talkhead.media.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
-from talkhead.media.files import VIDEO_SUFFIXES
-from talkhead.media.picture import DECODE_ERRORS, MIN_SIDE_PX, read_picture
+from talkhead.media.files import native_name
+from talkhead.media.kinds import is_video
+from talkhead.media.picture import DECODE_ERRORS, read_picture
+from talkhead.media.sizes import DEFAULT_LIMIT, MIN_SIDE_PX, SizeLimit
 
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
 
-MAX_SIDE_PX = 4096
-"""Larger pictures are scaled down, as `read_picture` does it."""
 _FULL_SCALE = {"int16": 2**15, "int32": 2**31}
 
 
-def pixels_of(image: Any) -> Pixels:
-    """Return the pixels of a picture, uint8 (H, W, 3), RGB, of at most 4096 px a side.
+def pixels_of(image: Any, limit: SizeLimit = DEFAULT_LIMIT) -> Pixels:
+    """Return the pixels of a picture, uint8 (H, W, 3), RGB; a warning says if it is scaled down.
 
     Args:
         image: a file, a PIL image (turned upright, on white where transparent), or an array, uint8
             (H, W, 3), RGB.
+        limit: larger pictures are scaled down to fit it, as `read_picture` does it.
 
     Raises:
         TalkheadError: the file or the image cannot be read, is a video, or too small.
@@ -40,9 +42,11 @@ def pixels_of(image: Any) -> Pixels:
     """
     if isinstance(image, (str, os.PathLike)):
         path = Path(image)
-        if path.suffix.lower() in VIDEO_SUFFIXES:
+        if is_video(path):
             raise TalkheadError(f"{path} is a video: give a picture, or dub it by talkhead render")
-        return read_picture(path).pixels
+        picture = read_picture(path, limit=limit)
+        _warn(path, picture.original_size, picture.pixels)
+        return picture.pixels
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise TypeError(
@@ -60,9 +64,20 @@ def pixels_of(image: Any) -> Pixels:
         raise TalkheadError(
             f"image is {image.width} x {image.height} px: sides must have {MIN_SIDE_PX} or more"
         )
-    if max(image.size) > MAX_SIDE_PX:
-        image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
-    return np.array(image)
+    original, size = image.size, limit.fit(*image.size)
+    pixels = np.array(image if size == original else image.resize(size, Image.Resampling.LANCZOS))
+    _warn("image", original, pixels)
+    return pixels
+
+
+def _warn(name: object, original: tuple[int, int], pixels: Pixels) -> None:
+    size = (pixels.shape[1], pixels.shape[0])
+    if original != size:
+        warnings.warn(
+            f"{name} is scaled down from {original[0]} x {original[1]} to {size[0]} x {size[1]} px:"
+            " max_size changes that",
+            stacklevel=4,
+        )
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
@@ -130,7 +145,7 @@ def sound_file(samples: Samples, rate_hz: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="talkhead-") as folder:
         path = Path(folder) / "waveform.wav"
         try:
-            soundfile.write(path, samples, rate_hz, subtype="FLOAT", format="RF64")
+            soundfile.write(native_name(path), samples, rate_hz, subtype="FLOAT", format="RF64")
         except (soundfile.LibsndfileError, OSError) as error:
             raise TalkheadError(
                 f"audio cannot be kept in {folder} ({error}): make room, or set TMPDIR"

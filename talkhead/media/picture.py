@@ -18,9 +18,10 @@ from PIL import Image, ImageCms
 
 from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input, replacing
+from talkhead.media.kinds import AVIF_BRANDS, HEIF_BRANDS, brand_of
 from talkhead.media.native_logs import stderr_silenced
+from talkhead.media.sizes import DEFAULT_LIMIT, MIN_SIDE_PX, SizeLimit
 
-MIN_SIDE_PX = 64
 MAX_SIDE_PX = 20_000
 MAX_PIXELS = 250_000_000
 """Cameras reach 150 million. Pillow takes 4 bytes for each, and some formats' readers as many more;
@@ -31,6 +32,7 @@ JPEG_QUALITY = 95
 
 # Formats whose readers are self-contained: Pillow's EPS reader, for one, starts another program.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
+_ANIMATED = ("GIF", "WEBP", "PNG")
 _CODED_WHOLE = ("WEBP", "AVIF", "JPEG2000")
 # What Pillow's readers raise on damaged files.
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
@@ -62,14 +64,14 @@ class Picture:
     original_size: tuple[int, int]
 
 
-def read_picture(path: Path, *, max_side_px: int = 4096) -> Picture:
+def read_picture(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> Picture:
     """Read a picture: turned upright, on white where transparent, in sRGB, of bounded size.
 
     Of animations and multi-page files the first picture is read. 16-bit grey is scaled to 8 bits.
 
     Args:
         path: PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF, PPM or JPEG 2000.
-        max_side_px: the longer side of the result; larger pictures are scaled down.
+        limit: larger pictures are scaled down to fit it.
 
     Raises:
         TalkheadError: the file is missing, a directory, empty, not a picture, truncated, or has a
@@ -91,8 +93,7 @@ def read_picture(path: Path, *, max_side_px: int = 4096) -> Picture:
                 f"{path} has {width} x {height} px; at most {most / 1e6:.0f} million can be read of"
                 f" {image.format}: scale it down"
             )
-        scale = min(1.0, max_side_px / max(width, height))
-        target = (max(1, round(width * scale)), max(1, round(height * scale)))
+        target = limit.fit(width, height)
         try:
             image.draft(None, target)  # a JPEG is decoded at 1/2, 1/4 or 1/8 if that is enough
             with stderr_silenced():  # libtiff tells of damage by itself
@@ -137,13 +138,40 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except DECODE_ERRORS as error:
-        raise TalkheadError(
-            f"{path} is not a picture that can be read; convert it to PNG or JPEG"
-        ) from error
+        raise TalkheadError(_refusal(path)) from error
     # Pillow warns of damaged tags that do not matter here.
     with image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield image
+
+
+def _refusal(path: Path) -> str:
+    """Why a file cannot be read as a picture, and what to do about it."""
+    with path.open("rb") as file:
+        brand = brand_of(file.read(12))
+    if brand in HEIF_BRANDS:
+        return (
+            f"{path} is a HEIC picture, which cannot be read; export it as JPEG (on an iPhone:"
+            " Settings, Camera, Formats, Most Compatible)"
+        )
+    if brand in AVIF_BRANDS and "AVIF" not in Image.OPEN:
+        return (
+            f"{path} is an AVIF picture, which this Pillow cannot read; update it with `pip install"
+            " -U pillow`, or convert the picture to PNG or JPEG"
+        )
+    return f"{path} is not a picture that can be read; convert it to PNG or JPEG"
+
+
+def animation(path: Path) -> bool | None:
+    """Return whether a picture file moves (GIF, WebP, PNG); None if it is no picture we read.
+
+    Only headers are read.
+    """
+    try:
+        with _opened(path) as image:
+            return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+    except (TalkheadError, *DECODE_ERRORS):
+        return None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
 from talkhead.media.files import PendingFile, check_input, check_output
+from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import PictureFormat, parse_picture_format
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
 
@@ -33,6 +34,13 @@ MAX_ASPECT = 16
 _ROUNDING = 0.001
 MAX_CRF = 51
 _MAPPING_FILTERS = ("zscale", "tonemap")
+# Streams without time stamps: after a seek, nobody knows which picture is the next.
+_NO_SEEKING = frozenset(
+    {
+        *("h261", "h263", "h264", "hevc", "vvc", "obu", "m4v", "mpegvideo", "vc1", "mjpeg"),
+        *("webp_anim", "yuv4mpegpipe"),
+    }
+)
 _SUFFIXES = (".mp4", ".m4v", ".mov")
 
 
@@ -52,6 +60,8 @@ class VideoInfo:
     duration_s: float
     has_audio: bool
     picture: PictureFormat
+    demuxer: str = ""
+    """What ffmpeg calls the container."""
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -64,7 +74,7 @@ def probe_video(path: Path) -> VideoInfo:
     """
     path = Path(path)
     check_input(path)
-    _, output, messages = ffmpeg.run_ffmpeg(ffmpeg.probe_args(path))
+    _, output, messages = ffmpeg.run_ffmpeg(ffmpeg.probe_args(path, demuxer_of(path)))
     header = re.match(rb"YUV4MPEG2 W(\d+) H(\d+) F(\d+):(\d+)", output)
     if header is None:
         kinds = ffmpeg.stream_kinds(messages)
@@ -94,6 +104,7 @@ def probe_video(path: Path) -> VideoInfo:
         duration_s=ffmpeg.declared_duration_s(messages) or 0.0,
         has_audio=ffmpeg.audio_codec(messages) is not None,
         picture=_picture_format(path, messages),
+        demuxer=ffmpeg.demuxer(messages) or "",
     )
 
 
@@ -151,6 +162,8 @@ def read_frames(
         num_frames=count,
         size=(width, height),
         picture=info.picture,
+        demuxer=demuxer_of(info.path),
+        can_seek=info.demuxer not in _NO_SEEKING,
     )
     with ffmpeg.running_ffmpeg(args) as process:
         is_empty = True

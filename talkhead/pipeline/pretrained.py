@@ -22,6 +22,7 @@ from talkhead.face.track import LandmarkTrack
 from talkhead.media.audio import scan_audio
 from talkhead.media.in_memory import pixels_of, sound_file
 from talkhead.media.rates import SAMPLE_RATE_HZ, num_frames
+from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 from talkhead.pipeline import arguments
 from talkhead.pipeline.frames import collected, counted, noting, windows_of
 from talkhead.pipeline.output import TalkheadPipelineOutput
@@ -179,6 +180,7 @@ class TalkheadPipeline:
         landmarks: LandmarkTrack | None = None,
         output_type: Literal["np", "pil", "generator"] = "np",
         sampling_rate: int = SAMPLE_RATE_HZ,
+        max_size: int | str = DEFAULT_SIZE,
     ) -> TalkheadPipelineOutput:
         """Make the person of a picture say a recording.
 
@@ -198,6 +200,8 @@ class TalkheadPipeline:
             output_type: np, pil, or generator: frames one by one while they are made, in bounded
                 memory. They have 8 bits: 0 to 255 where diffusers has floats in [0, 1].
             sampling_rate: of a waveform, samples a second; a file has its own.
+            max_size: larger images are scaled down, with a warning: pixels of the longer side, or
+                "WxH" in either orientation.
 
         Raises:
             TalkheadError: something cannot be read, or a value is out of range.
@@ -213,7 +217,7 @@ class TalkheadPipeline:
         arguments.check_tracks(pose, landmarks)
         rate = arguments.rate_of(fps)
         sound = arguments.sound_of(audio, sampling_rate)
-        picture = pixels_of(image)
+        picture = pixels_of(image, SizeLimit.parse(str(max_size)))
         size = picture.shape[1], picture.shape[0]
         if landmarks is not None and landmarks.size != size:
             raise TalkheadError(

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from talkhead.checkpoint import text_name
 from talkhead.errors import TalkheadError
 
 
@@ -58,11 +59,11 @@ def load_state(
     if not target.exists():
         return 0
     try:
-        model.load_state_dict(load_file(target / "model.safetensors"))
-        for name, value in load_file(target / "average.safetensors").items():
+        model.load_state_dict(_load(target / "model.safetensors"))
+        for name, value in _load(target / "average.safetensors").items():
             average[name].copy_(value)
         states: dict[int, dict[str, Tensor]] = {}
-        for key, value in load_file(target / "optimizer.safetensors").items():
+        for key, value in _load(target / "optimizer.safetensors").items():
             index, _, name = key.partition(".")
             states.setdefault(int(index), {})[name] = value
         groups = optimizer.state_dict()["param_groups"]
@@ -74,3 +75,8 @@ def load_state(
             f"cannot resume from {target}, remove it or choose another run folder: {reason[:200]}"
         ) from error
     return step
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    with text_name(path) as name:
+        return load_file(name)

@@ -77,7 +77,8 @@ def test_the_faces_of_a_video_are_those_of_the_first_frame_that_has_some(
     frames = [np.full_like(face, 128)] * 10 + [face] * 10
     with VideoWriter(tmp_path / "v.mp4", size=(240, 240), fps=Fraction(10), sound=None) as video:
         video.write(np.stack(frames))
-    report = json.loads(run_here("doctor", "v.mp4", "--json").stdout)
+    (tmp_path / "v.mp4").rename(tmp_path / "film.png")  # the content decides
+    report = json.loads(run_here("doctor", "film.png", "--json").stdout)
     assert report["time_s"] == 1.0
     assert len(report["faces"]) == 1
 

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from talkhead.media import ffmpeg
 from talkhead.media.audio import scan_audio
@@ -119,6 +121,22 @@ def late_sound(folder: Path) -> Path:
     return convert(simple(folder), folder / "v.mov", *delayed)
 
 
+def gif(folder: Path) -> Path:
+    colours = "split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=none"
+    return convert(simple(folder), folder / "v.gif", "-vf", colours)
+
+
+def webp_without_an_ending(folder: Path) -> Path:
+    pictures = [Image.fromarray(face(k)) for k in range(5)]
+    rest: dict[str, Any] = {"append_images": pictures[1:], "duration": 100, "loop": 0}
+    pictures[0].save(folder / "v", "WEBP", save_all=True, quality=95, **rest)
+    return folder / "v"
+
+
+def transport_stream(folder: Path) -> Path:
+    return convert(simple(folder), folder / "v.MTS", "-c:v", "libx264", "-f", "mpegts")
+
+
 VIDEOS: dict[str, tuple[Callable[[Path], Path], tuple[int, int], Fraction]] = {
     "simple": (simple, (240, 240), Fraction(10)),
     "nobody at first": (nobody_at_first, (240, 240), Fraction(10)),
@@ -135,6 +153,9 @@ VIDEOS: dict[str, tuple[Callable[[Path], Path], tuple[int, int], Fraction]] = {
     "1080 x 1920": (portrait, (1080, 1920), Fraction(10)),
     "wide pixels": (wide_pixels, (240, 240), Fraction(10)),
     "webm": (webm, (240, 240), Fraction(10)),
+    "GIF": (gif, (240, 240), Fraction(10)),
+    "animated WebP without an ending": (webp_without_an_ending, (240, 240), Fraction(10)),
+    "a camera's .MTS": (transport_stream, (240, 240), Fraction(10)),
     "sound of its own": (with_sound, (240, 240), Fraction(10)),
     "sound that is late": (late_sound, (240, 240), Fraction(10)),
 }

@@ -119,3 +119,35 @@ def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
     assert process.wait(timeout=60) == 141
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "MemoryError()",
+        "RuntimeError('[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can\\'t allocate"
+        " memory: you tried to allocate 9 bytes')",
+        'RuntimeError("can\'t start new thread")',
+        "ImportError('libtorch_cpu.so: failed to map segment from shared object')",
+        "TypeError('Error building mini table: Out of memory')",
+        "OSError(12, 'Cannot allocate memory')",
+    ],
+)
+def test_want_of_memory_is_no_bug(error: str) -> None:
+    body = f"""
+def command():
+    try:
+        raise {error}
+    except Exception as cause:
+        raise WeightsError("model.safetensors is corrupt") from cause
+"""
+    for each in (f"def command(): raise {error}", body):
+        code, out, err = ended(each)
+        assert (code, out) == (2, "")
+        assert err.startswith("talkhead: memory ran out")
+        assert err.count("\n") == 1
+
+
+def test_a_file_that_is_called_out_of_memory_is_a_file() -> None:
+    body = "def command(): raise TalkheadError('out of memory.png does not exist')"
+    assert ended(body) == (2, "", "talkhead: out of memory.png does not exist\n")

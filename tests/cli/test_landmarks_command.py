@@ -267,7 +267,8 @@ def test_the_head_follows_a_track_or_a_video(
         video.write(frames)
     assert run_here("landmarks", "v.mp4", "--detect", "-o", "v.npz").returncode == 0
     arguments = ("landmarks", str(audio), "--weights", str(tiny_weights), "--blink", "off")
-    for pose, name in (("v.mp4", "one.npz"), ("v.npz", "two.npz"), ("still", "three.npz")):
+    (tmp_path / "v.mp4").rename(tmp_path / "film")
+    for pose, name in (("film", "one.npz"), ("v.npz", "two.npz"), ("still", "three.npz")):
         ended = run_here(*arguments, "--pose", pose, "-o", name)
         assert (ended.returncode, ended.stderr) == (0, "")
     one, two, three = (LandmarkTrack.read(tmp_path / f"{n}.npz") for n in ("one", "two", "three"))
@@ -284,6 +285,7 @@ def test_the_head_follows_a_track_or_a_video(
         ("wild", "--pose takes natural, still, a track (.npz, .json) or a video, not 'wild'"),
         ("missing.npz", "missing.npz"),
         ("missing.mp4", "missing.mp4"),
+        ("voice.wav", "--pose takes natural, still, a track (.npz, .json) or a video, not"),
     ],
 )
 def test_a_pose_that_cannot_be_followed_is_refused(

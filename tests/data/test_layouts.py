@@ -58,11 +58,12 @@ def test_the_command_knows_the_same_layouts() -> None:
 
 
 def test_a_folder_is_listed_with_its_sub_folders(tmp_path: Path) -> None:
-    touch(tmp_path, "b.mp4", "a.MOV", "notes.txt", "day 1/c.v2.webm")
+    touch(tmp_path, "b.mp4", "a.MOV", "notes.txt", "day 1/c.v2.webm", "day 1/00001.MTS")
     listing = list_sources(tmp_path)
-    assert [source.name for source in listing.sources] == ["a", "b", "day_1-c_v2"]
+    names = ["a", "b", "day_1-00001", "day_1-c_v2"]
+    assert [source.name for source in listing.sources] == names
     assert {source.split for source in listing.sources} == {"train"}
-    assert [source.person for source in listing.sources] == ["a", "b", "day_1-c_v2"]
+    assert [source.person for source in listing.sources] == names
     assert {(source.audio, source.emotion, source.level) for source in listing.sources} == {
         (None, "", 0)
     }

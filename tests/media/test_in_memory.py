@@ -56,8 +56,10 @@ def test_a_turned_pil_image_is_upright(tmp_path: Path) -> None:
 
 
 def test_a_large_picture_is_scaled_down_as_a_file_is() -> None:
-    assert pixels_of(Image.new("RGB", (8192, 100))).shape == (50, 4096, 3)
-    assert pixels_of(np.zeros((6144, 128, 3), np.uint8)).shape == (4096, 85, 3)
+    with pytest.warns(UserWarning, match="8192 x 100 to 3840 x 47 px"):
+        assert pixels_of(Image.new("RGB", (8192, 100))).shape == (47, 3840, 3)
+    with pytest.warns(UserWarning, match="128 x 6144"):
+        assert pixels_of(np.zeros((6144, 128, 3), np.uint8)).shape == (3840, 80, 3)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from PIL import Image, ImageCms
 
 from talkhead.errors import TalkheadError
 from talkhead.media.picture import read_picture, write_picture
+from talkhead.media.sizes import SizeLimit
 from tests.media.conftest import Refusal
 from tests.reliability.extreme_media import png_of_zeros
 
@@ -146,7 +147,7 @@ def test_a_large_picture_is_bounded_and_keeps_its_shape(tmp_path: Path) -> None:
     wide = np.stack([x * 255 // 2399, y * 255 // 599, (x + y) % 7], axis=-1).astype(np.uint8)
     for name in ("wide.png", "wide.jpg"):
         write_picture(tmp_path / name, wide)
-        picture = read_picture(tmp_path / name, max_side_px=500)
+        picture = read_picture(tmp_path / name, limit=SizeLimit(500, 500 * 500))
         assert picture.pixels.shape == (125, 500, 3)
         assert picture.original_size == (2400, 600)
         expected = (np.arange(500) * 4.8 + 1.9) * 255 / 2399
@@ -156,7 +157,7 @@ def test_a_large_picture_is_bounded_and_keeps_its_shape(tmp_path: Path) -> None:
 def test_20_000_pixels_are_read_and_more_refused(tmp_path: Path, refused: Refusal) -> None:
     # More pixels than Pillow allows by itself; a JPEG is decoded at an eighth of its size.
     Image.new("L", (20_000, 9_000)).save(tmp_path / "long.jpg")
-    picture = read_picture(tmp_path / "long.jpg", max_side_px=1000)
+    picture = read_picture(tmp_path / "long.jpg", limit=SizeLimit.parse("1000"))
     assert picture.pixels.shape == (450, 1000, 3)
     assert Image.MAX_IMAGE_PIXELS is not None
     Image.new("1", (20_001, 64)).save(tmp_path / "longer.png")
