@@ -49,7 +49,7 @@ def best_lag(
     detrend_frames: int | None = 50,
     cost: float = 0.0,
 ) -> tuple[int, float]:
-    """Return the lag of `seen` behind `expected` with the highest Pearson correlation, and both.
+    """Return the best lag of `seen` behind `expected`, and its Pearson correlation.
 
     Slow drift, such as a turning head or a fading voice, can be removed first.
 

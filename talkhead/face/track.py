@@ -52,7 +52,7 @@ class LandmarkTrack:
     size: tuple[int, int]
     """(W, H) of the picture."""
     detector: str
-    """What detected or generated the points; tracks from different detectors are not compared."""
+    """Name of the detector or generator; tracks from different detectors are not compared."""
 
     def __post_init__(self) -> None:
         points = self.points

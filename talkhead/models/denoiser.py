@@ -26,7 +26,7 @@ from talkhead.models.diffusion import time_angles
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Sizes of the denoiser and the scale of what it generates."""
+    """Sizes of the denoiser and the scale of its output."""
 
     latent_channels: int
     map_channels: int

@@ -42,7 +42,7 @@ class LandmarkGeneratorConfig:
     num_layers: int
     dropout: float
     dual: DualDomainConfig | None = None
-    """Replaces the LSTM (whose sizes are then unused) by raw waveform and features, fused by a
+    """Replaces the LSTM (whose sizes are then unused) with raw waveform and features, fused by a
     KAN."""
     dual_share: float | None = None
     """Keeps the LSTM alongside `dual`. The share of `dual` in each component, from 0 to 1, starts

@@ -1,4 +1,4 @@
-"""Speech encoders: waveform to speech features at 50 a second, plus the sound level.
+"""Speech encoders: waveform to 50 speech features per second, plus the sound level.
 
 The default is a compact wav2vec 2.0. A published one can replace it by configuration. A plain
 spectrum with convolutions serves as the baseline for both.
