@@ -1,7 +1,7 @@
 """Eyes in three layers: lids that slide over an eyeball of constant size.
 
 Warping the mesh as one sheet would squeeze the whole eye into a line when it closes. Here the lids
-end where the frame's landmarks put them. Between them shows the picture's eyeball, turned to the
+end where the frame's landmarks put them. Between them, the picture's eyeball shows, turned to the
 frame's iris.
 """
 
@@ -31,7 +31,8 @@ MIN_SKIN = 0.12
 """Minimum height of the skin, in eye widths. Rims of glasses are above it, and do not unroll with
 the skin below them."""
 RIM_CONTRAST = 80.0
-"""Brightness difference from skin, of 255, of a rim; creases and brows reach it only in places."""
+"""Minimum brightness difference, of 255, between skin and a rim; creases and brows reach it only in
+places."""
 RIM_SOFT = 0.02
 """Width of the rim's soft edge, in eye widths."""
 BEND = 0.7
@@ -115,7 +116,7 @@ def blend_eyes(
         frames: (B, C, h, w), `picture` sampled at `grid`.
         picture: (1, C, h, w) in [0, 255].
         grid: (B, h, w, 2), sampling grid of the mesh warp, in [-1, 1], align_corners=False.
-        source: (1, 478, 2), mesh of the picture, pixels of the picture.
+        source: (1, 478, 2), mesh of the picture, in its pixels.
         target: (B, 478, 2), meshes of the frames, pixels.
     """
     tall = (target[:, UPRIGHT[0]] - target[:, UPRIGHT[1]]).norm(dim=-1)

@@ -66,7 +66,7 @@ MOUTH_68 = slice(48, 68)
 CLOSED = 0.01
 """Lips count as closed below this opening, in eye distances."""
 WORD_FRAMES = 6
-"""Lips closed for at most this long between openings are closed for a sound, such as p or b."""
+"""Lips closed within this many frames of an opening are closed for a sound, such as p or b."""
 SILENT_WEIGHT = 0.2
 """Weight of closed lips in silence, relative to lips closed for a sound."""
 
@@ -76,7 +76,7 @@ class LandmarksTaskConfig:
     """The table [task] of `talkhead train landmarks`."""
 
     window_frames: int = 64
-    """Frames per sample; clips that are no longer are skipped."""
+    """Frames per sample; only longer clips are used."""
     initial: str = ""
     """Checkpoint folder with the initial weights and motion basis of a new run, relative to the
     TOML file; "" for random weights and a basis fitted to the clips."""
@@ -299,7 +299,7 @@ class LandmarksTask:
         return replace(talker, style=style.clip(-2.5, 2.5).astype(np.float32))
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the weighted sum of the losses that the settings choose, and its parts."""
+        """Return the total loss and its parts: positions, velocities, mouth and spectrum."""
         assert isinstance(model, Trainee)
         truth = batch["coefficients"]
         frames = truth.shape[1]

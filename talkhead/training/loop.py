@@ -248,7 +248,7 @@ def _parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, An
 
 
 def _mix(seed: int, step: int, rank: int) -> int:
-    """Return a seed per step and process; the first process's match a single-process run."""
+    """Return a seed for a step and process; the first process has those of a single-process run."""
     words = [seed, step, rank] if rank else [seed, step]
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
