@@ -1,8 +1,8 @@
 """Lag between sound and lips.
 
-`best_lag` compares two series. `measure_agreement` asks the landmark generator which opening a
-sound calls for: loudness alone says little, because a mouth is not open just because a voice is
-loud. Sound that does not belong to the lips shows up as low agreement.
+`best_lag` compares two series. `measure_agreement` compares the lips with the opening that the
+landmark generator predicts from the sound. Loudness alone says little, because a loud voice does
+not imply an open mouth. Low agreement indicates sound that does not belong to the lips.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Floats = npt.NDArray[np.float32]
 MAX_LAG_FRAMES = 8
 METHOD = "generator"
 MIN_LAG_GAIN = 0.08
-"""A lag has to agree better than no lag by this much, or the clip counts as in time."""
+"""Required gain in agreement over no lag; otherwise the clip counts as in sync."""
 LAG_COST = 0.015
-"""Of agreement per frame of lag: large lags are rare, and a short clip finds some by chance."""
+"""Penalty per frame of lag: large lags are rare, and short clips produce some by chance."""
 
 
 def loudness(waveform: Floats, num_frames: int, fps: float) -> Floats:
-    """Return every frame's level in decibels, at most 50 under the loudest, shape = (T,)."""
+    """Return each frame's level in decibels, at most 50 below the loudest, (T,)."""
     level = frame_levels(waveform, num_frames, fps)
     return np.maximum(level, level.max(initial=-100.0) - 50).astype(np.float32)
 
@@ -49,18 +49,17 @@ def best_lag(
     detrend_frames: int | None = 50,
     cost: float = 0.0,
 ) -> tuple[int, float]:
-    """Return the lag of `seen` behind `expected` with the highest Pearson correlation, and that.
+    """Return the best lag of `seen` behind `expected`, and its Pearson correlation.
 
-    Slow drift is taken out first, if asked: a head that turns or a voice that fades is not lip
-    motion.
+    Slow drift, such as a turning head or a fading voice, can be removed first.
 
     Args:
-        seen: shape = (T,).
-        expected: shape = (T,).
-        max_lag: largest lag looked at, in frames, either way.
-        detrend_frames: length of the running mean that is subtracted; None leaves the series as
-            they are.
-        cost: what a frame of lag takes off the correlation in the choice between lags.
+        seen: (T,).
+        expected: (T,).
+        max_lag: largest lag to try in either direction, frames.
+        detrend_frames: length of the running mean to subtract; None to keep the series as they
+            are.
+        cost: penalty on the correlation per frame of lag, used only to choose between lags.
     """
     if detrend_frames is not None:
         seen = _without_drift(seen, detrend_frames)
@@ -86,7 +85,7 @@ def _without_drift(values: Floats, length: int) -> Floats:
 
 
 def unmeasured(folder: Path) -> list[ClipInfo]:
-    """Return the clips that have sound and were measured by no generator.
+    """Return the clips with sound whose agreement no generator has measured yet.
 
     Raises:
         talkhead.errors.TalkheadError: the folder was not prepared.
@@ -96,14 +95,14 @@ def unmeasured(folder: Path) -> list[ClipInfo]:
 
 
 def measure_agreement(folder: Path, generator: LandmarkGenerator) -> Iterator[ClipInfo]:
-    """Measure the clips that need it, and rewrite their lines of the manifest.
+    """Measure the clips that still need it, and update the manifest.
 
     Args:
-        folder: made by `talkhead prepare`.
+        folder: written by `talkhead prepare`.
         generator: in evaluation mode.
 
     Yields:
-        The new lines.
+        The updated manifest lines.
 
     Raises:
         talkhead.errors.TalkheadError: the folder was not prepared, or a clip is damaged.

@@ -1,4 +1,4 @@
-"""The prepared clip: crops, landmarks and sound of one stretch of video, read without ffmpeg."""
+"""Prepared clips: crops, landmarks and sound of one video segment, readable without ffmpeg."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SCHEMA = 1
 JPEG_QUALITY = 95
 MANIFEST = "manifest.jsonl"
 MAX_CLIP_BYTES = 1_000_000_000
-"""Of a clip's arrays: a hundred times those of 500 frames, more than which no clip has."""
+"""Limit on the size of a clip's arrays, a hundred times that of 500 frames, a clip's maximum."""
 MAX_MANIFEST_BYTES = 100_000_000
 """About 200,000 clips."""
 MAX_NAME_BYTES = 220
-"""Of a clip's name: with a suffix, those of files have 255."""
+"""Limit on the length of a clip's name; with a suffix, file names may have 255 bytes."""
 _SHAPES: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "landmarks": ("f4", (None, NUM_POINTS, 3)),
     "crops": ("f4", (None, 3)),
@@ -42,53 +42,54 @@ _SHAPES: dict[str, tuple[str, tuple[int | None, ...]]] = {
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """One line of the manifest."""
+    """One manifest line."""
 
     clip: str
-    """Name of the clip: its file is clips/NAME.npz."""
+    """Name of the clip; its arrays are in clips/NAME.npz."""
     video: str
     split: str
     person: str
     sound: str
-    """What the list says of the sound: good, weak, offset, unrelated, none, or unknown."""
+    """Quality of the sound according to the list: good, weak, offset, unrelated, none, or
+    unknown."""
     licence: str
     num_frames: int
     fps: str
     start_s: float
     has_sound: bool
     eye_distance_px: float
-    """Median distance of the outer eye corners in the video: how much detail the crop holds."""
+    """Median distance of the outer eye corners in the video, a measure of the crop's detail."""
     yaw_deg: float
-    """Median absolute turn of the head."""
+    """Median absolute yaw of the head."""
     offset_frames: int
-    """Lag at which lips and sound agree best; positive: the picture is late."""
+    """Lag at which lips and sound agree best; positive if the picture is late."""
     agreement: float
-    """Correlation of the lips' opening with what the sound asks for, at that lag."""
+    """Correlation of the lips' opening with the one that the sound predicts, at that lag."""
     agreement_method: str
     transcript: str = ""
-    """What is said, where the list tells it and the clip is the whole video."""
+    """Words spoken, if the list gives them and the clip is the whole video."""
     emotion: str = ""
-    """As the list tells it, by the name that MEAD gives it; empty where nothing is told."""
+    """Emotion, by MEAD's name; empty if the list gives none."""
     level: int = 0
-    """How strong the emotion is, from 1 on; 0 where nothing is told."""
+    """Intensity of the emotion, from 1; 0 if the list gives none."""
     view: str = ""
-    """Where the camera stood, as MEAD names it; empty where nothing is told."""
+    """Camera position, by MEAD's name; empty if the list gives none."""
     width: int = 0
-    """Of the video, pixels; 0 in folders of earlier versions."""
+    """Width of the video, pixels; 0 in folders of earlier versions."""
     height: int = 0
-    """The same."""
+    """Height of the video, likewise."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Arrays of one clip; frames stay compressed until they are asked for.
+    """Arrays of one clip; frames stay compressed until they are read.
 
     Attributes:
         landmarks: float32 (T, 478, 3), crop pixels.
-        crops: float32 (T, 3), x, y and side of every frame's crop in the video's pixels.
+        crops: float32 (T, 3), x, y and side of each frame's crop, pixels of the video.
         waveform: int16 (N,), 16 kHz mono; empty without sound.
-        jpeg: uint8, all frames' JPEG files end to end.
-        jpeg_offsets: int64 (T + 1,).
+        jpeg: uint8, the concatenated JPEG files of all frames.
+        jpeg_offsets: int64 (T + 1,), boundaries of the JPEG files.
     """
 
     landmarks: npt.NDArray[np.float32]
@@ -105,29 +106,29 @@ class Clip:
         """Decode one crop, uint8 (256, 256, 3).
 
         Raises:
-            TalkheadError: it is damaged.
+            TalkheadError: the frame is damaged.
         """
         start, end = self.jpeg_offsets[index : index + 2]
         try:
             file = io.BytesIO(self.jpeg[start:end].tobytes())
             with Image.open(file, formats=["JPEG"]) as image:
                 if image.size != (CROP_SIDE_PX, CROP_SIDE_PX):
-                    raise ValueError(f"it has {image.width} x {image.height} px")
+                    raise ValueError(f"it is {image.width} x {image.height} px")
                 return np.asarray(image.convert("RGB"))
         except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
             raise TalkheadError(
-                f"picture {index} of a clip is damaged ({error}): run talkhead prepare again"
+                f"frame {index} of a clip is damaged ({error}): run talkhead prepare again"
             ) from error
 
     def waveform_float(self) -> npt.NDArray[np.float32]:
-        """Sound as float32 in [-1, 1]."""
+        """Return the sound as float32 in [-1, 1]."""
         return self.waveform.astype(np.float32) / 32768
 
 
 def encode_frames(
     frames: Iterator[npt.NDArray[np.uint8]] | Sequence[npt.NDArray[np.uint8]],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Compress frames to JPEG files laid end to end, with their offsets."""
+    """Compress frames to concatenated JPEG files; return them and their offsets."""
     parts, offsets = [], [0]
     for frame in frames:
         buffer = io.BytesIO()
@@ -139,7 +140,7 @@ def encode_frames(
 
 
 def write_clip(folder: Path, info: ClipInfo, clip: Clip) -> None:
-    """Write clips/NAME.npz, then clips/NAME.json: a clip is whole when both are there."""
+    """Write clips/NAME.npz, then clips/NAME.json; a clip is complete when both exist."""
     target = folder / "clips" / f"{info.clip}.npz"
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{info.clip}.partial")
@@ -159,16 +160,16 @@ def write_clip(folder: Path, info: ClipInfo, clip: Clip) -> None:
 
 
 def read_clip(folder: Path, name: str, *, frames: bool = True) -> Clip:
-    """Read one clip of a prepared folder, its pictures only if asked.
+    """Read one clip of a prepared folder, with its images only if `frames` is set.
 
     Raises:
-        TalkheadError: the file is missing, damaged or of another version.
+        TalkheadError: the file is missing, damaged or from another version.
     """
     path = folder / "clips" / f"{name}.npz"
     try:
         with ArrayArchive(path, max_bytes=MAX_CLIP_BYTES) as arrays:
             if int(arrays["schema"]) != SCHEMA:
-                raise TalkheadError(f"{path} is of another version: run talkhead prepare again")
+                raise TalkheadError(f"{path} is from another version: run talkhead prepare again")
             skipped = () if frames else ("jpeg", "jpeg_offsets")
             values: dict[str, Any] = {
                 field.name: np.zeros(0) if field.name in skipped else arrays[field.name]
@@ -184,7 +185,7 @@ def read_clip(folder: Path, name: str, *, frames: bool = True) -> Clip:
 
 
 def _check_arrays(values: dict[str, npt.NDArray[Any]]) -> None:
-    """Refuse arrays that do not belong together; raises ValueError."""
+    """Raise ValueError unless the arrays fit together."""
     for name, array in values.items():
         kind, shape = _SHAPES[name]
         fits = len(shape) == array.ndim and all(
@@ -201,23 +202,23 @@ def _check_arrays(values: dict[str, npt.NDArray[Any]]) -> None:
     if "jpeg" in values:
         offsets = values["jpeg_offsets"]
         if len(offsets) != count + 1 or offsets[0] != 0 or offsets[-1] != len(values["jpeg"]):
-            raise ValueError(f"pictures for another number of frames than {count}")
+            raise ValueError(f"jpeg_offsets do not fit {count} frames")
         if (np.diff(offsets) < 0).any():
-            raise ValueError("pictures overlap")
+            raise ValueError("jpeg_offsets are not in order")
 
 
 def read_manifest(folder: Path) -> list[ClipInfo]:
     """Read the manifest of a prepared folder, sorted by clip.
 
     Raises:
-        TalkheadError: the folder was not prepared, or a line does not fit.
+        TalkheadError: the folder was not prepared, or a line is invalid.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise TalkheadError(f"{folder} has no {MANIFEST}: run talkhead prepare VIDEOS -o {folder}")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise TalkheadError(
-            f"{path} is larger than {MAX_MANIFEST_BYTES / 1e6:.0f} MB: prepare less"
+            f"{path} is larger than {MAX_MANIFEST_BYTES / 1e6:.0f} MB: prepare fewer videos"
         )
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -228,30 +229,30 @@ def read_manifest(folder: Path) -> list[ClipInfo]:
         try:
             row = _parse_row(line)
             if row.clip in rows:
-                raise ValueError(f"{row.clip} is there twice")
+                raise ValueError(f"{row.clip} appears twice")
         except (TalkheadError, ValueError, RecursionError) as error:
-            raise TalkheadError(f"{path}, line {number} does not fit: {error}") from error
+            raise TalkheadError(f"{path}, line {number} is invalid: {error}") from error
         rows[row.clip] = row
     return [rows[clip] for clip in sorted(rows)]
 
 
 def _parse_row(line: str) -> ClipInfo:
-    """Read a line; raises TalkheadError, ValueError or RecursionError."""
+    """Parse a manifest line; raises TalkheadError, ValueError or RecursionError."""
     values = json.loads(line)
     if not isinstance(values, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     row = build_config(ClipInfo, values, source="the clip")
-    # The name becomes those of files.
+    # The name becomes part of file names.
     if not re.fullmatch(r"[\w-][\w.-]*", row.clip) or len(row.clip.encode()) > MAX_NAME_BYTES:
         raise ValueError(f"{row.clip[:80]!r} cannot be the name of a clip")
     parse_fps(row.fps)
     if row.num_frames < 1:
-        raise ValueError(f"{row.num_frames} frames")
+        raise ValueError(f"num_frames is {row.num_frames}")
     return row
 
 
 def write_manifest(folder: Path) -> list[ClipInfo]:
-    """Gather the clips' side files into the manifest."""
+    """Collect the clips' side files into the manifest."""
     rows = [
         ClipInfo(**json.loads(path.read_text(encoding="utf-8")))
         for path in sorted((folder / "clips").glob("*.json"))
@@ -263,5 +264,5 @@ def write_manifest(folder: Path) -> list[ClipInfo]:
 
 
 def samples_of_frames(start: int, count: int, fps: float) -> tuple[int, int]:
-    """Return first and past-the-last sample of a run of frames."""
+    """Return the first sample of a run of frames, and the one after its last."""
     return round(start / fps * SAMPLE_RATE_HZ), round((start + count) / fps * SAMPLE_RATE_HZ)

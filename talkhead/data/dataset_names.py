@@ -1,6 +1,6 @@
-"""What the names of MEAD, HDTF and GRID say: who speaks, how, and what.
+"""Parse the names of MEAD, HDTF and GRID files: speaker, emotion, transcript.
 
-Everything here is read from paths, and from the lists that HDTF comes with; no video is opened.
+Everything here comes from paths and from HDTF's own lists; no video is opened.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from talkhead.errors import TalkheadError
 
 MEAD_VIEWS = ("front", "left_30", "left_60", "right_30", "right_60", "top", "down")
 NUM_TEST_NEUTRAL, NUM_TEST_EMOTIONAL = 10, 6
-"""How many videos of a level, its last, are in MEAD's official test set."""
+"""Number of videos per level, the last ones, in MEAD's official test set."""
 SOUND_SUFFIXES = (".m4a", ".wav", ".aac", ".mp3", ".flac")
-"""Of MEAD's sounds; as distributed, the first."""
+"""File types of MEAD's sounds; the distribution uses the first."""
 
 HDTF_RAW = "_videos_raw"
-"""Folder where the common downloader leaves the videos that it cut the clips from."""
+"""Folder in which the usual downloader keeps the full videos that it cut the clips from."""
 _HDTF_CLIP = re.compile(r"(?P<part>(?:RD|WDA|WRA)_)?(?P<video>[A-Za-z][A-Za-z-]*\d*)_\d+")
 _HDTF_RADIO = re.compile(r"Radio\d+")
 _HDTF_ALIASES = {"WhipJimClyburn": "JamesClyburn"}
-"""Two names of one man: the lists give the same video for both."""
+"""Two names of the same man; the lists give the same video for both."""
 
 _GRID_SPEAKER = re.compile(r"s\d{1,2}")
 _GRID_CODE = re.compile(r"[blps][bgrw][abiw][a-vx-z][1-9z][anps]")
@@ -40,7 +40,7 @@ _GRID_WORDS: tuple[dict[str, str], ...] = (
 
 
 class MeadTake(NamedTuple):
-    """One utterance of MEAD: what its videos, one of every view, and its sound have in common."""
+    """One utterance of MEAD, shared by its sound and its videos, one per view."""
 
     person: str
     emotion: str
@@ -48,7 +48,7 @@ class MeadTake(NamedTuple):
     number: int
 
     def name(self, *view: str) -> str:
-        """Write the take, or the video of one view, as a name."""
+        """Return the name of the take, or of its video from one view."""
         numbers = f"level_{self.level}", f"{self.number:03d}"
         return "-".join((self.person, *view, self.emotion, *numbers))
 
@@ -56,9 +56,10 @@ class MeadTake(NamedTuple):
 def mead_video(path: Path) -> tuple[MeadTake, str] | None:
     """Return the take and the view of M030/video/front/happy/level_1/001.mp4.
 
-    The person's folder, `video`, the view and the emotion may have others between them.
+    Other folders may come between the person's folder, `video`, the view and the emotion.
 
     Returns:
+        None if the path does not match.
         None if the path is no such one.
     """
     found = _mead_take(path, "video")
@@ -67,13 +68,13 @@ def mead_video(path: Path) -> tuple[MeadTake, str] | None:
 
 
 def mead_sound(path: Path) -> MeadTake | None:
-    """Return the take of M030/audio/happy/level_1/001.m4a, or None if the path is no such one."""
+    """Return the take of M030/audio/happy/level_1/001.m4a, or None if the path does not match."""
     found = _mead_take(path, "audio") if path.suffix.lower() in SOUND_SUFFIXES else None
     return found[0] if found else None
 
 
 def _mead_take(path: Path, kind: str) -> tuple[MeadTake, tuple[str, ...]] | None:
-    """Return the take of a path, and the folders between the one named `kind` and the emotion's."""
+    """Return the take of a path, and the folders between the `kind` folder and the emotion's."""
     *folders, emotion, level, _ = ("", "", *path.absolute().parts)
     strength = re.fullmatch(r"level_(\d+)", level)
     number = re.fullmatch(r"\d+", path.stem)
@@ -86,37 +87,37 @@ def _mead_take(path: Path, kind: str) -> tuple[MeadTake, tuple[str, ...]] | None
 
 
 def official_test(emotion: str, numbers: Iterable[int]) -> frozenset[int]:
-    """Return which of MEAD's videos of one person, view, level and emotion are to be scored on.
+    """Return which of the numbers, for one person, view, level and emotion, MEAD tests on.
 
-    The last 10 where the emotion is neutral, else the last 6.
+    The last 10 for the neutral emotion, the last 6 for the others.
     """
     count = NUM_TEST_NEUTRAL if emotion == NEUTRAL else NUM_TEST_EMOTIONAL
     return frozenset(sorted(set(numbers))[-count:])
 
 
 class HdtfClip(NamedTuple):
-    """What the name of an HDTF clip says."""
+    """Parts of an HDTF clip's name."""
 
     video: str
-    """As the lists name it."""
+    """Name of the video in the lists."""
     speaker: str
     is_downloaders: bool
-    """Named as the common downloader does, RD_Radio11_000, not as the authors do, Radio11_0."""
+    """Named by the usual downloader's scheme, RD_Radio11_000, not the authors' one, Radio11_0."""
 
     @property
     def is_unmistakable(self) -> bool:
-        """Whether hardly anyone else names a video like this; take_1 is a clip's name, too."""
+        """Whether the name is specific to HDTF; other data sets may also have a take_1."""
         return self.is_downloaders or _HDTF_RADIO.fullmatch(self.video) is not None
 
 
 def hdtf_clip(path: Path) -> HdtfClip | None:
-    """Read the name of a clip, Radio11_0.mp4 or RD_Radio11_000.mp4.
+    """Parse the name of a clip, Radio11_0.mp4 or RD_Radio11_000.mp4.
 
-    The number at a speaker's end counts the videos, as in BenCardin1; but Radio11 is all the name
-    that its speaker has.
+    The number after a speaker's name counts the videos, as in BenCardin1. Radio11 is an exception:
+    the number is part of the speaker's name.
 
     Returns:
-        None if the path is no such one.
+        None if the path does not match.
     """
     name = _HDTF_CLIP.fullmatch(path.stem)
     if name is None:
@@ -127,16 +128,16 @@ def hdtf_clip(path: Path) -> HdtfClip | None:
 
 
 def read_hdtf_lists(folder: Path) -> dict[str, int | None]:
-    """Read HDTF's lists, in a folder or beside it: how many clips there are of every video.
+    """Read HDTF's lists, in a folder or next to it, for the number of clips per video.
 
     Returns:
-        By video; None where a list names the video, but no list its clips.
+        Number of clips by video; None if the lists name the video but not its clips.
 
     Raises:
         TalkheadError: a list is not text.
     """
     named: dict[str, int | None] = {}
-    for kind in ("video_url", "annotion_time"):  # the second one knows more
+    for kind in ("video_url", "annotion_time"):  # the second kind overrides the first
         patterns = [f"{part}_{kind}.txt" for part in ("RD", "WDA", "WRA")]
         beside = [folder.absolute().parent / pattern for pattern in patterns]
         inside = [path for pattern in patterns for path in folder.rglob(pattern)]
@@ -144,7 +145,7 @@ def read_hdtf_lists(folder: Path) -> dict[str, int | None]:
             try:
                 lines = path.read_text(encoding="utf-8-sig").splitlines()
             except UnicodeDecodeError as error:
-                raise TalkheadError(f"{path} is no list of HDTF: {error}") from error
+                raise TalkheadError(f"{path} is not a list of HDTF: {error}") from error
             for video, *fields in filter(None, map(str.split, lines)):
                 name = video.removesuffix(".mp4")
                 named[name] = len(fields) if kind == "annotion_time" else None
@@ -152,14 +153,14 @@ def read_hdtf_lists(folder: Path) -> dict[str, int | None]:
 
 
 def grid_transcript(code: str) -> str | None:
-    """Return what is said in the GRID video of a name, or None if there is none of that name."""
+    """Return the transcript of a GRID video from its name, or None if the name does not match."""
     if not _GRID_CODE.fullmatch(code):
         return None
     return " ".join(words.get(key, key) for words, key in zip(_GRID_WORDS, code, strict=True))
 
 
 def grid_video(path: Path) -> tuple[str, str] | None:
-    """Return speaker and transcript of s1/bbaf2n.mpg, or None if the path is no such one."""
+    """Return speaker and transcript of s1/bbaf2n.mpg, or None if the path does not match."""
     transcript = grid_transcript(path.stem.lower())
     speakers = [name for name in path.absolute().parts[:-1] if _GRID_SPEAKER.fullmatch(name)]
     return (speakers[-1], transcript) if transcript and speakers else None

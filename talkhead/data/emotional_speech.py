@@ -1,4 +1,4 @@
-"""Recordings of acted emotions, RAVDESS's and EmoDB's, by what their names say."""
+"""Recordings of acted emotions from RAVDESS and EmoDB, identified by their file names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CORPORA = {
     "emodb": (_EMODB, _EMODB_LABELS),
 }
 _TRIM_DB = 38.0
-"""What is this much below the loudest moment, before the first word and after the last, is cut."""
+"""Leading and trailing sound this far below the loudest moment is trimmed."""
 _TRIM_BLOCK = 320
 
 
@@ -46,21 +46,21 @@ class Recording:
     path: Path
     corpus: str
     person: str
-    """Corpus and number: the same number of two corpora is two people."""
+    """Corpus and number; equal numbers in two corpora are different people."""
     label: str
     """One of `talkhead.emotions.VOICE_LABELS`."""
 
 
 def labels_of(corpus: str) -> frozenset[str]:
-    """Return the labels that a corpus has."""
+    """Return the labels used in a corpus."""
     return frozenset(CORPORA[corpus][1].values())
 
 
 def find_recordings(folder: Path) -> list[Recording]:
-    """Find the recordings below a folder whose names are RAVDESS's or EmoDB's, by path.
+    """Find the recordings in a folder that are named like RAVDESS's or EmoDB's, sorted by path.
 
     Raises:
-        TalkheadError: there are none.
+        TalkheadError: the folder has none.
     """
     found = []
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
@@ -70,16 +70,16 @@ def find_recordings(folder: Path) -> list[Recording]:
                 found.append(Recording(path, corpus, person, labels[name["emotion"]]))
     if not found:
         raise TalkheadError(
-            f"{folder} has no recordings named as RAVDESS's (03-01-05-01-01-01-12.wav) or EmoDB's"
+            f"{folder} has no recordings named like RAVDESS's (03-01-05-01-01-01-12.wav) or EmoDB's"
             " (03a01Wa.wav)"
         )
     return found
 
 
 def held_out_people(recordings: Iterable[Recording], fold: int, num_folds: int) -> frozenset[str]:
-    """Return who is not trained on in a fold: of every corpus, each `num_folds`-th person.
+    """Return the people held out in a fold: every `num_folds`-th person of each corpus.
 
-    Over the folds everybody is held out once.
+    Each person is held out in exactly one fold.
     """
     held_out: set[str] = set()
     people = {(one.corpus, one.person) for one in recordings}
@@ -90,17 +90,17 @@ def held_out_people(recordings: Iterable[Recording], fold: int, num_folds: int) 
 
 
 def read_recording(recording: Recording) -> npt.NDArray[np.int16]:
-    """Read a recording, silence at both ends cut off, loudness normalised: 16 kHz, shape = (N,).
+    """Read a recording, trimmed and with normalised loudness, 16 kHz, (N,).
 
     Raises:
-        TalkheadError: it cannot be read.
+        TalkheadError: the file cannot be read.
     """
     waveform = trim(normalise_speech(read_waveform(recording.path)))
     return (waveform.clip(-1, 1) * 32767).round().astype(np.int16)
 
 
 def trim(waveform: Floats) -> Floats:
-    """Cut the silence at both ends off, but for 0.1 s; a silent waveform stays as it is."""
+    """Trim silence at both ends to 0.1 s; a silent waveform is returned unchanged."""
     count = len(waveform) // _TRIM_BLOCK
     if not count:
         return waveform

@@ -1,4 +1,4 @@
-"""Synthetic speech with its phonemes, from espeak-ng: the same again for the same sentence."""
+"""Synthetic speech with its phonemes from espeak-ng, deterministic for each sentence."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SERVER = Path(__file__).with_name("espeak_server.py")
 
 @dataclass(frozen=True)
 class Voice:
-    """How a sentence is spoken.
+    """How to speak a sentence.
 
     Attributes:
-        name: of a language, with or without a variant: en, de+f3.
+        name: espeak-ng language, with or without a variant: en, de+f3.
         words_per_minute: 80 to 450.
         pitch: 0 to 99.
-        liveliness: range of the pitch, 0 to 99.
+        liveliness: pitch range, 0 to 99.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Utterance:
         waveform: float32 (N,) in [-1, 1].
         rate_hz: sampling rate of the waveform.
         phonemes: symbols of the International Phonetic Alphabet; "" for a pause.
-        starts_s: float64, when each of them begins, seconds.
+        starts_s: float64, start of each phoneme, seconds.
     """
 
     waveform: npt.NDArray[np.float32]
@@ -54,7 +54,7 @@ class Utterance:
 
 
 def speak(text: str, voice: Voice) -> Utterance:
-    """Speak a sentence.
+    """Synthesise a sentence.
 
     Raises:
         TalkheadError: espeak-ng is missing or broken, or has no such voice.
@@ -68,7 +68,7 @@ def speak(text: str, voice: Voice) -> Utterance:
     line = process.stdout.readline()
     if not line:
         _server.cache_clear()
-        raise TalkheadError("the process that speaks with espeak-ng has ended")
+        raise TalkheadError("the espeak-ng process has stopped: run the command again")
     answer = json.loads(line)
     if "error" in answer:
         raise TalkheadError(answer["error"])
@@ -83,10 +83,10 @@ def speak(text: str, voice: Voice) -> Utterance:
 
 @functools.cache
 def _server(process_id: int) -> subprocess.Popen[bytes]:
-    """Return the server of this process; a forked worker starts one of its own."""
+    """Return the server of this process; a forked worker starts its own."""
     if not hasattr(os, "fork"):
         raise TalkheadError(
-            "synthetic speech comes from forked processes, which Windows does not have"
+            "synthetic speech needs forked processes, which Windows does not support"
         )
     try:
         import espeakng_loader
@@ -95,7 +95,7 @@ def _server(process_id: int) -> subprocess.Popen[bytes]:
             "synthetic speech needs espeak-ng: install `talkhead[train]`, or espeakng-loader"
         ) from error
     files = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-    # -I and -S: neither the environment nor installed packages matter to it.
+    # -I and -S isolate the server from the environment and from installed packages.
     command = [sys.executable, "-I", "-S", str(SERVER), *map(str, files)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     atexit.register(_stop, process, process_id)

@@ -1,12 +1,12 @@
-"""A process that speaks: sentences in, sound and phonemes out, through the espeak-ng library.
+"""Speech server: sentences in, sound and phonemes out, using the espeak-ng library.
 
-The library tells when every phoneme begins, which its command does not. It keeps state from one
-sentence to the next, so that the same sentence sounds a little different each time. Every one is
-therefore spoken by a fork of a process that has not spoken yet. Run as a script, with nothing but
-the standard library, to make forks cheap.
+The library reports when each phoneme begins, which the espeak-ng command does not. It keeps state
+between sentences, so repeating a sentence sounds slightly different. Each sentence is therefore
+spoken by a fork of a process that has not spoken yet. The server runs as a script that uses only
+the standard library, which keeps forks cheap.
 
-Requests are lines of JSON: [text, voice, words per minute, pitch, range]. An answer is a line of
-JSON, {"error": ...} or {"rate_hz", "num_samples", "events"}, and then as many samples, int16.
+Requests are lines of JSON: [text, voice, words per minute, pitch, range]. A response is a line of
+JSON, {"error": ...} or {"rate_hz", "num_samples", "events"}, followed by that many int16 samples.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ def _serve(name: str, data: str) -> None:
     out = sys.stdout.buffer
     for line in sys.stdin:
         if rate_hz <= 0:
-            answer, sound = {"error": f"{name} does not start: install espeakng-loader again"}, b""
+            answer, sound = {"error": f"{name} does not start: reinstall espeakng-loader"}, b""
         else:
             child = os.fork()
             if child:
                 _, status = os.waitpid(child, 0)
                 if status == 0:
                     continue
-                answer, sound = {"error": "espeak-ng broke off"}, b""
+                answer, sound = {"error": "espeak-ng crashed: run the command again"}, b""
             else:
                 answer, sound = _speak(library, *json.loads(line))
                 answer["rate_hz"] = rate_hz

@@ -1,9 +1,9 @@
-# ruff: noqa: RUF001 - letters that look alike are what this is about
-"""Phoneme classes: the sounds of many languages, folded to those that a speech encoder is taught.
+# ruff: noqa: RUF001 - this file is about letters that look alike
+"""Phoneme classes: the sounds of many languages, reduced to those the speech encoder learns.
 
-A class is one sound of the International Phonetic Alphabet. Diphthongs and affricates are two
-classes, one after the other; length, stress, tone and other marks are left out; sounds that few
-languages have are taken for the nearest that many have, the lips first.
+A class is one sound of the International Phonetic Alphabet. Diphthongs and affricates become two
+consecutive classes. Length, stress, tone and other marks are dropped. Rare sounds map to the
+closest common one, giving priority to the lips.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FOLDED = {
     **dict.fromkeys("χɣɰ", "x"),
     **dict.fromkeys("ɦħʕ", "h"),
     **dict.fromkeys("ɨᵻ", "ɪ"),
-    **dict.fromkeys("ε", "ɛ"),  # the Greek letter, in some of espeak-ng's voices
+    **dict.fromkeys("ε", "ɛ"),  # the Greek letter, used by some espeak-ng voices
     **dict.fromkeys("æɐ", "a"),
     **dict.fromkeys("ɵɘ", "ə"),
     **dict.fromkeys("ɤɯ", "ʊ"),
@@ -55,10 +55,10 @@ _INDEX = {symbol: index for index, symbol in enumerate(CLASSES)}
 
 
 def classes_of(phoneme: str) -> tuple[int, ...]:
-    """Return the classes of a phoneme in IPA, one after the other; a pause for none.
+    """Return the consecutive classes of a phoneme in IPA; a pause if it has none.
 
-    A glottal stop is a pause; symbols that are no sounds count for nothing, nor does espeak-ng's
-    note of a change of language, as in (en).
+    A glottal stop is a pause. Symbols that are not sounds are ignored, as are espeak-ng's marks of
+    a language switch, such as (en).
     """
     if phoneme.startswith("("):
         return (PAUSE,)

@@ -1,4 +1,4 @@
-"""Which prepared clips serve a purpose: training, lips, scores."""
+"""Select prepared clips for training, lip-sync training or scoring."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from talkhead.data.clips import ClipInfo, read_manifest
 
 USABLE_SOUNDS = ("good", "weak", "offset", "unknown")
-"""Values of `ClipInfo.sound` that allow a clip to teach or score lips."""
+"""Values of `ClipInfo.sound` with which a clip can train or score lip motion."""
 MIN_AGREEMENT = 0.25
 MIN_SCORED_FRAMES = 50
 
@@ -30,12 +30,12 @@ def split_rows(folder: Path) -> tuple[list[ClipInfo], list[ClipInfo], list[ClipI
 
 
 def teaches_lips(row: ClipInfo, min_agreement: float) -> bool:
-    """Return whether a clip's sound belongs to its lips: listed as good, or measured to agree."""
+    """Return whether a clip's sound matches its lips: listed as good, or measured to agree."""
     if not row.has_sound or row.sound not in USABLE_SOUNDS:
         return False
     return row.sound == "good" or row.agreement >= min_agreement
 
 
 def is_scored(row: ClipInfo) -> bool:
-    """Return whether a clip is long enough to score, and its sound belongs to the picture."""
+    """Return whether a clip is long enough to score and its sound belongs to the picture."""
     return row.has_sound and row.sound in USABLE_SOUNDS and row.num_frames >= MIN_SCORED_FRAMES

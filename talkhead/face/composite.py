@@ -1,4 +1,4 @@
-"""From the crop back into the picture: the full warp, corrected by what the denoiser changed."""
+"""From the crop back to the picture: full-resolution warp, corrected by the denoiser's change."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture and the part of it that is made anew in every frame.
+    """A picture and the part of it that is re-rendered in every frame.
 
     Attributes:
         picture: uint8 (H, W, 3).
-        crop: the square that the networks work on, on whole pixels.
-        left: of the stage's part within the picture, pixels.
-        top: the same.
+        crop: the square that the networks work on, aligned to whole pixels.
+        left: left edge of the stage's part within the picture, pixels.
+        top: top edge, likewise.
         stage: (1, 3, h, w) in [0, 255], that part at the picture's own resolution.
-        mesh: (1, 478, 3), of the face in the picture, crop pixels.
+        mesh: (1, 478, 3), mesh of the face in the picture, crop pixels.
         small: (1, 3, 256, 256) in [-1, 1], the crop as the networks see it.
-        still: (1, h, w, 2), the grid that leaves the stage as it is.
-        places: (1, h, w, 2), the grid that reads the stage's maps at its pixels.
+        still: (1, h, w, 2), identity sampling grid of the stage.
+        places: (1, h, w, 2), grid that reads the stage's maps at its pixels.
         bounds: the stage's part within the picture, crop pixels.
     """
 
@@ -52,7 +52,7 @@ class Canvas:
 
     @property
     def crop_box(self) -> tuple[int, int, int]:
-        """Left and top of the crop in the stage's part, and its side; it may reach beyond."""
+        """Left, top and side of the crop within the stage's part; it may extend beyond it."""
         side = round(self.crop.side)
         return (
             round(self.crop.x - side / 2) - self.left,
@@ -62,25 +62,25 @@ class Canvas:
 
 
 MAX_CHUNK_PIXELS = 2**21
-"""Frames of large pictures are put together a few at a time, so that memory stays bounded."""
+"""Frames of large pictures are composited in small chunks to bound memory."""
 _ROOM_PX = 16
-"""Of the lower face's surroundings that fade into it."""
+"""Margin around the lower face in which the change fades out."""
 _WORK_TOP, _WORK_LEFT = TOP_PX - _ROOM_PX, LEFT_PX - _ROOM_PX
 _WORK_HEIGHT, _WORK_WIDTH = BOTTOM_PX - _WORK_TOP, RIGHT_PX + _ROOM_PX - _WORK_LEFT
 _SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX, _ROOM_PX)
-"""Crops have sides of which the stage's margin and that room are whole numbers of pixels."""
+"""Side of a crop is a multiple of this, so that both margins are whole numbers of pixels."""
 
 
 def prepare_canvas(
     picture: Pixels, identity: Floats, device: torch.device, crop: Crop | None = None
 ) -> Canvas:
-    """Cut the stage out of a picture around a face; the crop is moved to whole pixels.
+    """Cut the stage around a face out of a picture; the crop is aligned to whole pixels.
 
     Args:
         picture: uint8 (H, W, 3).
-        identity: (478, 3), the mesh of the face, picture pixels.
-        device: of the tensors.
-        crop: the square to work on; that of the mesh by default.
+        identity: (478, 3), mesh of the face, picture pixels.
+        device: device of the tensors.
+        crop: the square to work on; by default that of the mesh.
     """
     crop = crop or face_crop(identity)
     side = max(round(crop.side / _SIDE_STEP), 1) * _SIDE_STEP
@@ -107,12 +107,11 @@ def prepare_canvas(
 def composite(
     canvas: Canvas, shift: Tensor, maps: Tensor, target: Tensor, warped: Tensor, made: Tensor
 ) -> Pixels:
-    """Put frames together.
+    """Composite frames.
 
     Outside the mouth the picture keeps its own fine detail: it is warped at full resolution, and
-    only the difference that the denoiser made is added. Inside the opened mouth, and where lips
-    close over what the picture shows between them, the warp has nothing true to show: there the
-    denoiser's pixels are taken as they are.
+    only the denoiser's change is added. The warp has no valid content inside the opened mouth, nor
+    where lips close over an opening in the picture. There the denoiser's pixels replace it.
 
     Args:
         canvas: the picture.
@@ -120,7 +119,7 @@ def composite(
         maps: (B, 9, 128, 128), conditioning maps.
         target: (B, 478, 3), crop pixels.
         warped: (B, 3, 160, 192), lower face of the warped crop, in [-1, 1].
-        made: (B, 3, 160, 192), what the decoder returned.
+        made: (B, 3, 160, 192), output of the decoder.
 
     Returns:
         uint8 (B, H, W, 3).
@@ -153,7 +152,7 @@ def _blend(
     change: Tensor,
     replaced: Tensor,
 ) -> Pixels:
-    """Return the stage's part of frames, uint8 (B, h, w, 3)."""
+    """Return the stage's part of the frames, uint8 (B, h, w, 3)."""
     count = len(shift)
     height, width = canvas.stage.shape[-2:]
     pixels = functional.grid_sample(
@@ -171,7 +170,7 @@ def _blend(
     meshes = (canvas.mesh[..., :2], target[..., :2])
     source, goal = (points / canvas.crop.scale + corner for points in meshes)
     blend_eyes(frames, canvas.stage, grid, source, goal)
-    # Only around the lower face is there anything to add.
+    # The denoiser changes only the lower face and its margin.
     enlarged = side / CROP_SIDE_PX
     left, top = left + round(_WORK_LEFT * enlarged), top + round(_WORK_TOP * enlarged)
     size = round(_WORK_HEIGHT * enlarged), round(_WORK_WIDTH * enlarged)
@@ -199,7 +198,7 @@ def _blend(
 
 
 def _work_area(maps: Tensor) -> Tensor:
-    """Cut the lower face and its surroundings from maps of the crop, (B, C, S, S)."""
+    """Cut the lower face and its margin from maps of the crop, (B, C, S, S)."""
     ratio = maps.shape[-1] / CROP_SIDE_PX
     rows, columns = (
         slice(round(first * ratio), round((first + size) * ratio))

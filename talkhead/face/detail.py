@@ -1,4 +1,4 @@
-"""The finest detail of pictures: how much there is, and how to have as much as elsewhere."""
+"""Fine detail of images: measure it, and sharpen images to match a reference."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ MAX_SHARPENING = 2.0
 
 
 def fine_detail(images: Tensor) -> Tensor:
-    """Return what the smallest smoothing, weights 1 2 1 either way, takes off (B, C, H, W)."""
+    """Return what a 3 x 3 binomial blur (weights 1 2 1 each way) removes from (B, C, H, W)."""
     smooth = functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    for _ in range(2):  # two sums of two neighbours make the weights 1 2 1
+    for _ in range(2):  # summing neighbours twice gives the weights 1 2 1
         smooth = smooth[..., 1:, :] + smooth[..., :-1, :]
         smooth = smooth[..., 1:] + smooth[..., :-1]
     return torch.sub(images, smooth, alpha=1 / 16)
 
 
 def sharpen(images: Tensor, amount: float) -> Tensor:
-    """Add to images, (B, C, H, W) in [-1, 1], their finest detail, `amount` times."""
+    """Add `amount` times their own fine detail to images, (B, C, H, W) in [-1, 1]."""
     return torch.add(images, fine_detail(images), alpha=amount).clamp_(-1, 1)
 
 
 def matching_sharpening(images: Tensor, model: Tensor) -> float:
-    """Return the amount of `sharpen` that gives images as much fine detail as a model has.
+    """Return the amount of `sharpen` that gives images as much fine detail as a reference.
 
     Args:
         images: (B, C, H, W).
-        model: (1, C, H, W), of the same things.
+        model: (1, C, H, W), reference of the same content.
 
     Returns:
-        From 0, where they have more already, to `MAX_SHARPENING`.
+        From 0, if the images already have more, to `MAX_SHARPENING`.
     """
     detail = fine_detail(images)
     finer = fine_detail(detail)
-    # The mean square of detail + amount * finer is to be that of the model's detail.
+    # Solve for the amount at which detail + amount * finer has the reference's mean square.
     square = float(finer.square().mean())
     product = float((detail * finer).mean())
     missing = float(fine_detail(model).square().mean() - detail.square().mean())

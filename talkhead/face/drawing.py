@@ -1,4 +1,4 @@
-"""Meshes drawn as lines and dots, for people to look at."""
+"""Draw meshes as lines and dots for visual inspection."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw_mesh(picture: Pixels, points: Floats) -> Pixels:
     """Draw a mesh over a picture: contours as lines, lips in red, all other points as dots.
 
     Args:
-        picture: uint8 (H, W, 3); it is not changed.
+        picture: uint8 (H, W, 3); not modified.
         points: (478, 3) or (478, 2), pixels of the picture.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Eyes in three layers: lids that slide over an eyeball that keeps its size.
+"""Eyes in three layers: lids that slide over an eyeball of constant size.
 
-A mesh that is warped as one sheet squeezes the whole eye into a line when it closes. Here the lids
-end where the frame's landmarks put them, and between them the eyeball shows as the picture has it,
-turned to where the frame's iris lies.
+Warping the mesh as one sheet would squeeze the whole eye into a line when it closes. Here the lids
+end where the frame's landmarks put them. Between them, the picture's eyeball shows, turned to the
+frame's iris.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ from torch.nn import functional
 from talkhead.face.mesh import LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
 UPRIGHT = (9, 197)
-"""Between the brows and on the nose: their distance tells how tall eyes appear."""
+"""Mesh points between the brows and on the nose; their distance measures vertical scale."""
 REACH = 0.14
-"""Farther from a lid's edge than this share of the eye's width, the mesh warp is taken as it is."""
+"""Distance from a lid's edge, in eye widths, beyond which the mesh warp is used unchanged."""
 LASHES = 0.075
-"""So much of the upper lid goes down as it is, with lashes and make-up: skin unrolls above it."""
+"""Height, in eye widths, of the strip of upper lid, with lashes and make-up, that moves down
+unchanged; the skin above it unrolls."""
 FALLEN = 0.15
-"""A lid that has come down by this share of the eye's width unrolls up to its `SKIN`."""
+"""Drop of the lid, in eye widths, from which it unrolls up to its full `SKIN`."""
 SKIN = 0.6
-"""Of the height between lid and eyebrow; that is skin, and never hair."""
+"""Share of the height between lid and eyebrow that is sure to be skin and not hair."""
 MAX_SKIN = 0.35
 MIN_SKIN = 0.12
-"""The rims of glasses are higher, and do not unroll with the skin below them."""
+"""Minimum height of the skin, in eye widths. Rims of glasses are above it, and do not unroll with
+the skin below them."""
 RIM_CONTRAST = 80.0
-"""They are so much darker than skin, of 255; creases and eyebrows are so in parts only."""
+"""Minimum brightness difference, of 255, between skin and a rim; creases and brows reach it only in
+places."""
 RIM_SOFT = 0.02
-"""Width of their edge."""
+"""Width of the rim's soft edge, in eye widths."""
 BEND = 0.7
-"""0 stretches all of it alike, 1 what lies near the lashes not at all."""
+"""0 stretches the skin evenly; 1 does not stretch the skin next to the lashes at all."""
 CORNER_REACH = 0.1
 MAX_TURN = 0.12
-"""Irises move by at most this share of the eye's width."""
+"""Limit on the movement of the iris, in eye widths."""
 EDGE = 1 / 60
-"""Softness of the lids' edges, as a share of the eye's width; never less than a pixel."""
+"""Softness of the lids' edges, in eye widths; at least one pixel."""
 OVERLAP = 0.06
-"""Lids that meet overlap by this share of the eye's width."""
+"""Overlap of lids that meet, in eye widths."""
 MIN_GAP = 0.1
-"""Lids that are nearer than this in the picture, as a share of the eye's width, hardly do."""
+"""Lids that are closer than this in the picture, in eye widths, overlap less."""
 MIN_WIDTH_PX = 4.0
 _BOX_MARGIN = 0.3
 _FALLEN_MARGIN = 1.3
@@ -50,10 +53,10 @@ _FALLEN_MARGIN = 1.3
 
 @dataclass(frozen=True)
 class _Eye:
-    """Mesh indices, all from the left of a picture to its right.
+    """Mesh indices, all ordered from the picture's left to its right.
 
-    `upper` and `lower` are the lids' edges, both from corner to corner, `brow` is the eyebrow's
-    lower edge.
+    `upper` and `lower` are the lids' edges from corner to corner; `brow` is the eyebrow's lower
+    edge.
     """
 
     upper: tuple[int, ...]
@@ -77,7 +80,7 @@ EYES = (
 
 @dataclass(frozen=True)
 class _Axes:
-    """An eye's own axes: from corner to corner, and down; unit: its width."""
+    """An eye's own axes: from corner to corner, and down. The unit is the eye's width."""
 
     middle: Tensor  # (B, 1, 2)
     along: Tensor
@@ -93,7 +96,7 @@ class _Axes:
         return _Axes((start + end) / 2, along, down, width)
 
     def read(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both coordinates (B, N) of points (B, N, 2)."""
+        """Return both coordinates, (B, N) each, of points (B, N, 2)."""
         offset = points - self.middle
         return (offset * self.along).sum(-1) / self.width, (offset * self.down).sum(-1) / self.width
 
@@ -107,13 +110,13 @@ class _Axes:
 def blend_eyes(
     frames: Tensor, picture: Tensor, grid: Tensor, source: Tensor, target: Tensor
 ) -> None:
-    """Draw the eyes of warped frames anew, in place.
+    """Redraw the eyes of warped frames, in place.
 
     Args:
         frames: (B, C, h, w), `picture` sampled at `grid`.
         picture: (1, C, h, w) in [0, 255].
-        grid: (B, h, w, 2), where the mesh warp reads, in [-1, 1], align_corners=False.
-        source: (1, 478, 2), mesh of the picture, its pixels.
+        grid: (B, h, w, 2), sampling grid of the mesh warp, in [-1, 1], align_corners=False.
+        source: (1, 478, 2), mesh of the picture, in its pixels.
         target: (B, 478, 2), meshes of the frames, pixels.
     """
     tall = (target[:, UPRIGHT[0]] - target[:, UPRIGHT[1]]).norm(dim=-1)
@@ -136,7 +139,7 @@ def _blend_eye(
     if min(float(there.width.min()), float(here.width.min())) < MIN_WIDTH_PX:
         return
     ring = target[:, [*eye.upper, *eye.lower]].flatten(0, 1)
-    squash = here.width / (there.width * tall)  # takes heights here to those there
+    squash = here.width / (there.width * tall)  # converts heights here to heights there
     knots = torch.linspace(-0.5, 0.5, len(eye.upper), device=target.device)[None]
     fallen = (
         _height(here, target, eye.upper, knots) - _height(there, source, eye.upper, knots) / squash
@@ -160,7 +163,7 @@ def _blend_eye(
     lower, lower_shift = _edge(here, source, target, eye.lower, inner)
     was = [_height(there, source, lid, inner) for lid in (eye.upper, eye.lower)]
     fallen = (upper - was[0] / squash).clamp(min=0)
-    # Where lids meet, the upper one ends at the lower one, and covers the wet rim of that.
+    # Where the lids meet, the upper one ends at the lower one and covers its wet rim.
     closed = _closed(was[1] - was[0], lower - upper)
     further = torch.minimum(upper, lower) + OVERLAP * closed - upper
     upper = upper + further
@@ -170,7 +173,7 @@ def _blend_eye(
 
     down = _smooth(fallen / FALLEN)
     brow = was[0] - _height(there, source, eye.brow, inner)
-    free = (SKIN * brow).clamp(REACH, MAX_SKIN)  # there is no blink in the mesh above
+    free = (SKIN * brow).clamp(REACH, MAX_SKIN)  # the mesh does not blink above this
     skin = torch.minimum(free, _clear_skin(there, picture, source, eye)) / squash
     free = free / squash
 
@@ -184,7 +187,7 @@ def _blend_eye(
         bend: Tensor | float = 0.0,
         end: Tensor | float = REACH,
     ) -> Tensor:
-        """Unroll a lid from `rim` to `reach`; what is beyond moves with the mesh at `end`."""
+        """Unroll a lid from `rim` to `reach`; beyond that, move with the mesh at `end`."""
         mesh = here.place(inner, edge + outwards * end)
         source = functional.grid_sample(
             grid.permute(0, 3, 1, 2),
@@ -225,16 +228,16 @@ def _blend_eye(
 
 
 def _closed(usual: Tensor, gap: Tensor) -> Tensor:
-    """Return 0 while lids are at least half as far apart as in the picture, 1 where they meet."""
+    """Return 0 for lids at least half as far apart as in the picture, 1 where they meet."""
     usual = usual.clamp(min=0)
     return _smooth(1 - 2 * gap / usual.clamp(min=1e-3)) * _smooth(usual / MIN_GAP)
 
 
 def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Tensor:
-    """Return how high the skin over the upper lid is clear of glasses, (1, 1), eye widths.
+    """Return the height of skin above the upper lid without glasses, (1, 1), eye widths.
 
-    Their rim is a dark line over the whole eye, with skin below and above; creases and brows are
-    fainter somewhere.
+    The rim of glasses is a dark line across the whole eye, with skin below and above it. Creases
+    and brows are fainter in places.
     """
     u = torch.linspace(-0.3, 0.3, 7, device=source.device)
     height = torch.linspace(MIN_SKIN, MAX_SKIN, 36, device=source.device)
@@ -270,17 +273,17 @@ def _ball(
     squash: Tensor,
     lids: list[Tensor],
 ) -> Tensor:
-    """Return where the eyeball is read, (B, N, 2): what the picture shows between its lids.
+    """Return where to read the eyeball, (B, N, 2): what the picture shows between its lids.
 
     Args:
         there: axes of the picture's eye.
-        here: axes of the frames'.
+        here: axes of the frames' eyes.
         source: mesh of the picture.
         target: meshes of the frames.
-        eye: which one.
-        u: (B, N), along the eye.
+        eye: which eye.
+        u: (B, N), coordinates along the eye.
         v: (B, N), heights in the picture's eye.
-        squash: (B, 1), what makes heights of the frames' eyes such.
+        squash: (B, 1), factor from heights in the frames' eyes to heights in the picture's.
         lids: heights of the picture's lids at `u`, the upper one first, (B, N) each.
     """
     inner = u.clamp(-0.5, 0.5)
@@ -298,7 +301,7 @@ def _ball(
 
 
 def _height(axes: _Axes, points: Tensor, line: tuple[int, ...], u: Tensor) -> Tensor:
-    """Return how low a line of mesh points is at `u`, (B, N)."""
+    """Return the height of a line of mesh points at `u`, (B, N), growing downwards."""
     at, height = axes.read(points[:, list(line)])
     return _interpolate(at, height[:, None], u)[:, 0]
 
@@ -306,7 +309,7 @@ def _height(axes: _Axes, points: Tensor, line: tuple[int, ...], u: Tensor) -> Te
 def _edge(
     axes: _Axes, source: Tensor, target: Tensor, lid: tuple[int, ...], u: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return a lid's edge at `u`, (B, N), and where it comes from against its place, (B, N, 2)."""
+    """Return a lid's edge at `u`, (B, N), and the offset to where it is read, (B, N, 2)."""
     index = list(lid)
     at, height = axes.read(target[:, index])
     shift = source[:, index] - target[:, index]
@@ -315,15 +318,15 @@ def _edge(
 
 
 def _interpolate(at: Tensor, values: Tensor, u: Tensor) -> Tensor:
-    """Interpolate values (B, C, K) given at places (B, K) at others (B or 1, N), linearly.
+    """Interpolate values (B, C, K) at places (B, K) linearly to other places (B or 1, N).
 
     Returns:
-        shape = (B, C, N).
+        (B, C, N).
     """
     batch, channels = max(len(at), len(u)), values.shape[1]
     at, order = at.sort(1)
     values = values.gather(2, order[:, None].expand(-1, channels, -1))
-    # Ramps from place to place add up to the line: cheaper than a search for every pixel.
+    # Sum a ramp per interval: cheaper than searching the interval of every pixel.
     before, after = at[:, :-1, None], at[:, 1:, None]
     steps = values.diff(dim=2) / (after - before).clamp(min=1e-6).transpose(1, 2)
     ramps = torch.minimum(torch.maximum(u[:, None], before), after) - before

@@ -1,16 +1,16 @@
-"""Conditioning maps: everything the denoiser is told about a frame besides the identity's pixels.
+"""Conditioning maps: the denoiser's input about a frame, besides the identity's pixels.
 
-One rasterisation of the target mesh gives both the sampling grid of the warp and the maps. The
-maps, at half of the crop's resolution, are
+A single rasterisation of the target mesh yields both the warp's sampling grid and the maps. The
+maps have half the crop's resolution:
 
     0     mouth opening: 1 inside the inner lips
     1     face: 1 on the mesh
-    2-4   place on the mean face (x, y, z): which part of a face this pixel is
-    5-7   displacement against the identity (x, y, z): where the warp stretched, how the head turned
+    2-4   position on the mean face (x, y, z): which part of the face the pixel shows
+    5-7   displacement from the identity (x, y, z): how the warp stretched and the head turned
     8     cavity: 1 where the mouth opens beyond what the identity shows of its inside
 
-The dense maps replace contours drawn as lines: they carry the same edges, and depth and motion
-besides.
+The dense maps replace landmark contours drawn as lines. They contain the same edges, plus depth and
+motion.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ MAP_SIDE_PX = CROP_SIDE_PX // 2
 _RATIO = MAP_SIDE_PX / CROP_SIDE_PX
 DISPLACEMENT_UNIT_PX = 16.0
 CAVITY_SHADE = 0.3
-"""Where the warp has only a stretched lip to show, it is darkened to this, as mouths are inside."""
+"""Brightness factor of the cavity, where the warp can only show a stretched lip."""
 
 
 def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw what the networks need to turn an identity into a frame.
+    """Draw the inputs that the networks need to turn an identity into a frame.
 
     Args:
         identity: (B, 478, 3) mesh of the identity image, crop pixels.
@@ -61,17 +61,17 @@ def draw_maps(identity: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def draw_stage(
     identity: Tensor, target: Tensor, bounds: Bounds | Tensor = STAGE
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw as `draw_maps` does, and how the surroundings of the crop move.
+    """Draw like `draw_maps`, and also how the surroundings of the crop move.
 
     Args:
         identity: (B, 478, 3), crop pixels.
         target: (B, 478, 3), crop pixels.
-        bounds: the part of the stage that the picture covers, crop pixels; (B, 4) where every
-            frame has a picture of its own.
+        bounds: the part of the stage that the picture covers, crop pixels; (B, 4) if every frame
+            has its own picture.
 
     Returns:
-        Where every pixel of the stage comes from, against its own place, (B, 2, 208, 208), in crop
-        pixels; sampling grid and maps of the crop, as of `draw_maps`.
+        The offset of every stage pixel's source from the pixel, (B, 2, 208, 208), in crop pixels;
+        sampling grid and maps of the crop, as from `draw_maps`.
     """
     source, maps = _draw(identity, target, bounds, STAGE_MARGIN_PX)
     margin = round(STAGE_MARGIN_PX * _RATIO)
@@ -122,13 +122,13 @@ def _draw(
 
 
 def _own_places(side: int, margin: int, device: torch.device) -> Tensor:
-    """Return where the pixels of a map lie that begins `margin` before the crop's, (2, S, S)."""
+    """Return the pixel positions of a map that begins `margin` before the crop, (2, S, S)."""
     line = torch.arange(side, device=device) + 0.5 - margin
     return torch.stack(torch.meshgrid(line, line, indexing="xy"))
 
 
 def warp_identity(image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
-    """Warp an identity's crop to a frame, the cavity of the mouth darkened.
+    """Warp an identity's crop to a frame and darken the cavity of the mouth.
 
     Args:
         image: (B, 3, S, S) in [-1, 1].

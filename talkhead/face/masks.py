@@ -1,4 +1,4 @@
-"""Where the renderer may change the picture: a soft mask of the lower face that follows the jaw."""
+"""Soft masks of the lower face, which limit where the renderer may change the picture."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
 
 LOWER_EYELIDS = (145, 374)
 EYE_GAP_PX = 6.0
-"""The mask begins this far below the lower eyelids, in crop pixels."""
+"""Gap between the lower eyelids and the mask, crop pixels."""
 FEATHER_PX = 8
 SEAM_GAP_PX = 2.0
-"""Lips that come nearer by this much, in crop pixels, hide what was between them."""
+"""Lips that close by more than this, in crop pixels, hide what was between them."""
 SEAM_WIDTH = 2.0
-"""Of the line between them, in pixels of the maps."""
+"""Width of the line between the lips, pixels of the maps."""
 
 
 def lower_face_mask(target: Tensor, maps: Tensor) -> Tensor:
@@ -39,24 +39,24 @@ def lower_face_mask(target: Tensor, maps: Tensor) -> Tensor:
 
 
 def soft_mask(target: Tensor, maps: Tensor) -> Tensor:
-    """Return the mask of `lower_face_mask`, feathered inward: it is zero outside the face.
+    """Return the mask of `lower_face_mask`, feathered inwards, so that it is zero outside the face.
 
-    It is zero, too, outside the part of the crop that is made anew, and fades towards its edges: a
-    head that has moved far may lie across them.
+    It is also zero outside the region that the denoiser generates, and fades towards its edges,
+    because a head that has moved far may lie across them.
 
     Returns:
         (B, 1, 128, 128) in [0, 1].
     """
     mask = lower_face_mask(target, maps) * _made_anew(maps)
     radius = FEATHER_PX * maps.shape[-1] // CROP_SIDE_PX
-    window = 2 * radius + 1  # rows, then columns: the same square for less
+    window = 2 * radius + 1  # rows, then columns: the same square at less cost
     grown = functional.max_pool2d(1 - mask, (window, 1), stride=1, padding=(radius, 0))
     grown = functional.max_pool2d(grown, (1, window), stride=1, padding=(0, radius))
     return blur(1 - grown, radius)
 
 
 def _made_anew(maps: Tensor) -> Tensor:
-    """Return the part of the crop that the denoiser makes, without its outermost row of maps."""
+    """Return a mask of the region that the denoiser generates, without its bottom map pixels."""
     ratio = maps.shape[-1] / CROP_SIDE_PX
     inside = torch.zeros_like(maps[:1, :1])
     rows = slice(round(TOP_PX * ratio), round(BOTTOM_PX * ratio) - 1)
@@ -65,9 +65,9 @@ def _made_anew(maps: Tensor) -> Tensor:
 
 
 def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
-    """Return where lips meet that the picture shows apart.
+    """Return where lips meet that are apart in the picture.
 
-    There the warp has squeezed teeth between the lips into a bright line.
+    The warp squeezes the teeth between such lips into a bright line.
 
     Args:
         source: (1, 478, 3) mesh of the picture, crop pixels.
@@ -86,7 +86,7 @@ def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
         return out
     ratio = maps.shape[-1] / CROP_SIDE_PX
     line = (target[:, upper] + target[:, lower])[..., :2] * (ratio / 2)
-    # Points close enough to each other to make a line.
+    # Resample the points densely enough to form a line.
     count = 4 * len(upper)
     joined = torch.cat([line, strength[..., None]], -1).transpose(1, 2)
     dense = functional.interpolate(joined, size=count, mode="linear", align_corners=True)
@@ -98,14 +98,14 @@ def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
     y = torch.arange(y0, y1, device=maps.device) + 0.5
     across = (dense[:, 0, :, None, None] - x).square()
     down = (dense[:, 1, :, None, None] - y[:, None]).square()
-    # Nothing is left at the box's edge, so that the batch's other frames do not matter.
+    # Fade to exactly 0 at the box's edge, so that a frame does not depend on the rest of its batch.
     near = (1.02 * torch.exp(-(across + down) / SEAM_WIDTH**2) - 0.02).clamp(min=0)
     out[:, 0, y0:y1, x0:x1] = (near * dense[:, 2, :, None, None]).amax(1)
     return out
 
 
 def blur(mask: Tensor, radius: int) -> Tensor:
-    """Blur twice with a square window of `radius` pixels on each side: nearly a Gaussian."""
+    """Blur twice with a square window of `radius` pixels per side: nearly a Gaussian."""
     reach = max(radius // 2, 1)
     for _ in range(2):
         padded = functional.pad(mask, (reach,) * 4, mode="replicate")

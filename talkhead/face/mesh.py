@@ -1,10 +1,9 @@
 """The 478-point face mesh: contours, triangles, mirror table, mean face and the 68-point view.
 
-Index numbers are those of mediapipe's face mesh with iris points (468 surface points and two irises
-of five). Left and right are the person's own. Contours are closed rings unless their name says
-otherwise.
+Indices are those of mediapipe's face mesh with iris points (468 surface points and two irises of
+five points). Left and right are the person's own. Contours are closed rings unless noted otherwise.
 
-Source: mediapipe's published connections; the table from 478 to 68 points is that of
+Source: mediapipe's published connections; the table from 478 to 68 points is from
 PeizhiYan/Mediapipe_2_Dlib_Landmarks (MIT).
 """
 
@@ -46,7 +45,7 @@ FACE_OVAL = _ring(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288,
                   172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 NOSE_BRIDGE = _ring(168, 6, 197, 195, 5)  # open
 # Points that speech and blinks hardly move: eye corners, nose bridge and sides, forehead.
-# Head pose is fitted on them.
+# The head pose is fitted to them.
 STABLE_POINTS = _ring(33, 133, 362, 263, 168, 6, 197, 195, 9, 8, 151, 10, 109, 338, 67, 297,
                       103, 332, 54, 284, 193, 417, 122, 351, 196, 419, 21, 251)
 
@@ -80,43 +79,43 @@ def _table(name: str) -> npt.NDArray[np.generic]:
 
 
 TRIANGLES: Indices = _table("triangles").astype(np.int64)
-"""(898, 3), seen from the front clockwise on the screen; mouth and eye openings are filled."""
+"""(898, 3), clockwise on screen when seen from the front; mouth and eye openings are filled."""
 MIRROR: Indices = _table("mirror").astype(np.int64)
-"""(478,): every point's partner on the other side; points on the middle line are their own."""
+"""(478,), each point's mirror partner; points on the midline map to themselves."""
 MEAN_FACE: Floats = _table("mean_face").astype(np.float32)
-"""(478, 3): mean of about 90 people's aligned meshes, symmetric; unit: eye distance."""
+"""(478, 3), symmetric mean of about 90 people's aligned meshes; unit: eye distance."""
 
 _INNER = set(INNER_LIPS.tolist())
 MOUTH_TRIANGLES: Indices = np.flatnonzero([set(t) <= _INNER for t in TRIANGLES.tolist()])
-"""Positions in `TRIANGLES` of the 18 triangles that fill the mouth opening."""
+"""Indices into `TRIANGLES` of the 18 triangles that fill the mouth opening."""
 
 
 def to_ibug68(points: Floats) -> Floats:
     """Return the 68-point iBUG view of a mesh.
 
     Args:
-        points: shape = (..., 478, C).
+        points: (..., 478, C).
 
     Returns:
-        shape = (..., 68, C); the jaw is a mesh edge, not the contour that 68-point detectors draw.
+        (..., 68, C). The jaw follows mesh edges, not the contour that 68-point detectors draw.
     """
     means = [points[..., list(group), :].mean(-2) for group in _IBUG68]
     return np.asarray(np.stack(means, axis=-2), np.float32)
 
 
 def mouth_opening(points: Floats, unit: float | None = None) -> Floats:
-    """Return the inner lips' opening over the distance of the outer eye corners, shape = (...,).
+    """Return the inner lips' opening over the distance of the outer eye corners, (...,).
 
     Args:
         points: (..., 478, 3).
-        unit: that distance, as `eye_distance` has it for a whole clip; by default every face's own.
+        unit: that distance, as from `eye_distance` for a whole clip; by default each face's own.
     """
     gap = points[..., UPPER_LIP_CENTRE, :2] - points[..., LOWER_LIP_CENTRE, :2]
     return _in_eye_distances(gap, points, unit)
 
 
 def mouth_width(points: Floats, unit: float | None = None) -> Floats:
-    """Return the inner lips' width over the distance of the outer eye corners, shape = (...,).
+    """Return the inner lips' width over the distance of the outer eye corners, (...,).
 
     Args:
         points: (..., 478, 3).
@@ -127,12 +126,12 @@ def mouth_width(points: Floats, unit: float | None = None) -> Floats:
 
 
 def eye_distance(points: Floats) -> float:
-    """Return the median distance of the outer eye corners of a clip's faces, (T, 478, 2 or 3).
+    """Return the median distance of the outer eye corners over a clip, (T, 478, 2 or 3).
 
-    Frames without a face are nan; where none has one it is 1.
+    Frames without a face are nan. The result is 1 if no frame has a face.
 
-    A detector's eye corners tremble: from frame to frame their distance varies by .008 of itself
-    where the width of a mouth that speaks calmly varies by .015.
+    Detected eye corners jitter: their distance varies by .008 of itself from frame to frame, while
+    the width of a calmly speaking mouth varies by .015.
     """
     lengths = _eye_distances(points)
     lengths = lengths[~np.isnan(lengths)]

@@ -2,8 +2,8 @@
 
     points_px = pose(rest + amount * sum_k coefficient_k * component_k + closure * blink)
 
-The basis holds what speech moves: mouth, jaw and cheeks; eyelids have one component of their own. A
-person keeps their own rest shape; the amount scales motion to the width of their mouth.
+The basis covers what speech moves: mouth, jaw and cheeks. The eyelids have a separate component.
+Each person keeps their own rest shape; the amount scales the motion to the width of their mouth.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Floats = npt.NDArray[np.float32]
 
 REST_OPENING_PERCENTILE = 15.0
 MAX_REST_OPENING = 0.012
-"""Lips at rest are at most this far apart, in eye distances."""
+"""Maximum gap between lips at rest, in eye distances."""
 ArrayT = TypeVar("ArrayT")
 MAX_BLINK_SCALE = 1.6
 BROW_REACH = 0.17
-"""Eye distances over which the skin beside an eyebrow goes with it."""
+"""Distance from an eyebrow over which the skin moves along, in eye distances."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class MotionBasis:
 
     Attributes:
         components: float32 (K, 478, 3), each scaled to one standard deviation.
-        blink: float32 (478, 3), from open to closed eyelids.
+        blink: float32 (478, 3), change from open to closed eyelids.
     """
 
     components: Floats
@@ -58,11 +58,12 @@ class MotionBasis:
         """Return deformations.
 
         Args:
-            coefficients: shape = (T, K), in standard deviations.
-            closure: shape = (T,), 0 for open eyes, 1 for closed ones.
+            coefficients: (T, K), in standard deviations.
+            closure: (T,), 0 for open eyes, 1 for closed ones.
             amount: scale of the speech motion.
 
         Returns:
+            (T, 478, 3).
             shape = (T, 478, 3).
         """
         speech = np.tensordot(coefficients * np.float32(amount), self.components, axes=1)
@@ -77,10 +78,10 @@ class MotionBasis:
 
 
 def opening_direction(components: ArrayT) -> ArrayT:
-    """Return what a unit of each coefficient adds to the opening of the inner lips, shape = (K,).
+    """Return the change of the inner lips' opening per unit of each coefficient, (K,).
 
     Args:
-        components: of a basis, (K, 478, 3), an array or a tensor.
+        components: components of a basis, (K, 478, 3), an array or a tensor.
     """
     lower, upper = LOWER_INNER_LIP[2:7].tolist(), UPPER_INNER_LIP[2:7].tolist()
     gap: ArrayT = (components[:, lower, 1] - components[:, upper, 1]).mean(1)  # type: ignore[index]
@@ -88,7 +89,7 @@ def opening_direction(components: ArrayT) -> ArrayT:
 
 
 def speech_region() -> Floats:
-    """Return the share of speech in each point's motion, shape = (478,): 1 at mouth, 0 at eyes."""
+    """Return the share of speech in each point's motion, (478,): 1 at the mouth, 0 at the eyes."""
     y = MEAN_FACE[:, 1]
     eyes = y[[33, 133, 362, 263]].mean()
     nose = y[4]
@@ -98,9 +99,9 @@ def speech_region() -> Floats:
 
 
 def lid_region() -> Floats:
-    """Return how much of each point's motion belongs to the eyelids, shape = (478,).
+    """Return the share of the eyelids in each point's motion, (478,).
 
-    The skin between lid and crease unfolds; what is above, the rims of glasses too, stays.
+    The skin between lid and crease unfolds; anything above, including rims of glasses, stays.
     """
     weight = np.zeros(NUM_POINTS, np.float32)
     for ring in (RIGHT_EYE, LEFT_EYE):
@@ -114,9 +115,10 @@ def lid_region() -> Floats:
 
 
 def spoken_region(basis: MotionBasis) -> Floats:
-    """Return how much of each point's place is speech's, shape = (478,).
+    """Return the share of speech in each point's position, (478,).
 
-    1 where the basis moves points much, as on lips and chin, 0 where hardly, as beside the ears.
+    1 where the basis moves points a lot, as on lips and chin, 0 where it hardly does, as near the
+    ears.
     """
     moved = np.sqrt(np.square(basis.components[..., :2]).sum((0, 2)))
     lips = float(moved[np.concatenate([UPPER_INNER_LIP, LOWER_INNER_LIP])].mean())
@@ -126,7 +128,7 @@ def spoken_region(basis: MotionBasis) -> Floats:
 
 
 def brow_region() -> Floats:
-    """Return each point's share in the motion of the eyebrows, shape = (478,); lids have none."""
+    """Return the share of the eyebrows in each point's motion, (478,); 0 on the eyelids."""
     brows = MEAN_FACE[np.concatenate([RIGHT_BROW, LEFT_BROW]), :2]
     apart = np.linalg.norm(MEAN_FACE[:, None, :2] - brows, axis=-1).min(1)
     near = np.clip(1 - apart / BROW_REACH, 0, 1)
@@ -139,11 +141,11 @@ def rest_of_clip(points: Floats) -> tuple[Floats, HeadPose]:
     """Return a clip's face at rest and its head pose.
 
     Args:
-        points: shape = (T, 478, 3), any similarity frame.
+        points: (T, 478, 3), in any similarity frame.
 
     Returns:
-        Rest shape (478, 3) in face space: the mean of the frames with the most closed lips; and the
-        pose, fitted against that shape.
+        The rest shape (478, 3) in face space, which is the mean of the frames with the most closed
+        lips; and the pose, fitted to that shape.
     """
     aligned = fit_head_pose(points).to_face(points)
     opening = mouth_opening(aligned)
@@ -153,11 +155,11 @@ def rest_of_clip(points: Floats) -> tuple[Floats, HeadPose]:
 
 
 def identity_at_rest(points: Floats, basis: MotionBasis) -> tuple[Floats, HeadPose]:
-    """Return the face at rest of one picture, its lips closed if they are not, and its head pose.
+    """Return the rest shape of a single picture, with closed lips, and its head pose.
 
     Args:
-        points: shape = (478, 3), picture pixels.
-        basis: of the speech motion; lips are closed along it.
+        points: (478, 3), picture pixels.
+        basis: basis of the speech motion, along which the lips are closed.
     """
     pose = fit_head_pose(points)
     shape = pose.to_face(points)
@@ -165,10 +167,10 @@ def identity_at_rest(points: Floats, basis: MotionBasis) -> tuple[Floats, HeadPo
 
 
 def close_lips(shape: Floats, basis: MotionBasis, num_steps: int = 60) -> Floats:
-    """Move the lips of a face, shape = (478, 3), together by a jaw motion that the basis knows.
+    """Close the lips of a face, (478, 3), by a jaw motion within the basis.
 
-    The coefficients with the smallest norm are sought (in standard deviations) that bring every
-    pair of inner-lip points within `MAX_REST_OPENING`; what is left is split between the lips.
+    Finds the coefficients of smallest norm (in standard deviations) that bring every pair of
+    inner-lip points within `MAX_REST_OPENING`. Any remaining gap is split between the lips.
     """
     gap = shape[LOWER_INNER_LIP, 1] - shape[UPPER_INNER_LIP, 1]
     excess = np.maximum(gap - MAX_REST_OPENING, 0)
@@ -183,9 +185,9 @@ def close_lips(shape: Floats, basis: MotionBasis, num_steps: int = 60) -> Floats
 
 
 def separate_lips(points: Floats, limit: float | None = None) -> Floats:
-    """Return meshes (T, 478, 3) whose inner lips do not cross, nor gape by more than `limit`.
+    """Return meshes (T, 478, 3) whose inner lips neither cross nor gape by more than `limit`.
 
-    Crossing points meet in the middle; outer lips follow by half.
+    Crossing points meet in the middle; the outer lips move half as far.
     """
     points = points.copy()
     gap = points[:, LOWER_INNER_LIP, 1] - points[:, UPPER_INNER_LIP, 1]
@@ -203,12 +205,12 @@ def separate_lips(points: Floats, limit: float | None = None) -> Floats:
 
 
 def mouth_scale(rest: Floats) -> float:
-    """Return a person's mouth width over the mean face's: speech motion is scaled by it."""
+    """Return a person's mouth width relative to the mean face, which scales speech motion."""
     return float(np.clip(mouth_width(rest) / mouth_width(MEAN_FACE), 0.6, 1.5))
 
 
 def proportions(rest: Floats) -> Floats:
-    """Return width of mouth, thickness of both lips, height of chin, in eye distances, (4,)."""
+    """Return mouth width, thickness of both lips, and chin height, in eye distances, (4,)."""
     return np.array(
         [
             np.linalg.norm(rest[61] - rest[291]),
@@ -221,10 +223,10 @@ def proportions(rest: Floats) -> Floats:
 
 
 def eye_closure(points: Floats) -> Floats:
-    """Return how far the eyes are closed, shape = (T,): 0 at their usual opening, 1 at none.
+    """Return how far the eyes are closed, (T,): 0 at their usual opening, 1 when shut.
 
     Args:
-        points: shape = (T, 478, 3), face space.
+        points: (T, 478, 3), face space.
     """
     opening = np.linalg.norm(points[:, 159] - points[:, 145], axis=1)
     opening = opening + np.linalg.norm(points[:, 386] - points[:, 374], axis=1)
@@ -233,14 +235,14 @@ def eye_closure(points: Floats) -> Floats:
 
 
 def fit_blink(rest: Floats, basis: MotionBasis) -> MotionBasis:
-    """Return the basis with a blink that shuts the eyes of one person, and no further.
+    """Return the basis with a blink that exactly closes the eyes of one person.
 
-    The blink is scaled to how far the lids of this face are apart; then every point of the upper
-    lids' edges goes on to its partner below, so that no slit stays open at the corners.
+    The blink is scaled to this face's eye opening. Then every point on the edge of the upper lid is
+    moved to its partner below, so that no gap stays open at the corners.
 
     Args:
         rest: (478, 3), face space.
-        basis: of the motion of all faces.
+        basis: basis of the motion of all faces.
     """
     travel = basis.blink[159, 1] - basis.blink[145, 1] + basis.blink[386, 1] - basis.blink[374, 1]
     opening = rest[145, 1] - rest[159, 1] + rest[374, 1] - rest[386, 1]
@@ -258,23 +260,23 @@ def fit_motion_basis(
     """Fit the basis by principal components.
 
     Args:
-        deformations: shape = (N, 478, 3), from each clip's rest, scaled to a mouth of mean width.
-        closures: shape = (N,), how far the eyes are closed, 0 to 1.
-        lids: shape = (N, 478, 3), deformations used for the eyelids.
+        deformations: (N, 478, 3), relative to each clip's rest, scaled to a mouth of mean width.
+        closures: (N,), how far the eyes are closed, 0 to 1.
+        lids: (N, 478, 3), deformations used for the eyelids.
         num_components: K.
 
     Returns:
         Components scaled to one standard deviation of their coefficients.
     """
     weight = speech_region()[:, None]
-    # Depth is the detector's weakest guess: it follows the other axes, and hardly shapes them.
+    # Depth is the detector's least reliable axis: give it little weight in shaping the components.
     axis = np.array([1, 1, 0.3], np.float32)
     flat = (deformations * weight * axis).reshape(len(deformations), -1)
     _, vectors = np.linalg.eigh((flat.T @ flat).astype(np.float64))  # ascending
     coefficients = flat @ vectors[:, ::-1][:, :num_components].astype(np.float32)
     spread = np.sqrt(np.square(coefficients).mean(0)) + 1e-9
     units = coefficients / spread
-    # Regress whole points on the coefficients, so that depth has its full motion.
+    # Regress whole points on the coefficients, which restores the full motion in depth.
     target = (deformations * weight).reshape(len(deformations), -1)
     solution = np.linalg.lstsq(units, target, rcond=None)[0]
     components = solution.reshape(num_components, NUM_POINTS, 3)

@@ -1,6 +1,6 @@
-"""Natural motion that no sound determines: a head that is never quite still, and blinks.
+"""Idle motion that the sound does not determine: slight head movement, and blinks.
 
-Drawn with a seed, or taken over from somebody else's head.
+It is drawn from a seed, or copied from the head motion of a track.
 """
 
 from __future__ import annotations
@@ -24,59 +24,59 @@ Floats = npt.NDArray[np.float32]
 HEAD_AXES = 5
 """Pitch, yaw, roll, and the shifts to the side and down."""
 STILL_SHARE = 0.45
-"""Of real heads' motion: one picture shows a head from one side only."""
+"""Share of real heads' motion to use, because a single picture shows only one side of a head."""
 PIVOT = np.array([0.0, 0.75, 0.4], np.float32)
-"""Where the head turns: the top of the neck, in face space."""
+"""Pivot of the head's rotation: the top of the neck, in face space."""
 EYEBALL_RADIUS = 0.136
-"""Eye distances: 12 of 88 mm."""
+"""In eye distances: 12 of 88 mm."""
 BROW_S = 0.2
-"""Time scale of eyebrows that rise with emphasis."""
+"""Time scale of eyebrow raises on emphasis."""
 MAX_BROW_RAISE = 0.02
-"""Eye distances; more bends the rims of glasses."""
+"""In eye distances; larger raises bend the rims of glasses."""
 BROW_THRESHOLD = 0.1
-"""Loudness above the usual from which they rise: with few words of a sentence."""
+"""Loudness above the local mean that raises the eyebrows; few words of a sentence reach it."""
 FOLLOW_S = 0.05
-"""Followed tracks are smoothed over this time, and those that are measured: detectors tremble."""
+"""Smoothing time of followed and measured tracks, because detectors jitter."""
 MAX_TURN_RAD = float(np.radians(15))
 MAX_SHIFT = 0.15
-"""Eye distances."""
+"""In eye distances."""
 STIR_S = 0.3
-"""Time scale on which a head that listens stirs, and rests again."""
+"""Time scale on which a listening head moves and rests again."""
 STIR_THRESHOLD = 1.1
-"""Standard deviations of the noise above which it stirs: a seventh of the time."""
+"""Noise level, in standard deviations, above which it moves: one seventh of the time."""
 MAX_STIR = 0.9
-"""What is more above than this counts as so much: it would be faster than in speech."""
+"""Limit on the excess over that level; beyond it, the head would move faster than in speech."""
 STIR_PACE = 5 / 6
-"""Of a head that stirs, against that in speech, for every standard deviation above; a twentieth of
-it in the mean over long silence."""
+"""Pace of a moving listener relative to speech, per standard deviation of excess; a twentieth of
+the pace in speech on average over long silence."""
 SILENCE_S = 0.6
 """Time scale on which a pause becomes a long silence."""
 TALK_GAIN = 2.0
-"""Speech with its usual pauses counts as talk throughout."""
+"""Gain with which speech, with its usual pauses, counts as talk throughout."""
 BLINK_S = (0.36, 0.06)
-"""Mean and spread of a blink's length."""
+"""Mean and standard deviation of a blink's duration."""
 BLINK_IN_PAUSE = 0.5
-"""Share of blinks that wait for a pause of the voice, or come early for it."""
+"""Share of blinks that move, later or earlier, to a pause of the voice."""
 BLINK_WAIT_S = 0.8
 BLINK_APART_S = 0.3
 SYLLABLE_S = 0.1
-"""Loudness is smoothed over this time: between syllables there is no pause."""
+"""Smoothing time of the loudness, so that gaps between syllables do not count as pauses."""
 PAUSE = 0.12
-"""A voice less loud than this, from 0 to 1, pauses."""
+"""Smoothed loudness, from 0 to 1, below which the voice pauses."""
 
 
 @dataclass(frozen=True)
 class HeadStyle:
-    """How heads move: two Gaussian processes, one slow and one fast.
+    """Statistics of head motion: two Gaussian processes, one slow and one fast.
 
     Both are over pitch, yaw, roll (radians) and the shifts to the side and down (eye distances).
 
     Attributes:
-        slow: float32 (5, 5), lower triangular factor of the covariance.
-        fast: the same.
+        slow: float32 (5, 5), lower triangular factor of the slow process's covariance.
+        fast: likewise for the fast process.
         slow_s: width of the Gaussian window that smooths the slow process.
-        fast_s: the same.
-        pause: motion while nobody speaks, as a share of that in speech.
+        fast_s: likewise for the fast process.
+        pause: motion in silence as a share of that in speech.
     """
 
     slow: Floats
@@ -88,29 +88,29 @@ class HeadStyle:
 
 @dataclass(frozen=True)
 class HeadMotion:
-    """Motion of the head against its pose in the picture.
+    """Motion of the head relative to its pose in the picture.
 
     Attributes:
-        angles_rad: shape = (T, 3), pitch, yaw and roll.
-        shift: shape = (T, 3), eye distances.
+        angles_rad: (T, 3), pitch, yaw and roll.
+        shift: (T, 3), eye distances.
     """
 
     angles_rad: Floats
     shift: Floats
 
     def apply(self, points: Floats) -> Floats:
-        """Turn and shift face-space meshes, shape = (T, N, 3)."""
+        """Rotate and shift face-space meshes, (T, N, 3)."""
         rotation = rotation_from_angles(self.angles_rad)
         turned = (points - PIVOT) @ np.swapaxes(rotation, -1, -2)
         return (turned + PIVOT + self.shift[:, None]).astype(np.float32)
 
     def gaze(self) -> Floats:
-        """Return how far irises move in the face to stay on what they look at, shape = (T, 3)."""
+        """Return the shift of the irises within the face that keeps the gaze fixed, (T, 3)."""
         ahead = np.array([0, 0, -EYEBALL_RADIUS], np.float32)
         return (ahead @ rotation_from_angles(self.angles_rad) - ahead).astype(np.float32)
 
     def part(self, start: int, end: int) -> HeadMotion:
-        """Return a stretch of frames."""
+        """Return a range of frames."""
         return HeadMotion(self.angles_rad[start:end], self.shift[start:end])
 
 
@@ -121,14 +121,14 @@ def natural_head_motion(
     rng: np.random.Generator,
     strength: float = 1.0,
 ) -> HeadMotion:
-    """Draw head motion.
+    """Draw random head motion.
 
     Args:
-        style: as heads in the training clips move.
-        activity: shape = (T,), loudness of the voice from 0 to 1: a speaking head moves more.
-        fps: frames a second.
-        rng: seeded.
-        strength: 0 for none.
+        style: statistics of the motion in the training clips.
+        activity: (T,), loudness of the voice from 0 to 1; a speaking head moves more.
+        fps: frames per second.
+        rng: seeded generator.
+        strength: 0 for no motion.
     """
     count = len(activity)
     slow = _smooth_noise(count, HEAD_AXES, style.slow_s * fps, rng) @ style.slow.T
@@ -137,7 +137,7 @@ def natural_head_motion(
     loudest = max(float(voice.max()), 1e-6)
     lively = style.pause + (1 - style.pause) * np.clip(voice / loudest, 0, 1)
     values = strength * STILL_SHARE * (slow + fast * lively[:, None])
-    # Who listens holds still, then stirs: in long silence the same motion takes longer, by moments.
+    # A listening head rests and moves briefly: in long silence the same motion runs more slowly.
     talk = gaussian_filter1d(activity, SILENCE_S * fps, mode="nearest") / loudest
     talks = np.clip(TALK_GAIN * talk, 0, 1)
     noise = _smooth_noise(count, 1, STIR_S * fps, rng)[:, 0]
@@ -145,18 +145,18 @@ def natural_head_motion(
     pace = talks + (1 - talks) * stirs
     at = np.concatenate([[0], np.cumsum(pace)[:-1]])
     values = np.stack([np.interp(at, np.arange(count), column) for column in values.T], axis=1)
-    # The first frame is the picture itself: motion grows from there.
+    # The first frame is the picture itself, so the motion fades in from there.
     grow = np.clip(np.arange(count) / (0.8 * fps), 0, 1)
     values = _limited(values * (grow * grow * (3 - 2 * grow))[:, None])
     return HeadMotion(values[:, :3], np.pad(values[:, 3:], ((0, 0), (0, 1))))
 
 
 def natural_brows(activity: Floats, fps: float) -> Floats:
-    """Return how far the eyebrows are raised, shape = (T,), eye distances: with emphasis, a little.
+    """Return how far the eyebrows are raised by emphasis, (T,), eye distances.
 
     Args:
-        activity: shape = (T,), loudness of the voice from 0 to 1.
-        fps: frames a second.
+        activity: (T,), loudness of the voice from 0 to 1.
+        fps: frames per second.
     """
     emphasis = activity - gaussian_filter1d(activity, 0.8 * fps, mode="nearest")
     stress = gaussian_filter1d(emphasis, BROW_S * fps, mode="nearest")
@@ -166,22 +166,22 @@ def natural_brows(activity: Floats, fps: float) -> Floats:
 
 
 def _limited(values: Floats) -> Floats:
-    """Bend turns and shifts, (T, 5 or 6), towards what a picture can show."""
+    """Limit turns and shifts, (T, 5 or 6), softly to what a picture can show."""
     limits = np.array([MAX_TURN_RAD] * 3 + [MAX_SHIFT] * (values.shape[1] - 3))
     return np.asarray(limits * np.tanh(values / limits), np.float32)
 
 
 def motion_between(reference: HeadPose, pose: HeadPose) -> Floats:
-    """Return pitch, yaw, roll (radians) and shifts (eye distances) of poses, shape = (T, 6).
+    """Return pitch, yaw, roll (radians) and shifts (eye distances) of poses, (T, 6).
 
     Args:
-        reference: one pose, against which they are measured.
-        pose: of T frames.
+        reference: the pose they are relative to.
+        pose: poses of T frames.
     """
     back = reference.rotation.T
     rotation = back @ pose.rotation
     moved = (pose.translation - reference.translation) @ back.T / reference.scale
-    # The pose turns about the middle of the face, the motion about the neck.
+    # The pose rotates about the middle of the face, the motion about the neck.
     shift = moved - PIVOT + rotation @ PIVOT
     return np.concatenate([angles_from_rotation(rotation), shift], axis=1)
 
@@ -189,16 +189,16 @@ def motion_between(reference: HeadPose, pose: HeadPose) -> Floats:
 def followed_head_motion(
     track: LandmarkTrack, fps: float, count: int, strength: float = 1.0
 ) -> HeadMotion:
-    """Take over the head motion of a track, against its first frame.
+    """Copy the head motion of a track, relative to its first frame.
 
-    A track that is too short is followed forth and back. Turns of more than `MAX_TURN_RAD` and
-    shifts of more than `MAX_SHIFT` bend towards these: a picture shows no more of a head than that.
+    A track that is too short is played back and forth. Turns beyond `MAX_TURN_RAD` and shifts
+    beyond `MAX_SHIFT` are limited softly: a picture shows no more of a head than that.
 
     Args:
-        track: of any face, at any rate.
-        fps: frames a second of the result.
-        count: frames of the result.
-        strength: 0 for none.
+        track: track of any face, at any rate.
+        fps: frames per second of the result.
+        count: number of frames of the result.
+        strength: 0 for no motion.
     """
     pose = fit_head_pose(track.points)
     first = HeadPose(pose.scale[0], pose.rotation[0], pose.translation[0])
@@ -209,7 +209,7 @@ def followed_head_motion(
     values = _limited(strength * values)
     last = max(len(values) - 1, 1)
     at = np.arange(count) * float(track.fps) / fps
-    at = last - np.abs(last - at % (2 * last))  # forth and back
+    at = last - np.abs(last - at % (2 * last))  # back and forth
     there = np.arange(len(values))
     read = np.stack([np.interp(at, there, column) for column in values.T], axis=1)
     return HeadMotion(read[:, :3].astype(np.float32), read[:, 3:].astype(np.float32))
@@ -218,17 +218,16 @@ def followed_head_motion(
 def natural_blinks(
     activity: Floats, fps: float, rng: np.random.Generator, per_minute: float = 16.0
 ) -> Floats:
-    """Draw how far the eyes are closed in every frame, shape = (T,), from 0 to 1.
+    """Draw random blinks: how far the eyes are closed in every frame, (T,), from 0 to 1.
 
-    Times between blinks are drawn from a log-normal distribution, as they are in people; half of
-    the blinks move to a pause of the voice where one is near, as people's do; lids close faster
-    than they open.
+    The intervals between blinks follow a log-normal distribution, as in people. Half of the blinks
+    move to a pause of the voice if one is near, as people's do. Lids close faster than they open.
 
     Args:
-        activity: shape = (T,), loudness of the voice from 0 to 1.
-        fps: frames a second.
-        rng: seeded.
-        per_minute: 0 for none.
+        activity: (T,), loudness of the voice from 0 to 1.
+        fps: frames per second.
+        rng: seeded generator.
+        per_minute: blinks per minute; 0 for none.
     """
     count = len(activity)
     closure = np.zeros(count, np.float32)
@@ -257,7 +256,7 @@ def natural_blinks(
 
 
 def _smooth_noise(count: int, channels: int, sigma: float, rng: np.random.Generator) -> Floats:
-    """Return noise of unit variance with a Gaussian autocorrelation, shape = (count, channels)."""
+    """Return noise of unit variance with a Gaussian autocorrelation, (count, channels)."""
     margin = int(4 * sigma)
     noise = rng.normal(size=(count + 2 * margin, channels))
     smooth = gaussian_filter1d(noise, sigma, axis=0)[margin : margin + count]

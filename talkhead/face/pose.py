@@ -1,4 +1,4 @@
-"""Rigid head pose: a similarity transform fitted on points that speech does not move."""
+"""Rigid head pose: a similarity transform fitted to points that speech does not move."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class HeadPose:
     points_px = scale * points @ rotation.T + translation
 
     Attributes:
-        scale: shape = (...,), pixels per eye distance.
-        rotation: shape = (..., 3, 3), proper rotations.
-        translation: shape = (..., 3), pixels.
+        scale: (...,), pixels per eye distance.
+        rotation: (..., 3, 3), proper rotations.
+        translation: (..., 3), pixels.
     """
 
     scale: Floats
@@ -29,23 +29,23 @@ class HeadPose:
     translation: Floats
 
     def to_picture(self, points: Floats) -> Floats:
-        """Map face-space points, shape = (..., N, 3), to pixels."""
+        """Map face-space points, (..., N, 3), to pixels."""
         turned = points @ np.swapaxes(self.rotation, -1, -2)
         moved = self.scale[..., None, None] * turned + self.translation[..., None, :]
         return np.asarray(moved, np.float32)
 
     def to_face(self, points_px: Floats) -> Floats:
-        """Map pixels, shape = (..., N, 3), to face space: the inverse of `to_picture`."""
+        """Map pixels, (..., N, 3), to face space, the inverse of `to_picture`."""
         centred = (points_px - self.translation[..., None, :]) / self.scale[..., None, None]
         return np.asarray(centred @ self.rotation, np.float32)
 
 
 def fit_similarity(source: Floats, target: Floats) -> HeadPose:
-    """Return the least-squares similarity transform that takes source points to target points.
+    """Return the least-squares similarity transform from source points to target points.
 
     Args:
-        source: shape = (..., N, 3) or (N, 3).
-        target: shape = (..., N, 3).
+        source: (..., N, 3) or (N, 3).
+        target: (..., N, 3).
 
     Source: Umeyama, "Least-squares estimation of transformation parameters between two point
     patterns" (1991).
@@ -69,12 +69,12 @@ def fit_similarity(source: Floats, target: Floats) -> HeadPose:
 def fit_head_pose(
     points_px: Floats, shape: Floats = MEAN_FACE, indices: Indices = STABLE_POINTS
 ) -> HeadPose:
-    """Return the head pose of meshes (..., 478, 3) against a face at rest (478, 3)."""
+    """Return the head pose of meshes (..., 478, 3) relative to a face at rest (478, 3)."""
     return fit_similarity(shape[indices], points_px[..., indices, :])
 
 
 def in_pose_of(mesh: Floats, others: Floats) -> Floats:
-    """Return a face, (478, 3), in the head poses of others, (T, 478, 3): nothing else moves."""
+    """Return a face, (478, 3), in the head poses of others, (T, 478, 3), otherwise unchanged."""
     own = fit_head_pose(mesh[None]).to_face(mesh[None])
     return fit_head_pose(others).to_picture(own)
 
@@ -83,10 +83,10 @@ def rotation_from_angles(angles_rad: Floats) -> Floats:
     """Return rotations about x (pitch), y (yaw) and z (roll), applied in that order.
 
     Args:
-        angles_rad: shape = (..., 3), radians.
+        angles_rad: (..., 3), radians.
 
     Returns:
-        shape = (..., 3, 3).
+        (..., 3, 3).
     """
     cos, sin = np.cos(angles_rad), np.sin(angles_rad)
     one, zero = np.ones_like(cos[..., 0]), np.zeros_like(cos[..., 0])
@@ -101,9 +101,9 @@ def rotation_from_angles(angles_rad: Floats) -> Floats:
 
 
 def angles_from_rotation(rotation: Floats) -> Floats:
-    """Return the angles of rotations, (..., 3, 3) to (..., 3): inverse of `rotation_from_angles`.
+    """Return the angles of rotations, (..., 3, 3) to (..., 3); inverse of `rotation_from_angles`.
 
-    Pitch, yaw and roll are unique for yaws of less than a right angle.
+    Pitch, yaw and roll are unique for yaws below 90 degrees.
     """
     pitch = np.arctan2(rotation[..., 2, 1], rotation[..., 2, 2])
     yaw = -np.arcsin(rotation[..., 2, 0].clip(-1, 1))

@@ -1,8 +1,9 @@
-"""Registration: where a detector's mesh slides over the skin, and a linear model that undoes it.
+"""Skin registration: a linear model of how a detector's mesh slides over the skin, to undo it.
 
-A detected mesh follows a face, but not each point of its skin: when the head turns or the jaw
-drops, the texture that a triangle covers is not quite the same any more, and an identity warped by
-such meshes lies beside the truth. How far depends on how the face moved, much alike in all people.
+A detected mesh follows the face, but not each point of its skin. When the head turns or the jaw
+drops, the texture under a triangle changes slightly, and an identity warped by such meshes is
+misaligned with the true frame. The error depends on how the face moved, in much the same way for
+all people.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ NUM_POSE_FEATURES = 6
 
 @dataclass(frozen=True)
 class Registration:
-    """Linear model of what a motion adds to a mesh beyond the motion of the skin.
+    """Linear model of the difference between the motion of the mesh and that of the skin.
 
     Attributes:
-        components: float32 (K, 478, 3), what a deformation in face space is projected on.
-        weights: float32 (6 + K, 478, 2), shift of every point in eye distances, for a unit of each
+        components: float32 (K, 478, 3), onto which deformations in face space are projected.
+        weights: float32 (6 + K, 478, 2), shift of every point, in eye distances, per unit of each
             feature.
     """
 
@@ -33,10 +34,10 @@ class Registration:
     weights: Floats
 
     def features(self, points_px: Floats) -> tuple[Floats, Floats]:
-        """Describe poses and deformations.
+        """Compute features of poses and deformations.
 
         Args:
-            points_px: shape = (T, 478, 3).
+            points_px: (T, 478, 3).
 
         Returns:
             Features (T, 6 + K) and eye distances in pixels (T,).
@@ -56,11 +57,11 @@ class Registration:
         """Move target meshes to where the identity's skin goes.
 
         Args:
-            identity: shape = (478, 3), pixels.
-            target: shape = (T, 478, 3), pixels.
+            identity: (478, 3), pixels.
+            target: (T, 478, 3), pixels.
 
         Returns:
-            shape = (T, 478, 3); z is left alone.
+            (T, 478, 3); z is unchanged.
         """
         before, _ = self.features(identity[None])
         after, scale = self.features(target)

@@ -1,4 +1,4 @@
-"""The landmark track: one mesh for every frame, and the file that the two stages share."""
+"""The landmark track: one mesh per frame, and the file format that connects the two stages."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from talkhead.media.files import check_input, replacing
 
 SCHEMA = 1
 MAX_FRAMES = 216_000
-"""An hour at 60 frames a second, which are 1.2 GB in memory."""
+"""An hour at 60 frames per second, 1.2 GB in memory."""
 MAX_JSON_BYTES = 150_000_000
-"""About 9,000 frames; read, they take ten times as much."""
+"""About 9,000 frames; parsing needs ten times as much memory."""
 MAX_COORDINATE_PX = 1_000_000.0
-"""Pictures have sides of 20,000 at most. Of far larger numbers no pose can be fitted."""
+"""Pictures have sides of at most 20,000 px. Fitting a pose to far larger numbers fails."""
 MIN_FPS, MAX_FPS = Fraction(1, 60), Fraction(1000)
-"""A track of one frame a minute is already long; cameras make a thousand a second."""
+"""One frame a minute is already very slow; fast cameras record a thousand a second."""
 _KEYS = ("schema", "detector", "fps", "size", "points")
 MIN_FACE_PX = 1.0
-"""Of a smaller one no pose can be fitted."""
+"""A pose cannot be fitted to a smaller face."""
 _BLOCK_FRAMES = 1000
-_MAX_RATIO = 1_000_000  # times a frame's number it stays a 64-bit integer
-_MAX_NAME = 200  # characters of a detector's
+_MAX_RATIO = 1_000_000  # its product with a frame number fits into 64 bits
+_MAX_NAME = 200  # characters in a detector's name
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkTrack:
-    """Landmarks over time. Frame k is seen at k / fps seconds.
+    """Landmarks over time. Frame k is shown at k / fps seconds.
 
     Raises:
         ValueError: a field does not have the shape, type or range stated here.
     """
 
     points: npt.NDArray[np.float32]
-    """shape = (T, 478, 3), T of at least 1, all finite; pixels of the picture (x right, y down,
-    z in the scale of x and negative toward the camera)."""
+    """(T, 478, 3), T at least 1, all finite; pixels of the picture (x right, y down, z on the same
+    scale as x and negative towards the camera)."""
     fps: Fraction
-    """Frames a second, above 0."""
+    """Frames per second, above 0."""
     size: tuple[int, int]
     """(W, H) of the picture."""
     detector: str
-    """What placed or made the points: tracks of different detectors are not compared."""
+    """Name of the detector or generator; tracks from different detectors are not compared."""
 
     def __post_init__(self) -> None:
         points = self.points
@@ -73,24 +73,24 @@ class LandmarkTrack:
 
     @property
     def num_frames(self) -> int:
-        """T."""
+        """Number of frames, T."""
         return len(self.points)
 
     @property
     def duration_s(self) -> Fraction:
-        """How long the track lasts, its last frame included."""
+        """Duration of the track, including its last frame."""
         return self.num_frames / self.fps
 
     @classmethod
     def read(cls, path: Path) -> LandmarkTrack:
-        """Read a track that `write` wrote, or that has been edited by hand.
+        """Read a track that `write` wrote, possibly edited by hand.
 
         Args:
             path: ``.npz`` or ``.json``.
 
         Raises:
-            TalkheadError: the file is missing, damaged or no track: a key is missing, unknown or
-                twice there, or a value has the wrong type, shape or range.
+            TalkheadError: the file is missing, damaged or not a track: a key is missing, unknown or
+                duplicated, or a value has the wrong type, shape or range.
         """
         path = Path(path)
         _, read = _format(path)
@@ -103,14 +103,14 @@ class LandmarkTrack:
             raise TalkheadError(f"{path} cannot be read as a landmark track: {reason}") from error
 
     def write(self, path: Path) -> None:
-        """Write the track; an existing file is replaced, by the whole new one or not at all.
+        """Write the track atomically, replacing an existing file.
 
         Args:
-            path: ``.npz``, without pickles; or ``.json``, one line a frame, for editing by hand:
+            path: ``.npz``, without pickles; or ``.json``, one line per frame, for editing by hand:
                 ``{"schema": 1, "detector": ..., "fps": [25, 1], "size": [W, H], "points": ...}``.
 
         Raises:
-            TalkheadError: another suffix, or the folder is missing or cannot be written to.
+            TalkheadError: the suffix is different, or the folder is missing or not writable.
         """
         self.write_windows(path, [self.points], self.num_frames, self.fps, self.size, self.detector)
 
@@ -123,18 +123,18 @@ class LandmarkTrack:
         size: tuple[int, int],
         detector: str,
     ) -> None:
-        """Write a track that never is in memory as a whole.
+        """Write a track without holding all of it in memory.
 
         Args:
             path: as for `write`.
-            windows: points (T, 478, 3) of stretches of frames, one after the other.
-            num_frames: of all windows together.
+            windows: points (T, 478, 3) of consecutive ranges of frames.
+            num_frames: total number of frames in all windows.
             fps: as the field.
             size: as the field.
             detector: as the field.
 
         Raises:
-            ValueError: a window or a field is not as stated there, or the frames are not as many.
+            ValueError: a window or a field is invalid, or the number of frames differs.
             TalkheadError: as for `write`.
         """
         path = Path(path)
@@ -149,35 +149,35 @@ class LandmarkTrack:
         def checked() -> Iterator[npt.NDArray[np.float32]]:
             count = 0
             for points in windows:
-                LandmarkTrack(points, fps, size, detector)  # refuses what does not fit
+                LandmarkTrack(points, fps, size, detector)  # validates the window
                 count += len(points)
                 yield points
             if count != num_frames:
-                raise ValueError(f"{num_frames} frames were announced, {count} came")
+                raise ValueError(f"expected {num_frames} frames, got {count}")
 
         with replacing(path) as temporary:
             write(temporary, head, checked(), num_frames)
 
     def resample(self, fps: Fraction, num_frames: int | None = None) -> LandmarkTrack:
-        """The same motion at another frame rate, linear in time between frames.
+        """Return the same motion at another frame rate, interpolated linearly between frames.
 
         Args:
             fps: the new rate.
-            num_frames: the new length; by default what covers the duration of this track. Beyond
-                its last frame the track stands still.
+            num_frames: the new length; by default, enough to cover this track's duration. Beyond
+                the last frame, the track stands still.
         """
         if num_frames is None:
             num_frames = rates.num_frames(self.duration_s, fps)
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, not {num_frames}")
-        # New frame j is seen at old frame j * step: kept exact, so equal times give equal frames.
+        # New frame j falls on old frame j * step, kept exact so that equal times give equal frames.
         step = self.fps / fps
         ticks = np.arange(num_frames, dtype=np.int64) * step.numerator
         before = np.minimum(ticks // step.denominator, self.num_frames - 1)
         after = np.minimum(before + 1, self.num_frames - 1)
         weight = (ticks % step.denominator / step.denominator).astype(np.float32)[:, None, None]
         points = self.points[before]
-        for start in range(0, num_frames, _BLOCK_FRAMES):  # an hour's track is large
+        for start in range(0, num_frames, _BLOCK_FRAMES):  # limits memory for long tracks
             part = slice(start, start + _BLOCK_FRAMES)
             points[part] += weight[part] * (self.points[after[part]] - points[part])
         return LandmarkTrack(points, fps, self.size, self.detector)
@@ -190,15 +190,15 @@ _Windows = Iterator[npt.NDArray[np.float32]]
 def _format(
     path: Path,
 ) -> tuple[Callable[[Path, _Head, _Windows, int], None], Callable[[Path], Mapping[str, Any]]]:
-    """The writer and the reader for a suffix."""
+    """Return the writer and the reader for a suffix."""
     formats = {".npz": (_write_npz, _read_npz), ".json": (_write_json, _read_json)}
     if path.suffix.lower() not in formats:
-        raise TalkheadError(f"{path} is no name for a landmark track; end it in .npz or .json")
+        raise TalkheadError(f"{path} is not a landmark track: the name must end in .npz or .json")
     return formats[path.suffix.lower()]
 
 
 def _write_npz(path: Path, head: _Head, windows: _Windows, num_frames: int) -> None:
-    # As numpy's savez does, which wants whole arrays.
+    # Like numpy's savez, which needs whole arrays.
     with zipfile.ZipFile(path, "w") as archive:
         for key, value in head.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as file:
@@ -232,7 +232,7 @@ def _write_json(path: Path, head: _Head, windows: _Windows, num_frames: int) -> 
         file.writelines(f"{json.dumps(key)}: {json.dumps(head[key].tolist())},\n" for key in head)
         file.write('"points": [\n')
         for index, frame in enumerate(frame for points in windows for frame in points):
-            # Through text: the shortest decimals that are this float32 and no other.
+            # Convert through text: the shortest decimals that identify this float32.
             decimals = frame.astype(np.str_).astype(np.float64).tolist()
             file.write(",\n" if index else "")
             file.write(json.dumps(decimals, separators=(",", ":")))
@@ -250,25 +250,25 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"it is larger than {MAX_JSON_BYTES / 1e6:.0f} MB; use .npz")
     text = path.read_text(encoding="utf-8")
-    # Empty lists take twenty times the memory of their text.
+    # Empty lists need twenty times the memory of their text.
     if 2 * text.count("[") > text.count(",") + 10:
-        raise ValueError("points must be (T, 478, 3), and are more lists than numbers")
+        raise ValueError("points must be (T, 478, 3), but has more lists than numbers")
     fields = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
     if not isinstance(fields, dict):
-        raise ValueError("it holds no object with the keys " + ", ".join(_KEYS))
+        raise ValueError("it must be an object with the keys " + ", ".join(_KEYS))
     points = np.asarray(fields["points"])
     if points.dtype.kind not in "if":
-        raise ValueError("points must hold numbers only")
-    with np.errstate(over="ignore"):  # what becomes infinite is refused as not finite
+        raise ValueError("points must contain numbers only")
+    with np.errstate(over="ignore"):  # overflow becomes infinite, which is rejected later
         return {**fields, "points": points.astype(np.float32)}
 
 
 def _check_keys(keys: list[str]) -> None:
-    """Every key once, and no other."""
+    """Check that every key appears exactly once, and no other key."""
     for what, wrong in (
         ("missing", [key for key in _KEYS if key not in keys]),
         ("unknown", [key for key in keys if key not in _KEYS]),
-        ("twice there", [key for key in _KEYS if keys.count(key) > 1]),
+        ("duplicated", [key for key in _KEYS if keys.count(key) > 1]),
     ):
         if wrong:
             raise ValueError(f"{', '.join(map(repr, wrong))} is {what}")
@@ -277,11 +277,11 @@ def _check_keys(keys: list[str]) -> None:
 def _from_fields(fields: Mapping[str, Any]) -> LandmarkTrack:
     schema, detector, fps, size = (fields[key] for key in _KEYS[:-1])
     if type(schema) is not int or schema != SCHEMA:
-        raise ValueError(f"schema is {schema!r}, and this version of talkhead reads {SCHEMA}")
+        raise ValueError(f"schema is {schema!r}, but this version of talkhead reads {SCHEMA}")
     if type(detector) is not str:
-        raise ValueError("detector must be a text")
+        raise ValueError("detector must be a string")
     if len(detector) > _MAX_NAME:
-        raise ValueError(f"detector must be named in {_MAX_NAME} characters")
+        raise ValueError(f"detector must have at most {_MAX_NAME} characters")
     for key, pair in (("fps", fps), ("size", size)):
         if type(pair) is not list or [type(number) for number in pair] != [int, int]:
             raise ValueError(f"{key} must be two whole numbers")
@@ -295,5 +295,5 @@ def _from_fields(fields: Mapping[str, Any]) -> LandmarkTrack:
     for start in range(0, track.num_frames, _BLOCK_FRAMES):
         sides = np.ptp(track.points[start : start + _BLOCK_FRAMES, :, :2], axis=1)
         if sides.min() < MIN_FACE_PX:
-            raise ValueError(f"points of a frame are a face of less than {MIN_FACE_PX:g} px")
+            raise ValueError(f"points of a frame span less than {MIN_FACE_PX:g} px")
     return track

@@ -1,8 +1,8 @@
-"""Mesh warp: from target landmarks to a sampling grid, rasterising triangles span by span.
+"""Mesh warp: from target landmarks to a sampling grid, by span-based triangle rasterisation.
 
 A span is the run of pixels that one triangle covers in one row. Values inside a triangle are
-linear, so that a span is a start and a slope: the work grows with the pixels covered and not with
-bounding boxes, and one batch is one sequence of tensor operations on the CPU and on CUDA alike.
+linear, so a span is a start and a slope. The work grows with the number of covered pixels, not with
+bounding boxes, and one batch is one sequence of tensor operations, the same on the CPU and on CUDA.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from talkhead.face.mesh import (
 )
 
 RING_SCALE = 1.45
-"""A ring of helper points around the face carries hair, ears and neck; from there motion fades."""
+"""Scale of a ring of helper points around the face, which carries hair, ears and neck; the motion
+fades out beyond it."""
 RING_JAW_SHARE = 0.35
-"""Share of the motion of the face next to a ring point, beyond the head's, that the point makes."""
+"""Share of the nearby face motion, relative to the head, that a ring point follows."""
 RING_NECK_SHARE = 0.6
-"""Of the head's motion that the lowest ring point makes, on the neck."""
+"""Share of the head's motion that the lowest ring point, on the neck, follows."""
 RING_FADE_PX = 24.0
-"""Ring points nearer than this to where all is still move less."""
+"""Ring points that are closer than this to the still border move less."""
 RING_ROOM_PX = 2.0
 Bounds = tuple[float, float, float, float]
-"""Left, top, right and bottom of what may move, crop pixels."""
+"""Left, top, right and bottom of the area that may move, crop pixels."""
 STAGE: Bounds = (
     -float(STAGE_MARGIN_PX),
     -float(STAGE_MARGIN_PX),
@@ -43,12 +44,12 @@ STAGE: Bounds = (
     float(CROP_SIDE_PX + STAGE_MARGIN_PX),
 )
 UPPER_OVAL = np.array([*range(28, 36), *range(9)])
-"""Positions in `FACE_OVAL` of the points around the forehead, from ear to ear."""
+"""Indices into `FACE_OVAL` of the points around the forehead, from ear to ear."""
 NUM_RING_POINTS = len(FACE_OVAL)
 
 
 def _strip(inner: Indices, outer: Indices) -> Indices:
-    """Triangulate the band between two closed rings of the same length, shape = (2 N, 3)."""
+    """Triangulate the band between two closed rings of equal length, (2 N, 3)."""
     inner_next, outer_next = np.roll(inner, -1), np.roll(outer, -1)
     return np.concatenate(
         [np.stack([inner, outer, inner_next], 1), np.stack([inner_next, outer, outer_next], 1)]
@@ -56,7 +57,7 @@ def _strip(inner: Indices, outer: Indices) -> Indices:
 
 
 def _mouth_strips(teeth: Indices) -> tuple[Indices, Indices]:
-    """Triangulate the mouth above and below the teeth's edge, shape = (18, 3) each."""
+    """Triangulate the mouth above and below the teeth's edge, (18, 3) each."""
     right, left = RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER
 
     def strip(upper: Indices, lower: Indices) -> Indices:
@@ -80,8 +81,8 @@ _SHOWN, _CAVITY = _mouth_strips(_TEETH)
 WARP_TRIANGLES = np.concatenate(
     [_SKIN, _SHOWN, _CAVITY, _strip(FACE_OVAL, _RING), _strip(_RING, _FRAME)]
 )
-"""Skin and eyes; the mouth as the identity shows it; the mouth below that; from the face oval to
-the ring; from the ring to the frame, where all is still."""
+"""Skin and eyes; the mouth as the identity shows it; the cavity below that; from the face oval to
+the ring; from the ring to the frame, which does not move."""
 FIRST_MOUTH_TRIANGLE = len(_SKIN)
 FIRST_CAVITY_TRIANGLE = FIRST_MOUTH_TRIANGLE + len(_SHOWN)
 NUM_MESH_TRIANGLES = FIRST_CAVITY_TRIANGLE + len(_CAVITY)
@@ -90,29 +91,29 @@ NUM_MESH_TRIANGLES = FIRST_CAVITY_TRIANGLE + len(_CAVITY)
 def warp_points(
     identity: Tensor, target: Tensor, bounds: Bounds | Tensor = STAGE
 ) -> tuple[Tensor, Tensor]:
-    """Add the ring and the frame to two sets of meshes.
+    """Add the teeth's edge, the ring and the frame to two sets of meshes.
 
     Args:
-        identity: (B, 478, 3) mesh of the identity image, crop pixels.
-        target: (B, 478, 3) mesh of the frame to make, crop pixels.
-        bounds: what may move: the stage, or less where the picture ends; (B, 4) where every
-            frame has a picture of its own.
+        identity: (B, 478, 3), mesh of the identity image, crop pixels.
+        target: (B, 478, 3), mesh of the frame to generate, crop pixels.
+        bounds: the area that may move: the stage, or less if the picture ends before; (B, 4) if
+            every frame has its own picture.
 
     Returns:
         Two tensors (B, 549, 3): surface points, teeth's edge, ring, frame. Frame points do not
         move.
 
-    The teeth's edge keeps teeth from stretching: the upper ones are fixed to the skull, so that
-    what shows below the upper lip keeps its size. A mouth that opens wider than the identity's
-    shows a cavity below the edge, of which the identity tells nothing; one that closes covers its
+    The teeth's edge prevents teeth from stretching. The upper teeth are fixed to the skull, so the
+    area below the upper lip keeps its size. A mouth that opens wider than the identity's shows a
+    cavity below the edge, which the identity does not contain; a mouth that closes covers its
     teeth.
     """
     oval = torch.tensor(FACE_OVAL, device=identity.device)
     identity_oval, target_oval = identity[:, oval], target[:, oval]
     centre = identity_oval.mean(1, keepdim=True)
     ring = centre + RING_SCALE * (identity_oval - centre)
-    # The ring follows the head, and each point's own motion a little: a dropping jaw stretches the
-    # neck but does not push the collar down.
+    # The ring follows the head, and a little of each point's own motion: a dropping jaw stretches
+    # the neck but does not push the collar down.
     around = torch.cat([ring, identity_oval], 1)
     carried = _follow(identity_oval[:, UPPER_OVAL], target_oval[:, UPPER_OVAL], around)
     head = carried[:, :NUM_RING_POINTS] - ring
@@ -122,7 +123,7 @@ def warp_points(
     head = head * (1 - (1 - RING_NECK_SHARE) * down)
     borders = torch.as_tensor(bounds, device=identity.device).reshape(-1, 1, 4)
     low, high = borders[..., :2], borders[..., 2:]
-    # What reaches beyond the bounds stands still: the picture ends there, or goes on unmoved.
+    # Points beyond the bounds stand still: the picture ends there, or continues unmoved.
     room = torch.minimum(ring[..., :2] - low, high - ring[..., :2]).amin(-1, keepdim=True)
     share = (room / RING_FADE_PX).clamp(0, 1)
     ring_target = ring + share * (head + RING_JAW_SHARE * own)
@@ -155,7 +156,7 @@ def warp_points(
 
 
 def _follow(source: Tensor, goal: Tensor, points: Tensor) -> Tensor:
-    """Move points by the similarity in the plane that takes source points to goal points.
+    """Move points by the in-plane similarity transform from source points to goal points.
 
     Args:
         source: (B, N, 3).
@@ -177,20 +178,20 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     """Interpolate vertex attributes over the pixels of a square image.
 
     Args:
-        points: (B, V, 3) vertices of `WARP_TRIANGLES` in pixels; pixel centres lie at i + 0.5;
+        points: (B, V, 3), vertices of `WARP_TRIANGLES` in pixels; pixel centres are at i + 0.5;
             smaller z is in front.
-        attributes: (B, V, K) values to interpolate.
+        attributes: (B, V, K), values to interpolate.
         size: side of the image in pixels.
 
     Returns:
-        values (B, K, size, size), zero where nothing is drawn, and triangles (B, size, size),
-        int64, the index of the triangle seen in every pixel, or -1.
+        Values (B, K, size, size), zero where nothing is drawn, and triangles (B, size, size),
+        int64, the index of the visible triangle in every pixel, or -1.
     """
     batch, _, channels = attributes.shape
     device = points.device
     triangles = torch.as_tensor(WARP_TRIANGLES, device=device)
     count = len(triangles)
-    # Far triangles first: later spans win. The helper bands lie behind the whole face.
+    # Far triangles first, so that nearer spans win. The helper bands are behind the whole face.
     depth = points[..., 2][:, triangles].mean(-1)
     depth[:, NUM_MESH_TRIANGLES:] = torch.inf
     order = depth.argsort(dim=1, descending=True, stable=True)  # (B, F)
@@ -201,7 +202,7 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     values = attributes.reshape(-1, channels)[flat]  # (B F, 3, K)
     p0, e1, e2 = xy[:, 0], xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
     area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
-    front = area > 1e-4  # triangles seen from behind, or without area, are not drawn
+    front = area > 1e-4  # skip back-facing and degenerate triangles
     inverse = torch.where(front, 1 / area.clamp(min=1e-4), 0.0)
     # Barycentric weights of corners 1 and 2 are linear in x and y: gradient (B F, 2 weights, 2).
     normals = [torch.stack([e2[:, 1], -e2[:, 0]], -1), torch.stack([-e1[:, 1], e1[:, 0]], -1)]
@@ -215,12 +216,12 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     owner = torch.repeat_interleave(rows)
     row = top.index_select(0, owner) + _run_positions(rows, owner)
     y = row + 0.5 - p0[:, 1].index_select(0, owner)
-    # Each weight w(x) = g x + h is not negative inside: every edge bounds the span on one side.
+    # Each weight w(x) = g x + h is non-negative inside, so every edge bounds the span on one side.
     g = gradient[:, :, 0]
     g = torch.cat([g, -g.sum(1, keepdim=True)], 1).index_select(0, owner)
     h = gradient[:, :, 1].index_select(0, owner) * y[:, None]
     h = torch.cat([h, 1 - h.sum(1, keepdim=True)], 1)
-    g = torch.where(g.abs() < 1e-9, 1e-9, g)  # a level edge bounds nothing in its row
+    g = torch.where(g.abs() < 1e-9, 1e-9, g)  # a horizontal edge does not bound its row
     crossing = -h / g
     low = torch.where(g > 0, crossing, -torch.inf).amax(1)
     high = torch.where(g <= 0, crossing, torch.inf).amin(1)
@@ -250,13 +251,13 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
 
 
 def _run_positions(lengths: Tensor, owner: Tensor) -> Tensor:
-    """Return 0, 1, 2, ... within every run, for runs of the given lengths laid end to end."""
+    """Return 0, 1, 2, ... within every run, for concatenated runs of the given lengths."""
     starts = lengths.cumsum(0) - lengths
     return torch.arange(len(owner), device=lengths.device) - starts.index_select(0, owner)
 
 
 def sampling_grid(source_xy: Tensor) -> Tensor:
-    """Turn source positions into a grid for `grid_sample`.
+    """Convert source positions to a grid for `grid_sample`.
 
     Args:
         source_xy: (B, 2, S, S), pixels of a source image of the same side.
@@ -268,20 +269,20 @@ def sampling_grid(source_xy: Tensor) -> Tensor:
 
 
 def warp_image(image: Tensor, grid: Tensor) -> Tensor:
-    """Sample an image (B, C, H, W) at a grid (B, h, w, 2): bilinear, edges repeated."""
+    """Sample an image (B, C, H, W) at a grid (B, h, w, 2), bilinearly, repeating edges."""
     return functional.grid_sample(
         image, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
 
 
 def still_grid(height: int, width: int, device: torch.device) -> Tensor:
-    """Return the grid that leaves an image as it is, (1, height, width, 2)."""
+    """Return the identity grid, which leaves an image unchanged, (1, height, width, 2)."""
     theta = torch.eye(2, 3, device=device)[None]
     return functional.affine_grid(theta, [1, 1, height, width], align_corners=False)
 
 
 def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample a grid (B, h, w, 2) to another size: displacements are interpolated, not places."""
+    """Resize a grid (B, h, w, 2) by interpolating its displacements, not its positions."""
     height, width = grid.shape[1:3]
     shift = (grid - still_grid(height, width, grid.device)).permute(0, 3, 1, 2)
     shift = functional.interpolate(shift, size=size, mode="bilinear", align_corners=False)

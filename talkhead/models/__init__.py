@@ -1,1 +1,1 @@
-"""Networks: tensors in, tensors out; no files, no frame rates, no names of devices."""
+"""Neural networks: tensors in, tensors out. No files, frame rates or device names here."""

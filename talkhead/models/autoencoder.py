@@ -1,9 +1,9 @@
 """Compact autoencoder: 256 px crops to 32 x 32 latents and back.
 
-Both ways have a straight linear path on 8 x 8 patches beside the network. Set to the principal
-components of the patches it is the best linear autoencoder from the first step on, and it keeps the
-latents close to an orthogonal view of the pixels: an error in the latents costs about as much as
-the same error in the pixels.
+The encoder and the decoder each have a linear shortcut on 8 x 8 patches that runs parallel to the
+network. It is initialised with the principal components of the patches, so training starts from the
+best linear autoencoder. It also keeps the latents close to an orthogonal projection of the pixels:
+an error in the latents costs about as much as the same error in the pixels.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class AutoencoderConfig:
 
     latent_channels: int
     width: int
-    """Channels at an eighth of the resolution."""
+    """Channels at 1/8 of the resolution."""
     fine_width: int
-    """Channels of the decoder at a quarter of the resolution."""
+    """Decoder channels at 1/4 of the resolution."""
     num_encoder_blocks: int
     num_decoder_blocks: int
     num_fine_blocks: int
@@ -50,7 +50,7 @@ TINY = AutoencoderConfig(
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions around a ReLU, added to the input; starts as the identity."""
+    """Two 3 x 3 convolutions around a ReLU, added to the input; initialised as the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -66,9 +66,9 @@ class ResidualBlock(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Encoder and decoder; pixels are in [-1, 1], latents have about unit scale.
+    """Encoder and decoder. Pixels are in [-1, 1]; latents have roughly unit scale.
 
-    Sides of the image must be multiples of 8.
+    The sides of the image must be multiples of 8.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -100,12 +100,12 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def set_linear_path(self, mean: Tensor, components: Tensor, scale: float) -> None:
-        """Set the straight path to principal components of patches.
+        """Set the linear shortcut to the principal components of the patches.
 
         Args:
-            mean: (192,) mean patch in the order of `pixel_unshuffle`.
+            mean: (192,), mean patch, in the order of `pixel_unshuffle`.
             components: (latent_channels, 192), orthonormal rows.
-            scale: latents are divided by it.
+            scale: divisor of the latents.
         """
         self.linear_encoder.weight.copy_((components / scale)[..., None, None])
         self.linear_encoder.bias.copy_(-(components @ mean) / scale)  # type: ignore[union-attr]
@@ -115,7 +115,7 @@ class Autoencoder(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to latents (B, latent_channels, H / 8, W / 8)."""
         patches = functional.pixel_unshuffle(image, PATCH_PX)
-        # The straight path carries nearly everything, and is cheap: it keeps its full precision.
+        # The linear shortcut carries almost all of the signal and is cheap, so it stays in float32.
         with torch.autocast(image.device.type, enabled=False):
             straight = self.linear_encoder(patches.float())
         latents: Tensor = straight + self.encoder(patches)
@@ -128,7 +128,7 @@ class Autoencoder(nn.Module):
         return straight + functional.pixel_shuffle(self.decoder(latents), 4)
 
     def lost_detail(self, image: Tensor) -> Tensor:
-        """Return what the straight path loses of images (B, 3, H, W), to add to what is decoded."""
+        """Return what the linear shortcut loses of images (B, 3, H, W), to add back later."""
         with torch.autocast(image.device.type, enabled=False):
             patches = functional.pixel_unshuffle(image.float(), PATCH_PX)
             kept = self.linear_decoder(self.linear_encoder(patches))

@@ -1,11 +1,12 @@
 """Residual latent denoiser: a U-Net that corrects the warped identity where the warp is wrong.
 
-It diffuses the difference between the true latents and those of the warped identity. At zero output
-the frame is the warp itself, so that skin, beard and light of a person never seen in training are
-kept.
+It diffuses the difference between the true latents and those of the warped identity. With a zero
+output the frame is the warp itself, which preserves the skin, beard and lighting of people who were
+not in the training set.
 
-Skips are added, not concatenated, and widths change only between levels: nearly all work is in
-3 x 3 convolutions between equal widths, most of it below the costly top level.
+Skip connections are added, not concatenated, and widths change only between levels. Nearly all of
+the work is therefore in 3 x 3 convolutions between equal widths, most of it below the expensive top
+level.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ from talkhead.models.diffusion import time_angles
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Sizes of the denoiser and the scale of what it generates."""
+    """Sizes of the denoiser and the scale of its output."""
 
     latent_channels: int
     map_channels: int
-    """Channels of the conditioning maps at 4 times the latent resolution; 0 for none: then the
-    landmarks reach the network through the warp alone."""
+    """Channels of the conditioning maps at 4 times the latent resolution. With 0, the landmarks
+    reach the network only through the warp."""
     speech_channels: int
-    """Channels of the speech features that take the place of the landmarks; 0 follows landmarks."""
+    """Channels of the speech features that replace the landmarks; 0 to follow the landmarks."""
     widths: tuple[int, ...]
-    """Channels of every level; each level halves the resolution."""
+    """Channels per level; each level halves the resolution."""
     num_blocks: tuple[int, ...]
-    """Residual blocks of every level each way; at the lowest, before and after the attention."""
+    """Residual blocks per level, on the way down and up; at the lowest, around the attention."""
     num_heads: int
     """Attention heads at the lowest level."""
     residual_scale: float
-    """Standard deviation of the latent residuals: they are divided by it."""
+    """Standard deviation of the latent residuals, by which they are divided."""
     registration_components: int
-    """Deformations that the registration looks at."""
+    """Number of deformations used by the skin registration."""
 
 
 COMPACT = DenoiserConfig(
@@ -56,7 +57,7 @@ COMPACT = DenoiserConfig(
     registration_components=40,
 )
 HEARD_CHANNELS = 144
-"""What is heard becomes as many channels as nine maps do."""
+"""Channels of the projected speech features: as many as nine conditioning maps take."""
 TINY = DenoiserConfig(
     latent_channels=8,
     map_channels=9,
@@ -70,7 +71,7 @@ TINY = DenoiserConfig(
 
 
 class TimeEmbedding(nn.Module):
-    """Sine features of the time, through two layers."""
+    """Sinusoidal embedding of the diffusion time, followed by two linear layers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block, its second half scaled and shifted by the time; starts as the identity."""
+    """Time-conditioned residual block (scale and shift); initialised as the identity."""
 
     def __init__(self, channels: int, time_channels: int) -> None:
         super().__init__()
@@ -108,12 +109,12 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all positions, added to the input; starts as the identity."""
+    """Self-attention over all positions, added to the input; initialised as the identity."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
         if num_heads < 1 or channels % num_heads:
-            raise ValueError(f"{channels} channels cannot be shared out to {num_heads} heads")
+            raise ValueError(f"{channels} channels cannot be split evenly into {num_heads} heads")
         self.num_heads = num_heads
         self.norm = nn.GroupNorm(_groups(channels), channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
@@ -134,10 +135,10 @@ class Attention(nn.Module):
 class Denoiser(nn.Module):
     """U-Net over latents: noisy residual, warped identity and conditioning maps in, velocity out.
 
-    Sides of the latents must be multiples of 2 ** (levels - 1).
+    The sides of the latents must be multiples of 2 ** (levels - 1).
 
-    Buffers: `registration_basis` (K, 478, 3) and `registration_weights` (6 + K, 478, 2), the linear
-    model that target meshes go through before the identity is warped to them, see
+    The buffers `registration_basis` (K, 478, 3) and `registration_weights` (6 + K, 478, 2) hold the
+    linear model that corrects target meshes before the identity is warped to them; see
     `talkhead.face.registration`.
     """
 
@@ -191,15 +192,16 @@ class Denoiser(nn.Module):
             noisy: (B, latent_channels, h, w), scaled residual with noise.
             time: (B,) in [0, 1].
             warped: (B, latent_channels, h, w), latents of the warped identity.
-            maps: (B, map_channels, 4 h, 4 w), conditioning maps; not looked at where there are 0.
-            heard: (B, speech_channels), speech features of every frame, where there are any.
+            maps: (B, map_channels, 4 h, 4 w), conditioning maps; ignored if map_channels is 0.
+            heard: (B, speech_channels), speech features of each frame; needed unless
+                speech_channels is 0.
 
         Returns:
             (B, latent_channels, h, w).
         """
         embedding = functional.relu(self.time(time))
-        # The more noise, the smaller its share of the input: at time 1, where nothing else is left,
-        # the estimate cannot depend on it.
+        # Scale the noisy input down as noise grows. At time 1, where it is pure noise, the estimate
+        # must not depend on it.
         signal = (time.float() * (math.pi / 2)).cos().clamp(min=0)
         noisy = noisy * signal[:, None, None, None].to(noisy.dtype)
         inputs = [noisy, warped]
@@ -236,6 +238,6 @@ def _groups(channels: int) -> int:
 
 
 def zero_layer(layer: nn.Conv2d | nn.Linear) -> None:
-    """Let a layer begin without a say: what it is added to stays as it is."""
+    """Zero a layer so that it adds nothing at the start of training."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -1,14 +1,14 @@
-"""Diffusion on one page: noise schedule, training loss and sampler, in the v parametrisation.
+"""Diffusion on one page: noise schedule, training loss and sampler, in the v-parametrisation.
 
     notation   name       meaning
     t          time       in [0, 1]; 0 is clean, 1 is pure noise
     alpha_t    signal     cos(pi t / 2)
     sigma_t    noise      sin(pi t / 2); signal^2 + noise^2 = 1
-    x_0        clean      what is generated, about unit scale
+    x_0        clean      what is generated, roughly unit scale
     x_t        noisy      signal * clean + noise * epsilon
     v_t        velocity   signal * epsilon - noise * clean
 
-At t = 1 no signal is left, so that sampling from noise starts where training ended, and a single
+No signal is left at t = 1. Sampling from noise therefore starts where training ended, and a single
 step returns the network's estimate of the mean.
 
 Sources: Salimans and Ho, "Progressive distillation for fast sampling of diffusion models" (2022),
@@ -30,28 +30,28 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 def schedule(time: Tensor) -> tuple[Tensor, Tensor]:
-    """Return signal and noise, shape = (B, 1, 1, 1), of times, shape = (B,)."""
+    """Return signal and noise, each (B, 1, 1, 1), at times (B,)."""
     angle = time.float() * (math.pi / 2)
     return angle.cos()[:, None, None, None], angle.sin()[:, None, None, None]
 
 
 def time_angles(time: Tensor, count: int) -> Tensor:
-    """Return angles (B, count) whose sines and cosines tell times (B,) apart, slow to fast."""
+    """Return angles (B, count) of the sinusoidal embedding of times (B,), slow to fast."""
     paces = torch.exp(torch.linspace(0, math.log(1000.0), count, device=time.device))
     return time.float()[:, None] * paces
 
 
 def training_pair(clean: Tensor, time: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the network sees and what it must answer: noisy and velocity (B, C, h, w)."""
+    """Return the network's input and its target: noisy and velocity, each (B, C, h, w)."""
     signal, noise = schedule(time)
     return signal * clean + noise * epsilon, signal * epsilon - noise * clean
 
 
 def draw_times(count: int, end_share: float, generator: torch.Generator) -> Tensor:
-    """Draw training times, shape = (count,): exactly 1 with probability `end_share`, else uniform.
+    """Draw training times, (count,): exactly 1 with probability `end_share`, otherwise uniform.
 
-    Time 1 is the only one that a single-step sampler visits; it deserves more than its share of the
-    training.
+    A single-step sampler only ever visits time 1, so training visits it more often than a uniform
+    distribution would.
     """
     uniform = torch.rand(count, generator=generator)
     at_end = torch.rand(count, generator=generator) < end_share
@@ -61,9 +61,9 @@ def draw_times(count: int, end_share: float, generator: torch.Generator) -> Tens
 def diffusion_loss(
     denoiser: Denoiser, clean: Tensor, time: Tensor, epsilon: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the weighted mean squared error of the velocity of every sample, shape = (B,).
+    """Return the weighted mean squared error of the velocity of each sample, (B,).
 
-    With it comes the estimate of what is clean, shape = (B, C, h, w).
+    The second value is the estimate of the clean sample, (B, C, h, w).
 
     Args:
         denoiser: the network with its conditions bound.
@@ -82,17 +82,17 @@ def diffusion_loss(
 def sample_ddim(
     denoiser: Denoiser, epsilon: Tensor, num_steps: int, start: float = 1.0
 ) -> Iterator[Tensor]:
-    """Sample with DDIM (eta = 0), from noise.
+    """Sample with DDIM (eta = 0), starting from noise.
 
     Args:
         denoiser: the network with its conditions bound.
         epsilon: (B, C, h, w), standard normal.
         num_steps: network evaluations.
-        start: time of the first one: at 1 all is noise, before it, there is as much noise as the
-            time has, on zeros.
+        start: time of the first evaluation. 1 is pure noise; an earlier time starts from zeros
+            with that time's share of noise.
 
     Yields:
-        After every step the estimate of the clean latents, (B, C, h, w); the last one is the
+        The estimate of the clean latents, (B, C, h, w), after each step; the last one is the
         sample.
 
     Source: Song, Meng and Ermon, "Denoising diffusion implicit models" (2020), equation 12.

@@ -1,4 +1,4 @@
-"""Patch discriminator: tells made mouths from filmed ones while the denoiser is trained."""
+"""Patch discriminator: tells generated mouths from filmed ones while the denoiser trains."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 WIDTHS = (96, 128, 192, 256)
-"""Channels at a half, a quarter, an eighth and a sixteenth of the resolution."""
+"""Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
 
 
 class PatchDiscriminator(nn.Module):
-    """Judges every neighbourhood of an image beside what it was made from.
+    """Classifies every patch of an image, given the conditions it was generated from.
 
     Args:
-        condition_channels: of the conditions, at the image's resolution.
+        condition_channels: number of condition channels, at the image's resolution.
 
     Source: Isola et al., "Image-to-image translation with conditional adversarial networks" (2017);
     Miyato et al., "Spectral normalization for generative adversarial networks" (2018).
@@ -32,10 +32,10 @@ class PatchDiscriminator(nn.Module):
         self.out = spectral_norm(nn.Conv2d(WIDTHS[-1], 1, 3, padding=1))
 
     def forward(self, image: Tensor, condition: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge images (B, 3, H, W) under conditions (B, C, H, W); sides are multiples of 16.
+        """Classify images (B, 3, H, W) under conditions (B, C, H, W); sides are multiples of 16.
 
         Returns:
-            Logits (B, 1, H / 16, W / 16), above 0 for filmed ones, and the features of every level.
+            Logits (B, 1, H / 16, W / 16), positive for filmed images, and each level's features.
         """
         x = functional.pixel_unshuffle(torch.cat([image, condition.to(image.dtype)], 1), 2)
         x = functional.leaky_relu(self.conv_in(x), 0.2)
@@ -48,5 +48,5 @@ class PatchDiscriminator(nn.Module):
 
 
 def judge_loss(real: Tensor, made: Tensor) -> Tensor:
-    """Return the hinge loss of a discriminator from its logits."""
+    """Return the discriminator's hinge loss from its logits for real and generated images."""
     return functional.relu(1 - real).mean() + functional.relu(1 + made).mean()

@@ -1,14 +1,15 @@
-"""Dual-domain generator: what the raw waveform and what speech features say, joined by a KAN.
+"""Dual-domain generator: a raw-waveform branch and a speech-feature branch, fused by a KAN.
 
-The *global* branch hears the waveform itself, which carries loudness; the *content* branch hears
-the speech encoder, and each of 68 points of the identity's face asks it about the moments around
-a frame. Two convolutions join both, and a KAN over the points corrects the whole face at once.
+The *global* branch reads the waveform itself, which carries loudness. The *content* branch reads
+the features of the speech encoder: each of the 68 points of the identity's face queries them around
+the current frame. Two convolutions fuse both branches, and a KAN over the points corrects the whole
+face at once.
 
 Source: Vo et al., "KFusion of dual-domain for speech to landmark" (2024), and its use in
-"Individual audio-driven talking head generation based on sequence of landmark". Theirs attends
-over the batch and makes one second at a time; this attends over the time around each frame, so
-it is the same for every length. Theirs knows the identity by its true first frame; ours by the
-mean face and the proportions that the generator is given.
+"Individual audio-driven talking head generation based on sequence of landmark". The original
+attends over the batch and generates one second at a time. This version attends over a window of
+time around each frame, so its output does not depend on the length. The original takes the identity
+from its true first frame; this version takes it from the mean face and the given proportions.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from talkhead.models.speech import PUBLISHED_GAIN, resample_features
 NUM_IBUG = 68
 _KERNELS, _STRIDES = (10, 8, 8, 8), (5, 4, 4, 4)
 _PADDING = 172
-"""The convolutions see 744 samples, speech features 400: with this their middles are the same."""
+"""The convolutions span 744 samples, speech features 400; this padding aligns their centres."""
 RIDGE = 1e-3
-"""Share of the components' mean energy that steadies the way from 68 points to the mesh."""
+"""Regularisation of the fit from 68 points to the mesh, relative to the mean component energy."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,18 @@ class DualDomainConfig:
     """Sizes of the two branches and of the KAN."""
 
     width: int
-    """Of the content branch."""
+    """Width of the content branch."""
     num_heads: int
     num_layers: int
-    """Of the content branch's attention over time, before the points ask."""
+    """Attention layers over time in the content branch, before the points' queries."""
     reach_frames: int
-    """A frame attends to so many frames before and behind it."""
+    """Each frame attends to this many frames before and after it."""
     raw_channels: int
-    """Of the convolutions over the waveform."""
+    """Channels of the convolutions over the waveform."""
     raw_hidden: int
-    """Of the global branch's LSTM, each way."""
+    """Hidden size of the global branch's LSTM, per direction."""
     kan_size: int
-    """Between the two layers of the KAN."""
+    """Hidden size between the two KAN layers."""
 
 
 PUBLISHED = DualDomainConfig(
@@ -72,12 +73,12 @@ TINY = DualDomainConfig(
 
 
 class DualDomain(nn.Module):
-    """Two branches, their fusion, and the least-squares way from 68 points to the motion basis.
+    """Two branches, their fusion, and a least-squares fit from 68 points to the motion basis.
 
     Args:
         config: sizes.
-        num_features: speech features read for a frame.
-        num_person: values that describe the identity and its speaking style.
+        num_features: number of speech features per frame.
+        num_person: number of values that describe the identity and its speaking style.
     """
 
     view: Tensor
@@ -98,7 +99,7 @@ class DualDomain(nn.Module):
             nn.Conv1d(channels[n], channels[n + 1], kernel, stride)
             for n, (kernel, stride) in enumerate(zip(_KERNELS, _STRIDES, strict=True))
         )
-        for convolution in self.raw:  # the default would lose the sound on its way
+        for convolution in self.raw:  # the default would attenuate the signal
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # type: ignore[arg-type]
         self.raw_lstm = nn.LSTM(
             config.raw_channels, config.raw_hidden, batch_first=True, bidirectional=True
@@ -128,10 +129,10 @@ class DualDomain(nn.Module):
 
         Args:
             waveform: (B, N), normalised loudness.
-            features: (B, F, num_features), speech features read for every frame.
-            positions: (B, F), of the frames in speech features.
+            features: (B, F, num_features), speech features of each frame.
+            positions: (B, F), positions of the frames, in speech features.
             person: (B, num_person), standardised.
-            components: (K, 478, 3), of the motion basis.
+            components: (K, 478, 3), components of the motion basis.
         """
         heard = self._global(waveform, positions)
         said = self._content(features, person)
@@ -144,7 +145,7 @@ class DualDomain(nn.Module):
 
     def _global(self, waveform: Tensor, positions: Tensor) -> Tensor:
         x = functional.pad(PUBLISHED_GAIN * waveform, (_PADDING, _PADDING))[:, None]
-        # In bfloat16 with AMX, a gradient of these kernels was not a number once in 250 steps.
+        # Under bfloat16 with AMX, these convolutions produced a NaN gradient once in 250 steps.
         with torch.autocast(x.device.type, enabled=False):
             for convolution in self.raw:
                 x = functional.relu(convolution(x))
@@ -168,7 +169,7 @@ class DualDomain(nn.Module):
 
 
 class _TimeLayer(nn.Module):
-    """Attention over the time around each frame, and a feed-forward part; normalised before."""
+    """Pre-norm attention over a window of time around each frame, then a feed-forward layer."""
 
     def __init__(self, width: int, config: DualDomainConfig) -> None:
         super().__init__()
@@ -183,7 +184,7 @@ class _TimeLayer(nn.Module):
         self.narrow = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Let x, (B, F * P, width) with P values of each frame, attend to time, (B, F, width)."""
+        """Attend from x, (B, F * P, width) with P values per frame, to time, (B, F, width)."""
         count, num_frames, _ = time.shape
         width = 2 * self._reach + 1
         size = x.shape[-1]
@@ -191,7 +192,7 @@ class _TimeLayer(nn.Module):
         key, value = (
             functional.pad(part, (0, 0, self._reach, self._reach)).unfold(1, width, 1).mT
             for part in self.key_value(self.norm_key(time)).chunk(2, -1)
-        )  # (B, F, 2 reach + 1, size): what is farther away is not computed
+        )  # (B, F, 2 reach + 1, size): only the window is computed
         around = torch.arange(num_frames + 2 * self._reach, device=x.device).unfold(0, width, 1)
         there = (around >= self._reach) & (around < num_frames + self._reach)
         query, key, value = map(self._in_heads, (query, key, value))
@@ -208,11 +209,11 @@ class _TimeLayer(nn.Module):
 
 
 def lift(points: Tensor, components: Tensor) -> Tensor:
-    """Return the coefficients whose motion of 68 points is nearest to the one that is given.
+    """Return the coefficients whose motion of the 68 points is closest to the given one.
 
     Args:
         points: (..., 68, 3), motion of the points.
-        components: (K, 68, 3), what a unit of each coefficient does to them.
+        components: (K, 68, 3), displacement of the points per unit of each coefficient.
 
     Returns:
         (..., K).

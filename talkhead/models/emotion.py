@@ -1,8 +1,8 @@
 """Emotion classifier: a small Conformer over log-mel bins, pooled over time.
 
 Source of the blocks: Gulati et al., "Conformer: convolution-augmented transformer for speech
-recognition" (2020). Theirs normalise the convolutions over the batch; layer normalisation here, as
-batches hold sounds of different lengths.
+recognition" (2020). The original uses batch normalisation in the convolutions; this version uses
+layer normalisation, because the recordings in a batch differ in length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from talkhead.emotions import AS_MEAD, EMOTIONS, VOICE_LABELS
 from talkhead.models.speech import FIELD_SAMPLES, HOP_SAMPLES, LogMel
 
 MIN_SAMPLES = 3 * HOP_SAMPLES + FIELD_SAMPLES
-"""The shortest sound that is classified, 85 ms."""
+"""Shortest recording that can be classified, 85 ms."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class EmotionConfig:
     num_layers: int
     num_heads: int
     kernel_size: int
-    """Of the convolutions over time, odd."""
+    """Kernel size of the convolutions over time, odd."""
     dropout: float
 
 
@@ -50,7 +50,7 @@ class _FeedForward(nn.Sequential):
 
 
 class ConformerBlock(nn.Module):
-    """Half a feed-forward step, attention, convolution, the other half, normalisation."""
+    """Half-step feed-forward, attention, convolution, half-step feed-forward, normalisation."""
 
     def __init__(self, config: EmotionConfig) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ConformerBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, is_sound: Tensor) -> Tensor:
-        """Map (B, T, width) to the same; `is_sound` (B, T) is False where a sound is over."""
+        """Map (B, T, width) to the same shape; `is_sound` (B, T) is False in the padding."""
         x = x + 0.5 * self.first(x)
         x = x + self.dropout(self._attention(self.attention_norm(x), is_sound))
         x = x + self.dropout(self._convolution(self.conv_norm(x), is_sound))
@@ -96,10 +96,10 @@ class ConformerBlock(nn.Module):
 
 
 class EmotionClassifier(nn.Module):
-    """Which of `VOICE_LABELS` a voice sounds like.
+    """Classifies the emotion of a voice into `VOICE_LABELS`.
 
-    Buffer `temperature` (): logits are divided by it, so that probabilities are as often right as
-    they say; fitted on people who were not trained on.
+    The logits are divided by the buffer `temperature` (), which calibrates the probabilities. It is
+    fitted on speakers who were not in the training set.
     """
 
     temperature: Tensor
@@ -107,7 +107,7 @@ class EmotionClassifier(nn.Module):
     def __init__(self, config: EmotionConfig) -> None:
         super().__init__()
         if config.width % config.num_heads or not config.kernel_size % 2:
-            raise ValueError("width has to be a multiple of num_heads, kernel_size odd")
+            raise ValueError("width must be a multiple of num_heads, and kernel_size must be odd")
         self.config = config
         self.spectrum = LogMel(config.num_mel)
         self.conv_in = nn.Conv1d(config.num_mel, config.width, 5, padding=2)
@@ -122,18 +122,19 @@ class EmotionClassifier(nn.Module):
 
         Args:
             waveform: (B, N) with N >= MIN_SAMPLES, normalised loudness.
-            lengths: (B,), how many samples are sound, at least MIN_SAMPLES; None for all.
+            lengths: (B,), number of samples before the padding, at least MIN_SAMPLES; None for all.
 
         Returns:
-            (B, number of labels); `probabilities` makes them what they say.
+            (B, number of labels); `probabilities` calibrates them.
         """
         mel, is_sound = self.hear(waveform, lengths)
         return self.classify(mel, is_sound)
 
     def hear(self, waveform: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return log-mel bins (B, T, num_mel) and where there is sound (B, T).
+        """Return log-mel bins (B, T, num_mel) and a mask that is False in the padding (B, T).
 
-        Every bin's mean over the sound is taken out: it tells microphones apart, not emotions.
+        Each bin's mean over the recording is subtracted: it identifies the microphone, not the
+        emotion.
         """
         mel = self.spectrum(waveform)
         if lengths is None:
@@ -145,7 +146,7 @@ class EmotionClassifier(nn.Module):
         return (mel - mean) * weight, is_sound
 
     def classify(self, mel: Tensor, is_sound: Tensor) -> Tensor:
-        """Return the logits of what `hear` returned."""
+        """Return the logits for the output of `hear`."""
         x = functional.silu(self.conv_in(mel.transpose(1, 2))) * is_sound[:, None]
         x = functional.silu(self.conv_half(x)).transpose(1, 2)
         is_sound = is_sound[:, ::2]
@@ -159,15 +160,15 @@ class EmotionClassifier(nn.Module):
         return self.head(self.dropout(pooled))  # type: ignore[no-any-return]
 
     def probabilities(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the calibrated probability of every label, (B, number of labels)."""
+        """Return the calibrated probability of each label, (B, number of labels)."""
         logits: Tensor = self(waveform, lengths)
         return (logits.float() / self.temperature).softmax(-1)
 
 
 def mead_probabilities(probabilities: Tensor) -> Tensor:
-    """Sum the probabilities of labels into those of MEAD's eight, (..., 9) to (..., 8).
+    """Map the probabilities of the voice labels to MEAD's eight emotions, (..., 9) to (..., 8).
 
-    Calm and bored count as neutral; contempt, which no corpus has, gets 0.
+    Calm and bored count as neutral. Contempt, which no corpus contains, gets 0.
     """
     table = torch.zeros(len(VOICE_LABELS), len(EMOTIONS))
     for row, label in enumerate(VOICE_LABELS):

@@ -1,4 +1,4 @@
-"""Kolmogorov-Arnold layer: on every edge a learnt function of one variable, not a weight."""
+"""Kolmogorov-Arnold layer: each edge has a learnt function of one variable instead of a weight."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch.nn import functional
 class KanLinear(nn.Module):
     """y_o = sum over i of w_oi silu(x_i) + s_oi sum over g of c_oig B_g(x_i).
 
-    B_g are the `grid_size + order` B-splines over [low, high]. Outside of it all of them are zero
-    and the first term alone is left, so inputs belong into the range. An edge has
+    B_g are the `grid_size + order` B-splines over [low, high]. Outside this range they are all zero
+    and only the first term remains, so inputs should stay inside it. Each edge has
     ``grid_size + order + 2`` parameters.
 
     Args:
-        num_in: size of the last dimension of what comes in.
-        num_out: of what goes out.
+        num_in: size of the last dimension of the input.
+        num_out: size of the last dimension of the output.
         grid_size: intervals between low and high.
-        order: of the splines: 3 is cubic.
-        low: where the grid begins.
-        high: where it ends.
+        order: order of the splines; 3 is cubic.
+        low: start of the grid.
+        high: end of the grid.
 
     Source: Liu et al., "KAN: Kolmogorov-Arnold Networks" (2024), equations 2.10 to 2.12.
     """
@@ -38,7 +38,7 @@ class KanLinear(nn.Module):
         super().__init__()
         self.order = order
         self._step = (high - low) / grid_size
-        self._first = low - order * self._step  # of the knots, which go as far beyond high
+        self._first = low - order * self._step  # first knot; the last is as far above high
         num_bases = grid_size + order
         self.base = nn.Parameter(torch.empty(num_out, num_in))
         self.scale = nn.Parameter(torch.empty(num_out, num_in))
@@ -50,16 +50,16 @@ class KanLinear(nn.Module):
     def bases(self, x: Tensor) -> Tensor:
         """Evaluate the splines by de Boor's recursion, (...,) to (..., grid_size + order).
 
-        Over a grid of equal steps no more than `order + 1` of them differ from zero at one place,
-        and only these are worked out.
+        On a uniform grid at most `order + 1` splines differ from zero at any point; only these are
+        computed.
         """
         size = self.coefficients.shape[2]
         last = size + self.order - 1
         place = (x - self._first) / self._step
         cell = place.floor().clamp(0, last)
-        after = place - cell  # the knot
+        after = place - cell  # distance from the knot, in steps
         found = [((place >= 0) & (place < last + 1)).to(x.dtype)]
-        for k in range(1, self.order + 1):  # of the splines from cell - k to cell
+        for k in range(1, self.order + 1):  # values of the splines from cell - k to cell
             rising = [(after + (k - j)) / k * found[j - 1] for j in range(1, k + 1)]
             falling = [(j + 1 - after) / k * found[j] for j in range(k)]
             middle = [up + down for up, down in zip(rising, falling[1:], strict=False)]

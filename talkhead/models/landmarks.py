@@ -1,7 +1,8 @@
 """Landmark generator: speech features to motion coefficients.
 
-A bidirectional LSTM makes them, or the dual-domain generator of `talkhead.models.dual_domain`, or
-both, whose mean errs less than either: one hears what people say, the other also their breath.
+The motion comes from a bidirectional LSTM, from the dual-domain generator of
+`talkhead.models.dual_domain`, or from a mix of both. The mix has a smaller mean error than either
+alone: one sees only the speech features, the other also the raw waveform with its breaths.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from talkhead.models.speech import AnySpeechConfig, build_encoder, resample_feat
 NUM_STYLE = 4
 NUM_SHAPE = 4
 MAX_SHAPE = 1.5
-"""Proportions count up to so many standard deviations: one frame measures them badly, and faces
-unlike those of the training clips should not move their lips unlike them."""
+"""Limit of the proportions in standard deviations. A single frame measures them poorly, and faces
+unlike those of the training clips should not get lip motion unlike theirs."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,21 @@ class LandmarkGeneratorConfig:
     num_components: int
     """Components of the motion basis."""
     reads: int
-    """Speech features read per video frame, a feature apart: 2 span a frame at 25 a second."""
+    """Speech features read per video frame, one feature apart; 2 span a frame at 25 fps."""
     hidden_size: int
-    """Of the LSTM, each way."""
+    """Hidden size of the LSTM, per direction."""
     num_layers: int
     dropout: float
     dual: DualDomainConfig | None = None
-    """In place of the LSTM, whose sizes then say nothing: raw waveform and features, joined by a
+    """Replaces the LSTM (whose sizes are then unused) with raw waveform and features, fused by a
     KAN."""
     dual_share: float | None = None
-    """With it the LSTM stays beside `dual`, which makes so much of every component, from 0 to 1,
-    until the shares have been learnt."""
+    """Keeps the LSTM alongside `dual`. The share of `dual` in each component, from 0 to 1, starts
+    at this value and is learnt."""
 
     @property
     def has_lstm(self) -> bool:
-        """Whether there is one, alone or beside `dual`."""
+        """Whether the generator has an LSTM, alone or alongside `dual`."""
         return self.dual is None or self.dual_share is not None
 
 
@@ -68,13 +69,12 @@ class LandmarkGenerator(nn.Module):
     """Speech encoder, LSTM or dual-domain generator, and the motion basis of their coefficients.
 
     Raises:
-        ValueError: a share of a dual-domain generator that is not there, or not from 0 to 1.
+        ValueError: `dual_share` is set without `dual`, or is not in [0, 1].
 
     Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `head` (2, 5, 5), the slow
-    and the fast factor, and `head_pace` (3,), both paces and the share in pauses, of the head's
-    motion (`talkhead.face.natural.HeadStyle`); `style` (4,), the default
-    speaking style; `shape_mean` and `shape_spread` (4,), of the proportions of the people it was
-    trained on.
+    and the fast factor of the head motion, and `head_pace` (3,), both of its paces and the share in
+    pauses (`talkhead.face.natural.HeadStyle`); `style` (4,), the default speaking style;
+    `shape_mean` and `shape_spread` (4,), statistics of the proportions over the training speakers.
     """
 
     components: Tensor
@@ -89,7 +89,7 @@ class LandmarkGenerator(nn.Module):
         super().__init__()
         share = config.dual_share
         if share is not None and (config.dual is None or not 0 <= share <= 1):
-            raise ValueError(f"dual_share is {share}: it takes dual, and is from 0 to 1")
+            raise ValueError(f"dual_share {share} needs dual, and must be from 0 to 1")
         self.config = config
         self.speech = build_encoder(config.speech)
         hidden = config.hidden_size
@@ -127,14 +127,14 @@ class LandmarkGenerator(nn.Module):
         Args:
             waveform: (B, N), normalised loudness.
             positions: (B, F), feature positions of the video frames.
-            style: (B, 4): how wide and how lively the mouth is used, in standard deviations over
+            style: (B, 4), how wide and how lively the mouth moves, in standard deviations over
                 people.
-            shape: (B, 4): proportions of the identity's mouth and jaw, see
+            shape: (B, 4), proportions of the identity's mouth and jaw; see
                 `talkhead.face.motion.proportions`.
 
         Returns:
-            Coefficients (B, F, K) in standard deviations, and the convolutions' features (B, T, C),
-            for training.
+            Coefficients (B, F, K) in standard deviations, and the features of the convolutions
+            (B, T, C), which training needs.
         """
         features, conv_features, level = self.speech(waveform)
         joined = torch.cat([features, level[..., None].to(features.dtype)], -1)

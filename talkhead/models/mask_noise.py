@@ -1,9 +1,9 @@
-"""Mask-noise layer: around every landmark, the picture gives way to noise.
+"""Mask-noise layer: replaces the picture around every landmark with noise.
 
-A network that sees the result sees who it is and how the face moves, but never the truth.
+The network sees who the person is and how the face moves, but never the true pixels.
 
 Source: Vo et al., "Individual audio-driven talking head generation based on sequence of landmark".
-They state the formula, not its numbers; those here are ours.
+The paper gives the formula but not its constants; the values here are ours.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MaskNoiseConfig:
-    """What is masked around a landmark."""
+    """Size and shape of the mask around each landmark."""
 
     kernel_size: int = 11
-    """Side of the square in which its Gaussian is drawn, pixels, odd."""
+    """Side of the square in which the Gaussian is drawn, odd, pixels."""
     sigma: float = 2.0
-    """Spread of the Gaussian, pixels."""
+    """Standard deviation of the Gaussian, pixels."""
     threshold: float = 0.1
-    """Masked is what lies above this share of the frame's largest value."""
+    """Pixels above this share of the frame's maximum are masked."""
 
 
 def noise_mask(points: Tensor, size: tuple[int, int], config: MaskNoiseConfig) -> Tensor:
     """Return where the Gaussians of a frame's landmarks exceed the threshold.
 
     Args:
-        points: (B, P, 2), x and y, pixels of the frame; those outside it count as far as their
-            squares reach into it.
+        points: (B, P, 2), x and y, pixels of the frame; points outside the frame count as far as
+            their squares reach into it.
         size: height and width of the frame.
-        config: of the Gaussians.
+        config: parameters of the Gaussians.
 
     Returns:
         bool (B, height, width).
@@ -47,7 +47,7 @@ def noise_mask(points: Tensor, size: tuple[int, int], config: MaskNoiseConfig) -
     away = (column - points[..., 0, None, None]).square() + (
         row - points[..., 1, None, None]
     ).square()
-    # The factor 1 / (2 pi sigma) is the same everywhere: shares of the maximum do not know it.
+    # The factor 1 / (2 pi sigma) cancels out: the threshold is relative to the maximum.
     gauss = torch.exp(-away / (2 * config.sigma**2))
     is_inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     gauss = gauss * is_inside
@@ -60,13 +60,13 @@ def noise_mask(points: Tensor, size: tuple[int, int], config: MaskNoiseConfig) -
 
 
 def mask_noise(frames: Tensor, points: Tensor, noise: Tensor, config: MaskNoiseConfig) -> Tensor:
-    """Replace the pixels around landmarks by noise.
+    """Replace the pixels around landmarks with noise.
 
     Args:
         frames: (B, C, H, W).
         points: (B, P, 2), pixels.
-        noise: broadcasts to (B, C, H, W), uniform between the frames' darkest and brightest value.
-        config: what is masked.
+        noise: broadcasts to (B, C, H, W), uniform between the frames' minimum and maximum.
+        config: parameters of the mask.
 
     Returns:
         (B, C, H, W).

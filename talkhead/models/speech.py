@@ -1,7 +1,7 @@
-"""Speech encoders: waveform to speech features, 50 a second, with the sound level beside.
+"""Speech encoders: waveform to 50 speech features per second, plus the sound level.
 
-Ours is a compact wav2vec 2.0; a published one takes its place by configuration, and a plain
-spectrum with convolutions is what both are measured against.
+The default is a compact wav2vec 2.0. A published one can replace it by configuration. A plain
+spectrum with convolutions serves as the baseline for both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STRIDES = (5, 2, 2, 2, 2, 2, 2)
 HOP_SAMPLES = 320
 """Product of the strides: 20 ms."""
 FIELD_SAMPLES = 400
-"""Samples that one feature sees of the waveform: 25 ms."""
+"""Receptive field of one feature: 25 ms."""
 NUM_FFT = 512
 FEATURE_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
 PUBLISHED_GAIN = 10.0
@@ -62,7 +62,7 @@ TINY = SpeechConfig(
 
 @dataclass(frozen=True)
 class PublishedSpeechConfig:
-    """Sizes of a published wav2vec 2.0, as its config.json on the hub has them."""
+    """Sizes of a published wav2vec 2.0, as in its config.json on the hub."""
 
     conv_channels: tuple[int, ...]
     conv_bias: bool
@@ -73,7 +73,7 @@ class PublishedSpeechConfig:
     num_heads: int
     feedforward_size: int
     stable_layer_norm: bool
-    """Normalise before attention and feed-forward rather than after them."""
+    """Normalise before attention and feed-forward instead of after them."""
     position_kernel: int
     position_groups: int
     dropout: float
@@ -81,7 +81,7 @@ class PublishedSpeechConfig:
 
 @dataclass(frozen=True)
 class LogMelConfig:
-    """Sizes of the encoder without any learned hearing: log-mel bins through two convolutions."""
+    """Sizes of the baseline encoder without pre-training: log-mel bins through two convolutions."""
 
     num_mel: int
     hidden_size: int
@@ -92,7 +92,7 @@ AnySpeechConfig = SpeechConfig | PublishedSpeechConfig | LogMelConfig
 
 
 class SpeechEncoder(nn.Module):
-    """`transformers.Wav2Vec2Model` for waveforms of normalised loudness."""
+    """`transformers.Wav2Vec2Model` for waveforms with normalised loudness."""
 
     def __init__(self, config: SpeechConfig | PublishedSpeechConfig) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def conv_size(self) -> int:
-        """Channels of the features of the convolutions."""
+        """Number of channels of the convolutional features."""
         return self.config.conv_channels[-1]
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,14 +118,14 @@ class SpeechEncoder(nn.Module):
         """
         convolutions = self.wav2vec.feature_extractor
         if not any(parameter.requires_grad for parameter in convolutions.parameters()):
-            # Else transformers asks for gradients of the waveform, and all memory they take.
+            # Otherwise transformers computes gradients of the waveform, with all their memory.
             self.wav2vec.freeze_feature_encoder()  # type: ignore[no-untyped-call]
         out = self.wav2vec(waveform * self._gain)
         return out.last_hidden_state, out.extract_features, sound_level(waveform)
 
 
 class LogMelEncoder(nn.Module):
-    """Log-mel bins through two convolutions: what any learned encoder has to beat."""
+    """Log-mel bins through two convolutions: the baseline that learned encoders must beat."""
 
     def __init__(self, config: LogMelConfig) -> None:
         super().__init__()
@@ -137,11 +137,11 @@ class LogMelEncoder(nn.Module):
 
     @property
     def conv_size(self) -> int:
-        """Number of mel bins, which stand for the features of the convolutions."""
+        """Number of mel bins, which take the place of the convolutional features."""
         return self.config.num_mel
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode waveforms: shapes as of `SpeechEncoder`."""
+        """Encode waveforms; shapes as for `SpeechEncoder`."""
         mel = self.spectrum(waveform)
         x = functional.relu(self.conv_in(mel.transpose(1, 2)))
         x = functional.relu(self.conv_out(self.dropout(x)))
@@ -149,7 +149,7 @@ class LogMelEncoder(nn.Module):
 
 
 class LogMel(nn.Module):
-    """Log-mel spectrum, a frame per speech feature, about 0 in mean and 1 in spread for speech."""
+    """Log-mel spectrum, one frame per speech feature; mean 0 and spread 1 for speech, roughly."""
 
     filters: Tensor
 
@@ -171,7 +171,7 @@ class LogMel(nn.Module):
             return_complex=True,
         ).abs()
         mel = torch.einsum("mf,bft->btm", self.filters, spectrum.square())
-        # The window of 400 samples is in the middle of 512: one frame fewer, 56 samples later.
+        # The window of 400 samples is centred in 512: one frame fewer, 56 samples later.
         level = (torch.log(mel + 1e-4) + 4) / 3
         frames = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
         missing = (0, frames - level.shape[1])
@@ -179,12 +179,12 @@ class LogMel(nn.Module):
 
 
 def build_encoder(config: AnySpeechConfig) -> SpeechEncoder | LogMelEncoder:
-    """Build the encoder that a configuration describes."""
+    """Build the encoder for a configuration."""
     return LogMelEncoder(config) if isinstance(config, LogMelConfig) else SpeechEncoder(config)
 
 
 def _wav2vec_config(config: SpeechConfig | PublishedSpeechConfig) -> Wav2Vec2Config:
-    # Not among the arguments that every version of transformers declares.
+    # A dictionary, because not every version of transformers declares this argument.
     own: dict[str, Any] = {"attn_implementation": "sdpa"}
     if isinstance(config, PublishedSpeechConfig):
         own |= {
@@ -226,14 +226,14 @@ def _wav2vec_config(config: SpeechConfig | PublishedSpeechConfig) -> Wav2Vec2Con
 
 
 def sound_level(waveform: Tensor) -> Tensor:
-    """Return every feature's sound level, (B, N) to (B, T): decibels over 50, at least -0.8."""
+    """Return the sound level of each feature, (B, N) to (B, T): dB / 50, at least -0.8."""
     square = waveform.float().square()[:, None]
     power = functional.avg_pool1d(square, FIELD_SAMPLES, HOP_SAMPLES)[:, 0]
     return (10 * torch.log10(power + 1e-6) + 20) / 50
 
 
 def resample_features(features: Tensor, positions: Tensor) -> Tensor:
-    """Read features between their time stamps, linearly.
+    """Interpolate features linearly at fractional positions.
 
     Args:
         features: (B, T, D).
@@ -253,11 +253,11 @@ def resample_features(features: Tensor, positions: Tensor) -> Tensor:
 
 
 def frame_positions(num_frames: int, fps: float, lead_s: float) -> Tensor:
-    """Return the feature positions of the middles of video frames, shape = (F,).
+    """Return the feature positions of the centres of video frames, (F,).
 
     Args:
         num_frames: F.
-        fps: video frames a second.
+        fps: video frames per second.
         lead_s: seconds of sound before the first frame begins.
     """
     middle_s = (torch.arange(num_frames, dtype=torch.float64) + 0.5) / fps + lead_s

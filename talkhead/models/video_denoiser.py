@@ -1,13 +1,14 @@
-"""Class-conditioned video denoiser: a 3D U-Net over windows of frames, renderer of mask-noise.
+"""Emotion-conditioned video denoiser: a 3D U-Net over windows of frames, for mask-noise rendering.
 
-It sees noisy frames beside the identity with and without mask-noise, and answers with what is
-clean, at the times of `talkhead.models.diffusion`. A convolution over time and space is a spatial
-one, then one over the frames before and after: several times cheaper on a CPU.
+The input is the noisy frames together with the identity, with and without mask-noise; the output is
+the clean frames, at the times of `talkhead.models.diffusion`. Each convolution over time and space
+is split into a spatial one and one over the previous and next frame, which is several times cheaper
+on a CPU.
 
 Source: Vo et al., "Individual audio-driven talking head generation based on sequence of landmark":
-four levels of 32 to 256 channels, steps and emotions embedded and concatenated. Theirs predicts the
-noise in the frame; ours, what the frame has beyond the identity, for light and colours stay then.
-What the noise hides would be missing for that: ours sees it, too.
+four levels of 32 to 256 channels, with embeddings of step and emotion concatenated. The original
+predicts the noise in the frame; this version predicts the difference between the frame and the
+identity, which preserves light and colours. For that it must also see what the mask-noise hides.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from talkhead.models.diffusion import time_angles
 from talkhead.models.mask_noise import MaskNoiseConfig
 
 NUM_STEPS = 1000
-"""Steps of the paper's diffusion; `start_step` counts them."""
+"""Diffusion steps of the paper; `start_step` counts in these."""
 _PATCH = 2
 _RGB = 3
 _GROUPS = 8
@@ -36,23 +37,24 @@ _MAX_FRAMES = 256
 
 @dataclass(frozen=True)
 class VideoDenoiserConfig:
-    """Sizes of the U-Net, and what it sees."""
+    """Sizes and inputs of the U-Net."""
 
     size_px: int
-    """Side of the crops that it makes."""
+    """Side of the generated crops."""
     num_frames: int
-    """Frames of a window."""
+    """Frames per window."""
     widths: tuple[int, ...]
-    """Channels of the levels, each half as fine as the one before."""
+    """Channels per level; each level halves the resolution."""
     embedding_size: int
-    """Of the step, and of the emotion."""
+    """Size of the step embedding and of the emotion embedding."""
     residual_scale: float
-    """What is denoised is divided by it: the spread of what the base lacks; 0 is measured."""
+    """Standard deviation of the residual (frame minus base), by which it is divided; 0 to measure
+    it."""
     base: Literal["identity", "warp"] = "warp"
-    """What is under the mask-noise, and what is corrected: the identity frame, as in the paper, or
-    that frame warped to the landmarks."""
+    """The frame that is masked and corrected: the identity frame, as in the paper, or that frame
+    warped to the landmarks."""
     registration_components: int = 40
-    """Deformations that the registration looks at."""
+    """Number of deformations used by the skin registration."""
     mask: MaskNoiseConfig = field(default_factory=MaskNoiseConfig)
 
 
@@ -87,7 +89,7 @@ class _Block(nn.Module):
             zero_layer(layer)
 
     def forward(self, x: Tensor, condition: Tensor, num_frames: int) -> Tensor:
-        """Map (B * T, C, h, w), with conditions (B * T, E)."""
+        """Map (B * T, C, h, w) under conditions (B * T, E)."""
         y = self.conv_in(functional.relu(self.norm(x)))
         y = y + self.over_time(functional.relu(_neighbours(y, num_frames)))
         scale, shift = self.film(condition)[:, :, None, None].chunk(2, 1)
@@ -96,22 +98,27 @@ class _Block(nn.Module):
 
 
 def _check(config: VideoDenoiserConfig) -> None:
-    """Refuse sizes that no network has; raises ValueError."""
+    """Raise ValueError unless the sizes are valid."""
     mask = config.mask
     if len(config.widths) < 2 or any(width % _GROUPS or not width for width in config.widths):
-        raise ValueError(f"widths are two or more multiples of {_GROUPS}")
+        raise ValueError(f"widths must be two or more multiples of {_GROUPS}")
     if config.size_px < 1 or config.size_px % (_PATCH * 2 ** (len(config.widths) - 1)):
-        raise ValueError(f"size_px {config.size_px} cannot be halved so often")
+        raise ValueError(
+            f"size_px {config.size_px} must be a positive multiple of "
+            f"{_PATCH * 2 ** (len(config.widths) - 1)}"
+        )
     if config.embedding_size < 2 or config.embedding_size % 2:
-        raise ValueError("embedding_size has to be even")
+        raise ValueError("embedding_size must be even and at least 2")
     if not 1 <= config.num_frames <= _MAX_FRAMES:
-        raise ValueError(f"num_frames is from 1 to {_MAX_FRAMES}")
+        raise ValueError(f"num_frames must be from 1 to {_MAX_FRAMES}")
     if not (mask.kernel_size % 2 and mask.kernel_size <= config.size_px and mask.sigma > 0):
-        raise ValueError("the mask's kernel_size is odd and at most size_px, its sigma above 0")
+        raise ValueError(
+            "the mask's kernel_size must be odd and at most size_px, and its sigma above 0"
+        )
 
 
 def _neighbours(x: Tensor, num_frames: int) -> Tensor:
-    """Put the frames before and after beside every frame, (B * T, C, ...) to (B * T, 3 C, ...)."""
+    """Stack the previous and next frame onto each frame, (B * T, C, ...) to (B * T, 3 C, ...)."""
     window = x.view(-1, num_frames, *x.shape[1:])
     before = torch.cat([window[:, :1], window[:, :-1]], 1)
     after = torch.cat([window[:, 1:], window[:, -1:]], 1)
@@ -121,10 +128,10 @@ def _neighbours(x: Tensor, num_frames: int) -> Tensor:
 class VideoDenoiser(nn.Module):
     """The U-Net, and how faces differ by emotion.
 
-    Buffers: `expressions` (8, 478, 3), what an emotion adds to the shape of a face in units of the
-    distance of its outer eye corners, upright and facing the camera, by MEAD's names; `shown` (8,),
-    1 for the emotions that it was trained on; `registration_basis` (K, 478, 3) and
-    `registration_weights` (6 + K, 478, 2), the linear model that meshes go through first,
+    Buffers: `expressions` (8, 478, 3), what each emotion (MEAD's names) adds to the shape of a face
+    that is upright and facing the camera, in units of the distance between its outer eye corners;
+    `shown` (8,), 1 for the emotions in the training set; `registration_basis` (K, 478, 3) and
+    `registration_weights` (6 + K, 478, 2), the linear model applied to meshes first, see
     `talkhead.face.registration`.
     """
 
@@ -164,19 +171,19 @@ class VideoDenoiser(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many frames away a frame still plays a part."""
+        """Distance in frames over which frames influence each other."""
         return 2 * len(self.down) + 1
 
     def forward(
         self, noisy: Tensor, time: Tensor, seen: Tensor, base: Tensor, emotion: Tensor
     ) -> Tensor:
-        """Return what is clean.
+        """Return the clean frames.
 
         Args:
             noisy: (B, T, 3, S, S).
             time: (B,), step over `NUM_STEPS`.
             seen: (B, T, 3, S, S) in [-1, 1], the base under mask-noise.
-            base: (B, T, 3, S, S) in [-1, 1]: what is under the noise, which is to be corrected.
+            base: (B, T, 3, S, S) in [-1, 1], the frames to correct, without noise.
             emotion: (B, 8), probabilities of the emotions.
 
         Returns:

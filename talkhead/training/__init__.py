@@ -1,1 +1,1 @@
-"""Videos to weights: preparing clips, one training loop, and one file per task."""
+"""Model training: one training loop and one file per task."""

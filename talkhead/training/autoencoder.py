@@ -1,4 +1,4 @@
-"""Task `autoencoder`: crops in, the same crops out."""
+"""Task `autoencoder`: reconstruct crops."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class AutoencoderTaskConfig:
     """The table [task] of `talkhead train autoencoder`."""
 
     crop_px: int = 128
-    """Side of the random squares that are trained on."""
+    """Side of the random square crops used for training."""
     gradient_weight: float = 0.5
-    """Weight of the L1 error of the picture's gradients."""
+    """Weight of the L1 error of the image gradients."""
     noise: float = 0.0
-    """Standard deviation of noise on the latents, in their scale: the decoder learns to bear it."""
+    """Standard deviation of the noise added to the latents, in their scale. It makes the decoder
+    robust to errors in the latents."""
     linear_weight: float = 0.02
-    """Weight that keeps latents near the principal components, an almost orthogonal view of the
-    pixels."""
+    """Weight of the penalty that keeps the latents close to the principal components, which are an
+    almost orthogonal projection of the pixels."""
 
 
 class AutoencoderSamples:
@@ -52,7 +53,7 @@ class AutoencoderSamples:
         _, clip = self._bank.draw(rng)
         frame = clip.frame(int(rng.integers(len(clip))))
         side, size = self._crop_px, frame.shape[0]
-        # The lower half gets more: mouths are what the decoder must be good at.
+        # Sample the lower half more often: the decoder must reproduce mouths well.
         lowest = size - side
         above = 0 if rng.random() < 0.5 else min(size // 4, lowest)
         top = int(rng.integers(above, lowest + 1))
@@ -70,11 +71,11 @@ class AutoencoderTask:
     Args:
         data: prepared folder.
         model_config: sizes of the network.
-        config: settings of the task.
-        seed: of the samples and the first weights.
+        config: task settings.
+        seed: seed for the samples and the initial weights.
 
     Raises:
-        TalkheadError: the squares do not fit into the crops, or there are no clips.
+        TalkheadError: crop_px is invalid, or the data has no clips.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class AutoencoderTask:
     ) -> None:
         if config.crop_px % PATCH_PX or not PATCH_PX <= config.crop_px <= CROP_SIDE_PX:
             raise TalkheadError(
-                f"crop_px is {config.crop_px}: it has to be a multiple of {PATCH_PX},"
-                f" {CROP_SIDE_PX} at most"
+                f"crop_px is {config.crop_px}: it must be a multiple of {PATCH_PX},"
+                f" at most {CROP_SIDE_PX}"
             )
         train, unseen, _ = split_rows(data)
         self._config = config
@@ -113,7 +114,7 @@ class AutoencoderTask:
         self._bias = (-(components @ mean) / scale).float()
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """L1 of pixels and of their gradients; latents held near the principal components."""
+        """Return the L1 errors of pixels and gradients, and the drift of the latents."""
         assert isinstance(model, Autoencoder)
         image = batch["image"].contiguous(memory_format=torch.channels_last)
         latents = model.encode(image)
@@ -132,7 +133,7 @@ class AutoencoderTask:
         return {"loss": loss, "pixel": pixel, "gradient": gradient, "drift": drift}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """PSNR on people not in training: the whole crop and the lower face."""
+        """Return the PSNR on people not in training, over the whole crop and the lower face."""
         assert isinstance(model, Autoencoder)
         device = next(model.parameters()).device
         whole, lower = [], []
@@ -146,7 +147,7 @@ class AutoencoderTask:
         return {"psnr": float(np.mean(whole)), "lower_face_psnr": float(np.mean(lower))}
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
-        """Return frames above what comes back."""
+        """Return input frames above their reconstructions."""
         frames = self._validation[:: max(1, len(self._validation) // 8)][:8]
         device = next(model.parameters()).device
         image = torch.from_numpy(np.stack([to_model(frame) for frame in frames])).to(device)

@@ -1,4 +1,4 @@
-"""Task `denoiser`: a frame of a person, warped to another frame's landmarks and corrected."""
+"""Task `denoiser`: warp a frame to the landmarks of another and correct the result."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ from talkhead.training.samples import (
 Floats = npt.NDArray[np.float32]
 
 JUDGED_PX = 6
-"""So far around an opened mouth the discriminator sees what is made."""
+"""Margin around the opened mouth in which the discriminator sees the generated image."""
 JUDGE_MAPS = (0, 8)
-"""Maps that a discriminator is shown: where the mouth is open, and where nothing was known."""
+"""Maps given to the discriminator: the mouth opening, and the area that was not visible."""
 JUDGE_CHANNELS = 3 + len(JUDGE_MAPS)
 NUM_MEASURED_PAIRS = 96
-"""Pairs from which the scale of the residuals is measured."""
+"""Pairs used to measure the scale of the residuals."""
 
 
 class Trainee(nn.Module):
-    """The denoiser, and the discriminator that is thrown away afterwards."""
+    """The denoiser, plus the discriminator, which is only used during training."""
 
     def __init__(self, config: DenoiserConfig, is_judged: bool) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Trainee(nn.Module):
 
 
 def _patches(images: Tensor, corners: Tensor, scale: float = 1.0) -> Tensor:
-    """Cut the mouths' patches from lower faces, (B, C, 160 scale, 192 scale)."""
+    """Cut the mouth patches from lower faces, (B, C, 160 scale, 192 scale)."""
     height, width = (round(side * scale) for side in PATCH_PX)
     starts = (corners * scale).round().long().tolist()
     cut = [
@@ -79,16 +79,16 @@ class DenoiserTask:
 
     Args:
         data: prepared folder.
-        model_config: sizes; `residual_scale` 0 is measured on the training clips.
-        config: settings of the task.
-        seed: of the samples and the first weights.
+        model_config: sizes; a `residual_scale` of 0 is measured on the training clips.
+        config: task settings.
+        seed: seed for the samples and the initial weights.
         autoencoder: checkpoint folder.
-        initial: checkpoint folder of a denoiser to go on from.
-        listener: checkpoint folder of a landmark generator whose encoder is heard.
+        initial: checkpoint folder of a denoiser to start from.
+        listener: checkpoint folder of a landmark generator whose speech encoder to use.
 
     Raises:
-        TalkheadError: the sizes do not fit the autoencoder or the maps, or there are no clips.
-        WeightsError: a checkpoint is missing or corrupt, or the one to go on from has other sizes.
+        TalkheadError: the sizes do not fit the autoencoder or the maps, or the data has no clips.
+        WeightsError: a checkpoint is missing or corrupt, or the initial one has other sizes.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class DenoiserTask:
             ("map_channels", model_config.map_channels or NUM_MAPS, NUM_MAPS),
         ):
             if found != wanted:
-                raise TalkheadError(f"{name} of the denoiser is {found}, it has to be {wanted}")
+                raise TalkheadError(f"{name} of the denoiser is {found}, but must be {wanted}")
         load_state(autoencoder, self.autoencoder)
         self.autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.random.fork_rng():
@@ -149,7 +149,7 @@ class DenoiserTask:
         ]
 
     def _measure_residuals(self, seed: int) -> float:
-        """Return the standard deviation of the latent residuals where they count."""
+        """Return the standard deviation of the latent residuals, weighted like the loss."""
         squares = weights = 0.0
         for index in range(NUM_MEASURED_PAIRS):
             sample = self.samples.sample(2**40 + seed + index)
@@ -162,7 +162,7 @@ class DenoiserTask:
         return round(math.sqrt(squares / weights), 4)
 
     def _validation_pairs(self, clip: Clip, seed: int, heard: Floats | None) -> dict[str, Tensor]:
-        """Spread frames of a clip, each made from another one that is drawn for it."""
+        """Return evenly spaced frames of a clip, each paired with a random identity frame."""
         rng = np.random.default_rng(seed)
         pairs = []
         for target in np.linspace(0, len(clip) - 1, self._config.validation_frames).astype(int):
@@ -184,7 +184,7 @@ class DenoiserTask:
             ).float()
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Velocity error, weighted to the lower face and the mouth; how the mouth is judged."""
+        """Return the weighted velocity error, the share left at time 1, and the mouth losses."""
         assert isinstance(model, Trainee)
         config = model.denoiser.config
         count = len(batch["target"])
@@ -194,8 +194,8 @@ class DenoiserTask:
         time = draw_times(count, self._config.end_share, generator).to(clean.device)
         epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
         weight = batch["weight"]
-        # A pair that the warp gets nearly right has little error, but a viewer sees all of it:
-        # errors count against what there was to correct.
+        # A pair that the warp gets nearly right has a small error, but viewers still see all of it.
+        # Measure errors relative to what there was to correct.
         energy = (clean.square() * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
         weight = weight * (0.2 / (energy + self._config.energy_floor))[:, None, None, None]
 
@@ -204,7 +204,7 @@ class DenoiserTask:
             return out
 
         losses, estimate = diffusion_loss(denoiser, clean, time, epsilon, weight)
-        # Share of the warp's error that is left at time 1: below 1, the network beats the warp.
+        # Share of the warp's error that remains at time 1; below 1, the network beats the warp.
         at_end = time == 1
         nothing = (clean.square() * weight).mean((1, 2, 3))
         left = (losses * at_end).sum() / (nothing * at_end).sum().clamp(min=1e-6)
@@ -227,9 +227,9 @@ class DenoiserTask:
     ) -> dict[str, Tensor]:
         """Decode mouths and compare them with filmed ones.
 
-        Gradients of `pixel`, `feature` and `adversarial` reach the latents alone, those of `judge`
-        the discriminator alone, which sees made mouths in filmed faces: skin has been seen, and
-        needs nobody's imagination.
+        The gradients of `pixel`, `feature` and `adversarial` reach only the latents; those of
+        `judge` reach only the discriminator. The discriminator sees generated mouths inside filmed
+        faces, because the skin is visible in the identity and need not be generated.
         """
         detail = self.autoencoder.lost_detail(batch["warped"])
         decoded = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last))
@@ -272,7 +272,7 @@ class DenoiserTask:
         return correct(self.autoencoder, model, image, batch["maps"], epsilon, num_steps, heard)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """PSNR of lower faces of people not in training: warped, denoised in one step, in four."""
+        """Return lower-face PSNR on people not in training: warped, denoised in 1 and 4 steps."""
         assert isinstance(model, Trainee)
         device = next(model.parameters()).device
         rows = []
@@ -294,7 +294,7 @@ class DenoiserTask:
         return scores
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
-        """Return rows of warp, result in one step, result in four, truth."""
+        """Return rows of the warp, the results of one step and of four, and the truth."""
         assert isinstance(model, Trainee)
         device = next(model.parameters()).device
         rows = []
@@ -308,7 +308,7 @@ class DenoiserTask:
         return np.asarray(np.concatenate(rows, 0), np.uint8)
 
     def save(self, folder: Path, model: nn.Module) -> None:
-        """Write the checkpoint folder of the denoiser."""
+        """Write the denoiser's checkpoint folder."""
         assert isinstance(model, Trainee)
         save_checkpoint(
             folder,
@@ -320,7 +320,7 @@ class DenoiserTask:
 
 
 def _masked_psnr(made: Tensor, target: Tensor, mask: Tensor) -> float:
-    """Mean over frames of the PSNR under a mask, images in [-1, 1] rounded to 8 bits."""
+    """Return the mean PSNR over frames under a mask, for images in [-1, 1] rounded to 8 bits."""
     mask = functional.interpolate(mask.float(), scale_factor=2.0, mode="nearest")
     a, b = (((x.float() + 1) * 127.5).round().clamp(0, 255) for x in (made, target))
     error = ((a - b).square() * mask).sum((1, 2, 3)) / (3 * mask.sum((1, 2, 3))).clamp(min=1)

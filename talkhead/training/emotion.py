@@ -1,4 +1,4 @@
-"""Task `emotion`: which emotion a voice sounds like, from recordings of actors."""
+"""Task `emotion`: classify the emotion of a voice, trained on recordings of actors."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ Integers = npt.NDArray[np.int64]
 
 ARCHITECTURE = "emotion"
 CONFUSIONS = "confusions.csv"
-"""Beside the checkpoint: what recordings of held-out people were taken for."""
+"""Confusion matrices on held-out people, saved next to the checkpoint."""
 _SHORTEST_S = 0.5
 _CELL = 24
-"""Pixels of a cell of the preview."""
+"""Size of a cell of the preview, pixels."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,24 @@ class EmotionTaskConfig:
     """The table [task] of `talkhead train emotion`."""
 
     fold: int = 0
-    """Which of the folds' people are held out; over all folds, everybody is once."""
+    """Fold whose people are held out; every person is held out in exactly one fold."""
     num_folds: int = 5
     window_s: float = 3.0
-    """Longest part of a recording that is a sample."""
+    """Maximum length of a sample; longer recordings are cropped."""
     speed_spread: float = 0.08
-    """Spread of the logarithm of the speed, which the pitch follows."""
+    """Standard deviation of the log playback speed, which also shifts the pitch."""
     disturb_share: float = 0.6
-    """Share of samples that go through rooms, microphones, codecs and noise."""
+    """Share of samples augmented with rooms, microphones, codecs and noise."""
     mixed_share: float = 0.5
-    """Share of batches whose samples are mixed two by two, their labels too."""
+    """Share of batches whose samples and labels are mixed in pairs (mixup)."""
     num_masks: int = 2
-    """Bands of the spectrum, and stretches of time, that are masked in a sample."""
+    """Number of frequency masks, and of time masks, per sample."""
     smoothing: float = 0.1
-    """Probability that the labels leave to all others."""
+    """Label smoothing."""
 
 
 class EmotionSamples:
-    """Parts of recordings; corpora, and emotions in a corpus, are drawn alike."""
+    """Excerpts of recordings: corpora drawn by the square root of their size, emotions evenly."""
 
     def __init__(
         self,
@@ -111,25 +111,28 @@ class EmotionSamples:
 
 
 class EmotionTask:
-    """Training of the emotion classifier; people are either trained on or scored.
+    """Training of the emotion classifier; no speaker is both trained on and scored.
 
     Args:
-        data: folder with recordings named as RAVDESS's or EmoDB's, in any folders.
+        data: folder with recordings named like RAVDESS's or EmoDB's, in any subfolders.
         model_config: sizes.
-        config: settings of the task.
-        seed: of the samples and the first weights.
+        config: task settings.
+        seed: seed for the samples and the initial weights.
 
     Raises:
-        TalkheadError: no recordings, nobody left on one side, or a setting makes no sense.
+        TalkheadError: the folder has no recordings, the train or test split would be empty, or a
+            setting is invalid.
     """
 
     def __init__(
         self, data: Path, model_config: EmotionConfig, config: EmotionTaskConfig, seed: int
     ) -> None:
         if not 0 <= config.fold < config.num_folds:
-            raise TalkheadError(f"fold is {config.fold}: it has to be below {config.num_folds}")
+            raise TalkheadError(
+                f"fold is {config.fold}: it must be from 0 to {config.num_folds - 1}"
+            )
         if config.window_s < 1:
-            raise TalkheadError(f"window_s is {config.window_s:g}: a sample lasts 1 s at least")
+            raise TalkheadError(f"window_s is {config.window_s:g}: it must be at least 1")
         if config.speed_spread < 0 or config.num_masks < 0:
             raise TalkheadError("speed_spread and num_masks cannot be negative")
         recordings = find_recordings(data)
@@ -146,7 +149,7 @@ class EmotionTask:
         shortest = round(_SHORTEST_S * SAMPLE_RATE_HZ)
         long = [k for k, waveform in enumerate(waveforms) if len(waveform) >= shortest]
         if not long:
-            raise TalkheadError(f"{data} has no recording of {_SHORTEST_S:g} s to learn from")
+            raise TalkheadError(f"{data} has no training recording of at least {_SHORTEST_S:g} s")
         self.samples = EmotionSamples(
             [waveforms[k] for k in long], [train[k] for k in long], config, seed
         )
@@ -157,7 +160,7 @@ class EmotionTask:
             self.model = EmotionClassifier(model_config)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Cross entropy of masked and mixed spectra."""
+        """Return the cross-entropy on masked and mixed spectra."""
         assert isinstance(model, EmotionClassifier)
         mel, is_sound = model.hear(batch["waveform"], batch["length"])
         mel = mask_spectrum(mel, self._config.num_masks, generator)
@@ -175,16 +178,16 @@ class EmotionTask:
         return {"loss": -(target * logits.log_softmax(-1)).sum(-1).mean()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Score people who were not trained on.
+        """Score speakers who are not in the training set.
 
         Returns:
-            By corpus, accuracy among the labels that the corpus has and unweighted recall of them;
-            of every second person, calibration error before and after a temperature that fits the
-            others.
+            Per corpus, accuracy and unweighted recall over the corpus's own labels. Also, for every
+            second speaker, the calibration error before and after applying a temperature fitted to
+            the other speakers.
         """
         assert isinstance(model, EmotionClassifier)
         self._last = logits, labels = self._logits(model)
-        # Fitted to every second person, and scored on the others: by itself it would flatter.
+        # Fitting and scoring on the same speakers would look too good.
         people = sorted({one.person for one, _ in self._test})
         fitted = torch.tensor([people.index(one.person) % 2 == 0 for one, _ in self._test])
         own = fit_temperature(logits[fitted], labels[fitted])
@@ -200,12 +203,12 @@ class EmotionTask:
         return scores
 
     def confusions(self, model: EmotionClassifier) -> dict[str, Integers]:
-        """Count what held-out people's recordings were taken for, among their corpus's labels.
+        """Return the confusion matrices of held-out speakers, over each corpus's own labels.
 
-        After `validate`, of the network that it scored.
+        After `validate`, they describe the network that it scored.
 
         Returns:
-            By corpus, int64 (labels, labels): rows are what it is, columns what it was taken for.
+            Per corpus, int64 (labels, labels); rows are true labels, columns are predictions.
         """
         logits, labels = self._last or self._logits(model)
         found = {}
@@ -233,7 +236,7 @@ class EmotionTask:
         )
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
-        """Return the confusion matrices side by side, the brighter the more."""
+        """Return the confusion matrices side by side; brighter is more."""
         assert isinstance(model, EmotionClassifier)
         cells = []
         for matrix in self.confusions(model).values():
@@ -244,7 +247,7 @@ class EmotionTask:
         return np.array(picture.resize(size, Image.Resampling.NEAREST).convert("RGB"))
 
     def save(self, folder: Path, model: nn.Module) -> None:
-        """Write checkpoint and confusions, with the temperature that fits people not trained on."""
+        """Write the checkpoint and the confusions; fit the temperature on held-out speakers."""
         assert isinstance(model, EmotionClassifier)
         state = dict(model.state_dict())
         logits, labels = self._last or self._logits(model)
@@ -268,9 +271,10 @@ class EmotionTask:
 
 
 def mask_spectrum(mel: Tensor, num_masks: int, generator: torch.Generator) -> Tensor:
-    """Put zeros, the mean, into bands and stretches of time of log-mel bins (B, T, M).
+    """Set frequency bands and time spans of log-mel bins (B, T, M) to zero, their mean.
 
-    Source: Park et al., "SpecAugment" (2019). Bands are up to a fifth, stretches up to a sixth.
+    Source: Park et al., "SpecAugment" (2019). Bands span up to 1/5 of the bins, time spans up to
+    1/6 of the frames.
     """
     count, steps, bins = mel.shape
     keep = torch.ones(count, steps, bins, dtype=torch.bool)
@@ -285,7 +289,7 @@ def mask_spectrum(mel: Tensor, num_masks: int, generator: torch.Generator) -> Te
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Return what logits (N, C) are to be divided by to be most probable, from 0.25 to 4.
+    """Return the divisor of logits (N, C) that maximises their likelihood, from 0.25 to 4.
 
     Source: Guo et al., "On calibration of modern neural networks" (2017).
     """
@@ -295,7 +299,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor, num_bins: int = 10) -> float:
-    """Return the expected calibration error: how far confidence and accuracy are apart, 0 to 1."""
+    """Return the expected calibration error, the gap between confidence and accuracy, 0 to 1."""
     confidence, guess = probabilities.max(-1)
     right = (guess == labels).float()
     place = (confidence * num_bins).long().clamp(max=num_bins - 1)

@@ -1,4 +1,4 @@
-"""Speech encoders to begin with: one of ours, or a wav2vec 2.0 as it is published on the hub."""
+"""Load pre-trained speech encoders: our own checkpoints, or published wav2vec 2.0 weights."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from talkhead.models.speech import (
 from talkhead.weights import resolve_weights
 
 _NOT_HEARING = ("lm_head.", "wav2vec2.masked_spec_embed", "masked_spec_embed")
-"""Tensors of published files that no feature depends on."""
+"""Tensors of published files that do not affect the features."""
 
 
 def find_encoder(name: str, folder: Path) -> Path:
-    """Return the folder of an encoder: a path that starts at `folder`, or a name of weights.toml.
+    """Return the folder of an encoder: a path relative to `folder`, or a name in weights.toml.
 
     Raises:
         WeightsError: it is neither, or cannot be fetched.
@@ -42,18 +42,18 @@ def find_encoder(name: str, folder: Path) -> Path:
 
 
 def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
-    """Fill an encoder with the tensors of a saved one that has to have the same sizes.
+    """Load a saved encoder's tensors into an encoder of the same sizes.
 
     Args:
-        folder: a checkpoint of `talkhead train speech` or, for the encoder inside, of `talkhead
-            train landmarks`; or a wav2vec 2.0 in the hub's layout.
-        encoder: as the settings' [model.speech] says.
+        folder: a checkpoint of `talkhead train speech`; one of `talkhead train landmarks`, which
+            contains an encoder; or a wav2vec 2.0 in the hub's layout.
+        encoder: built from the settings' [model.speech].
 
     Raises:
-        WeightsError: it is missing or corrupt, or the sizes differ.
+        WeightsError: the weights are missing or corrupt, or the sizes differ.
     """
     if isinstance(encoder, LogMelEncoder):
-        raise WeightsError(f"log-mel bins are not learned: there is nothing to take from {folder}")
+        raise WeightsError(f"log-mel bins are not learned: nothing to load from {folder}")
     if isinstance(encoder.config, PublishedSpeechConfig):
         _load_published(folder, encoder, encoder.config)
     elif architecture_of(folder) == "landmarks":
@@ -61,7 +61,7 @@ def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
             folder, LandmarkGeneratorConfig, LandmarkGenerator, architecture="landmarks"
         ).speech
         if stored.config != encoder.config:
-            raise WeightsError(f"{folder} has {stored.config}, {encoder.config} is wanted")
+            raise WeightsError(f"{folder} has {stored.config}, but {encoder.config} is needed")
         encoder.load_state_dict(stored.state_dict())
     else:
         load_alike(folder, encoder, encoder.config, architecture="speech")
@@ -71,7 +71,7 @@ def published_config(folder: Path) -> PublishedSpeechConfig:
     """Read the sizes of a wav2vec 2.0 in the hub's layout.
 
     Raises:
-        WeightsError: no config.json of a wav2vec 2.0, or its features come at another rate.
+        WeightsError: config.json is not of a wav2vec 2.0, or its feature rate differs.
     """
     path = folder / CONFIG_NAME
     try:
@@ -80,15 +80,15 @@ def published_config(folder: Path) -> PublishedSpeechConfig:
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise WeightsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if kind != "wav2vec2":
-        raise WeightsError(f"{path} is of the kind {kind!r}, 'wav2vec2' is needed")
+        raise WeightsError(f"{path} has model_type {kind!r}, but 'wav2vec2' is needed")
     if (tuple(found.conv_kernel), tuple(found.conv_stride)) != (KERNELS, STRIDES):
         raise WeightsError(f"{path}: its convolutions do not give 50 features a second")
     if found.feat_extract_activation != found.hidden_act:
-        raise WeightsError(f"{path}: two kinds of activation, this version of talkhead takes one")
+        raise WeightsError(f"{path} has two different activations: talkhead supports only one")
     norm: Any = found.feat_extract_norm
     if norm not in ("group", "layer"):
         raise WeightsError(
-            f"{path}: its convolutions are normalised by {norm!r}, not group or layer"
+            f"{path}: its convolutions use {norm!r} normalisation, but group or layer is needed"
         )
     return PublishedSpeechConfig(
         conv_channels=tuple(found.conv_dim),
@@ -111,7 +111,7 @@ def _load_published(folder: Path, encoder: SpeechEncoder, config: PublishedSpeec
     for name, stored in vars(found).items():
         wanted = getattr(config, name)
         if name != "dropout" and stored != wanted:
-            raise WeightsError(f"{folder} has {name} {stored}, {wanted} is wanted")
+            raise WeightsError(f"{folder} has {name} {stored}, but {wanted} is needed")
     if not (folder / TENSORS_NAME).is_file():
         raise WeightsError(f"{folder} holds no {TENSORS_NAME}: no other format is read")
     try:

@@ -1,4 +1,4 @@
-"""Task `landmarks`: waveform in, motion of the face out; speech encoder and LSTM together."""
+"""Task `landmarks`: waveform to face motion; trains the speech encoder and LSTM jointly."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ Floats = npt.NDArray[np.float32]
 NUM_MEL = 80
 NUM_BASIS_FRAMES = 6000
 SHAPE_NOISE = 0.1
-"""Relative error of the proportions in training."""
+"""Relative noise on the proportions in training."""
 POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
 POINT_WEIGHTS = np.repeat(np.array([1.5, 1.0, 0.5], np.float32), [20, 20, 17])
 MOUTH_68 = slice(48, 68)
-"""The lips among the 68 points."""
+"""Lip points among the 68."""
 CLOSED = 0.01
-"""An opening of less than this, in eye distances, is closed lips."""
+"""Lips count as closed below this opening, in eye distances."""
 WORD_FRAMES = 6
-"""Lips closed for no longer than this on both sides of open ones are closed for a sound."""
+"""Lips closed within this many frames of an opening are closed for a sound, such as p or b."""
 SILENT_WEIGHT = 0.2
-"""Weight of closed lips that say nothing, against those that are closed for a sound."""
+"""Weight of closed lips in silence, relative to lips closed for a sound."""
 
 
 @dataclass(frozen=True)
@@ -76,66 +76,68 @@ class LandmarksTaskConfig:
     """The table [task] of `talkhead train landmarks`."""
 
     window_frames: int = 64
-    """Frames of one sample; shorter clips are left out."""
+    """Frames per sample; only longer clips are used."""
     initial: str = ""
-    """Checkpoint folder whose weights and motion basis a new run starts from; a relative path
-    starts at the TOML file; "" for random weights and a basis fitted to the clips."""
+    """Checkpoint folder with the initial weights and motion basis of a new run, relative to the
+    TOML file; "" for random weights and a basis fitted to the clips."""
     dual: str = ""
-    """For `dual_share`: checkpoint folder whose dual-domain generator a new run starts with, beside
-    the LSTM of `initial`."""
+    """With `dual_share`: checkpoint folder of the dual-domain generator that a new run combines
+    with the LSTM of `initial`."""
     speech: str = ""
-    """Pre-trained speech encoder that a new run starts with: a checkpoint folder, found alike, of
-    an encoder or of landmarks that have one, or the name of published weights."""
+    """Pre-trained speech encoder for a new run: the checkpoint folder of an encoder or of a
+    landmark generator, relative to the TOML file, or the name of published weights."""
     min_agreement: float = MIN_AGREEMENT
-    """Clips whose lips and sound agree less, at their best lag, are left out, unless their sound is
-    noted as good."""
+    """Clips whose lips and sound agree less than this, at their best lag, are skipped, unless
+    their sound is marked as good."""
     use_offsets: bool = True
-    """Shift the sound of every clip by the measured lag."""
+    """Shift the sound of every clip by its measured lag."""
     loss: Literal["motion", "points", "squares"] = "motion"
-    """motion: positions, velocities, concordance and closure of the mouth, in the motion basis.
-    points: squared distances of the 68 points, 0.2 of all and 0.8 of the mouth's, as the paper of
-    the dual-domain generator has it. squares: as motion, but positions by points: what the sound
-    leaves open, as the breath before a word, is made by its mean and not by what is most common."""
+    """motion: position, velocity, concordance and closure of the mouth, in the motion basis.
+    points: squared distances of the 68 points, weighted 0.2 for all and 0.8 for the mouth, as in
+    the paper of the dual-domain generator. squares: like motion, but with squared point distances
+    for the positions. Where the sound leaves the motion open, as in the breath before a word, this
+    predicts the mean instead of the most common motion."""
     person_power: float = PERSON_POWER
-    """People are drawn by their number of frames to this power: 0 for equal shares, 1 for none."""
+    """People are drawn with their number of frames to this power; 0 draws them equally, 1 draws
+    frames equally."""
     mel_weight: float = 0.3
-    """Weight of the auxiliary task that teaches the convolutions what a spectrum is."""
+    """Weight of the auxiliary task, which teaches the convolutions to predict a spectrum."""
     concordance_weight: float = 0.3
-    """Weight of 1 - concordance of mouth opening and width: right in time and in size."""
+    """Weight of 1 - concordance of mouth opening and width, which rewards timing and size."""
     correlation_weight: float = 0.0
-    """Weight of 1 - correlation of mouth opening and width with those that were measured, not with
-    what the motion basis keeps of them."""
+    """Weight of 1 - correlation of mouth opening and width with the measured ones, not with their
+    projection on the motion basis."""
     width_weight: float = 1.0
-    """Weight of the width in concordance and correlation, against 1 of the opening."""
+    """Weight of the width in concordance and correlation, relative to 1 for the opening."""
     velocity_weight: float = 2.0
-    """Weight of the error of frame-to-frame motion."""
+    """Weight of the error in frame-to-frame motion."""
     closure_weight: float = 1.0
-    """Weight of lips being open where they have to close, as for p, b and m."""
+    """Weight of lips that are open where they must close, as for p, b and m."""
     speed_spread: float = 0.08
-    """Standard deviation of the logarithm of the speed at which a sample is played: pitch and
-    formants go with it, so that one voice becomes many."""
+    """Standard deviation of the log playback speed. Pitch and formants change with it, which
+    simulates other voices."""
     gap_share: float = 0.0
-    """Share of the samples with moments of silence in words, that the context has to fill."""
+    """Share of samples with short silences inside words, which the context must fill in."""
     disturb_share: float = 0.8
-    """Share of the samples whose sound is disturbed."""
+    """Share of samples with augmented sound."""
     silent_share: float = 0.06
-    """Share of the samples with music, breath, hum or noise, for which a face stays at rest."""
+    """Share of samples with music, breath, hum or noise, for which the face stays at rest."""
 
 
 @dataclass(frozen=True)
 class Talker:
-    """One clip, ready to draw windows from."""
+    """One clip, preprocessed for drawing windows."""
 
     coefficients: Floats  # (T, K)
     waveform: Floats  # normalised loudness
     shape: Floats  # (4,)
     style: Floats  # (4,), standardised
-    mouth: Floats  # (T, 2), opening and width of the landmarks themselves
+    mouth: Floats  # (T, 2), opening and width measured on the landmarks
     lag: int
 
 
 class LandmarkSamples:
-    """Windows of talkers, at changed speed and with disturbed sound."""
+    """Windows of clips, with random speed and augmented sound."""
 
     def __init__(
         self,
@@ -151,13 +153,13 @@ class LandmarkSamples:
     def sample(self, index: int) -> Sample:
         """Return `waveform`, `coefficients`, `mouth`, `style` and `shape` of one window.
 
-        `mouth` is (T, 2): opening and width as measured; constant where nobody speaks.
+        `mouth` is (T, 2), the measured opening and width; constant for non-speech samples.
         """
         rng = np.random.default_rng([self._seed, index])
         talker = self._talkers[self._bank.draw(rng)[0]]
         frames = self._config.window_frames
         total = len(talker.coefficients)
-        # Another speed is another voice: pitch and formants move with it.
+        # A different speed sounds like a different voice, because pitch and formants shift with it.
         speed = min(float(np.exp(rng.normal(0, self._config.speed_spread))), (total - 1) / frames)
         start = rng.uniform(0, total - 1 - (frames - 1) * speed)
         at = start + np.arange(frames) * speed
@@ -186,13 +188,13 @@ class LandmarkSamples:
             "coefficients": coefficients.astype(np.float32),
             "mouth": mouth.astype(np.float32),
             "style": (style * (rng.random() > 0.15)).astype(np.float32),
-            # One frame of a person, smiling or not, measures their proportions badly.
+            # A single frame, smiling or not, measures a person's proportions poorly.
             "shape": (talker.shape * rng.normal(1, SHAPE_NOISE, 4)).astype(np.float32),
         }
 
 
 class Trainee(nn.Module):
-    """The generator, and the head of the auxiliary task that is thrown away afterwards."""
+    """The generator, plus the auxiliary task's head, which is only used during training."""
 
     def __init__(self, config: LandmarkGeneratorConfig) -> None:
         super().__init__()
@@ -207,16 +209,17 @@ class LandmarksTask:
     Args:
         data: prepared folder.
         model_config: sizes of the generator.
-        config: settings of the task.
-        seed: of the samples and the first weights.
-        initial: checkpoint folder of a generator to go on from.
-        speech: checkpoint folder of a speech encoder to begin with.
-        dual: checkpoint folder of a generator whose dual-domain part joins the LSTM of `initial`.
+        config: task settings.
+        seed: seed for the samples and the initial weights.
+        initial: checkpoint folder of a generator to start from.
+        speech: checkpoint folder of a speech encoder to start from.
+        dual: checkpoint folder of a generator whose dual-domain part is combined with the LSTM of
+            `initial`.
 
     Raises:
-        TalkheadError: no clip has sound that serves, the clips are at another rate, or there is
-            `dual` without `initial`.
-        WeightsError: a checkpoint to go on from is missing, corrupt, or has other sizes.
+        TalkheadError: no clip has usable sound, the clips have another frame rate, or `dual` is
+            given without `initial`.
+        WeightsError: a checkpoint to start from is missing, corrupt, or has other sizes.
     """
 
     def __init__(
@@ -230,7 +233,7 @@ class LandmarksTask:
         dual: Path | None = None,
     ) -> None:
         if dual is not None and initial is None:
-            raise TalkheadError("dual, in [task], goes with initial: the LSTM beside it")
+            raise TalkheadError("[task]: dual needs initial, the LSTM to combine it with")
         train, unseen, seen = split_rows(data)
         self._config = config
         rows = [row for row in train if _teaches_lips(row, config)]
@@ -238,8 +241,8 @@ class LandmarksTask:
         rates = {Fraction(row.fps) for row in train} - {DEFAULT_FPS}
         if rates:
             raise TalkheadError(
-                f"{data} was prepared at {min(rates)} frames a second: the generator works at"
-                f" {DEFAULT_FPS}, prepare the videos at that rate"
+                f"{data} was prepared at {min(rates)} fps, but the generator works at"
+                f" {DEFAULT_FPS} fps: prepare the videos at that rate"
             )
         self._fps = float(DEFAULT_FPS)
         everyone = ClipBank(data, train, frames=False)
@@ -259,7 +262,7 @@ class LandmarksTask:
             self.basis = basis_of(generator)
         if speech is not None:
             load_encoder(speech, generator.speech)
-        # (K, 68, 2): what a unit of each coefficient does to the points that people count on.
+        # (K, 68, 2): displacement of the 68 points per unit of each coefficient.
         in_68 = to_ibug68(self.basis.components)[..., :2]
         self._components_68 = torch.from_numpy(np.ascontiguousarray(in_68))
         talkers = _talkers(bank, self.basis, config)
@@ -274,9 +277,9 @@ class LandmarksTask:
             people: dict[str, list[Floats]] = {}
             for talker, row in zip(talkers, bank.rows, strict=True):
                 people.setdefault(row.person, []).append(talker.shape)
-            # Every person counts once: one with many clips would make all others seem odd.
+            # Count every person once, or people with many clips would make the rest look rare.
             shapes = np.stack([np.mean(found, axis=0) for found in people.values()])
-            # Someone who speaks clearly: the mouth as wide as most people's, livelier than most.
+            # Clear speech: average mouth width, but livelier motion than average.
             generator.style.copy_(torch.tensor([0.0, 0.7, 0.0, 0.7]))
             generator.shape_mean.copy_(torch.from_numpy(shapes.mean(0)))
             generator.shape_spread.copy_(torch.from_numpy(shapes.std(0) + 1e-3))
@@ -296,7 +299,7 @@ class LandmarksTask:
         return replace(talker, style=style.clip(-2.5, 2.5).astype(np.float32))
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Positions, velocities, concordance, correlation and closure of the mouth, spectrum."""
+        """Return the total loss and its parts: positions, velocities, mouth and spectrum."""
         assert isinstance(model, Trainee)
         truth = batch["coefficients"]
         frames = truth.shape[1]
@@ -305,7 +308,7 @@ class LandmarksTask:
         for part in model.generator.children():
             learns = [parameter.requires_grad for parameter in part.parameters()]
             if learns and not any(learns):
-                part.eval()  # what does not learn needs no dropout: an encoder hears better
+                part.eval()  # frozen parts need no dropout: an encoder works better without it
         with dropout_from(generator):
             made, conv_features = model.generator(
                 waveform, positions.expand(len(truth), -1), batch["style"], batch["shape"]
@@ -382,7 +385,7 @@ class LandmarksTask:
         }
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
-        """Return curves of the opening: the truth in black, what was generated in red."""
+        """Return curves of the opening: truth in black, generated motion in red."""
         assert isinstance(model, Trainee)
         direction = mouth_directions(model.generator.components.detach().cpu())[0].numpy()
         talkers = [t for group in self._held_out.values() for t in group[:6]]
@@ -402,7 +405,7 @@ class LandmarksTask:
         return picture
 
     def save(self, folder: Path, model: nn.Module) -> None:
-        """Write the checkpoint folder of the generator."""
+        """Write the generator's checkpoint folder."""
         assert isinstance(model, Trainee)
         save_checkpoint(
             folder,
@@ -414,28 +417,28 @@ class LandmarksTask:
 
 
 def generate(generator: LandmarkGenerator, talker: Talker, fps: float) -> Floats:
-    """Generate a whole clip's coefficients in the default style, shape = (T, K)."""
+    """Generate a whole clip's coefficients in the default style, (T, K)."""
     count = len(talker.coefficients)
     return generate_motion(generator, talker.waveform, count, fps, talker.shape)
 
 
 def window_samples(frames: int, fps: float) -> int:
-    """Return the length of a window's sound."""
+    """Return the number of audio samples in a window."""
     return round((frames / fps + 2 * LEAD_S) * SAMPLE_RATE_HZ)
 
 
 def _join(initial: Path, dual: Path, generator: LandmarkGenerator) -> None:
-    """Fill a generator that has both from one that has an LSTM and one that has not."""
+    """Load the LSTM of `initial` and the dual-domain part of `dual` into a generator with both."""
     config = generator.config
     if config.dual_share is None:
-        raise TalkheadError("dual, in [task], goes with dual_share, in [model]")
+        raise TalkheadError("[task]: dual needs dual_share in [model]")
     state: dict[str, Tensor] = {"shares": generator.shares.detach()}
     for folder, sizes in (
         (dual, replace(config, dual_share=None)),
-        (initial, replace(config, dual=None, dual_share=None)),  # all but `dual` is of this one
+        (initial, replace(config, dual=None, dual_share=None)),  # the rest, including speech
     ):
         stored = read_config(folder, LandmarkGeneratorConfig, architecture="landmarks")
-        found = LandmarkGenerator(replace(sizes, dropout=stored.dropout))  # which is no size
+        found = LandmarkGenerator(replace(sizes, dropout=stored.dropout))  # dropout may differ
         load_alike(folder, found, found.config, architecture="landmarks")
         state |= found.state_dict()
     generator.load_state_dict(state)
@@ -489,21 +492,22 @@ def _talker(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> 
 
 
 def mouth_directions(components: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a unit of each coefficient adds to the mouth's opening and width, (K,) each."""
+    """Return the change of the mouth's opening and width per unit of each coefficient, (K,)."""
     opening = opening_direction(components)
     width = components[:, LEFT_MOUTH_CORNER, 0] - components[:, RIGHT_MOUTH_CORNER, 0]
     return opening, width
 
 
 def closure_error(made: Tensor, truth: Tensor) -> Tensor:
-    """Return by how much lips are more open than they should be where they close, ().
+    """Return how much the lips are open beyond the truth where they must close, ().
 
-    Lips that close between open ones, as for p, b and m, weigh more than a mouth at rest. Closed is
-    closed: pressing them together gains nothing, else all openings would be too small.
+    Lips that close between openings, as for p, b and m, weigh more than a mouth at rest. Openings
+    below `CLOSED` all count the same; otherwise pressing the lips together would pay off, and all
+    openings would become too small.
 
     Args:
-        made: openings (B, T), eye distances over the face at rest.
-        truth: the same.
+        made: openings (B, T), in eye distances, relative to the face at rest.
+        truth: true openings, likewise.
     """
     closed = truth < CLOSED
     moving = functional.max_pool1d(truth.detach()[:, None], 2 * WORD_FRAMES + 1, 1, WORD_FRAMES)[
@@ -526,7 +530,7 @@ def _concordance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def correlation(made: Tensor, measured: Tensor) -> Tensor:
-    """Return Pearson's correlation over time, (B, T) to (B,); 1 where nothing measured moves."""
+    """Return Pearson's correlation over time, (B, T) to (B,); 1 where `measured` is constant."""
     ours = made - made.mean(1, keepdim=True)
     theirs = measured - measured.mean(1, keepdim=True)
     energy = theirs.square().sum(1)

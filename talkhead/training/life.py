@@ -1,4 +1,4 @@
-"""How heads move in the clips: the covariance and the pace of slow and fast motion."""
+"""Fit the head motion of the clips: covariance and pace of its slow and fast components."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from talkhead.media.loudness import frame_levels, loudness_of_voice
 Floats = npt.NDArray[np.float32]
 
 MIN_CLIP_S = 6.0
-"""Shorter clips show little of how a head moves."""
+"""Shorter clips say little about how a head moves."""
 SLOW_S = 0.5
-"""The slow process is what is left after smoothing over this time."""
+"""Smoothing time that separates the slow component from the fast one."""
 MIN_VARIANCE = 1e-7
 
 
 def fit_head_style(clips: Sequence[Clip], rows: Sequence[ClipInfo]) -> HeadStyle:
-    """Measure covariances, paces and the effect of pauses, every clip with the same weight.
+    """Measure covariances, paces and the effect of pauses, giving every clip the same weight.
 
-    Clips that are too short count only where all are.
+    Clips that are too short are used only if all clips are.
     """
     long = [
         (clip, row)
@@ -54,7 +54,7 @@ def fit_head_style(clips: Sequence[Clip], rows: Sequence[ClipInfo]) -> HeadStyle
             part = part - part.mean(0)
             total += part.T @ part / len(part) / len(pairs)
             speed = np.diff(part, axis=0) * fps
-            # White noise under a Gaussian window of width s: the speed's variance is 1 / (2 s^2).
+            # White noise under a Gaussian window of width s has a speed variance of 1 / (2 s^2).
             pace.append(float(np.sqrt(np.square(part).sum() / (2 * np.square(speed).sum() + 1e-9))))
         voice = loudness_of_voice(frame_levels(clip.waveform_float(), len(clip), fps))
         paused = gaussian_filter1d(voice, SYLLABLE_S * fps)[1:] < PAUSE
@@ -71,7 +71,7 @@ def fit_head_style(clips: Sequence[Clip], rows: Sequence[ClipInfo]) -> HeadStyle
 
 
 def head_axes(clip: Clip, fps: float) -> npt.NDArray[np.float64]:
-    """Return pitch, yaw, roll and shifts against the clip's mean pose, shape = (T, 5)."""
+    """Return pitch, yaw, roll and shifts relative to the clip's mean pose, (T, 5)."""
     points = clip.landmarks * (clip.crops[:, 2] / CROP_SIDE_PX)[:, None, None]
     points[..., :2] += (clip.crops[:, :2] - clip.crops[:, 2:] / 2)[:, None]
     _, pose = rest_of_clip(points)

@@ -1,7 +1,7 @@
-"""One training loop for every task: mixed precision, mean weights, logs, resuming after a kill.
+"""Training loop for all tasks: mixed precision, weight averaging, logs, resuming after a kill.
 
-Started several times by a launcher (accelerate's or torch's), it shares the work: every process
-takes its part of each batch, gradients are averaged, and the first process alone writes.
+It supports several processes, started by a launcher (accelerate's or torch's). Each process takes
+its part of each batch, gradients are averaged, and only the first process writes.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ Sample = dict[str, npt.NDArray[Any]]
 
 
 class Samples(Protocol):
-    """Makes the n-th sample of a run, always the same one."""
+    """Produces the n-th sample of a run, deterministically."""
 
     def sample(self, index: int) -> Sample:
-        """Return the arrays of one sample."""
+        """Return the arrays of sample number `index`."""
 
 
 class Task(Protocol):
-    """What one kind of model adds to the loop."""
+    """A model with its samples, loss and validation, as the loop needs them."""
 
     @property
     def model(self) -> nn.Module:
-        """The network that is trained, on the CPU until the loop takes it over."""
+        """The network to train, on the CPU until the loop moves it."""
 
     @property
     def samples(self) -> Samples:
-        """Training samples."""
+        """The training samples."""
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the scalar to minimise as `loss`, and others to log."""
+        """Return the scalar to minimise as `loss`, plus any values to log."""
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Score the network on people it is not trained on."""
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
-        """Return a picture to look at, uint8 (H, W, 3), or None."""
+        """Return a preview image, uint8 (H, W, 3), or None."""
 
     def save(self, folder: Path, model: nn.Module) -> None:
         """Write a checkpoint folder."""
@@ -70,13 +70,13 @@ class Report:
     steps: int
     values: dict[str, float]
     kind: str
-    """train or validate."""
+    """`train` or `validate`."""
 
 
 class _Stream(Dataset[Sample]):
-    """Samples of the steps that are left: a resumed run goes on with what it would have seen.
+    """Samples of the remaining steps, so that a resumed run continues with the same samples.
 
-    Of each batch, one of several processes gets its own part.
+    With several processes, each one gets its own part of every batch.
     """
 
     def __init__(self, samples: Samples, steps: range, batch_size: int, part: int, of: int) -> None:
@@ -94,15 +94,15 @@ class _Stream(Dataset[Sample]):
 def train(
     task: Task, config: LoopConfig, run: Path, device: str = "auto"
 ) -> Generator[Report, None, None]:
-    """Train until `config.steps`, from the state in the run folder if there is one.
+    """Train until `config.steps`, resuming from the state in the run folder if it has one.
 
     Yields:
-        Reports of training and validation, in the first process alone. The last checkpoint is
+        Training and validation reports, in the first process only. The last checkpoint is in
         run/checkpoint.
 
     Raises:
-        TalkheadError: a setting makes no sense, the run folder belongs to another model, or the
-            loss is not finite any more.
+        TalkheadError: a setting is invalid, the run folder belongs to another model, or the
+            gradient is no longer finite.
     """
     check_loop(config)
     run.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def train(
     groups = _parameter_groups(model, config)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    with accelerator.main_process_first():  # it puts right what a kill has left
+    with accelerator.main_process_first():  # it repairs what an interrupted save left behind
         step = load_state(run, model, average, optimizer)
     stream = _Stream(task.samples, range(step, config.steps), config.batch_size, rank, count)
     loader = DataLoader(
@@ -153,7 +153,7 @@ def train(
             if (is_logged or is_validated or is_saved) and not math.isfinite(float(norm)):
                 raise TalkheadError(
                     f"the gradient is not finite at step {step}: lower the learning rate; the run"
-                    " goes on from its last saved state"
+                    " resumes from its last saved state"
                 )
             if is_logged:
                 num_summed = (step - 1) % config.log_every + 1
@@ -188,26 +188,26 @@ def train(
 
 
 def _leave_group() -> None:
-    """End the threads that talk to the other processes: one that exits with them may abort."""
+    """Leave the process group: exiting while its communication threads run may abort."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 @contextmanager
 def dropout_from(generator: torch.Generator) -> Iterator[None]:
-    """Let dropout, which draws from the global generator, depend on one of the task's own alone."""
+    """Make dropout, which uses the global generator, depend only on the given generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         yield
 
 
 def is_first_process() -> bool:
-    """Whether this process is the only one of a training, or that which writes and reports."""
+    """Whether this is the process that writes and reports; true without a launcher."""
     return bool(PartialState().is_main_process)
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
-    """Return the rate of a step: linear warm-up, then a half cosine down to a hundredth."""
+    """Return the learning rate at a step: linear warm-up, then a half cosine decay to 1 %."""
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     progress = min(step / max(config.steps, 1), 1.0)
     return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -216,13 +216,13 @@ def learning_rate(config: LoopConfig, step: int) -> float:
 def _check_batch_size(config: LoopConfig, num_processes: int) -> None:
     if config.batch_size % num_processes:
         raise TalkheadError(
-            f"[train]: batch_size {config.batch_size} cannot be divided among {num_processes}"
-            " processes: make it a multiple"
+            f"[train]: batch_size {config.batch_size} must be a multiple of the number of"
+            f" processes, {num_processes}"
         )
 
 
 def _parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, Any]]:
-    """Sort parameters by their share of the learning rate; only matrices and kernels decay."""
+    """Group parameters by learning-rate multiplier; only matrices and kernels get weight decay."""
     shares = dict.fromkeys((name for name, _ in model.named_parameters()), 1.0)
     for prefix, share in config.rates.items():
         found = [name for name in shares if name == prefix or name.startswith(f"{prefix}.")]
@@ -248,15 +248,15 @@ def _parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, An
 
 
 def _mix(seed: int, step: int, rank: int) -> int:
-    """Return a seed for one step of one process; the first one's are those of a process alone."""
+    """Return a seed for a step and process; the first process has those of a single-process run."""
     words = [seed, step, rank] if rank else [seed, step]
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def _average_gradients(accelerator: Accelerator, optimizer: torch.optim.Optimizer) -> None:
-    """Give all processes the mean gradient, as if one of them had seen the whole batch.
+    """Average gradients over the processes, as if one process had seen the whole batch.
 
-    Not by DistributedDataParallel: tasks call methods of their networks, which it hides.
+    DistributedDataParallel cannot be used: tasks call methods of their networks, which it hides.
     """
     if accelerator.num_processes == 1:
         return
@@ -272,7 +272,7 @@ def _average_gradients(accelerator: Accelerator, optimizer: torch.optim.Optimize
 
 
 def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
-    decay = min(decay, (1 + step) / (10 + step))  # early weights are soon forgotten
+    decay = min(decay, (1 + step) / (10 + step))  # forget the early weights quickly
     with torch.no_grad():
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -282,7 +282,7 @@ def _update_average(average: dict[str, Tensor], model: nn.Module, decay: float, 
 
 
 class _weights:  # noqa: N801 - a context manager, used like a function
-    """Put other weights into a model for a while."""
+    """Temporarily replace a model's weights."""
 
     def __init__(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
         self._model, self._weights = model, weights
@@ -296,7 +296,7 @@ class _weights:  # noqa: N801 - a context manager, used like a function
 
 
 class _Records:
-    """The log and the board of a run, which go on at a step."""
+    """Log file and TensorBoard of a run, resumed at a step."""
 
     def __init__(self, run: Path, step: int) -> None:
         _trim_log(run / "log.jsonl", step)
@@ -318,10 +318,10 @@ class _Records:
 
 
 def _trim_log(path: Path, step: int) -> None:
-    """Take out what a killed run logged after the state from which it goes on."""
+    """Remove log lines written after the state that the run resumes from."""
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines()
-        whole = [line for line in lines if line.endswith("}")]  # a kill can cut the last one
+        whole = [line for line in lines if line.endswith("}")]  # a kill can truncate the last one
         kept = [line for line in whole if json.loads(line)["step"] <= step]
         path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 

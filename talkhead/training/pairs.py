@@ -1,4 +1,4 @@
-"""Pairs of frames: an identity warped to another frame's landmarks, and what it should be."""
+"""Training pairs: an identity frame warped to another frame's landmarks, and the true frame."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Floats = npt.NDArray[np.float32]
 
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
 PATCH_PX = (64, 96)
-"""Height and width of the patch around the mouth that is judged."""
+"""Height and width of the mouth patch that the discriminator sees."""
 
 
 @dataclass(frozen=True)
@@ -46,43 +46,44 @@ class DenoiserTaskConfig:
     """The table [task] of `talkhead train denoiser`."""
 
     autoencoder: str
-    """Checkpoint folder of the autoencoder whose latents are denoised; from the TOML file on."""
+    """Checkpoint folder of the autoencoder that defines the latents, relative to the TOML file."""
     initial: str = ""
-    """Checkpoint folder whose weights a new run starts from, found alike; "" for random ones."""
+    """Checkpoint folder of a new run's initial weights, likewise; "" for random weights."""
     speech: str = ""
-    """Checkpoint folder of a landmark generator whose encoder is heard in place of landmarks, by a
-    denoiser with speech channels; for the ablation alone."""
+    """Checkpoint folder of a landmark generator whose speech features replace the landmarks, for a
+    denoiser with speech channels; only for the ablation."""
     with_sound: bool = False
-    """Learn from clips whose sound belongs to their lips alone."""
+    """Train only on clips whose sound matches the lips."""
     registration_pairs: int = 8000
-    """Pairs of frames that the registration is fitted to, unless the run starts from another's."""
+    """Frame pairs to fit the skin registration to; unused if `initial` is given."""
     end_share: float = 0.7
-    """Share of the samples at time 1, pure noise: the only time that one-step sampling visits."""
+    """Share of samples at time 1, pure noise: the only time that one-step sampling visits."""
     energy_floor: float = 0.03
-    """Pairs with less energy in their residuals than this, in residual scales, weigh no more."""
+    """Added to a pair's residual energy, which divides its loss, so that small ones do not
+    dominate; in residual scales."""
     near_share: float = 0.2
-    """Share of pairs at most three frames apart: what is right already has to be left alone."""
+    """Share of pairs at most three frames apart, which teach it to leave correct pixels alone."""
     opening_share: float = 0.3
-    """Share of pairs from a nearly closed to a wide open mouth: what was hidden has to be made."""
+    """Share of pairs from a nearly closed to a wide-open mouth, whose inside must be generated."""
     mouth_weight: float = 2.0
     """Extra weight of the error around the mouth."""
     inside_weight: float = 4.0
     """Extra weight of the error inside the lips."""
     adversarial_weight: float = 0.0
-    """Weight of a discriminator's judgement of the mouth, which asks for sharp teeth; 0 trains
-    without one."""
+    """Weight of the discriminator's loss on the mouth, which sharpens teeth; 0 trains without a
+    discriminator."""
     feature_weight: float = 1.0
-    """Beside it, weight of the distance of the mouths in the discriminator's features."""
+    """Weight of the feature-matching loss, if a discriminator is used."""
     pixel_weight: float = 1.0
-    """Beside it, weight of the absolute error of the decoded mouth."""
+    """Weight of the L1 error of the decoded mouth, if a discriminator is used."""
     background_weight: float = 0.05
-    """Weight of the error outside the face, where the picture is not changed in the end."""
+    """Weight of the error outside the face, which rendering leaves unchanged."""
     validation_frames: int = 8
-    """Frames of every held-out clip that are scored, each made from another one of the clip."""
+    """Frames to score per held-out clip, each generated from another frame of the clip."""
 
 
 class DenoiserSamples:
-    """Pairs of frames of one clip."""
+    """Augmented pairs of frames of the same clip."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class DenoiserSamples:
         self._config, self._seed = config, seed
 
     def sample(self, index: int) -> Sample:
-        """Return what `pair` does."""
+        """Return one pair, as `pair` does."""
         rng = np.random.default_rng([self._seed, index])
         number, clip = self._bank.draw(rng)
         first = int(rng.integers(len(clip)))
@@ -119,12 +120,12 @@ class DenoiserSamples:
 def _augment(
     frames: list[npt.NDArray[np.uint8]], meshes: npt.NDArray[np.float32], rng: np.random.Generator
 ) -> tuple[list[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    """Shift, turn, stretch, shear, mirror, relight and recolour a pair alike."""
+    """Shift, rotate, scale, shear, mirror, relight and recolour both frames identically."""
     centre = CROP_SIDE_PX / 2
     angle = rng.normal(0, np.radians(4))
     cos, sin = np.cos(angle), np.sin(angle)
     scale = np.exp(rng.normal(0, 0.05))
-    # Faces a little wider, longer or more slanting than the people who were filmed.
+    # Simulate faces that are slightly wider, longer or more slanted than the filmed people.
     shape = np.eye(2) + rng.normal(0, 0.04, (2, 2))
     linear = scale * np.array([[cos, -sin], [sin, cos]]) @ shape
     shift = rng.normal(0, 4, 2)
@@ -135,7 +136,7 @@ def _augment(
     moved = meshes.copy()
     moved[..., :2] = meshes[..., :2] @ linear.T + offset
     moved[..., 2] = meshes[..., 2] * scale
-    # Sampling goes the other way, in coordinates from -1 to 1 around the centre.
+    # Sampling uses the inverse map, in coordinates from -1 to 1 around the centre.
     inverse = np.linalg.inv(linear)
     back = (inverse @ ([centre, centre] - offset) - centre) / centre
     theta = torch.from_numpy(np.concatenate([inverse, back[:, None]], 1)).float()[None]
@@ -148,14 +149,14 @@ def _augment(
 
 
 def _light(rng: np.random.Generator) -> Tensor:
-    """Light from a side, (256, 256): a factor that changes evenly over the picture."""
+    """Return light from a random side, (256, 256): a smooth factor across the image."""
     line = torch.linspace(-1, 1, CROP_SIDE_PX)
     across, down = rng.normal(0, 0.15, 2)
     return torch.exp(line * float(across) + line[:, None] * float(down))
 
 
 def _mix_colours(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mix the channels of (B, 3, H, W): other light, other skin."""
+    """Mix the channels of (B, 3, H, W), to simulate other light and skin colours."""
     matrix = np.eye(3) + rng.normal(0, 0.06, (3, 3))
     matrix /= matrix.sum(1, keepdims=True)
     return torch.einsum("dc,bchw->bdhw", torch.from_numpy(matrix).float(), images)
@@ -170,21 +171,21 @@ def pair(
     scored: bool = False,
     heard: Floats | None = None,
 ) -> Sample:
-    """Warp an identity to a target and cut everything to the lower face.
+    """Warp an identity to a target and crop everything to the lower face.
 
     Args:
         frames: identity and target, uint8 (256, 256, 3).
         meshes: (2, 478, 3), crop pixels.
-        registration: what the target's mesh goes through first.
-        config: the weights.
-        scored: also return what scores are taken with: `plain`, the warp to the mesh as it is,
-            without the darkened mouth, `mask` and `mouth`.
-        heard: (D,), speech features of the target, which take the place of its lips: the identity
-            is warped to the target's head pose alone.
+        registration: correction to apply to the target mesh.
+        config: weights of the loss.
+        scored: also return what scoring needs: `plain`, the warp to the uncorrected mesh without
+            the darkened mouth, `mask` and `mouth`.
+        heard: (D,), speech features of the target that replace its lips: the identity is then
+            warped only to the target's head pose.
 
     Returns:
-        `target` and `warped` (3, 160, 192), `maps` (9, 80, 96), `weight` (1, 20, 24), `corner` (2),
-        top and left of the mouth's patch; `heard` as it was given.
+        `target` and `warped` (3, 160, 192); `maps` (9, 80, 96); `weight` (1, 20, 24); `corner`
+        (2,), top and left of the mouth patch; `heard` as given.
     """
     image = torch.from_numpy(to_model(frames[0]))[None]
     identity = torch.from_numpy(meshes[:1])
@@ -220,7 +221,7 @@ def pair(
 
 
 def around_mouth(mesh: Tensor) -> Tensor:
-    """Return the box around the lips of a mesh (478, 3), shape = (128, 128)."""
+    """Return a mask of the box around the lips of a mesh (478, 3), bool (128, 128)."""
     lips = mesh[[61, 291, 0, 17], :2] * MAP_RATIO
     low, high = lips.amin(0) - 4, lips.amax(0) + 4
     line = torch.arange(MAP_SIDE_PX) + 0.5
@@ -229,7 +230,7 @@ def around_mouth(mesh: Tensor) -> Tensor:
 
 
 def _patch_corner(mesh: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Return top and left of the mouth's patch in the lower face, on even pixels."""
+    """Return top and left of the mouth patch in the lower face, rounded to even pixels."""
     middle = mesh[[61, 291, 0, 17], 1::-1].mean(0) - [TOP_PX, LEFT_PX]
     room = np.array([REGION_HEIGHT_PX, REGION_WIDTH_PX]) - PATCH_PX
     corner = np.clip(np.round((middle - np.array(PATCH_PX) / 2) / 2) * 2, 0, room)
@@ -237,10 +238,10 @@ def _patch_corner(mesh: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
 
 def hear(bank: ClipBank, listener: Path | None, num_channels: int) -> list[Floats] | None:
-    """Return speech features of all frames of every clip, or None for a denoiser without ears.
+    """Return speech features for all frames of every clip, or None if num_channels is 0.
 
     Raises:
-        TalkheadError: there is no listener, or its features have another size.
+        TalkheadError: no listener is given, or its features have another size.
     """
     if not num_channels:
         return None
@@ -252,13 +253,13 @@ def hear(bank: ClipBank, listener: Path | None, num_channels: int) -> list[Float
     for clip, row in zip(bank.clips, bank.rows, strict=True):
         rate = float(Fraction(row.fps))
         waveform = normalise_speech(clip.waveform_float())
-        # Where the picture is late, its frames belong to earlier sound.
+        # Where the picture lags, its frames belong to earlier sound.
         late = np.roll(waveform, round(row.offset_frames / rate * SAMPLE_RATE_HZ))
         padded = np.concatenate([lead, late, lead])
         heard = speech_features(generator, padded, len(clip), rate)
         if heard.shape[1] != num_channels:
             raise TalkheadError(
-                f"speech_channels is {num_channels}, the encoder of {listener} has {heard.shape[1]}"
+                f"speech_channels is {num_channels}, but {listener} has {heard.shape[1]} features"
             )
         found.append(heard)
     return found

@@ -1,4 +1,4 @@
-"""Fit the registration to clips: which shifts of meshes bring warped frames to the true ones."""
+"""Fit the skin registration: mesh corrections that align warped frames with the true ones."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from talkhead.training.samples import ClipBank
 Floats = npt.NDArray[np.float32]
 
 MIN_DISTANCE_FRAMES = 5
-"""Frames no farther apart than this tell little: there the plain warp is nearly exact."""
+"""Frames closer than this carry little information: the plain warp is nearly exact there."""
 NODES_X = np.linspace(-0.8, 0.8, 7, dtype=np.float32)
 NODES_Y = np.linspace(-1.0, 0.95, 12, dtype=np.float32)
-"""Shifts are smooth over the face: bilinear between these places of the mean face."""
+"""Shifts are smooth over the face: bilinear between these nodes of the mean face."""
 DETAIL_PX = 6
-"""Light that changes over longer distances than this, in pixels of the maps, says nothing."""
+"""Brightness changes over distances longer than this are ignored, in pixels of the maps."""
 RIDGE = 0.03
 ENERGY_FLOOR = 4e-4
-"""Pairs whose errors, in [-1, 1] squared, are smaller weigh no more."""
+"""Added to a pair's mean squared error, in [-1, 1] squared, so that small ones do not dominate."""
 MIN_SPREAD = 1e-3
-"""Deformations that hardly occur are not blown up: standard deviation of a component."""
+"""Lower limit of a component's standard deviation, so that rare deformations are not amplified."""
 BATCH_PAIRS = 32
 
 
@@ -43,14 +43,14 @@ def fit_registration(
 ) -> Registration:
     """Fit the linear model to pairs of frames of the same clip.
 
-    The shifts are those that minimise the squared error of the warped frames, linearised about the
-    plain warp, as in Lucas and Kanade, "An iterative image registration technique" (1981).
+    The shifts minimise the squared error of the warped frames, linearised about the plain warp, as
+    in Lucas and Kanade, "An iterative image registration technique" (1981).
 
     Args:
-        bank: clips with pictures.
-        num_components: of the deformations.
-        num_pairs: drawn from the clips.
-        seed: of the draw.
+        bank: clips with images.
+        num_components: number of deformation components.
+        num_pairs: number of pairs to draw from the clips.
+        seed: random seed.
     """
     rng = np.random.default_rng([seed, 3])
     pairs = [_draw(bank, rng) for _ in range(num_pairs)]
@@ -80,7 +80,7 @@ def fit_registration(
 
 
 class _Pair:
-    """Two frames of a clip, the second to be made from the first."""
+    """Two frames of a clip: the identity and the target."""
 
     def __init__(self, clip: Clip, first: int, second: int, mirrored: bool) -> None:
         self._clip, self._frames, self._mirrored = clip, (first, second), mirrored
@@ -90,7 +90,7 @@ class _Pair:
             self.meshes[..., 0] = CROP_SIDE_PX - self.meshes[..., 0]
 
     def equations(self) -> tuple[Floats, Floats]:
-        """Return gram matrix (N, N) and moment (N,) of the node shifts, in pixels of the maps."""
+        """Return the Gram matrix (N, N) and moment (N,) of the node shifts, in map pixels."""
         frames = np.stack([self._clip.frame(index) for index in self._frames])
         images = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
         grey = functional.avg_pool2d(images.mean(1, keepdim=True), CROP_SIDE_PX // MAP_SIDE_PX)
@@ -103,7 +103,7 @@ class _Pair:
         detail = detail - blur(detail, DETAIL_PX)
         error = (detail[0] - detail[1])[0]
         slope_y, slope_x = torch.gradient(detail[0, 0])
-        # The mouth's inside is not skin, and at the mesh's edge the background shows.
+        # The mouth's inside is not skin, and the background shows at the mesh's edge: exclude both.
         skin = 1 - functional.max_pool2d(1 - maps[:, 1:2] + maps[:, :1], 3, stride=1, padding=1)
         seen = skin[0, 0] > 0
         basis = _hats(maps[0, 2][seen], maps[0, 3][seen])
@@ -122,7 +122,7 @@ def _draw(bank: ClipBank, rng: np.random.Generator) -> _Pair:
 
 
 def other_frame(count: int, frame: int, rng: np.random.Generator) -> int:
-    """Draw one of a clip's frames that is more than `MIN_DISTANCE_FRAMES` from the given one."""
+    """Draw a frame of a clip that is more than `MIN_DISTANCE_FRAMES` away from the given one."""
     others = np.arange(count)
     return int(rng.choice(others[np.abs(others - frame) > MIN_DISTANCE_FRAMES]))
 
@@ -143,7 +143,7 @@ def _without_weights(pairs: list[_Pair], num_components: int) -> Registration:
 
 
 def _hats(x: Tensor, y: Tensor) -> Tensor:
-    """Return bilinear weights of the nodes, (nodes, P), at places of the mean face (P,)."""
+    """Return bilinear weights of the nodes, (nodes, P), at points of the mean face (P,)."""
 
     def line(at: Tensor, nodes: Floats) -> Tensor:
         step = float(nodes[1] - nodes[0])

@@ -1,4 +1,4 @@
-"""What the tasks draw from: prepared clips in memory, every person with a fair share."""
+"""Prepared clips in memory, sampled with a balance between people; image augmentation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from talkhead.data.clips import Clip, ClipInfo, read_clip
 from talkhead.errors import TalkheadError
 
 PERSON_POWER = 0.5
-"""People are drawn by their number of frames to this power: one's hours do not drown the others."""
+"""People are drawn with their number of frames to this power, so that none dominates."""
 
 
 class ClipBank:
-    """Clips of one split, still compressed, with a draw that is fair to people.
+    """Clips of one split, still compressed, with a draw that is balanced between people.
 
     Args:
-        folder: made by `talkhead prepare`.
-        rows: manifest lines of the clips to hold.
-        frames: hold the pictures too.
-        person_power: people are drawn by their number of frames to this power.
+        folder: written by `talkhead prepare`.
+        rows: manifest lines of the clips to load.
+        frames: also load the images.
+        person_power: people are drawn with their number of frames to this power.
 
     Raises:
         TalkheadError: no rows, or a clip is missing or damaged.
@@ -46,7 +46,7 @@ class ClipBank:
         self._cumulative = np.cumsum(weights) / np.sum(weights)
 
     def draw(self, rng: np.random.Generator) -> tuple[int, Clip]:
-        """Draw a clip; returns its position and the clip."""
+        """Draw a clip; return its index and the clip."""
         index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
         index = min(index, len(self.clips) - 1)
         return index, self.clips[index]
@@ -55,7 +55,7 @@ class ClipBank:
 def jitter_colours(
     frames: list[npt.NDArray[np.uint8]], rng: np.random.Generator
 ) -> list[npt.NDArray[np.uint8]]:
-    """Change exposure, contrast and colour balance, alike in all given frames."""
+    """Jitter exposure, contrast and colour balance, identically for all given frames."""
     gain = np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.04, 3))
     gamma = np.exp(rng.normal(0, 0.15))
     levels = np.linspace(0, 1, 256)[:, None] ** gamma * gain
@@ -64,5 +64,5 @@ def jitter_colours(
 
 
 def to_model(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Turn uint8 (H, W, 3) into float32 (3, H, W) in [-1, 1]."""
+    """Convert uint8 (H, W, 3) to float32 (3, H, W) in [-1, 1]."""
     return np.ascontiguousarray(frame.transpose(2, 0, 1), dtype=np.float32) / 127.5 - 1

@@ -1,7 +1,7 @@
-"""Task `speech`: pre-training of the speech encoder, which learns what is being said.
+"""Task `speech`: pre-train the speech encoder to recognise phonemes.
 
-Most of it is synthetic: for every frame of espeak-ng's voices it is known which phoneme sounds. The
-rest are the prepared clips whose transcript is known, by connectionist temporal classification.
+Most of the speech is synthetic: espeak-ng reports the phoneme of every frame. The rest are prepared
+clips with a transcript, trained with connectionist temporal classification (CTC).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Floats = npt.NDArray[np.float32]
 
 NO_LABEL = -100
 MAX_PHONEMES = 96
-"""Transcripts with more phonemes than this are left out."""
+"""Transcripts with more phonemes than this are skipped."""
 PREVIEW_COLOURS = 7
 
 
@@ -53,22 +53,22 @@ class SpeechTaskConfig:
     """The table [task] of `talkhead train speech`."""
 
     initial: str = ""
-    """Checkpoint folder of an encoder that a new run starts from; a relative path starts at the
-    TOML file; "" for random weights."""
+    """Checkpoint folder of an encoder that a new run starts from, relative to the TOML file; ""
+    for random weights."""
     window_s: float = 3.0
     """Length of one sample."""
     recorded_share: float = 0.2
-    """Share of samples from prepared clips with a transcript, if there are any."""
+    """Share of samples from prepared clips with a transcript, if any exist."""
     disturb_share: float = 0.75
-    """Share of samples that go through rooms, microphones, codecs and noise."""
+    """Share of samples augmented with rooms, microphones, codecs and noise."""
     ctc_weight: float = 0.5
-    """Weight of the loss of recorded speech, per phoneme, against that of synthetic frames."""
+    """Weight of the CTC loss of recorded speech, relative to the frame loss of synthetic speech."""
     validation_samples: int = 48
-    """Synthetic sentences that are scored, of either kind."""
+    """Number of synthetic sentences to score per category."""
 
 
 class SpeechSamples:
-    """Synthetic sentences with the phoneme of every frame, and recorded ones with their text."""
+    """Synthetic sentences with per-frame phonemes, and recorded ones with their transcripts."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class SpeechSamples:
         return self.synthetic(language + str(rng.choice(VARIANTS)), rng)
 
     def synthetic(self, voice: str, rng: np.random.Generator, *, clean: bool = False) -> Sample:
-        """Speak a drawn sentence, somewhere in the window, or as much of it as the window holds."""
+        """Synthesise a random sentence at a random position, cropped if longer than the window."""
         spoken = speak(
             draw_text(voice.split("+")[0], rng),
             Voice(
@@ -118,7 +118,7 @@ class SpeechSamples:
         self, waveform: Floats, phonemes: npt.NDArray[np.int64], rng: np.random.Generator
     ) -> Sample:
         speed = float(np.exp(rng.normal(0, 0.1)))
-        # The whole sentence has to be in the window.
+        # The whole sentence must fit into the window.
         speed = max(speed, len(waveform) / self.num_samples)
         at = np.arange(self.num_samples) * speed
         window = np.interp(at, np.arange(len(waveform)), waveform, right=0).astype(np.float32)
@@ -148,7 +148,7 @@ class SpeechSamples:
 
 
 class Listener(nn.Module):
-    """The encoder, and two heads that are thrown away afterwards."""
+    """The encoder, plus two heads that are only used during training."""
 
     def __init__(self, config: SpeechConfig) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class Listener(nn.Module):
         self.text_head = nn.Linear(config.hidden_size, NUM_CLASSES)
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, N) to the classes' logits of every frame, of either head, (B, T, classes)."""
+        """Map (B, N) to class logits per frame from both heads, each (B, T, classes)."""
         features, _, _ = self.encoder(waveform)
         return self.frame_head(features).float(), self.text_head(features).float()
 
@@ -168,13 +168,13 @@ class SpeechTask:
     Args:
         data: prepared folder.
         model_config: sizes of the encoder.
-        config: settings of the task.
-        seed: of the samples and the first weights.
-        initial: checkpoint folder of an encoder to go on from.
+        config: task settings.
+        seed: seed for the samples and the initial weights.
+        initial: checkpoint folder of an encoder to start from.
 
     Raises:
         TalkheadError: espeak-ng is not installed, or the window is too short.
-        WeightsError: the checkpoint to go on from is missing, corrupt, or has other sizes.
+        WeightsError: the checkpoint to start from is missing, corrupt, or has other sizes.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class SpeechTask:
         initial: Path | None = None,
     ) -> None:
         if config.window_s < 1:
-            raise TalkheadError(f"window_s is {config.window_s:g}: a sample lasts 1 s at least")
+            raise TalkheadError(f"window_s is {config.window_s:g}: it must be at least 1")
         train, unseen, seen = split_rows(data)
         self._config = config
         self.samples = SpeechSamples(_recordings(data, train, config.window_s), config, seed)
@@ -212,7 +212,7 @@ class SpeechTask:
         }
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Cross entropy of synthetic frames, connectionist temporal classification of texts."""
+        """Return the cross-entropy of synthetic frames and the CTC loss of transcripts."""
         with dropout_from(generator):
             frames, texts = model(batch["waveform"])
         labels, lengths = batch["labels"], batch["text_length"]
@@ -235,11 +235,11 @@ class SpeechTask:
         return {"loss": loss, "frame": frame_loss, "text": by_text}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Score voices, languages and people that were not trained on.
+        """Score voices, languages and people that are not in the training set.
 
         Returns:
-            Accuracy over the frames of synthetic speech that are no pauses, and, of recordings,
-            the share of phonemes that are wrong, missing or too many.
+            For synthetic speech, the accuracy over frames that are not pauses; for recordings, the
+            phoneme error rate (substitutions, deletions and insertions).
         """
         device = next(model.parameters()).device
         scores = {}
@@ -261,7 +261,7 @@ class SpeechTask:
         return scores
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
-        """Return stripes of phonemes, truth above, recognised below; every class has its colour."""
+        """Return phoneme stripes, truth above prediction, with one colour per class."""
         device = next(model.parameters()).device
         rng = np.random.default_rng(0)
         colours = rng.integers(40, 256, (NUM_CLASSES, 3))
@@ -277,7 +277,7 @@ class SpeechTask:
         return np.array(picture.resize(size, Image.Resampling.NEAREST))
 
     def save(self, folder: Path, model: nn.Module) -> None:
-        """Write the checkpoint folder of the encoder."""
+        """Write the encoder's checkpoint folder."""
         assert isinstance(model, Listener)
         save_checkpoint(
             folder,
@@ -289,11 +289,11 @@ class SpeechTask:
 
 
 def frame_labels(spoken: Utterance, times_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the class that sounds at every time, shape = (T,).
+    """Return the phoneme class at each time, (T,).
 
     Args:
         spoken: the utterance.
-        times_s: shape = (T,), seconds from its begin; outside of it there is a pause.
+        times_s: (T,), seconds from the start of the utterance; outside it is a pause.
     """
     end_s = len(spoken.waveform) / spoken.rate_hz
     starts, classes = [-np.inf], [PAUSE]
@@ -312,7 +312,7 @@ def frame_labels(spoken: Utterance, times_s: npt.NDArray[np.float64]) -> npt.NDA
 
 
 def text_classes(text: str) -> npt.NDArray[np.int64]:
-    """Return the classes that a reader of English runs through, without pauses."""
+    """Return the phoneme classes of a text read in English, without pauses."""
     spoken = speak(text, Voice("en"))
     found = [part for phoneme in spoken.phonemes for part in classes_of(phoneme)]
     return np.array([part for part in found if part != PAUSE], np.int64)
@@ -350,7 +350,7 @@ def _errors(model: nn.Module, waveform: Floats, text: npt.NDArray[np.int64]) -> 
 
 
 def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many entries must be changed, added or left out to turn one into the other."""
+    """Return the Levenshtein distance."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
         before, row[0] = row[0], i

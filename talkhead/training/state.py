@@ -1,4 +1,4 @@
-"""The state from which a training goes on: weights, their mean, the optimiser, the step."""
+"""Resumable training state: weights, their moving average, optimiser, step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def save_state(
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Write run/state: all of it, or nothing."""
+    """Write run/state atomically."""
     partial, target, old = run / "state.partial", run / "state", run / "state.old"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -36,7 +36,7 @@ def save_state(
     save_file(moments, partial / "optimizer.safetensors")
     (partial / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
     if target.exists():
-        shutil.rmtree(old, ignore_errors=True)  # left by a kill just before the last line
+        shutil.rmtree(old, ignore_errors=True)  # left over if killed just before the last line
         target.replace(old)
     partial.replace(target)
     shutil.rmtree(old, ignore_errors=True)
@@ -45,13 +45,13 @@ def save_state(
 def load_state(
     run: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> int:
-    """Read run/state into a model, its mean weights and its optimiser.
+    """Load run/state into a model, its averaged weights and its optimiser.
 
     Returns:
-        The step it was saved at; 0 where there is none.
+        The step at which it was saved; 0 without a saved state.
 
     Raises:
-        TalkheadError: it belongs to another model, or is damaged.
+        TalkheadError: the state is damaged or belongs to another model.
     """
     target = run / "state"
     if not target.exists() and (run / "state.old").exists():

@@ -1,4 +1,4 @@
-"""From a TOML file to a task: which classes belong to which name, and what a file must not say."""
+"""Build a training task from a TOML file, and check the file's settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from talkhead.training.video_denoiser import VideoDenoiserTask, VideoDenoiserTas
 
 @dataclass(frozen=True)
 class Settings:
-    """What a TOML file says, checked; its paths start at its folder."""
+    """The checked settings of a TOML file; paths are relative to its folder."""
 
     loop: LoopConfig
     model: Any
@@ -45,18 +45,18 @@ class Settings:
 
     @property
     def run(self) -> Path:
-        """The folder of the run."""
+        """The run folder."""
         return self.folder / self.loop.run
 
     @property
     def initial(self) -> Path | None:
-        """The checkpoint that the run starts from."""
+        """The checkpoint that the run starts from, if any."""
         return self.folder / self.task.initial if self.task.initial else None
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a task's name stands for."""
+    """The classes behind a task's name."""
 
     model_type: type[Any]
     task_type: type[Any]
@@ -130,20 +130,20 @@ def read_settings(name: str, path: Path) -> Settings:
     """Read the settings of a task.
 
     Args:
-        name: of the task, a key of `TASKS`.
-        path: a TOML file with the tables [train], [model] and [task]; the last may be left out
-            where every setting of the task has a default.
+        name: name of the task, a key of `TASKS`.
+        path: a TOML file with the tables [train], [model] and [task]; [task] is optional if all
+            of its settings have defaults.
 
     Raises:
-        TalkheadError: the file cannot be read, or a key is missing, unknown, or has a value that
-            makes no sense.
+        TalkheadError: the file cannot be read, or a key is missing, unknown, or has an invalid
+            value.
     """
     tables = read_toml(path)
 
     def table(key: str, config_type: type[Any]) -> Any:
         values = tables.pop(key, {})
         if not isinstance(values, dict):
-            raise TalkheadError(f"{path}: {key} has to be a table, [{key}]")
+            raise TalkheadError(f"{path}: {key} must be a table, [{key}]")
         return build_config(config_type, values, source=f"{path}, [{key}]")
 
     kind = TASKS[name]
@@ -155,7 +155,7 @@ def read_settings(name: str, path: Path) -> Settings:
     )
     if tables:
         raise TalkheadError(
-            f"{path} has {', '.join(tables)} beside the tables [train], [model] and [task]"
+            f"{path} has {', '.join(tables)} besides the tables [train], [model] and [task]"
         )
     check_sizes(settings.model, source=f"{path}, [model]")
     check_loop(settings.loop, source=f"{path}, [train]")
@@ -163,14 +163,14 @@ def read_settings(name: str, path: Path) -> Settings:
 
 
 def build_task(name: str, path: Path) -> tuple[Task, Settings]:
-    """Read the settings of a task and get everything ready to train.
+    """Read the settings of a task and prepare it for training.
 
     Raises:
-        TalkheadError: as for `read_settings`, or the data does not serve the task.
-        WeightsError: a checkpoint that the task needs, or starts from, is missing or corrupt.
+        TalkheadError: as for `read_settings`, or the data does not suit the task.
+        WeightsError: a checkpoint that the task needs or starts from is missing or corrupt.
     """
     settings = read_settings(name, path)
     try:
         return TASKS[name].build(settings), settings
     except ValueError as error:
-        raise TalkheadError(f"{path}, [model], describes no network: {error}") from error
+        raise TalkheadError(f"{path}: [model] is not a valid network: {error}") from error

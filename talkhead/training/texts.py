@@ -1,4 +1,4 @@
-"""Texts to be spoken: words that we list, and words that nobody ever said, drawn at random."""
+"""Random texts for speech synthesis: listed English words and pseudo-words."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ LANGUAGES = (
     *("en", "en-us", "en-gb-scotland", "de", "fr", "es", "it", "pt", "pt-br", "nl", "sv"),
     *("nb", "da", "pl", "cs", "hu", "ro", "fi", "tr", "id", "sw", "ca", "hr", "la", "sq", "eo"),
 )
-"""Voices of espeak-ng whose spelling uses the Latin alphabet."""
+"""Voices of espeak-ng whose languages use the Latin alphabet."""
 HELD_OUT_LANGUAGES = ("sk", "et", "af")
-"""Never trained on: what is said in them is scored."""
+"""Languages held out for scoring."""
 VARIANTS = ("", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+f1", "+f2", "+f3", "+f4")
 HELD_OUT_VARIANTS = ("+m8", "+f5")
 ENGLISH_SHARE = 0.35
-"""Share of English among the sentences: most recordings that there are to go on with are."""
+"""Share of English sentences; most of the recordings available for later stages are English."""
 
 _ENGLISH = """
 about above across after again against almost along already always among animal another answer
@@ -72,7 +72,7 @@ _WORDS, _STARTS, _MIDDLES, _ENDS = map(_split, (_ENGLISH, _ONSETS, _NUCLEI, _COD
 
 
 def draw_text(language: str, rng: np.random.Generator) -> str:
-    """Draw a sentence of a few words, to be read as a language reads them."""
+    """Draw a sentence of a few words, to be pronounced by the given language's rules."""
     listed = 0.75 if language.startswith("en") else 0.0
     words = [
         str(rng.choice(_WORDS)) if rng.random() < listed else _pseudo_word(rng)

@@ -1,4 +1,4 @@
-"""Task `video-denoiser`: windows of frames from an identity under mask-noise along landmarks."""
+"""Task `video-denoiser`: predict windows of frames from an identity under mask-noise."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ Floats = npt.NDArray[np.float32]
 
 ARCHITECTURE = "video-denoiser"
 ENERGY_FLOOR = 0.1
-"""Windows with less energy than this in what their base lacks weigh no more."""
+"""Added to a window's residual energy, which divides its loss: small ones must not dominate."""
 _SCORED_CLIPS = 8
-"""Held-out clips of a kind, at most."""
+"""Maximum number of held-out clips per category."""
 
 
 @dataclass(frozen=True)
@@ -48,33 +48,33 @@ class VideoDenoiserTaskConfig:
     """The table [task] of `talkhead train video-denoiser`."""
 
     initial: str = ""
-    """Checkpoint folder whose weights a new run starts from; from the TOML file on."""
+    """Checkpoint folder of a new run's initial weights, relative to the TOML file."""
     registration: str = ""
-    """Checkpoint folder of a denoiser whose registration a new run takes over, found alike; "" fits
+    """Checkpoint folder of a denoiser whose skin registration a new run uses, likewise; "" to fit
     one."""
     registration_pairs: int = 8000
-    """Pairs of frames that it is fitted to."""
+    """Frame pairs to fit the skin registration to."""
     window_frames: int = 0
-    """Frames of a sample; 0 for those of the model's windows. Few are many windows in a batch."""
+    """Frames per sample; 0 for the model's own. Fewer frames allow more windows per batch."""
     people: tuple[str, ...] = ()
-    """Whose clips are learned and scored; all by default."""
+    """People whose clips are trained on and scored; all by default."""
     person_power: float = 0.5
-    """People are drawn by their number of frames to this power."""
+    """People are drawn with their number of frames to this power."""
     start_share: float = 0.5
-    """Share of samples that are noised where sampling starts, without the truth underneath."""
+    """Share of samples that are noised as sampling starts, without the truth underneath."""
     end_share: float = 0.2
     """Share of samples at step 1000, pure noise."""
     background_weight: float = 0.1
-    """Weight of the error outside the lower face, where the picture is not changed in the end;
-    inside it is 1."""
+    """Weight of the error outside the lower face, which rendering leaves unchanged; the weight
+    inside is 1."""
     mouth_weight: float = 2.0
     """Extra weight around the mouth."""
     inside_weight: float = 4.0
-    """Beside it, inside the lips."""
+    """Extra weight inside the lips."""
     start_step: int = 300
-    """Where sampling starts in the validation."""
+    """Step at which sampling starts in the validation."""
     validation_windows: int = 2
-    """Windows of every held-out clip that are scored."""
+    """Windows to score per held-out clip."""
 
 
 class VideoSamples:
@@ -92,7 +92,7 @@ class VideoSamples:
         self._model = replace(model, num_frames=config.window_frames or model.num_frames)
 
     def sample(self, index: int) -> Sample:
-        """Return what `window_sample` does, colours changed."""
+        """Return a window, as `window_sample` does, with jittered colours."""
         rng = np.random.default_rng([self._seed, index])
         number, clip = self._bank.draw(rng)
         identity = int(rng.integers(len(clip)))
@@ -115,17 +115,17 @@ def window_sample(
     *,
     scored: bool = False,
 ) -> Sample:
-    """Return one window of a clip; a shorter clip's last frame is held.
+    """Return one window of a clip; a clip that is too short repeats its last frame.
 
     Args:
-        model: says how large the frames are, and what they are made from.
-        registration: what the meshes go through first.
-        config: the weights.
+        model: determines the size of the frames and the base they are generated from.
+        registration: correction to apply to the meshes.
+        config: weights of the loss.
         clip: the clip.
-        row: its line of the manifest.
-        identity: number of the identity frame.
-        start: of the window's first frame.
-        rng: of a change of colours; None leaves them.
+        row: its manifest line.
+        identity: index of the identity frame.
+        start: index of the window's first frame.
+        rng: for a colour jitter; None for none.
         scored: also return `mouth` (T, 1, S, S), the box around the lips.
 
     Returns:
@@ -164,15 +164,15 @@ class VideoDenoiserTask:
 
     Args:
         data: prepared folder.
-        model_config: sizes; `residual_scale` 0 is measured on the training clips.
-        config: settings of the task.
-        seed: of the samples and the first weights.
-        initial: checkpoint folder to go on from.
-        registration: checkpoint folder of a denoiser that has one.
+        model_config: sizes; a `residual_scale` of 0 is measured on the training clips.
+        config: task settings.
+        seed: seed for the samples and the initial weights.
+        initial: checkpoint folder to start from.
+        registration: checkpoint folder of a denoiser whose registration to use.
 
     Raises:
-        TalkheadError: there are no such clips.
-        WeightsError: the checkpoint to go on from is missing, corrupt, or has other sizes.
+        TalkheadError: the data has no matching clips, or the registration has another size.
+        WeightsError: the checkpoint to start from is missing, corrupt, or has other sizes.
     """
 
     def __init__(
@@ -235,13 +235,13 @@ class VideoDenoiserTask:
         found = registration_of(denoiser)
         if len(found.components) != model_config.registration_components:
             raise TalkheadError(
-                f"{checkpoint} has a registration of {len(found.components)} components, not of"
-                f" {model_config.registration_components}"
+                f"the registration of {checkpoint} has {len(found.components)} components, but"
+                f" {model_config.registration_components} are needed"
             )
         return found
 
     def _measure_residuals(self) -> float:
-        """Return the standard deviation of what bases lack."""
+        """Return the standard deviation of the difference between target and base."""
         squares = weights = 0.0
         for index in range(16):
             sample = self.samples.sample(index)
@@ -251,7 +251,7 @@ class VideoDenoiserTask:
         return round(float(np.sqrt(squares / weights)), 4)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weighted mean squared error of what is clean."""
+        """Return the weighted mean squared error of the clean residual."""
         assert isinstance(model, VideoDenoiser)
         config, base = model.config, batch["base"]
         count, device = len(base), base.device
@@ -276,15 +276,15 @@ class VideoDenoiserTask:
         answer = model(given, time, seen, base, batch["emotion"]).float()
         error = ((answer - clean).square() * batch["weight"]).mean((1, 2, 3, 4))
         energy = (clean.square() * batch["weight"]).mean((1, 2, 3, 4))
-        # Else a few windows in which the head turns far drown all others.
+        # Otherwise a few windows with large head turns would dominate.
         return {"loss": (error / (energy + ENERGY_FLOOR)).mean(), "error": error.mean()}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Make windows of held-out clips from their first frame, in one step.
+        """Generate windows of held-out clips from their first frame, in one step.
 
         Returns:
-            Mean PSNR of unseen people, and of unseen clips of people who were trained on, of what
-            is corrected and of what was made, over the crop and around the mouth; decibels.
+            Mean PSNR in decibels, for unseen people and for unseen clips of people in the training
+            set: of the base and of the generated frames, over the whole crop and around the mouth.
         """
         assert isinstance(model, VideoDenoiser)
         scores: dict[str, float] = {}
@@ -327,7 +327,7 @@ class VideoDenoiserTask:
         return made.float().clamp(-1, 1).cpu().numpy()
 
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
-        """Return rows of truth, base and what was made, of frames of held-out clips."""
+        """Return rows of true, base and generated frames of held-out clips."""
         assert isinstance(model, VideoDenoiser)
         rows = []
         for bank in self._banks.values():
@@ -357,16 +357,16 @@ class VideoDenoiserTask:
 
 
 def spread(rows: Sequence[ClipInfo], count: int = _SCORED_CLIPS) -> list[ClipInfo]:
-    """Choose some lines of the manifest, evenly."""
+    """Choose manifest lines, evenly spaced."""
     places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
     return [rows[place] for place in places]
 
 
 def fit_expressions(clips: Sequence[tuple[ClipInfo, Clip]]) -> Floats:
-    """Return what emotions add to the shape of faces, (8, 478, 3) in eye distances.
+    """Return what each emotion adds to the shape of faces, (8, 478, 3) in eye distances.
 
-    By person, the mean face of an emotion's clips less that of the neutral ones, and of that the
-    mean over people; zeros for emotions that nobody shows beside a neutral clip.
+    For each person, the mean face of an emotion's clips minus that of the neutral ones, averaged
+    over people. Zeros for emotions for which no person has both.
     """
     shapes: dict[str, dict[str, list[Floats]]] = {}
     for row, clip in clips:
@@ -386,7 +386,7 @@ def fit_expressions(clips: Sequence[tuple[ClipInfo, Clip]]) -> Floats:
 
 
 def _measure(sample: Sample, made: Floats) -> dict[str, float]:
-    """Return the peak signal-to-noise ratios of a window, in decibels."""
+    """Return the PSNR values of a window, in decibels."""
     truth = sample["target"]
     mouth = np.broadcast_to(sample["mouth"] > 0.5, truth.shape)
     found = {}

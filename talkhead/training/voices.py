@@ -1,6 +1,6 @@
-"""Augmentation of speech: what rooms, microphones, codecs and backgrounds do to a voice.
+"""Speech augmentation: simulated rooms, microphones, codecs and background noise.
 
-And sound that is no speech at all, which must not move lips: music, breath, hum, noise.
+Also non-speech sound, which must not move the lips: music, breath, hum, noise.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from talkhead.media.rates import SAMPLE_RATE_HZ
 Floats = npt.NDArray[np.float32]
 
 SPEECH_RMS = 0.1
-"""Of waveforms of normalised loudness."""
+"""RMS of waveforms with normalised loudness."""
 MUSIC_SHARE = 0.15
-"""Of disturbed speech that has something else than noise in its background."""
+"""Share of augmented speech with a non-noise background."""
 GAP_S = (0.04, 0.14)
-"""Length of the moments that are dropped."""
+"""Length of the dropped moments."""
 SEMITONES = (0, 2, 3, 5, 7, 8, 10, 12)
 
 
 def disturb(waveform: Floats, rng: np.random.Generator) -> Floats:
-    """Colour, limit, reverberate, add noise to and scale a waveform of normalised loudness (N,)."""
+    """Apply EQ, band limits, reverb, noise and gain to a waveform of normalised loudness (N,)."""
     count = len(waveform)
     frequencies = np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ)
     spectrum = np.fft.rfft(waveform)
@@ -52,7 +52,7 @@ def disturb(waveform: Floats, rng: np.random.Generator) -> Floats:
 
 
 def drop_moments(waveform: Floats, rng: np.random.Generator) -> Floats:
-    """Silence one to four moments of a waveform (N,), each as long as a short sound of speech."""
+    """Silence one to four moments of a waveform (N,), each as long as a short phoneme."""
     waveform = waveform.copy()
     for _ in range(int(rng.integers(1, 5))):
         length = min(int(rng.uniform(*GAP_S) * SAMPLE_RATE_HZ), len(waveform))
@@ -62,7 +62,7 @@ def drop_moments(waveform: Floats, rng: np.random.Generator) -> Floats:
 
 
 def not_speech(count: int, rng: np.random.Generator) -> Floats:
-    """Draw one to three of melody, drums, breath, hum and noise, as loud as speech, (N,)."""
+    """Draw a mix of one to three of melody, drums, breath, hum and noise, at speech level, (N,)."""
     kinds = (_melody, _melody, _drums, _breath, _hum, _noise)
     chosen = rng.choice(len(kinds), size=int(rng.integers(1, 4)), replace=False)
     mixed = np.zeros(count)
@@ -75,7 +75,7 @@ def not_speech(count: int, rng: np.random.Generator) -> Floats:
 
 
 def _melody(count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Notes or chords of some scale, plucked or held."""
+    """Return notes or chords of a random scale, plucked or held."""
     sound = np.zeros(count)
     root_hz = rng.uniform(80, 330)
     pace_s = rng.uniform(0.12, 0.9)

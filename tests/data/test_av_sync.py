@@ -18,7 +18,7 @@ def random_motion(count: int, seed: int) -> Floats:
 @pytest.mark.parametrize("lag", [-8, -3, 0, 1, 8])
 def test_the_lag_is_found_with_its_sign(lag: int) -> None:
     expected = random_motion(120, seed=0)
-    seen = np.roll(expected, lag)  # a picture that is late shows now what was heard before
+    seen = np.roll(expected, lag)  # a late picture shows what was heard earlier
     found, agreement = best_lag(seen, expected)
     assert found == lag
     assert agreement > 0.95

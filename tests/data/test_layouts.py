@@ -344,7 +344,7 @@ def test_lists_of_hdtf_with_a_bom_and_trailing_spaces_tell_what_is_missing(tmp_p
         "videos of the lists without a clip: 1 (BarackObama)",
     )
     (tmp_path / "RD_video_url.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TalkheadError, match=r"RD_video_url\.txt is no list of HDTF"):
+    with pytest.raises(TalkheadError, match=r"RD_video_url\.txt is not a list of HDTF"):
         list_sources(tmp_path)
 
 

@@ -28,7 +28,7 @@ SCENES = {
 
 
 def sealed(points: Floats) -> Floats:
-    """Lips that touch: no pixel belongs to the mouth."""
+    """Touching lips: no pixel belongs to the mouth."""
     points = points.copy()
     middle = (points[UPPER_INNER_LIP] + points[LOWER_INNER_LIP]) / 2
     points[UPPER_INNER_LIP] = points[LOWER_INNER_LIP] = middle
@@ -56,7 +56,7 @@ def scene(name: str, picture: Pixels | None = None, *, shut: bool = False) -> tu
 def drawn(
     canvas: Canvas, identity: Floats, targets: Floats
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The stage's shift, maps, target in crop pixels, and the warped lower face."""
+    """Return the stage's shift, maps, target in crop pixels, and the warped lower face."""
     mesh = torch.from_numpy(canvas.crop.to_crop(identity))[None]
     target = torch.from_numpy(canvas.crop.to_crop(targets))
     shift, grid, maps = draw_stage(mesh, target, canvas.bounds)
@@ -93,7 +93,7 @@ def test_an_open_mouth_without_motion_gives_back_a_smooth_picture(name: str) -> 
     shift, maps, target, warped = drawn(canvas, points, points[None])
     assert maps[:, 0].sum() > 0
     frame = composite(canvas, shift, maps, target, warped, warped)[0]
-    # The mouth is taken from the crop, which was rounded once more.
+    # The mouth comes from the crop, which was rounded once more.
     assert np.abs(frame.astype(int) - canvas.picture).max() <= 2
 
 
@@ -168,11 +168,11 @@ def test_hair_above_the_crop_moves_with_the_head() -> None:
     assert across[top] == pytest.approx(per_crop_px, abs=0.1)
     crop_top = shift.shape[-1] * STAGE_MARGIN_PX // STAGE_SIDE_PX
     assert across[crop_top] < 0.5 * per_crop_px  # more than half of the way
-    assert abs(across[0]) < 0.1  # still where the stage ends
+    assert abs(across[0]) < 0.1  # no motion at the stage's edge
 
 
 def test_where_the_picture_ends_nothing_moves() -> None:
-    points = mean_mesh(100, 450, 150)  # the head reaches over the upper edge
+    points = mean_mesh(100, 450, 150)  # the head extends beyond the upper edge
     canvas = prepare_canvas(smooth(900, 900), points, CPU)
     assert canvas.top == 0
     moved = points + np.array([8, 6, 0], np.float32)

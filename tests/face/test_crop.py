@@ -11,13 +11,13 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def gradient(width: int, height: int) -> Pixels:
-    """Red grows by 1 every pixel to the right, green by 1 every pixel down."""
+    """Red grows by 1 per pixel to the right, green by 1 per pixel down."""
     y, x = np.mgrid[:height, :width]
     return np.asarray(np.stack([x, y, np.full_like(x, 77)], -1), np.uint8)
 
 
 def expected(crop: Crop, side_px: int, width: int, height: int) -> npt.NDArray[np.float64]:
-    """The gradient read at the middles of the crop's pixels; outside, its border is repeated."""
+    """The gradient at the centres of the crop's pixels; outside, its border is repeated."""
     middles = (np.arange(side_px) + 0.5) * crop.side / side_px - 0.5
     x = np.clip(crop.x - crop.side / 2 + middles, 0, width - 1)
     y = np.clip(crop.y - crop.side / 2 + middles, 0, height - 1)

@@ -17,7 +17,7 @@ def make_track(num_frames: int = 5, fps: Fraction = Fraction(25)) -> LandmarkTra
 
 
 def fields_of(track: LandmarkTrack) -> dict[str, Any]:
-    """What an .npz holds."""
+    """The contents of an .npz."""
     return {
         "schema": np.int64(1),
         "detector": np.str_(track.detector),
@@ -58,7 +58,7 @@ def test_windows_make_the_same_file_as_the_whole(tmp_path: Path, suffix: str) ->
     windows = iter([track.points[:3], track.points[3:4], track.points[4:]])
     LandmarkTrack.write_windows(other, windows, 7, track.fps, track.size, track.detector)
     assert one.read_bytes() == other.read_bytes()
-    with pytest.raises(ValueError, match="8 frames were announced, 7 came"):
+    with pytest.raises(ValueError, match="expected 8 frames, got 7"):
         LandmarkTrack.write_windows(one, [track.points], 8, track.fps, track.size, "d")
     broken = np.full((1, 478, 3), np.nan, np.float32)
     with pytest.raises(ValueError, match="not finite"):
@@ -86,7 +86,7 @@ def test_the_json_is_made_for_hands(tmp_path: Path) -> None:
         '"points": [',
     ]
     assert lines[6].startswith("[[0.1,0.1,0.1],[0.1,")
-    assert len(lines) == 6 + 3 + 2  # a line a frame
+    assert len(lines) == 6 + 3 + 2  # one line per frame
     assert set(json.loads("".join(lines))) == {"schema", "detector", "fps", "size", "points"}
 
 
@@ -146,7 +146,7 @@ def test_an_output_that_cannot_be_is_refused(tmp_path: Path) -> None:
         ({"points": np.full((5, 478, 3), np.nan, np.float32)}, "not finite"),
         ({"points": np.full((5, 478, 3), np.inf, np.float32)}, "not finite"),
         ({"points": np.full((5, 478, 3), -2e6, np.float32)}, "within 1,000,000 px"),
-        ({"points": np.full((5, 478, 3), 7, np.float32)}, "a face of less than 1 px"),
+        ({"points": np.full((5, 478, 3), 7, np.float32)}, "span less than 1 px"),
         ({"fps": np.array([1, 1000])}, "fps must be from 1/60 to 1000"),
         ({"fps": np.array([2**62, 2**61 - 1])}, "fps must be two whole numbers"),
         ({"detector": np.str_("x" * 1000)}, "200 characters"),
@@ -190,7 +190,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         ({"schema": 2}, "schema is 2"),
         ({"schema": True}, "schema is True"),
         ({"schema": "1"}, "schema is '1'"),
-        ({"detector": 3}, "detector must be a text"),
+        ({"detector": 3}, "detector must be a string"),
         ({"fps": 25}, "fps must be two whole numbers"),
         ({"fps": [25.0, 1]}, "fps must be two whole numbers"),
         ({"size": [640, True]}, "size must be two whole numbers"),
@@ -220,7 +220,7 @@ def test_a_wrong_json_is_refused_with_what_is_wrong(
 def test_json_is_refused_by_its_size_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "track.json"
     with path.open("wb") as file:
-        file.truncate(MAX_JSON_BYTES + 1)  # a hole: it takes no room
+        file.truncate(MAX_JSON_BYTES + 1)  # a sparse file, which takes no space
     assert "use .npz" in error_of(path)
 
 
@@ -251,7 +251,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "track.json"
     make_track(1).write(path)
     path.write_text(path.read_text().replace('"schema": 1,', '"schema": 1,\n"schema": 1,'))
-    assert "'schema' is twice there" in error_of(path)
+    assert "'schema' is duplicated" in error_of(path)
 
 
 def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_resampling_by_hand() -> None:
     faster = track.resample(Fraction(20))
     np.testing.assert_allclose(faster.points[:, 0, 0], [0, 5, 10, 15, 20, 20], atol=1e-5)
     assert faster.fps == 20
-    slower = track.resample(Fraction(4))  # 0 and 0.25 s: past the last frame it stands still
+    slower = track.resample(Fraction(4))  # 0 and 0.25 s: it stands still past the last frame
     np.testing.assert_allclose(slower.points[:, 5, 1], [0, 20], atol=1e-5)
     np.testing.assert_allclose(
         track.resample(Fraction(15), num_frames=2).points[:, 7, 2], [0, 100 / 15], atol=1e-5

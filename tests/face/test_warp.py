@@ -41,7 +41,7 @@ RING, FRAME = slice(-2 * NUM_RING_POINTS, -NUM_RING_POINTS), slice(-NUM_RING_POI
 WIDE = (-372.0, -372.0, 628.0, 628.0)
 """Bounds far from a face in the middle of the crop."""
 SIZE = 40
-"""Of the pictures that are also drawn triangle by triangle."""
+"""Size of the images that are also drawn triangle by triangle."""
 
 
 def still_grid(side: int) -> Tensor:
@@ -50,14 +50,14 @@ def still_grid(side: int) -> Tensor:
 
 
 def displacement_px(grid: Tensor) -> Tensor:
-    """How far a grid reads from its own place, (B, S, S, 2), in crop pixels."""
+    """Return a grid's displacement from the identity grid, (B, S, S, 2), in crop pixels."""
     return (grid - still_grid(grid.shape[1])) * (CROP_SIDE_PX / 2)
 
 
 def drawn_one_by_one(
     points: Doubles, values: Doubles, size: int
 ) -> tuple[Doubles, Doubles, Doubles]:
-    """Draw with a loop over triangles and a depth buffer, from the textbook.
+    """Draw with a loop over triangles and a depth buffer, as in textbooks.
 
     Returns values (size, size, K), triangle numbers (size, size), and how far every pixel's middle
     is from the nearest edge of any triangle, in barycentric units: what lies on an edge may go to
@@ -87,7 +87,7 @@ def drawn_one_by_one(
 
 
 def scene(yaw_rad: float, size: int) -> tuple[Tensor, Tensor]:
-    """Vertices of a turned face with an open mouth, no edge quite level; three values at each."""
+    """Vertices of a turned face with an open mouth and no level edges, with three values each."""
     target = turning(yaw_rad, opened(crop_mesh(), 12))
     _, goal = warp_points(as_batch(crop_mesh()), as_batch(target))
     generator = torch.Generator().manual_seed(0)
@@ -127,7 +127,7 @@ def test_the_crop_is_drawn_up_to_its_frame_without_holes() -> None:
     inside = fill((MAP_SIDE_PX, MAP_SIDE_PX), frame)
     drawn = index[0].numpy() >= 0
     assert drawn[inside].all()
-    assert inside.mean() > 0.85  # only its corners are cut off
+    assert inside.mean() > 0.85  # only the corners are cut off
     assert (drawn & ~inside).sum() < 4 * MAP_SIDE_PX * 0.1
     assert int(index.max()) < len(WARP_TRIANGLES)
 
@@ -227,8 +227,8 @@ def test_a_mirrored_face_is_warped_in_the_mirror() -> None:
     other, other_maps = draw_maps(as_batch(mirrored(face)), as_batch(mirrored(target)))
     flipped = displacement_px(other).flip(2) * torch.tensor([-1.0, 1.0])
     difference = (flipped - displacement_px(grid)).abs().amax(-1)[0]
-    # The table of triangles cuts a few of its quadrilaterals along other diagonals on the other
-    # side, and the ring around the face does not mirror exactly.
+    # The table of triangles splits a few quadrilaterals along the other diagonal on the other side,
+    # and the ring around the face is not exactly symmetric.
     on_face = maps[0, 1] > 0
     assert float((difference[on_face] > 0.05).float().mean()) < 0.02
     assert float(difference[on_face].max()) < 0.5
@@ -241,7 +241,7 @@ def test_every_vertex_is_used_and_every_triangle_has_a_front() -> None:
         *range(NUM_SURFACE_POINTS),
         *range(NUM_SURFACE_POINTS, NUM_WARP_POINTS),
     }
-    # A mouth that opens wider than the identity's has an area in front of every triangle.
+    # In a mouth that opens wider than the identity's, every triangle faces the camera.
     face = crop_mesh()
     _, goal = warp_points(as_batch(face), as_batch(opened(face, 15)))
     corners = goal[0, :, :2][torch.from_numpy(WARP_TRIANGLES)]

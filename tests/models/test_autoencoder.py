@@ -22,13 +22,13 @@ def seeded() -> None:
 
 
 def smooth_images(count: int, height: int = 32, width: int = 48) -> Tensor:
-    """Soft blobs of colour in [-1, 1], (count, 3, height, width)."""
+    """Soft colour blobs in [-1, 1], (count, 3, height, width)."""
     coarse = torch.rand(count, 3, 4, 5) * 2 - 1
     return functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(-1, 1)
 
 
 def principal(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean and principal components of the patches of images, by numpy."""
+    """Mean and principal components of image patches, computed with numpy."""
     flat = functional.pixel_unshuffle(images, PATCH_PX).permute(0, 2, 3, 1).reshape(-1, PATCH)
     patches = flat.double().numpy()
     mean = patches.mean(0)

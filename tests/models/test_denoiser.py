@@ -23,7 +23,7 @@ def inputs(config: DenoiserConfig, batch: int = 2, height: int = 4, width: int =
 
 @pytest.fixture(scope="module")
 def trained() -> Denoiser:
-    """A denoiser after a few steps toward a target that nothing in particular determines."""
+    """A denoiser after a few steps towards an arbitrary target."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = Denoiser(TINY)
@@ -114,7 +114,7 @@ def test_pure_noise_is_not_looked_at(trained: Denoiser) -> None:
 
 def test_every_weight_is_trained() -> None:
     model = Denoiser(TINY)
-    for parameter in model.parameters():  # zeros would block the gradients behind them
+    for parameter in model.parameters():  # zeros would block the gradients of earlier layers
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
     out = model(*inputs(TINY))

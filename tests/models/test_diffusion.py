@@ -115,7 +115,7 @@ def test_a_network_that_knows_the_truth_finds_it_in_any_number_of_steps(num_step
 
 
 def test_sampling_moves_along_known_noise() -> None:
-    """With the true noise in hand, every intermediate sample is that of `training_pair`."""
+    """Given the true noise, every intermediate sample equals that of `training_pair`."""
     truth, epsilon = noise(7), noise(8)
     seen = []
 
@@ -141,7 +141,7 @@ def test_each_of_a_batch_is_sampled_alone() -> None:
 
 def test_the_loss_by_hand() -> None:
     clean, epsilon = torch.full((2, 1, 1, 2), 3.0), torch.full((2, 1, 1, 2), 4.0)
-    # At time 0 the velocity is the noise, 4; at time 1 minus the clean value, -3.
+    # The velocity is the noise, 4, at time 0, and minus the clean value, -3, at time 1.
     time = torch.tensor([0.0, 1.0])
     weight = torch.tensor([1.0, 0.5])[None, None, None]
 

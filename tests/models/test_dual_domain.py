@@ -81,7 +81,7 @@ def test_what_is_said_is_attended_to_around_a_frame_only(generator: LandmarkGene
     changed = features.clone()
     changed[:, 20] += 1
     moved = (dual._content(changed, person) - before).abs().amax((0, 2, 3)) > 1e-6
-    # The layers attend in a row, and the depthwise convolution reaches 4 frames.
+    # The layers add up their reach, and the depthwise convolution reaches 4 frames.
     reach = dual.config.reach_frames * (dual.config.num_layers + 1) + 4
     assert moved[20]
     assert moved.any()

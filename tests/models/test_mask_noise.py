@@ -7,7 +7,7 @@ from talkhead.models.mask_noise import MaskNoiseConfig, mask_noise, noise_mask
 
 
 def slow_mask(points: torch.Tensor, size: tuple[int, int], config: MaskNoiseConfig) -> torch.Tensor:
-    """The formula, pixel by pixel."""
+    """Reference implementation of the formula, pixel by pixel."""
     reach = config.kernel_size // 2
     mask = torch.zeros(len(points), *size, dtype=torch.bool)
     for number, own in enumerate(points.tolist()):

@@ -119,8 +119,8 @@ def test_a_feature_hears_its_field_and_nothing_else(encoder: SpeechEncoder) -> N
     ("amplitude", "expected"),
     [
         (1.0, 20 / 50),  # 0 dB of full scale
-        (0.1, 0.0),  # -20 dB, where speech is brought to
-        (0.01, (10 * -3.99568 + 20) / 50),  # -40 dB, and a little of the floor of -60 dB
+        (0.1, 0.0),  # -20 dB, the level speech is normalised to
+        (0.01, (10 * -3.99568 + 20) / 50),  # -40 dB, plus a little of the -60 dB floor
         (0.0, -0.8),  # silence: the floor itself
     ],
 )
@@ -193,7 +193,7 @@ def test_the_spectrum_is_librosas() -> None:
     mel = LogMel(40)(waveform)[0]
     count = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
     assert mel.shape == (count, 40)
-    # librosa puts the window of 400 into the middle of 512: its frames begin 56 samples earlier.
+    # librosa centres the window of 400 in 512 samples, so its frames begin 56 samples earlier.
     padded = np.pad(waveform[0].numpy(), (56, 56))
     expected = librosa.feature.melspectrogram(
         y=padded, sr=SAMPLE_RATE_HZ, n_fft=512, hop_length=HOP_SAMPLES, win_length=FIELD_SAMPLES,

@@ -1,4 +1,4 @@
-"""Sounds named as RAVDESS and EmoDB name theirs: every emotion trembles at its own pace."""
+"""Sounds named like RAVDESS's and EmoDB's; each emotion has its own tremolo rate."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ NAMES = {
 
 
 def write_recordings(folder: Path, num_people: int = 5) -> Path:
-    """Write two or three sounds of 1 s of every person, each with a voice of its own."""
+    """Write two or three sounds of 1 s per person, each person with their own voice."""
     rng = np.random.default_rng(0)
     time_s = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     for pattern, emotions in NAMES.values():

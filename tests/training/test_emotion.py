@@ -59,7 +59,7 @@ def test_labels_and_people_are_read_from_names_of_either_corpus(tmp_path: Path) 
     assert len(labels_of("ravdess")) == 8
     assert len(labels_of("emodb")) == 7
     assert labels_of("ravdess") | labels_of("emodb") == set(VOICE_LABELS)
-    with pytest.raises(TalkheadError, match="no recordings named as"):
+    with pytest.raises(TalkheadError, match="no recordings named like"):
         find_recordings(tmp_path / "wav" / "none")
 
 

@@ -33,7 +33,7 @@ REVISION = "0123456789" * 4
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model as it is laid out on the hub: with a head for letters, as base-960h has."""
+    """A tiny model in the hub's layout, with a letter head, as base-960h has."""
     folder = tmp_path_factory.mktemp("published")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -88,16 +88,16 @@ def test_features_are_those_of_the_published_model(published: Path, encoder: Spe
 
 def test_other_sizes_are_refused(published: Path) -> None:
     config = dataclasses.replace(published_config(published), num_layers=2)
-    with pytest.raises(WeightsError, match="has num_layers 1, 2 is wanted"):
+    with pytest.raises(WeightsError, match="has num_layers 1, but 2 is needed"):
         load_encoder(published, SpeechEncoder(config))
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("model_type", "bert", "is of the kind 'bert'"),
+        ("model_type", "bert", "has model_type 'bert'"),
         ("conv_stride", [5, 2, 2, 2, 2, 2, 1], "50 features a second"),
-        ("feat_extract_activation", "relu", "two kinds of activation"),
+        ("feat_extract_activation", "relu", "two different activations"),
     ],
 )
 def test_models_of_another_kind_are_refused(
@@ -139,7 +139,7 @@ def test_a_folder_goes_before_a_name(tmp_path: Path) -> None:
 
 
 class _Hub(http.server.SimpleHTTPRequestHandler):
-    """The two requests that huggingface-hub makes for a file of a repository."""
+    """Answers the two requests that huggingface-hub makes for a file of a repository."""
 
     def _answer(self, *, with_content: bool) -> None:
         prefix = f"/owner/name/resolve/{REVISION}/"
@@ -168,7 +168,7 @@ class _Hub(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def hub(published: Path) -> Iterator[str]:
-    """The address of a hub on this machine that has the published model."""
+    """The address of a local hub that serves the published model."""
     handler = functools.partial(_Hub, directory=str(published))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -17,7 +17,7 @@ STYLE = HeadStyle(np.diag(SPREAD), np.diag(SPREAD) / 2, slow_s=0.7, fast_s=0.14,
 
 
 def moving_clip(count: int, seed: int, style: HeadStyle = STYLE) -> tuple[Clip, ClipInfo]:
-    """The mean face, moved as a style says, as it would have been prepared."""
+    """The mean face, moved by a head style, as prepared from a video."""
     activity = np.ones(count, np.float32)
     motion = natural_head_motion(style, activity, FPS, np.random.default_rng(seed))
     shapes = motion.apply(np.repeat(mean_mesh(1.0)[None], count, 0))
@@ -28,7 +28,7 @@ def moving_clip(count: int, seed: int, style: HeadStyle = STYLE) -> tuple[Clip, 
         np.repeat(np.array([[300, 200, 0]], np.float32), count, 0),
     )
     points = pose.to_picture(shapes)
-    crops = [face_crop(mesh) for mesh in points]  # one for every frame: they follow the head
+    crops = [face_crop(mesh) for mesh in points]  # one per frame, following the head
     template = make_clip(10, 0)
     clip = Clip(
         landmarks=np.stack([c.to_crop(p) for c, p in zip(crops, points, strict=True)]),
@@ -54,7 +54,7 @@ def test_motion_is_measured_in_the_videos_pixels_though_the_crops_follow_the_hea
 def test_a_style_is_found_again_in_clips_that_were_moved_by_it() -> None:
     clips, rows = zip(*(moving_clip(1500, seed) for seed in range(3)), strict=True)
     found = fit_head_style(clips, rows)
-    # Clips are moved by a share of the style: a picture shows no more of a head.
+    # Clips move by a scaled-down style: images show only part of a head's motion.
     total = np.diag(found.slow @ found.slow.T + found.fast @ found.fast.T)
     expected = np.square(0.45 * SPREAD) * 1.25
     np.testing.assert_allclose(np.sqrt(total), np.sqrt(expected), rtol=0.35)

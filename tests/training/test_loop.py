@@ -38,7 +38,7 @@ class Slopes:
 
 
 class LineTask:
-    """Learn a line, or break at a given step."""
+    """Learns a line, or stops at a given step."""
 
     def __init__(self, break_at: int | None = None) -> None:
         torch.manual_seed(0)

@@ -41,7 +41,7 @@ def sliding_clip(slide: Registration, seed: int, num_frames: int = 40) -> Clip:
         np.tile(np.array([128, 118, 0], np.float32), (num_frames, 1)),
     )
     landmarks = pose.to_picture(faces)
-    # The skin is where the slid meshes would be: the picture moves with them, the landmarks don't.
+    # The image moves with the corrected meshes, because the skin is there; the landmarks do not.
     skin = slide.apply(landmarks[0], landmarks)
     frames = [warp(image, landmarks[0], mesh)[0].permute(1, 2, 0).numpy() for mesh in skin]
     jpeg, offsets = encode_frames([f.round().clip(0, 255).astype(np.uint8) for f in frames])

@@ -1,4 +1,4 @@
-"""One training by several processes, as accelerate's launcher starts them."""
+"""Training with several processes, started as accelerate's launcher does."""
 
 import json
 import os
@@ -42,7 +42,7 @@ crop_px = 128
 
 
 class Numbers:
-    """Samples that say which they are."""
+    """Samples that contain their own index."""
 
     def sample(self, index: int) -> Sample:
         return {"index": np.array(index)}
@@ -72,7 +72,7 @@ def write_settings(folder: Path, data: Path, name: str, steps: int) -> Path:
 
 
 def launch(settings: Path, num_processes: int) -> "subprocess.CompletedProcess[str]":
-    """Train on CPU processes; accelerate's own --cpu wants MPI for more than one."""
+    """Train on CPU processes; accelerate's own --cpu needs MPI for more than one."""
     launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_machines", "1")
     options = ("--num_processes", str(num_processes), "--mixed_precision", "no")
     several = (*launcher, *options, "--main_process_port", "0", "--dynamo_backend", "no", "-m")
@@ -104,7 +104,7 @@ def test_two_processes_train_as_one_does_and_go_on_after_a_stop(
     for name, num_processes in (("alone", 1), ("two", 2)):
         ended = launch(write_settings(tmp_path, prepared, name, 3), num_processes)
         assert ended.returncode == 0, ended.stderr
-        assert json.loads(ended.stdout)["steps"] == 3  # one process speaks
+        assert json.loads(ended.stdout)["steps"] == 3  # only one process prints
     alone, two = (load_file(tmp_path / run / "state/model.safetensors") for run in ("alone", "two"))
     start = AutoencoderTask(prepared, autoencoder.TINY, TASK, seed=0).model.state_dict()
     assert alone.keys() == two.keys() == start.keys()
@@ -125,4 +125,4 @@ def test_a_batch_that_cannot_be_divided_is_refused(prepared: Path, tmp_path: Pat
     path.write_text(path.read_text().replace("batch_size = 4", "batch_size = 3"))
     ended = launch(path, 2)
     assert ended.returncode != 0
-    assert "batch_size 3 cannot be divided among 2 processes: make it a multiple" in ended.stderr
+    assert "batch_size 3 must be a multiple of the number of processes, 2" in ended.stderr

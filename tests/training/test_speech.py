@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001 - letters that look alike are what this is about
+# ruff: noqa: RUF001 - this file is about letters that look alike
 import sys
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_sound_and_phonemes_belong_together() -> None:
     spoken = speak("see sauce. pass", Voice("en"))
     assert np.all(np.diff(spoken.starts_s) >= 0)
     classes = frame_labels(spoken, np.arange(len(spoken.waveform)) / spoken.rate_hz)
-    # Hissing has most of its energy high up, vowels have not.
+    # Hiss has most of its energy at high frequencies; vowels do not.
     high = np.abs(np.diff(spoken.waveform, append=0)) / (np.abs(spoken.waveform) + 0.01)
     hiss, vowel = (np.isin(classes, [CLASSES.index(s) for s in group]) for group in ("s", "ɔiɑ"))
     assert hiss.sum() > 2000

@@ -61,7 +61,7 @@ WriteSettings = Callable[..., Path]
 
 
 def as_toml(tables: dict[str, Any], prefix: str = "") -> str:
-    """Write tables of numbers, texts, lists and tables; JSON's values are TOML's too."""
+    """Write tables of numbers, strings, lists and tables; JSON values are valid TOML values."""
     lines = []
     for name, values in tables.items():
         lines.append(f"[{prefix}{name}]")
@@ -76,7 +76,7 @@ def as_toml(tables: dict[str, Any], prefix: str = "") -> str:
 def write_settings(
     tmp_path: Path, prepared: Path, recordings: Path, tiny_autoencoder: Path
 ) -> WriteSettings:
-    """Write settings for a few steps of a tiny model; keywords change the table [train]."""
+    """Write settings for a few steps of a tiny model; keywords change the [train] table."""
 
     def write(name: str, **changes: Any) -> Path:
         model, task = TINY[name]
@@ -215,7 +215,7 @@ def test_the_generator_begins_with_a_pre_trained_encoder(
         assert torch.equal(value, stored[key].to(value.dtype)), key
     run_steps("landmarks", settings)
     (tmp_path / "run/checkpoint").rename(tmp_path / "heard")
-    again = text.replace("speech/checkpoint", "heard")  # the encoder inside the landmarks
+    again = text.replace("speech/checkpoint", "heard")  # the encoder inside the landmark generator
     settings.write_text(again)
     task, _ = build_task("landmarks", settings)
     encoder = task.model.generator
@@ -316,7 +316,7 @@ def test_a_dual_domain_generator_joins_an_lstm(
     settings.write_text(text.replace("[task]", f"{sizes}[task]\n{folders}"))
     with pytest.raises(TalkheadError, match="dual_share"):
         build_task("landmarks", settings)
-    settings.write_text(joined)  # a share of what is not there
+    settings.write_text(joined)  # a dual_share without dual
     with pytest.raises(TalkheadError, match="dual_share"):
         build_task("landmarks", settings)
 
@@ -338,7 +338,7 @@ def test_the_settings_of_the_dual_domain_generator_are_the_published_ones() -> N
 def test_lips_that_stay_open_where_they_have_to_close_cost_most_between_words() -> None:
     truth = torch.zeros(1, 60)
     truth[:, :30] = 0.08
-    truth[:, 10:13] = 0.0  # for a sound; from 30 on nobody speaks
+    truth[:, 10:13] = 0.0  # closed for a sound; from frame 30 on it is silence
 
     def cost(start: int, end: int) -> float:
         made = truth.clone()
@@ -367,7 +367,7 @@ def test_a_mouth_that_moves_as_measured_correlates_however_wide_it_opens() -> No
     made = torch.cat([3 * measured - 1, -measured, 0 * measured]).requires_grad_()
     found = correlation(made, measured.expand(3, -1))
     assert found.tolist() == pytest.approx([1, -1, 0], abs=1e-3)
-    still = correlation(made, torch.zeros(3, 40))  # nobody speaks: nothing to agree with
+    still = correlation(made, torch.zeros(3, 40))  # silence: nothing to correlate with
     assert still.tolist() == [1, 1, 1]
     (gradient,) = torch.autograd.grad(found.sum() + still.sum(), made)
     assert bool(gradient.isfinite().all())
@@ -409,7 +409,7 @@ def test_a_run_that_is_complete_does_nothing_more(write_settings: WriteSettings)
 
 
 def losses_of(path: Path, *, shut: bool = False) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Return the model, and the losses of a batch, in which all mouths can be `shut`."""
+    """Return the model, and the losses of a batch, with all mouths closed if `shut`."""
     task, settings = build_task("denoiser", path)
     model: Any = task.model
     samples = [task.samples.sample(index) for index in range(4)]
@@ -499,13 +499,13 @@ def test_the_denoisers_of_the_ablation_differ_in_what_they_are_told_alone() -> N
     [
         ("batch_size = 2", "batchsize = 2", "[train]: 1 key missing (batch_size); 1 key unknown"),
         ("steps = 4", 'steps = "4"', "[train]: steps is '4', it has to be int"),
-        ("steps = 4", "steps = 0", "[train]: steps has to be at least 1"),
+        ("steps = 4", "steps = 0", "[train]: steps must be at least 1"),
         ("float32", "float8", "[train]: precision is 'float8', it has to be one of"),
-        ("learning_rate = 0.001", "learning_rate = -1", "learning_rate has to be more than 0"),
+        ("learning_rate = 0.001", "learning_rate = -1", "learning_rate must be greater than 0"),
         ("width = 16", "width = 16\ndepth = 3", "[model]: 1 key unknown (depth)"),
-        ("[task]", "[tasks]", "has tasks beside the tables [train], [model] and [task]"),
+        ("[task]", "[tasks]", "has tasks besides the tables [train], [model] and [task]"),
         ("[train]", "[train", "cannot read the settings"),
-        ("crop_px = 128", "crop_px = 33", "crop_px is 33: it has to be a multiple of 8"),
+        ("crop_px = 128", "crop_px = 33", "crop_px is 33: it must be a multiple of 8"),
         ('data = "', 'data = "/nowhere', "has no manifest.jsonl: run talkhead prepare"),
     ],
 )
