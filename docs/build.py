@@ -47,11 +47,12 @@ options.
 |---|---|
 | 0 | success |
 | 1 | a bug: please report the traceback |
-| 2 | wrong usage, or an input or output that cannot be used |
+| 2 | wrong usage, an input or output that cannot be used, or no memory left |
 | 3 | no face found, or not the requested one |
 | 4 | weights are missing, damaged, or do not fit |
 | 5 | part of a batch failed; everything else is done |
 | 130 | interrupted; no half-written file remains |
+| 129, 141, 143 | ended by SIGHUP, by a closed pipe, by SIGTERM |
 """
 
 
