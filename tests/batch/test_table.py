@@ -61,7 +61,7 @@ def test_every_column_is_an_option_of_a_job() -> None:
     [
         ("", "no column audio"),
         ("face,output\n", "no column audio"),
-        ("face,audio,output\n", "lists nothing"),
+        ("face,audio,output\n", "has no rows"),
         ("face,audio,output,speed\n", "unknown column 'speed'"),
         ("face,audio,output,audio\n", "column audio twice"),
         ("face,audio,output\na.png,a.wav,a.mp4,1\n", "line 2: 4 cells"),
