@@ -396,7 +396,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_leaves_nothing(
 def test_weights_that_are_not_there_or_do_not_serve_are_refused(
     tiny_weights: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(WeightsError, match="there are no weights named 'nonsense'"):
+    with pytest.raises(WeightsError, match="no weights named 'nonsense'"):
         TalkheadPipeline.from_pretrained("nonsense")
     hearing = shutil.copytree(tiny_weights, tmp_path / "hearing")
     config = dataclasses.replace(denoiser.TINY, speech_channels=8)

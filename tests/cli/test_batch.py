@@ -193,7 +193,7 @@ def test_what_makes_no_batch_is_refused_in_one_line(
 def test_missing_weights_end_a_batch_before_it_begins(folder: Path, run_here: RunHere) -> None:
     before = listing(folder)
     arguments = ("render", "face.png", "*.wav", "-o", "out/", "--weights", "absent")
-    refused(run_here(*arguments), 4, "there are no weights named")
+    refused(run_here(*arguments), 4, "no weights named")
     assert listing(folder) == before
 
 

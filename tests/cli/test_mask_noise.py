@@ -123,4 +123,4 @@ def test_a_folder_of_the_second_system_is_added_and_not_published(
     assert ended.returncode == 0, ended.stderr
     ended = run_here("weights", "verify", "mine")
     assert ended.returncode == 0, ended.stderr
-    refused(run_here("weights", "publish", str(own), "me/mine"), 4, "only pipelines of lgd")
+    refused(run_here("weights", "publish", str(own), "me/mine"), 4, "only lgd can be published")
