@@ -241,7 +241,7 @@ def test_global_generators_are_left_alone(pipeline: TalkheadPipeline) -> None:
         ({"audio": Path("nowhere.wav")}, "nowhere.wav does not exist"),
         ({"image": "nowhere.png"}, "nowhere.png does not exist"),
         ({"landmarks": LandmarkTrack(mean_mesh(40, 99, 99)[None], Fraction(25), (200, 200), "x")},
-         "landmarks are of a picture of 200 x 200 px, image has 256 x 256"),
+         "landmarks belong to a picture of 200 x 200 px, but image has 256 x 256"),
     ],
 )  # fmt: skip
 def test_what_is_out_of_range_is_one_clear_line(
@@ -388,7 +388,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_leaves_nothing(
     (tmp_path / "file").write_text("here")
     with pytest.raises(TalkheadError, match="mine cannot be written"):
         pipeline.save_pretrained(tmp_path / "file" / "mine")
-    with pytest.raises(TalkheadError, match="file is no folder: choose another"):
+    with pytest.raises(TalkheadError, match="file is not a folder: choose another"):
         pipeline.save_pretrained(tmp_path / "file")
     assert listing(tmp_path) == ["file"]
 
@@ -420,7 +420,7 @@ def test_device_and_precision_are_told_and_changed(tiny_weights: Path) -> None:
     assert pipeline.to("cpu", torch.bfloat16).dtype == torch.bfloat16
     assert pipeline.to(device=CPU, dtype=torch.float32).dtype == torch.float32
     assert list(pipeline.components) == ["autoencoder", "denoiser", "landmarks"]
-    with pytest.raises(TalkheadError, match=r"networks cannot compute in torch\.int8"):
+    with pytest.raises(TalkheadError, match=r"the networks do not support torch\.int8"):
         pipeline.to(torch.int8)
     with pytest.raises(TalkheadError, match="there is no device 'gpu'"):
         pipeline.to("gpu")
@@ -472,7 +472,7 @@ def test_frames_that_were_read_before_are_missed_and_nothing_is_written(
 ) -> None:
     output = pipeline(FACE, VOICE, output_type="generator")
     next(streamed(output))
-    with pytest.raises(TalkheadError, match=r"would have 12 of 13 frames: .* were read before"):
+    with pytest.raises(TalkheadError, match=r"would have 12 of 13 frames: .* were already read"):
         export_to_video(output, tmp_path / "out.mp4")
     assert listing(tmp_path) == []
 
