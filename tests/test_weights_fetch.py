@@ -249,7 +249,7 @@ def test_a_full_disk_is_one_line_and_the_rest_is_fetched_when_there_is_room(
     with fetching(server.url + "/a", target, limit=100_000) as process:
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"cannot write {part_of(target)}: File too large; make room" in stderr
+    assert f"cannot write {part_of(target)}: File too large; free some space" in stderr
     assert stderr.count("\n") == 1
     assert not target.exists()
     kept = part_of(target).read_bytes()
