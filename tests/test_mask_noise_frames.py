@@ -228,7 +228,9 @@ def test_a_voice_is_felt_and_a_name_is_certain(tmp_path: Path) -> None:
     assert np.array_equal(feel(classifier, audio, "sad"), certain("sad"))
     silence = write_silence(tmp_path / "silence.wav", 2)
     assert np.array_equal(feel(classifier, silence), certain("neutral"))
-    with pytest.raises(TalkheadError, match=r"--emotion takes auto, angry, .*, not 'bored'"):
+    with pytest.raises(
+        TalkheadError, match=r"the emotion must be one of auto, angry, .*, not 'bored'"
+    ):
         feel(classifier, audio, "bored")
 
 

@@ -232,7 +232,7 @@ def test_global_generators_are_left_alone(pipeline: TalkheadPipeline) -> None:
         ({"blink_per_minute": 61}, "blink_per_minute is 61: choose 0 to 60"),
         ({"fps": 0}, "frame rate '0' is out of range"),
         ({"fps": "fast"}, "frame rate 'fast' is not a number"),
-        ({"pose": "dancing"}, "pose is natural or still, not 'dancing'"),
+        ({"pose": "dancing"}, "pose must be natural or still, not 'dancing'"),
         ({"choose": "2"}, "there is no face 2: 1 face was found"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**63}, "seed is 9223372036854775808"),
@@ -472,7 +472,7 @@ def test_frames_that_were_read_before_are_missed_and_nothing_is_written(
 ) -> None:
     output = pipeline(FACE, VOICE, output_type="generator")
     next(streamed(output))
-    with pytest.raises(TalkheadError, match=r"would have 12 of 13 frames: .* were already read"):
+    with pytest.raises(TalkheadError, match=r"would have 12 of 13 frames, .* were already read"):
         export_to_video(output, tmp_path / "out.mp4")
     assert listing(tmp_path) == []
 

@@ -88,7 +88,7 @@ def test_features_are_those_of_the_published_model(published: Path, encoder: Spe
 
 def test_other_sizes_are_refused(published: Path) -> None:
     config = dataclasses.replace(published_config(published), num_layers=2)
-    with pytest.raises(WeightsError, match="has num_layers 1, but 2 is needed"):
+    with pytest.raises(WeightsError, match="has num_layers 1, 2 is wanted"):
         load_encoder(published, SpeechEncoder(config))
 
 
@@ -114,7 +114,7 @@ def test_a_file_that_lacks_tensors_or_is_damaged_is_refused(
     published: Path, encoder: SpeechEncoder, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_bytes((published / "config.json").read_bytes())
-    with pytest.raises(WeightsError, match=r"has no model\.safetensors"):
+    with pytest.raises(WeightsError, match=r"holds no model\.safetensors"):
         load_encoder(tmp_path, encoder)
     tensors = load_file(published / "model.safetensors")
     del tensors["wav2vec2.encoder.layers.0.attention.k_proj.weight"]
