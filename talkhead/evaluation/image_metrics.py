@@ -133,7 +133,7 @@ def flow_along(truth: Pixels) -> Floats:
 
     Raises:
         ImportError: OpenCV cannot be loaded.
-        OSError: as well.
+        OSError: a library that OpenCV needs is missing.
 
     Source: Farneback, "Two-frame motion estimation based on polynomial expansion" (2003).
     """

@@ -67,7 +67,7 @@ def choose_rows(
     limit: int | None = None,
     unseen_only: bool = False,
     fits: Callable[[ClipInfo], bool] = lambda row: True,
-    needs: str = "what is needed",
+    needs: str = "the required data",
 ) -> Chosen:
     """Choose the clips of a prepared folder to score.
 

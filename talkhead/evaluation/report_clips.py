@@ -198,7 +198,7 @@ def clip_cards(
         _clip_card(scores, one, index, chosen, videos) for index, one in enumerate(shown)
     )
     return (
-        f'<p class="quiet">Clips of {escape(chosen.system)} by their'
+        f'<p class="quiet">Clips of {escape(chosen.system)}, chosen by'
         f" {escape(measure['title'])}.</p>\n{cards}"
     )
 

@@ -260,7 +260,7 @@ def score_videos(
     """Score the videos of every clip that has no scores yet, several clips in parallel.
 
     Args:
-        plan: what is evaluated.
+        plan: the evaluation.
         systems: system names; `make_videos` made the videos of those not in `predicted`.
         num_workers: number of processes.
         broken: clips whose videos could not be made; recorded in the clip's part.

@@ -202,7 +202,7 @@ def frame_makers(
         steps: numbers of sampling steps; each makes a system of its own.
         start_steps: where mask-noise starts sampling; each makes a system of its own.
         emotion: emotion of mask-noise with predicted landmarks; auto classifies the voice.
-        seed: random seed of everything.
+        seed: random seed.
     """
     steps, start_steps = list(steps), list(start_steps)
     makers: dict[str, FrameMaker] = {}

@@ -1,4 +1,4 @@
-"""Resolve a name, or a folder of the user's, to a folder whose files match their digests."""
+"""Resolve a name or a user's own folder to a folder whose files match their digests."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class WeightsList:
         """Find weights, download missing files, and compare every file with its digest.
 
         Args:
-            name_or_folder: a listed name; or a folder of the user's: a model (config.json and
+            name_or_folder: a listed name; or a user's own folder: a model (config.json and
                 model.safetensors) or a pipeline (one sub-folder per part); or
                 ``owner/name@revision``: a pipeline on the hub at a commit of 40 digits. The user's
                 own files have no known digests.
@@ -168,7 +168,7 @@ class WeightsList:
         return f"choose one of {', '.join(self.entries)}, or name a folder"
 
     def own_folder(self, folder: Path) -> Path:
-        """Return a folder of the user's; raises WeightsError if it holds no weights."""
+        """Check and return a user's folder; raises WeightsError if it holds no weights."""
         if not folder.is_dir():
             repo, at, revision = str(folder).rpartition("@")
             if at and repo.count("/") == 1 and not repo.startswith((".", "/", "~")):
@@ -213,7 +213,7 @@ class WeightsList:
 
 
 def kind_of(folder: Path) -> Literal["model", "pipeline"]:
-    """Return whether a folder of the user's holds a model or a pipeline.
+    """Return whether a user's folder holds a model or a pipeline.
 
     Raises:
         WeightsError: it holds neither.
