@@ -419,7 +419,7 @@ def _landmark_scores(
     for name, generator in generators.items():
         speech = hear(case, generator)
         made[name] = spoken_points(case, generator, speech, pose, seed)
-        # Idle motion cannot be measured in the clip's own pose; use the default pose for it.
+        # Idle motion cannot be measured in the clip's own pose; use the natural pose for it.
         own = made[name]
         if pose == "true":
             own = spoken_points(case, generator, speech, "natural", seed)

@@ -88,7 +88,7 @@ def fill(
             ],
         ),
         *_named(
-            "not floats",
+            "not floating-point",
             [name for name in needed & tensors.keys() if not tensors[name].is_floating_point()],
         ),
     ]

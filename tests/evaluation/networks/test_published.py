@@ -74,7 +74,7 @@ def test_a_tensor_of_another_shape_or_kind_is_refused(state: dict[str, Tensor]) 
     assert str(refused.value) == (
         "tiny.pth does not fit Tiny:"
         " 1 tensor of another shape (conv.weight (3, 2, 3, 1) instead of (3, 2, 3, 3));"
-        " 1 tensor no floats (conv.bias)"
+        " 1 tensor not floating-point (conv.bias)"
     )
 
 
