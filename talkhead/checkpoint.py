@@ -1,7 +1,7 @@
-"""A model is a folder: config.json (its architecture) beside model.safetensors (its tensors).
+"""Checkpoint folders: config.json (the architecture) and model.safetensors (the tensors).
 
-Reading is strict in both directions, for the keys of the one and the tensors of the other, so a
-folder that does not fit the code is refused before anything is computed with it.
+Loading is strict both ways, for keys as well as tensors: a folder that does not fit the code is
+refused before it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from talkhead.errors import WeightsError
-from talkhead.fields import build_config as build_config  # also found here
+from talkhead.fields import build_config as build_config  # re-exported
 from talkhead.fields import check_sizes as check_sizes
 from talkhead.fields import in_short, named_faults
 
@@ -33,7 +33,7 @@ ConfigT = TypeVar("ConfigT")
 ModuleT = TypeVar("ModuleT", bound="torch.nn.Module")
 
 MAX_CONFIG_BYTES = 1_000_000
-"""Far more than any architecture takes; nested, its parts take fifty times their size in memory."""
+"""Far more than any architecture needs; parsing takes up to fifty times this size in memory."""
 
 
 def save_checkpoint(
@@ -44,20 +44,20 @@ def save_checkpoint(
     state: Mapping[str, torch.Tensor],
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Save a model as a folder; a folder that exists is updated file by file.
+    """Save a model to a folder, replacing existing files one by one.
 
-    The same tensors give the same bytes, wherever they lived in memory. Each file is written beside
-    its target and renamed, so nobody ever reads half of one.
+    The same tensors give the same bytes, whatever their memory layout. Each file is written under a
+    temporary name and then renamed, so readers never see half of one.
 
     Args:
-        folder: created with its parents where it does not exist.
+        folder: created with its parents if missing.
         architecture: the name that a reader must ask for.
         config: an instance of the architecture's dataclass.
-        state: the tensors, as `torch.nn.Module.state_dict` gives them.
-        dtype: what floating-point tensors are stored as; None keeps theirs.
+        state: the tensors, as `torch.nn.Module.state_dict` returns them.
+        dtype: the stored type of floating-point tensors; None keeps their own.
 
     Raises:
-        ValueError: a tensor holds NaN or an infinity once it is stored as `dtype`.
+        ValueError: a tensor has NaN or infinite values once stored as `dtype`.
     """
     from safetensors.torch import save
 
@@ -68,7 +68,7 @@ def save_checkpoint(
             stored = stored.to(dtype or stored.dtype)
             if not bool(stored.isfinite().all()):
                 raise ValueError(f"tensor {name} is not finite as {stored.dtype}")
-        tensors[name] = stored.contiguous().clone()  # shared memory would be refused
+        tensors[name] = stored.contiguous().clone()  # safetensors refuses shared memory
     settings = {"architecture": architecture, "schema": SCHEMA, **_settings(config)}
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / TENSORS_NAME, save(tensors, metadata={"format": "pt"}))
@@ -76,9 +76,9 @@ def save_checkpoint(
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    """Return what config.json says; parts that are not there, None by default, are left out.
+    """Return the contents of config.json, without the parts that are None by default.
 
-    Thus a part that a later version adds changes no file of those that do without.
+    A part added in a later version thus leaves the files of models without it unchanged.
     """
     absent = {
         field.name
@@ -95,11 +95,11 @@ def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) 
     Args:
         folder: a checkpoint.
         config_type: the dataclass to fill.
-        architecture: the name that the checkpoint has to carry.
+        architecture: the name that the checkpoint must have.
 
     Raises:
-        WeightsError: no such folder or file, not JSON, another architecture or schema, a key that
-            is missing or unknown, a value of the wrong type.
+        WeightsError: the folder or file does not exist, is not JSON, has another architecture or
+            schema, a missing or unknown key, or a value of the wrong type.
     """
     path = folder / CONFIG_NAME
     settings = _read_json(path)
@@ -108,17 +108,17 @@ def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) 
         raise WeightsError(f"{path} has schema {schema!r}, this version of talkhead reads {SCHEMA}")
     found = _named(settings.pop("architecture", None), path)
     if found != architecture:
-        raise WeightsError(f"{path} is of the architecture {found!r}, {architecture!r} is needed")
+        raise WeightsError(f"{path} has architecture {found!r}, but {architecture!r} is needed")
     config = build_config(config_type, settings, source=str(path), error=WeightsError)
     check_sizes(config, source=str(path), error=WeightsError)
     return config
 
 
 def architecture_of(folder: Path) -> str:
-    """Return the architecture that a saved model names.
+    """Return the name of a saved model's architecture.
 
     Raises:
-        WeightsError: no such folder or file, not JSON, or it names none.
+        WeightsError: the folder or file does not exist, is not JSON, or has no architecture.
     """
     path = folder / CONFIG_NAME
     return _named(_read_json(path).get("architecture"), path)
@@ -137,33 +137,33 @@ def load_model(
     *,
     architecture: str,
 ) -> ModuleT:
-    """Build the network of a saved model and fill it with its tensors.
+    """Build the network of a saved model and load its tensors.
 
-    The network is built without memory first: what its configuration asks for is taken only when
-    the file holds tensors of that size.
+    The network is first built without memory: the real one is allocated only if the file's tensors
+    have the shapes that its configuration asks for.
 
     Args:
         folder: a checkpoint.
         config_type: the dataclass of its sizes.
-        build: makes the network of a configuration.
-        architecture: the name that the checkpoint has to carry.
+        build: builds the network from a configuration.
+        architecture: the name that the checkpoint must have.
 
     Raises:
-        WeightsError: as for `read_config` and `load_state`, or no network has such sizes.
+        WeightsError: as for `read_config` and `load_state`, or the sizes do not make a network.
     """
     import torch
     from huggingface_hub import errors
 
     config = read_config(folder, config_type, architecture=architecture)
-    # What transformers' configurations raise, in versions that have it.
+    # Raised by transformers' configurations, in versions that have it.
     strict: type[Exception] = getattr(errors, "StrictDataclassError", ValueError)
     try:
         with torch.device("meta"):
             sketch = build(config)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, strict) as error:
         raise WeightsError(
-            f"{folder / CONFIG_NAME} describes no network ({_one_line(error)}): fetch or train it"
-            " again"
+            f"{folder / CONFIG_NAME} does not describe a valid network ({_one_line(error)}):"
+            " download or train it again"
         ) from error
     with _opened_tensors(folder / TENSORS_NAME) as stored:
         shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
@@ -176,13 +176,13 @@ def load_model(
 def load_alike(
     folder: Path, module: torch.nn.Module, config: DataclassInstance, *, architecture: str
 ) -> None:
-    """Fill a module with the tensors of a saved model that has to have the same sizes.
+    """Load the tensors of a saved model that must have the same sizes as a module.
 
     Args:
         folder: a checkpoint.
-        module: as `config` says.
+        module: a network built from `config`.
         config: the sizes.
-        architecture: the name that the checkpoint has to carry.
+        architecture: the name that the checkpoint must have.
 
     Raises:
         WeightsError: as for `read_config` and `load_state`, or the sizes differ.
@@ -191,18 +191,18 @@ def load_alike(
     for field in dataclasses.fields(config):
         stored, wanted = getattr(found, field.name), getattr(config, field.name)
         if stored != wanted:
-            raise WeightsError(f"{folder} has {field.name} {stored}, {wanted} is wanted")
+            raise WeightsError(f"{folder} has {field.name} {stored}, but {wanted} is needed")
     load_state(folder, module)
 
 
 def load_state(folder: Path, module: torch.nn.Module) -> None:
-    """Fill a module with the tensors of a saved model; floats are cast to the module's dtype.
+    """Load the tensors of a saved model into a module; floats are cast to the module's dtype.
 
-    Nothing is changed in the module unless everything fits.
+    The module stays unchanged unless everything fits.
 
     Raises:
-        WeightsError: no such file, not a whole safetensors file, or a tensor that is missing,
-            unexpected, of another shape, of another kind (floats for integers), or not finite.
+        WeightsError: the file does not exist or is not a complete safetensors file, or a tensor is
+            missing, unexpected, not finite, or has another shape or kind (floats for integers).
     """
     import torch
 
@@ -250,7 +250,7 @@ def text_name(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _opened_tensors(path: Path) -> Iterator[Any]:
-    """Open a file of tensors, of which only the header is read yet."""
+    """Open a safetensors file; only its header is read at this point."""
     from safetensors import SafetensorError, safe_open
 
     _check_file(path)
@@ -259,7 +259,7 @@ def _opened_tensors(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is corrupt: fetch or train it again ({_one_line(error)})"
+            f"{path} is corrupt: download or train it again ({_one_line(error)})"
         ) from error
 
 
@@ -293,7 +293,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twins = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
         if twins:
-            raise ValueError(f"{in_short(min(twins))} is there twice")
+            raise ValueError(f"{in_short(min(twins))} appears twice")
         return dict(pairs)
 
     try:
@@ -303,7 +303,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (ValueError, OSError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read: {_one_line(error)}") from error
     if not isinstance(settings, dict):
-        raise WeightsError(f"{path} holds no JSON object")
+        raise WeightsError(f"{path} is not a JSON object")
     return settings
 
 
@@ -311,15 +311,15 @@ def _check_file(path: Path) -> None:
     if path.is_file():
         return
     if not path.parent.is_dir():
-        raise WeightsError(f"there is no folder of weights {path.parent}: check the path")
+        raise WeightsError(f"the weights folder {path.parent} does not exist: check the path")
     raise WeightsError(
-        f"{path.parent} holds no {path.name}: a folder of weights is {CONFIG_NAME} and"
-        f" {TENSORS_NAME}, and no other format is read"
+        f"{path.parent} has no {path.name}: a weights folder holds {CONFIG_NAME} and"
+        f" {TENSORS_NAME}, and no other format is supported"
     )
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write beside the target and rename."""
+    """Write to a temporary file in the same folder, then rename it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,4 +1,4 @@
-"""Where networks compute, and in which precision: words of people to devices and dtypes."""
+"""Choose the device and the precision of the networks by name."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn a word into a device.
+    """Return the device that a name stands for.
 
     Args:
-        name: auto (a GPU if there is one), cpu, cuda or mps; or one of several, as in ``cuda:1``.
+        name: auto (a GPU if present), cpu, cuda or mps; or one of several, as in ``cuda:1``.
 
     Raises:
-        TalkheadError: there is no such device on this machine (or in this build of torch).
+        TalkheadError: this machine (or this build of torch) has no such device.
     """
     import torch
 
@@ -32,40 +32,40 @@ def resolve_device(name: str) -> torch.device:
         return torch.device(next(device for device, is_there in there.items() if is_there))
     kind, colon, number = name.partition(":")
     if kind not in there or (colon and not (number.isascii() and number.isdecimal())):
-        raise TalkheadError(f"there is no device {name!r}: choose auto, cpu, cuda or mps")
+        raise TalkheadError(f"unknown device {name!r}: choose auto, cpu, cuda or mps")
     if not there[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
         raise TalkheadError(f"this machine has no {name} device: choose cpu, or auto")
     return torch.device(name)
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turn a word into a dtype.
+    """Return the dtype that a name stands for.
 
     Args:
         name: float32, bfloat16 or float16; or auto, which is bfloat16 where the hardware
-            multiplies it faster than float32, and else float32.
+            multiplies it faster than float32, and float32 elsewhere.
         device: where the networks compute.
 
     Raises:
-        TalkheadError: the word is another.
+        TalkheadError: the name is unknown.
     """
     import torch
 
     if name == "auto":
         return torch.bfloat16 if is_bfloat16_fast(device) else torch.float32
     if name not in DTYPES:
-        raise TalkheadError(f"there is no precision {name!r}: choose auto, {', '.join(DTYPES)}")
+        raise TalkheadError(f"unknown precision {name!r}: choose auto, {', '.join(DTYPES)}")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
 def is_bfloat16_fast(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16 (on x86: AMX or AVX-512 BF16)."""
+    """Return whether the device has bfloat16 instructions (on x86: AMX or AVX-512 BF16)."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    # Underscored in torch, and not there in every build.
+    # Private to torch, and missing from some builds.
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)

@@ -1,23 +1,25 @@
-"""Names of emotions: MEAD's, which a renderer has, and those that a voice is sorted into."""
+"""Names of emotions: MEAD's, for rendering, and those that the voice classifier predicts."""
 
 from talkhead.errors import TalkheadError
 
 NEUTRAL = "neutral"
 EMOTIONS = ("angry", "contempt", "disgusted", "fear", "happy", NEUTRAL, "sad", "surprised")
-"""MEAD's. By name, as the numbers that stand for them differ between repositories."""
+"""MEAD's emotions, by name because their numbers differ between repositories."""
 VOICE_LABELS = ("angry", "bored", "calm", "disgusted", "fear", "happy", NEUTRAL, "sad", "surprised")
-"""What the corpora of emotional speech teach between them; none of them has contempt."""
+"""Labels in the corpora of emotional speech, all together; none of them has contempt."""
 AS_MEAD = {"bored": NEUTRAL, "calm": NEUTRAL}
-"""Labels of voices that MEAD does not have, and what they count as."""
+"""Voice labels that MEAD does not have, and the emotions they count as."""
 AUTO = "auto"
-"""In place of a name: as the voice sounds."""
+"""Stands for the emotion of the voice."""
 
 
 def check_emotion(name: str) -> None:
-    """Refuse what is no emotion.
+    """Refuse an unknown emotion.
 
     Raises:
-        TalkheadError: it is neither auto nor one of MEAD's names.
+        TalkheadError: the name is neither auto nor one of MEAD's.
     """
     if name not in (AUTO, *EMOTIONS):
-        raise TalkheadError(f"--emotion takes {AUTO}, {', '.join(EMOTIONS)}, not {name!r}")
+        raise TalkheadError(
+            f"the emotion must be one of {AUTO}, {', '.join(EMOTIONS)}, not {name!r}"
+        )

@@ -1,4 +1,4 @@
-"""The errors a user can act on, and the exit code of each kind."""
+"""Errors that the user can act on, and the exit code of each kind."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import ClassVar
 
 
 class TalkheadError(Exception):
-    """Something the user can act on: what is wrong, with which file, and what to do about it.
+    """An error that the user can act on: what is wrong, with which file, and the next step.
 
-    The message is one line, without a full stop at its end. The command line prints it after
-    ``talkhead:`` and exits with `exit_code`. Anything that is not a `TalkheadError` is a bug and
-    keeps its traceback.
+    The message is one line without a full stop. The command line prints it after ``talkhead:`` and
+    exits with `exit_code`. Any other exception is a bug and keeps its traceback.
     """
 
     exit_code: ClassVar[int] = 2
 
 
 class NoFaceError(TalkheadError):
-    """No face was found in a picture, or not the face that was asked for."""
+    """A picture has no face, or not the one that was asked for."""
 
     exit_code: ClassVar[int] = 3
 
@@ -32,7 +31,7 @@ class WeightsError(TalkheadError):
 
 
 class BatchError(TalkheadError):
-    """Part of a batch failed; the rest of it is done."""
+    """Part of a batch failed; the rest is done."""
 
     exit_code: ClassVar[int] = 5
 

@@ -1,4 +1,4 @@
-"""Optional packages: which extra of talkhead brings them, and which are missing here."""
+"""Optional packages: the modules of each extra, and whether they are installed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def install_command(extra: str) -> str:
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Refuse to go on without an extra.
+    """Raise an error if an extra is not installed.
 
     Args:
         extra: a key of `EXTRAS`.
-        purpose: what needs it, as the subject of a sentence in the singular.
+        purpose: what needs it, as the singular subject of a sentence.
 
     Raises:
-        TalkheadError: a module of it is not installed.
+        TalkheadError: one of its modules is not installed.
     """
     missing = missing_modules(extra)
     if missing:

@@ -1,4 +1,4 @@
-"""Parsed JSON and TOML to frozen dataclasses, strictly: every key and every type, and no other."""
+"""Turn parsed JSON and TOML into frozen dataclasses, with strict checks of keys and types."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from talkhead.errors import TalkheadError
 ConfigT = TypeVar("ConfigT")
 
 MAX_SIZE = 65_536
-"""No layer is wider; a number above, in an architecture, is a damaged file's."""
+"""No layer is wider; a larger number in an architecture means a damaged file."""
 MAX_COUNT = 512
-"""The same of what is counted, layers for example: fields named ``num_``, and lists."""
+"""Limit for counts, such as the number of layers: fields named ``num_``, and lengths of lists."""
 _NAMES_SHOWN = 3
 _CHARACTERS_SHOWN = 80
 
@@ -30,15 +30,15 @@ def build_config(
 ) -> ConfigT:
     """Fill a dataclass from parsed JSON or TOML, strictly.
 
-    Fields are bool, int, float, str, `Literal`, `X | None`, tuples, dictionaries with string keys,
-    and dataclasses of these. An array becomes a tuple, a whole number serves as a float, and a
-    field with a default may be left out. Numbers are finite, and whole ones have 64 bits.
+    Fields may be bool, int, float, str, `Literal`, `X | None`, tuples, dictionaries with string
+    keys, and dataclasses of these. An array becomes a tuple, a float field accepts a whole number,
+    and a field with a default may be left out. Numbers are finite, and integers fit in 64 bits.
 
     Args:
         config_type: the dataclass.
-        values: its fields by name.
+        values: the fields by name.
         source: the file, for the message.
-        error: the kind of error to raise.
+        error: the exception type to raise.
 
     Raises:
         TalkheadError: (or `error`) a key is missing or unknown, or a value has the wrong type.
@@ -52,13 +52,13 @@ def build_config(
 def check_sizes(
     config: Any, *, source: str, error: type[TalkheadError] = TalkheadError, prefix: str = ""
 ) -> None:
-    """Refuse sizes that no network has, before memory is taken for them.
+    """Refuse sizes that no network has, before allocating memory for them.
 
     Args:
         config: the dataclass of an architecture.
         source: the file, for the message.
-        error: the kind of error to raise.
-        prefix: of the fields' names in the message.
+        error: the exception type to raise.
+        prefix: prefix of the field names in the message.
 
     Raises:
         TalkheadError: (or `error`) a number is negative, or above `MAX_SIZE` or `MAX_COUNT`.
@@ -70,15 +70,15 @@ def check_sizes(
             continue
         numbers = value if isinstance(value, tuple) else (value,)
         if len(numbers) > MAX_COUNT:
-            raise error(f"{source}: {name} has {len(numbers)} parts, at most {MAX_COUNT} are read")
+            raise error(f"{source}: {name} has {len(numbers)} parts, more than {MAX_COUNT}")
         most = MAX_COUNT if field.name.startswith("num_") else MAX_SIZE
         for number in numbers:
             if type(number) in (int, float) and not 0 <= number <= most:
-                raise error(f"{source}: {name} is {number}, it has to be from 0 to {most}")
+                raise error(f"{source}: {name} is {number}, but must be from 0 to {most}")
 
 
 class _MisfitError(Exception):
-    """A value that does not fit its field; the message says which."""
+    """A value does not fit its field; the message names the field."""
 
 
 def _filled(config_type: Any, values: Mapping[str, Any], prefix: str) -> Any:
@@ -101,7 +101,7 @@ def _filled(config_type: Any, values: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
-    """Check one value against its type hint; arrays become tuples, whole numbers floats."""
+    """Check one value against its type hint; convert arrays to tuples, and integers for floats."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _either(arguments, value, name)
@@ -122,7 +122,7 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return _filled(hint, value, f"{name}.")
     if hint is float and type(value) is int:
         return float(_number(value, name))
-    if type(value) is not hint:  # not isinstance: a bool is no int here
+    if type(value) is not hint:  # not isinstance, which accepts a bool as an int
         raise _misfit(name, value, "null" if hint is type(None) else hint.__name__)
     return _number(value, name) if hint in (int, float) else value
 
@@ -142,7 +142,7 @@ def _either(hints: Sequence[Any], value: Any, name: str) -> Any:
         except _MisfitError:
             continue
     tables = [hint for hint in hints if dataclasses.is_dataclass(hint)]
-    if tables and isinstance(value, Mapping):  # say what is wrong with the one that was meant
+    if tables and isinstance(value, Mapping):  # report the fault of the closest match
         return _value(max(tables, key=lambda hint: _num_shared(hint, value)), value, name)
     raise _misfit(name, value, " or ".join(getattr(hint, "__name__", str(hint)) for hint in hints))
 
@@ -165,16 +165,16 @@ def _tuple(hints: Sequence[Any], value: Any, name: str) -> tuple[Any, ...]:
 
 
 def _misfit(name: str, value: Any, wanted: str) -> _MisfitError:
-    return _MisfitError(f"{in_short(name)} is {in_short(repr(value))}, it has to be {wanted}")
+    return _MisfitError(f"{in_short(name)} is {in_short(repr(value))}, but must be {wanted}")
 
 
 def in_short(text: str) -> str:
-    """Cut a text that a message quotes."""
+    """Shorten a text quoted in a message."""
     return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]}..."
 
 
 def named_faults(fault: str, names: Iterable[str], noun: str = "tensor") -> list[str]:
-    """Say how many there are and name the first few; nothing when there are none."""
+    """Return a message with the number of names and the first few; empty if there are none."""
     ordered = [in_short(name) for name in sorted(names)]
     if not ordered:
         return []

@@ -143,20 +143,20 @@ def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
     [
         ({"width": ...}, r"1 key missing \(width\)"),
         ({"depth": 3}, r"1 key unknown \(depth\)"),
-        ({"width": "4"}, "width is '4', it has to be int"),
-        ({"width": True}, "width is True, it has to be int"),
-        ({"width": 4.0}, "width is 4.0, it has to be int"),
+        ({"width": "4"}, "width is '4', but must be int"),
+        ({"width": True}, "width is True, but must be int"),
+        ({"width": 4.0}, "width is 4.0, but must be int"),
         ({"strides": [1, "2"]}, r"strides\[1\] is '2'"),
-        ({"strides": 2}, "strides is 2, it has to be a list"),
-        ({"size": [8]}, "size is .*, it has to be a list of 2"),
-        ({"activation": "gelu"}, "activation is 'gelu', it has to be one of 'relu', 'silu'"),
+        ({"strides": 2}, "strides is 2, but must be a list"),
+        ({"size": [8]}, "size is .*, but must be a list of 2"),
+        ({"activation": "gelu"}, "activation is 'gelu', but must be one of 'relu', 'silu'"),
         ({"norm": {"eps": 1e-5}}, r"1 key missing \(norm\.affine\)"),
-        ({"norm": None}, "norm is None, it has to be a table"),
-        ({"dropout": "none"}, "dropout is 'none', it has to be float or NoneType"),
+        ({"norm": None}, "norm is None, but must be a table"),
+        ({"dropout": "none"}, "dropout is 'none', but must be float or NoneType"),
         ({"schema": 2}, "has schema 2, this version of talkhead reads 1"),
         ({"schema": ...}, "has schema None"),
         ({"architecture": ...}, "does not name its architecture"),
-        ({"architecture": "other"}, "is of the architecture 'other', 'tiny' is needed"),
+        ({"architecture": "other"}, "has architecture 'other', but 'tiny' is needed"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(
@@ -183,10 +183,10 @@ def test_a_config_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -
 
 
 def test_a_missing_folder_and_a_folder_of_another_format_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"there is no folder of weights .*nowhere"):
+    with pytest.raises(WeightsError, match=r"the weights folder .*nowhere does not exist"):
         read_config(tmp_path / "nowhere", TinyConfig, architecture="tiny")
     torch.save(Tiny().state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match=r"holds no model\.safetensors.*no other format"):
+    with pytest.raises(WeightsError, match=r"has no model\.safetensors.*no other format"):
         load_state(tmp_path, Tiny())
 
 
@@ -233,7 +233,7 @@ def test_only_the_first_few_of_many_tensors_are_named(tmp_path: Path) -> None:
 def test_a_truncated_file_is_called_corrupt(tmp_path: Path, keep: int) -> None:
     path = saved(tmp_path) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(WeightsError, match="is corrupt: fetch or train it again") as caught:
+    with pytest.raises(WeightsError, match="is corrupt: download or train it again") as caught:
         load_state(tmp_path, Tiny())
     assert "\n" not in str(caught.value)
 
@@ -278,7 +278,7 @@ def test_one_of_several_tables_is_told_by_its_keys() -> None:
 
     assert owner(name="Tom", lives=9) == Owner(Cat("Tom", 9))
     assert owner(name="Rex", tricks=["sit"]) == Owner(Dog("Rex", ("sit",)))
-    with pytest.raises(TalkheadError, match=r"x\.toml: pet\.tricks is 'sit', it has to be a list"):
+    with pytest.raises(TalkheadError, match=r"x\.toml: pet\.tricks is 'sit', but must be a list"):
         owner(name="Rex", tricks="sit")
     with pytest.raises(TalkheadError, match=r"1 key unknown \(pet\.wings\)"):
         owner(name="Tom", lives=9, wings=2)
@@ -329,13 +329,13 @@ def test_a_model_is_built_and_filled(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"width": 60_000}, r"weight \(6, 6\) instead of \(60000, 60000\)"),  # of 14 GB
-        ({"width": MAX_SIZE + 1}, "width is 65537, it has to be from 0 to 65536"),
-        ({"width": 10**30}, "has to be a number of 64 bits"),
+        ({"width": MAX_SIZE + 1}, "width is 65537, but must be from 0 to 65536"),
+        ({"width": 10**30}, "but must be a number of 64 bits"),
         ({"width": -1}, "width is -1"),
-        ({"num_layers": MAX_COUNT + 1}, "num_layers is 513, it has to be from 0 to 512"),
-        ({"heads": [2] * 600}, "heads has 600 parts, at most 512 are read"),
-        ({"heads": []}, "describes no network"),
-        ({"heads": [0]}, "describes no network"),
+        ({"num_layers": MAX_COUNT + 1}, "num_layers is 513, but must be from 0 to 512"),
+        ({"heads": [2] * 600}, "heads has 600 parts, more than 512"),
+        ({"heads": []}, "does not describe a valid network"),
+        ({"heads": [0]}, "does not describe a valid network"),
     ],
 )
 def test_sizes_that_the_tensors_do_not_have_are_refused_before_memory_is_taken(
@@ -348,7 +348,7 @@ def test_sizes_that_the_tensors_do_not_have_are_refused_before_memory_is_taken(
 def test_what_transformers_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     config = dataclasses.replace(speech.TINY, conv_channels=(16,) * 6)
     save_checkpoint(tmp_path, architecture="speech", config=config, state={})
-    with pytest.raises(WeightsError, match="describes no network") as caught:
+    with pytest.raises(WeightsError, match="does not describe a valid network") as caught:
         load_model(tmp_path, speech.SpeechConfig, speech.build_encoder, architecture="speech")
     assert "\n" not in str(caught.value)
 
@@ -359,7 +359,7 @@ def test_what_transformers_refuses_is_told_in_one_line(tmp_path: Path) -> None:
         ("[" * 100_000, "recursion|nest"),
         ('{"a": ' + "9" * 5000 + "}", "5000 digits"),
         (" " * 1_000_001, "larger than 1,000,000 bytes"),
-        ('{"' + "a" * 500 + '": 1, "' + "a" * 500 + '": 1}', "a{80}... is there twice"),
+        ('{"' + "a" * 500 + '": 1, "' + "a" * 500 + '": 1}', "a{80}... appears twice"),
     ],
 )
 def test_json_that_nobody_writes_is_refused_in_one_line(
@@ -383,6 +383,6 @@ def test_tensors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, -(2**63) - 1])
 def test_numbers_that_no_float_holds_are_refused(value: float) -> None:
-    with pytest.raises(TalkheadError, match=r"eps is .{1,90}, it has to be a") as caught:
+    with pytest.raises(TalkheadError, match=r"eps is .{1,90}, but must be a") as caught:
         build_config(Norm, {"eps": value, "affine": True}, source="a.toml")
     assert len(str(caught.value)) < 200

@@ -31,7 +31,7 @@ def test_a_device_that_is_not_there_is_an_error_with_the_way_out(name: str) -> N
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:x", "cpu:-1", "meta", "cuda:0:1"])
 def test_other_words_are_refused(name: str) -> None:
-    with pytest.raises(TalkheadError, match=re.escape(f"there is no device {name!r}")):
+    with pytest.raises(TalkheadError, match=re.escape(f"unknown device {name!r}")):
         resolve_device(name)
-    with pytest.raises(TalkheadError, match=re.escape(f"there is no precision {name!r}")):
+    with pytest.raises(TalkheadError, match=re.escape(f"unknown precision {name!r}")):
         resolve_dtype(name, CPU)

@@ -560,9 +560,9 @@ def test_on_a_full_device_fewer_frames_are_made_at_a_time_and_the_same(
     np.testing.assert_allclose(frames(small).astype(int), whole.astype(int), atol=1)
     assert small.limit.num_frames == 2
     assert [record.getMessage() for record in caplog.records] == [
-        "cpu is out of memory: going on with 4 frames at a time",
-        "cpu is out of memory: going on with 2 frames at a time",
+        "cpu is out of memory: continuing with 4 frames at a time",
+        "cpu is out of memory: continuing with 2 frames at a time",
     ]
     none = dataclasses.replace(small, denoiser=Full(pipeline.denoiser, 0))
-    with pytest.raises(TalkheadError, match="too little memory for one frame"):
+    with pytest.raises(TalkheadError, match="too little memory for a single frame"):
         frames(none)

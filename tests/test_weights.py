@@ -162,7 +162,9 @@ def test_a_folder_of_the_users_own_is_a_model_or_a_whole_pipeline(
     assert weights.resolve(str(own / "denoiser")) == own / "denoiser"
     shutil.rmtree(own / "landmarks")
     (own / "autoencoder" / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match="own is no folder of weights: it lacks autoencoder, la"):
+    with pytest.raises(
+        WeightsError, match="own is not a folder of weights: it lacks autoencoder, la"
+    ):
         weights.resolve(own)
 
 
@@ -194,26 +196,30 @@ FILE = '{ path = "a.bin", bytes = 1, sha256 = "' + "a" * 64 + '" }'
         ('kind = "model"\n', "", "'kind' is missing"),
         ('kind = "model"', 'kind = "net"', "kind 'net' or where 'package' is unknown"),
         ('kind = "model"', 'kind = "model"\nsize = 3', "unknown key 'size'"),
-        ('licence = "Apache-2.0"', "licence = 2", "'licence' is missing or no text"),
-        ('where = "package"', 'where = "url"', "url belongs to"),
+        ('licence = "Apache-2.0"', "licence = 2", "'licence' is missing or not a text"),
+        ('where = "package"', 'where = "url"', "url is required with"),
         (
             'where = "package"',
             'where = "url"\nurl = "http://example.org/a"',
-            "url has to start with https://",
+            "url must start with https://",
         ),
-        ('where = "package"', 'where = "hub"\nrepo = "a/b"', "repo and revision belong"),
+        ('where = "package"', 'where = "hub"\nrepo = "a/b"', "repo and revision are required with"),
         (
             'where = "package"',
             'where = "hub"\nrepo = "a/b"\nrevision = "main"',
-            "revision has to be a commit of 40",
+            "revision must be a commit of 40",
         ),
-        ('where = "package"', 'where = "package"\ncomponents = ["x"]', "components belong"),
-        ("files = []", 'files = [{ path = "a.bin" }]', "a file has path, bytes and sha256"),
+        (
+            'where = "package"',
+            'where = "package"\ncomponents = ["x"]',
+            "components are required in",
+        ),
+        ("files = []", 'files = [{ path = "a.bin" }]', "a file needs path, bytes and sha256"),
         ("files = []", f"files = [{FILE}]".replace("a.bin", "../a"), "leads out of the folder"),
-        ("files = []", f"files = [{FILE}]".replace("aaaa", "AAAA"), "is no digest"),
-        ("files = []", f"files = [{FILE}]".replace("= 1", '= "1"'), "is no size"),
-        ("[denoiser]", '["de noiser"]', "a name is letters"),
-        ("[denoiser]", "[denoiser", "is no TOML"),
+        ("files = []", f"files = [{FILE}]".replace("aaaa", "AAAA"), "is not a digest"),
+        ("files = []", f"files = [{FILE}]".replace("= 1", '= "1"'), "is not a size"),
+        ("[denoiser]", '["de noiser"]', "a name consists of letters"),
+        ("[denoiser]", "[denoiser", "is not valid TOML"),
     ],
 )
 def test_a_list_that_is_wrong_is_refused(
@@ -256,7 +262,7 @@ def test_a_fetched_file_is_used_from_the_cache_and_checked_there(tmp_path: Path)
     assert listed.verify("asset")
     assert listed.resolve("asset") == folder
     (folder / "a.bin").write_bytes(b"abd")
-    with pytest.raises(WeightsError, match=r"corrupt .*: remove it, and it is fetched again"):
+    with pytest.raises(WeightsError, match=r"corrupt .*: remove it to download it again"):
         listed.resolve("asset")
 
 

@@ -1,1 +1,1 @@
-"""Many videos by one command: which they are, who makes them, and what is already made."""
+"""Batch rendering: list the videos, check them, render them in workers, and resume later."""

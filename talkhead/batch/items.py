@@ -1,4 +1,4 @@
-"""The items of a batch: every one is looked at before the first is made."""
+"""The items of a batch, all checked before the first one is rendered."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from talkhead.job import RenderJob, check_pose
 from talkhead.media.files import check_input
 
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
-"""Fields of a job that do not change its video, or whose content does so."""
+"""Fields of a job that do not affect the video, or whose contents are hashed separately."""
 LATER = frozenset({"start_step", "emotion", "max_size"})
-"""Fields that jobs did not have from the beginning: at their defaults, keys are as before."""
+"""Fields added to jobs later: left out of the key at their defaults, so old keys stay valid."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One video of a batch, and what is known of it before it is made."""
+    """One video of a batch and its state before rendering."""
 
     number: int
-    """From 1."""
+    """Counts from 1."""
     job: RenderJob
     key: str = ""
-    """Of what it is made from."""
+    """Digest of the inputs, options and weights."""
     state: Literal["waiting", "skipped", "failed"] = "waiting"
     why: str = ""
-    """Why it is not made."""
+    """Why the video is not rendered."""
     exit_code: int = 0
     made: Entry | None = None
-    """The journal's entry, where it was made before."""
+    """The journal entry of an earlier run, if any."""
 
 
 def check_names(jobs: Sequence[RenderJob]) -> None:
-    """Refuse a batch whose videos would overwrite each other, or what they are made from.
+    """Refuse a batch whose videos would overwrite each other or their own inputs.
 
     Raises:
-        TalkheadError: two outputs are one file, or an output is also an input.
+        TalkheadError: two outputs are the same file, or an output is also an input.
     """
     made: dict[str, RenderJob] = {}
     inputs: dict[str, Path] = {}
@@ -58,20 +58,20 @@ def check_names(jobs: Sequence[RenderJob]) -> None:
         place = _place(output)
         if place in made:
             raise TalkheadError(
-                f"{made[place].audio} and {job.audio} would both become {output}: give them"
-                " numbers, as in -o 'folder/{n:03}-{audio}.mp4'"
+                f"{made[place].audio} and {job.audio} would both be written to {output}: number the"
+                " outputs, as in 'folder/{n:03}-{audio}.mp4'"
             )
         if place in inputs:
-            raise TalkheadError(f"{output} would be made of itself; choose another folder or name")
+            raise TalkheadError(f"{output} is also an input; choose another folder or name")
         if output.name.startswith(HIDDEN):
             raise TalkheadError(
-                f"output {number}, {output}: talkhead removes files named {HIDDEN}...; choose"
+                f"output {number}, {output}: talkhead deletes files named {HIDDEN}...; choose"
                 " another name"
             )
         if output.suffix.lower() not in SUFFIXES:
             raise TalkheadError(
-                f"output {number}, {output}, is no video that talkhead makes: its name has to end"
-                f" in {', '.join(sorted(SUFFIXES))}"
+                f"output {number}, {output}, is not a supported video file: its name must end in"
+                f" {', '.join(sorted(SUFFIXES))}"
             )
         made[place] = job
 
@@ -79,18 +79,18 @@ def check_names(jobs: Sequence[RenderJob]) -> None:
 def check_items(
     jobs: Sequence[RenderJob], digests: Mapping[str, str], *, skip_existing: bool
 ) -> list[Item]:
-    """Look at every item, without decoding anything, and at what the journals say of it.
+    """Check every item against its inputs and the journals, without decoding any media.
 
     Args:
-        jobs: what is to be made.
-        digests: of the weights' files, and other words that change what is made.
-        skip_existing: leave an output alone that exists, whoever made it.
+        jobs: the videos to render.
+        digests: digests of the weight files, and any other text that affects the result.
+        skip_existing: leave every existing output as it is, even if no batch wrote it.
 
     Raises:
         TalkheadError: a journal cannot be read.
     """
     check_names(jobs)
-    # A folder's journal is read once.
+    # Read each folder's journal only once.
     folders = {job.output.parent for job in jobs}
     journals = {folder: read_entries(folder) for folder in folders if _is_folder(folder)}
     items = []
@@ -119,22 +119,22 @@ def _checked(
         if entry is not None and has_made(entry, job.output):
             if entry.key == key:
                 return dataclasses.replace(
-                    item, key=key, state="skipped", why="made before", made=entry
+                    item, key=key, state="skipped", why="already rendered", made=entry
                 )
             if not job.overwrite:
                 raise TalkheadError(
-                    f"{job.output} was made of other files, options or weights; allow overwriting,"
-                    " or choose another folder"
+                    f"{job.output} was rendered from other files, options or weights; allow"
+                    " overwriting, or choose another folder"
                 )
         elif os.path.lexists(job.output) and not job.overwrite:
             raise TalkheadError(
-                f"{job.output} exists and is not what this batch made; allow overwriting, skip"
-                " what exists, or choose another folder"
+                f"{job.output} exists and was not written by this batch; allow overwriting, skip"
+                " existing files, or choose another folder"
             )
     except TalkheadError as error:
         return dataclasses.replace(item, state="failed", why=str(error), exit_code=error.exit_code)
-    except OSError as error:  # an odd name, a drive that is gone
-        reason = f"{job.output} cannot be made ({error.strerror}); check its names"
+    except OSError as error:  # an invalid name, or a drive that has disappeared
+        reason = f"{job.output} cannot be rendered ({error.strerror}); check the file names"
         return dataclasses.replace(
             item, state="failed", why=reason, exit_code=TalkheadError.exit_code
         )
@@ -144,12 +144,12 @@ def _checked(
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a name that is too long: its items fail when they are looked at
+    except OSError:  # The name is too long; the check of each item reports it.
         return False
 
 
 def _check_place(output: Path) -> None:
-    """Refuse an output that cannot be; whether its folder can be written to is seen later."""
+    """Refuse an impossible output; write access to its folder is tested later."""
     if len(os.fsencode(output.name)) > MAX_NAME_BYTES:
         raise TalkheadError(f"{output} has a name of more than {MAX_NAME_BYTES} bytes; shorten it")
     if output.is_dir():
@@ -160,18 +160,18 @@ def _check_place(output: Path) -> None:
     while not os.path.lexists(above) and above != above.parent:
         above = above.parent
     if not above.is_dir():
-        raise TalkheadError(f"{above} is no folder; choose another output")
+        raise TalkheadError(f"{above} is not a folder; choose another output")
     if not os.access(above, os.W_OK):
-        raise TalkheadError(f"folder {above} cannot be written to; choose another")
+        raise TalkheadError(f"folder {above} is not writable; choose another")
 
 
 def key_of(job: RenderJob, digests: Mapping[str, str]) -> str:
-    """Return a digest of what a video is made from: its inputs, options and weights.
+    """Return a digest of everything a video is made from: inputs, options and weights.
 
-    An input is known by its place, size and time, so that nothing is read.
+    Files are identified by path, size and modification time, so none of them is read.
 
     Raises:
-        OSError: an input is not there any more.
+        OSError: an input no longer exists.
     """
     values: dict[str, object] = {"weights": dict(sorted(digests.items()))}
     for field in dataclasses.fields(job):
@@ -192,5 +192,5 @@ def _identity(path: Path) -> list[str | int]:
 
 
 def _place(path: Path) -> str:
-    """Return where a path leads, whatever way it is written."""
+    """Return the real path of a file, so that different spellings compare equal."""
     return os.path.normcase(os.path.realpath(path))

@@ -1,9 +1,9 @@
-"""What a batch has made, kept beside it: a batch that is given again goes on where it was.
+"""A journal of rendered videos in each output folder, so that a batch can resume.
 
-Every folder of videos has a journal, `.talkhead-batch.jsonl`, with one JSON object a line, and a
-lock. A line says what a video is called, the key of what it was made from, its size and time, and
-the facts about it. It is written before the video gets its name (state `made`) and after (`done`):
-a video that is there and belongs to no line was not made by a batch, and is not touched.
+Every output folder has a lock and a journal, `.talkhead-batch.jsonl`, with one JSON object per
+line. A line holds a video's name, the key of its inputs, its size, modification time and facts. It
+is written once before the video gets its name (state `made`) and once after (`done`). A batch
+never touches a video that no line describes, because it did not render that video.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from talkhead.fields import build_config
 JOURNAL_NAME = ".talkhead-batch.jsonl"
 LOCK_NAME = ".talkhead-batch.lock"
 HIDDEN = ".talkhead-"
-"""How the names of files begin that have no name of their own yet."""
+"""Prefix of temporary file names."""
 QUIET_S = 60.0
-"""A hidden file of a single render that nobody has written to for so long belongs to nobody."""
+"""A temporary file of a single render counts as abandoned after this long without a write."""
 
 _STAGED = re.compile(r"\.talkhead-batch-[0-9a-f]{12}\.(mp4|m4v|mov)")
 _PENDING = re.compile(r"\.talkhead-[0-9a-f]{12}\.(mp4|m4v|mov)")
@@ -36,27 +36,27 @@ _PENDING = re.compile(r"\.talkhead-[0-9a-f]{12}\.(mp4|m4v|mov)")
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the journal."""
+    """One line of the journal."""
 
     state: str
-    """made: the video may have no name yet; done: it has."""
+    """`made`: the video may still have its temporary name; `done`: it has its final name."""
     output: str
-    """Name of the video in the journal's folder."""
+    """File name of the video in the journal's folder."""
     key: str
     size: int
-    """Of the file, in bytes."""
+    """File size in bytes."""
     mtime_ns: int
     facts: dict[str, Any]
 
 
 class Journal:
-    """The journal of one folder, which nobody else writes to meanwhile.
+    """The journal of one folder, locked against other batches.
 
     Args:
         folder: an existing folder.
 
     Raises:
-        TalkheadError: another batch runs there, or the folder cannot be written to.
+        TalkheadError: another batch holds the lock, or the folder is not writable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,16 +66,16 @@ class Journal:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise TalkheadError(
-                f"another batch is writing to {folder}: wait for its end, or choose another folder"
+                f"another batch is writing to {folder}: wait for it, or choose another folder"
             ) from None
         except OSError as error:
             raise _cannot_write(folder, error) from error
         try:
             (folder / LOCK_NAME).touch()
-            self._since_s = (folder / LOCK_NAME).stat().st_mtime  # by the clock of the drive
+            self._since_s = (folder / LOCK_NAME).stat().st_mtime  # by the file system's clock
             path = folder / JOURNAL_NAME
             self.entries = {entry.output: entry for entry in _read_lines(path)}
-            # Without a buffer: what a full disk refuses is not written again when this is closed.
+            # Unbuffered, so that closing does not retry a write that a full disk refused.
             self._file = path.open("ab", buffering=0)
             _end_line(path, self._file)
             self.remove_leftovers()
@@ -99,10 +99,10 @@ class Journal:
         self._lock.release()
 
     def write(self, entry: Entry) -> None:
-        """Add a line; it is on the disk when this returns.
+        """Append a line and flush it to disk before returning.
 
         Raises:
-            TalkheadError: the disk is full, for example.
+            TalkheadError: the line cannot be written, for example because the disk is full.
         """
         line = json.dumps(asdict(entry), ensure_ascii=True, allow_nan=False).encode() + b"\n"
         try:
@@ -114,9 +114,9 @@ class Journal:
         self.entries[entry.output] = entry
 
     def remove_leftovers(self) -> None:
-        """Remove hidden files that a killed batch, or a killed render, left in the folder.
+        """Remove temporary files that a killed batch or render left in the folder.
 
-        Nobody else's: their names are those that talkhead gives alone, and nobody writes to them.
+        Only files with talkhead's temporary names go, and only if no process still writes to them.
         """
         for path in self.folder.glob(f"{HIDDEN}*"):
             try:
@@ -125,12 +125,12 @@ class Journal:
                 pending = _PENDING.fullmatch(path.name) is not None and age_s > QUIET_S
                 if path.is_file() and (staged or pending):
                     path.unlink()
-            except OSError:  # it is gone already, or somebody else's
+            except OSError:  # already gone, or not ours to delete
                 continue
 
 
 def has_made(entry: Entry, output: Path) -> bool:
-    """Whether a video is still what a journal says of it."""
+    """Return whether a video still matches its journal entry."""
     try:
         found = output.stat()
     except OSError:
@@ -140,10 +140,10 @@ def has_made(entry: Entry, output: Path) -> bool:
 
 
 def read_entries(folder: Path) -> dict[str, Entry]:
-    """Return the last line of every video in a folder's journal, without taking the lock.
+    """Return the latest entry of every video in a folder's journal, without taking the lock.
 
     Raises:
-        TalkheadError: there is a journal, and it cannot be read.
+        TalkheadError: the journal exists but cannot be read.
     """
     try:
         return {entry.output: entry for entry in _read_lines(folder / JOURNAL_NAME)}
@@ -154,14 +154,14 @@ def read_entries(folder: Path) -> dict[str, Entry]:
 
 
 def _read_lines(path: Path) -> list[Entry]:
-    """Read a journal; a line that a kill or a full disk has cut off says nothing."""
+    """Read a journal, skipping lines that a kill or a full disk cut short."""
     if not path.exists():
         return []
     entries = []
     for line in path.read_bytes().split(b"\n"):
         try:
             values: Any = json.loads(line)
-        except (ValueError, RecursionError):  # ValueError: also of text that is no UTF-8
+        except (ValueError, RecursionError):  # ValueError covers invalid UTF-8 too
             continue
         if isinstance(values, Mapping):
             entries += _entries_of(values, path)
@@ -181,7 +181,7 @@ def _entries_of(values: Mapping[str, Any], path: Path) -> list[Entry]:
 
 @dataclass(frozen=True)
 class _Line:
-    """The part of a line that decides."""
+    """The fields of a line that must be valid."""
 
     state: str
     output: str
@@ -191,7 +191,7 @@ class _Line:
 
 
 def _end_line(path: Path, file: Any) -> None:
-    """Let a new line begin after one that was cut off."""
+    """Terminate a line that was cut short, so that the next one starts cleanly."""
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         file.write(b"\n")
@@ -199,4 +199,4 @@ def _end_line(path: Path, file: Any) -> None:
 
 def _cannot_write(folder: Path, error: OSError) -> TalkheadError:
     reason = error.strerror or error
-    return TalkheadError(f"folder {folder} cannot be written to ({reason}); choose another")
+    return TalkheadError(f"folder {folder} is not writable ({reason}); choose another")

@@ -1,4 +1,4 @@
-"""Making the videos of a batch in one process, which loads the networks once."""
+"""Render the videos of a batch in one process, which loads the networks only once."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What all items of a batch share."""
+    """Settings that all items of a batch share."""
 
     weights: str
-    """Name or folder, as the process that makes videos finds it."""
+    """Name or folder, as the worker process resolves it."""
     device: str
     dtype: str
     offline: bool
     shares: int
-    """Processes that use the machine's cores at the same time."""
+    """Number of processes that share the machine's cores."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """An item on its way to the process that makes it."""
+    """An item on its way to a worker."""
 
     number: int
     job: RenderJob
     staged: Path
-    """Where the video waits for its name."""
+    """Temporary path of the video until it gets its final name."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an item ended."""
+    """The result of one item."""
 
     number: int
     facts: dict[str, Any] | None
-    """None where it failed."""
+    """None if the item failed."""
     error: str = ""
     exit_code: int = 0
 
 
 class Maker:
-    """Makes one video after another with the same networks."""
+    """Renders one video after another with the same networks."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -58,7 +58,7 @@ class Maker:
         self._shares_cores = False
 
     def make(self, task: Task) -> Outcome:
-        """Make one video; what a user can act on becomes the item's failure."""
+        """Render one video; an error that the user can act on becomes the item's failure."""
         try:
             self._share_cores()
             checked = check_job(task.job)
@@ -74,7 +74,7 @@ class Maker:
         return Outcome(task.number, facts)
 
     def _share_cores(self) -> None:
-        """Divide torch's threads among the processes, and between the two stages of each."""
+        """Divide torch's threads among the processes, and between the two stages in each."""
         if not self._shares_cores:
             import torch
 
@@ -93,7 +93,7 @@ class Maker:
         return self._pipeline
 
     def _folder(self) -> Path:
-        """Find the weights; their files are compared with their digests once."""
+        """Find the weights; verifies the digests of their files on the first call only."""
         if self._weights is None:
             from talkhead.weights import resolve_weights
 
@@ -115,6 +115,6 @@ def _failure(task: Task, error: Exception) -> Outcome | None:
 
 
 def _reach_the_disk(path: Path) -> None:
-    """Let a journal that says the video is there be right even after a power cut."""
+    """Flush the video to disk, so that the journal stays correct even after a power cut."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

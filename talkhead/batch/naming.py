@@ -1,4 +1,4 @@
-"""Which sounds a user means, and what the videos of a batch are called."""
+"""Expand the audio arguments, and name the videos of a batch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from talkhead.errors import TalkheadError
 
 SUFFIX = ".mp4"
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
-"""What talkhead writes."""
+"""Containers that talkhead writes."""
 FIELDS = ("face", "audio", "n")
 MAX_NAME_BYTES = 255
 _NUMBER_FORMAT = re.compile(r"0?[1-9]?[0-9]?d?")
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text is a pattern for files, and not the name of one."""
+    """Return whether a text is a glob pattern rather than the name of an existing file."""
     return glob.has_magic(text) and not os.path.lexists(text)
 
 
 def expand_sounds(texts: Sequence[str]) -> list[Path]:
-    """Return the files that are meant: names as they are, and what patterns find, sorted.
+    """Return the files that the arguments name: plain names unchanged, pattern matches sorted.
 
     Raises:
-        TalkheadError: a pattern finds nothing.
+        TalkheadError: a pattern matches nothing.
     """
     paths: list[Path] = []
     for text in texts:
         if not is_pattern(text):
             paths.append(Path(text))
             continue
-        # pathlib's own takes no absolute patterns.
+        # pathlib's glob does not accept absolute patterns.
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
         found = [name for name in found if not Path(name).is_dir()]
         if not found:
@@ -47,21 +47,21 @@ def expand_sounds(texts: Sequence[str]) -> list[Path]:
 
 @dataclass(frozen=True)
 class NameTemplate:
-    """Names of videos: a text with the fields {face}, {audio} (names without suffix) and {n}.
+    """Template for video names with the fields {face}, {audio} (names without suffix) and {n}.
 
-    {n} is the item's number from 1, and {n:03} writes it with three digits. Braces that are meant
-    are doubled. What ends in a slash is a folder, whose videos are called as their sounds.
+    {n} is the item's number, from 1; {n:03} pads it to three digits. Double a brace to get a
+    literal one. A text that ends in a slash is a folder; its videos are named after their audio.
     """
 
     text: str
 
     @classmethod
     def read(cls, text: str) -> NameTemplate:
-        """Take what a user gave as output: a folder, or a template.
+        """Parse an output argument: a folder or a template.
 
         Raises:
-            TalkheadError: a field is unknown or written in an unknown way, or the names would not
-                be those of videos.
+            TalkheadError: a field is unknown or malformed, or the template does not end in a
+                video suffix.
         """
         if _is_folder(text):
             text = text.replace("{", "{{").replace("}", "}}") + os.sep
@@ -72,7 +72,7 @@ class NameTemplate:
         for name, form in _fields(text):
             if name not in FIELDS:
                 raise TalkheadError(
-                    f"the name template {text!r} has the unknown field {{{name}}}: it takes"
+                    f"the name template {text!r} has the unknown field {{{name}}}: the fields are"
                     " {face}, {audio} and {n}"
                 )
             if form and not (name == "n" and _NUMBER_FORMAT.fullmatch(form)):
@@ -82,7 +82,7 @@ class NameTemplate:
                 )
         if Path(text).suffix.lower() not in SUFFIXES:
             raise TalkheadError(
-                f"the name template {text!r} has to end in {', '.join(sorted(SUFFIXES))}"
+                f"the name template {text!r} must end in {', '.join(sorted(SUFFIXES))}"
             )
         return cls(text)
 
@@ -92,7 +92,7 @@ class NameTemplate:
 
 
 def is_template(text: str) -> bool:
-    """Whether a text has a field that is known."""
+    """Return whether a text contains a known field."""
     try:
         return any(name in FIELDS for name, _ in _fields(text))
     except TalkheadError:
@@ -102,16 +102,16 @@ def is_template(text: str) -> bool:
 def _is_folder(text: str) -> bool:
     try:
         return Path(text).is_dir()
-    except OSError:  # a name that is too long
+    except OSError:  # the name is too long
         return False
 
 
 def _fields(text: str) -> list[tuple[str, str]]:
-    """Return names and formats of a template's fields."""
+    """Return the name and format of each field in a template."""
     try:
         parsed = list(string.Formatter().parse(text))
     except ValueError as error:
-        raise TalkheadError(f"{text!r} is no name template: {error}") from error
+        raise TalkheadError(f"{text!r} is not a valid name template: {error}") from error
     fields = []
     for _, name, form, conversion in parsed:
         if name is not None:

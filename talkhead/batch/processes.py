@@ -1,4 +1,4 @@
-"""Processes of this machine that make videos; one that dies takes its own item with it alone."""
+"""Local worker processes; if one dies, only its current item fails."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from talkhead.errors import TalkheadError
 from talkhead.media.workers import start_worker
 
 END_S = 10.0
-"""How long a process may take to remove what it has begun."""
+"""Grace period for a process to remove its unfinished files."""
 
 
 class _Worker:
-    """A process, the way to it, and what it makes."""
+    """A process, the pipe to it, and its current task."""
 
     def __init__(self, settings: Settings) -> None:
         # Fresh interpreters: mediapipe's threads do not survive a fork.
@@ -29,15 +29,15 @@ class _Worker:
         self.process: SpawnProcess = context.Process(target=_work, args=(its_end, settings))
         with _without_ctrl_c():
             self.process.start()
-        its_end.close()  # so that reading ends when the process does
+        its_end.close()  # so that reading reaches EOF when the process ends
         self.task: Task | None = None
 
 
 class Processes:
-    """Workers of this machine, started when they are needed.
+    """Local workers, started on demand.
 
     Unlike the pool of `talkhead.media.workers`, this one knows which worker has which item, and
-    goes on with a new worker when one was killed.
+    replaces a worker that was killed.
     """
 
     def __init__(self, settings: Settings, count: int) -> None:
@@ -64,17 +64,17 @@ class Processes:
                 worker.process.join()
 
     def has_room(self) -> bool:
-        """Whether another item can be started now."""
+        """Return whether another item can start now."""
         return sum(worker.task is not None for worker in self._workers) < self._count
 
     def start(self, task: Task) -> None:
-        """Give an item to a worker that has none."""
+        """Give an item to an idle worker."""
         idle = [worker for worker in self._workers if worker.task is None]
         while idle:
             worker = idle.pop()
             try:
                 worker.pipe.send(task)
-            except OSError:  # it was killed while it had nothing to do
+            except OSError:  # the worker was killed while idle
                 self._forget(worker)
                 continue
             worker.task = task
@@ -82,11 +82,11 @@ class Processes:
         worker = _Worker(self._settings)
         worker.task = task
         self._workers.append(worker)
-        with suppress(OSError):  # of one that died at once `finished` tells
+        with suppress(OSError):  # `finished` reports a worker that died at once
             worker.pipe.send(task)
 
     def finished(self) -> Iterator[Outcome | Task]:
-        """Wait until at least one item has ended, and yield those that have."""
+        """Wait until at least one item ends, then yield all that have."""
         busy = [worker for worker in self._workers if worker.task is not None]
         ready = multiprocessing.connection.wait([worker.pipe for worker in busy])
         for worker in busy:
@@ -109,8 +109,8 @@ class Processes:
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """Let a process begin that never hears of Ctrl-C, which is the parent's to act on."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows: `start_worker` alone
+    """Start a child process with SIGINT blocked; the parent alone handles Ctrl-C."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows relies on `start_worker` alone
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -122,20 +122,20 @@ def _without_ctrl_c() -> Iterator[None]:
 
 def _end_of(code: int | None) -> str:
     if code == -getattr(signal, "SIGKILL", 9):
-        return "the process that made it died, killed perhaps for want of memory: try fewer --jobs"
-    return f"the process that made it died (exit code {code})"
+        return "the worker process was killed, possibly for lack of memory: try fewer processes"
+    return f"the worker process died (exit code {code})"
 
 
 def _work(pipe: Connection, settings: Settings) -> None:
-    """Make items until no more come; runs in the worker."""
+    """Render items until the pipe closes; runs in the worker."""
     start_worker()
     is_ending = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        """Unwind the stack, so that what is half-written is removed."""
+        """Unwind the stack, so that unfinished files are removed."""
         nonlocal is_ending
-        # A second one, of a whole group and then of the parent, must not disturb what is done at
-        # exit. SIG_IGN would: Python complains of one that came just before.
+        # A second signal (the group's, then the parent's) must not disturb the cleanup at exit.
+        # SIG_IGN would not do: Python complains about a signal that arrived just before it.
         if not is_ending:
             is_ending = True
             raise SystemExit(1)

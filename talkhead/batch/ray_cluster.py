@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster that make videos; items of one that is lost go to another."""
+"""Ray workers that render videos; the items of a lost worker go to another."""
 
 from __future__ import annotations
 
@@ -19,31 +19,30 @@ from talkhead.errors import TalkheadError
 from talkhead.extras import require_extra
 
 MAX_ATTEMPTS = 3
-"""An item that has cost so many workers fails."""
+"""An item fails once this many workers have died on it."""
 WAIT_S = 600.0
-"""For the cluster's first worker, or for another one after all were lost."""
+"""How long to wait for the first worker, or for a new one after all were lost."""
 _POLL_S = 1.0
 _ANSWER_S = 10.0
 
 
 class RayWorkers:
-    """Actors of a Ray cluster, each with the networks.
+    """Actors on a Ray cluster, each with its own copy of the networks.
 
     Args:
-        settings: what items share.
-        address: auto, host:port, ray://host:port; or local, which starts a cluster of this machine.
-        count: number of actors; None: one for each machine with
-            cores to give.
-        uses_gpu: whether an actor has a GPU to itself.
+        settings: settings that all items share.
+        address: auto, host:port or ray://host:port; local starts a cluster on this machine.
+        count: number of actors; None: one per machine with cores.
+        uses_gpu: whether each actor gets a GPU of its own.
 
     Raises:
-        TalkheadError: ray is not installed, or no cluster answers there.
+        TalkheadError: ray is not installed, or no cluster answers at the address.
     """
 
     def __init__(
         self, settings: Settings, address: str, count: int | None, *, uses_gpu: bool
     ) -> None:
-        require_extra("ray", "--ray")
+        require_extra("ray", "rendering on Ray")
         self._settings, self._address, self._count = settings, address, count
         self._uses_gpu = uses_gpu
         self._num_cpus = 1
@@ -55,7 +54,7 @@ class RayWorkers:
 
     def __enter__(self) -> RayWorkers:
         _check_address(self._address)
-        # Nothing is told to anybody outside.
+        # No usage reports to third parties.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
@@ -70,11 +69,11 @@ class RayWorkers:
             raise TalkheadError(f"no Ray cluster answers at {self._address}: {reason}") from error
         finally:
             for number, handler in handlers.items():
-                signal.signal(number, handler)  # Ray puts its own in their place
+                signal.signal(number, handler)  # Ray installs its own
         sizes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
         sizes = [size for size in sizes if size] or [1]
         self._count = self._count or len(sizes)
-        # Ray gives a worker as many threads as it has cores.
+        # Ray gives a worker as many threads as cores.
         self._num_cpus = max(min(sizes) // math.ceil(self._count / len(sizes)), 1)
         for _ in range(self._count):
             self._start_worker()
@@ -94,19 +93,19 @@ class RayWorkers:
         ray.shutdown()
 
     def has_room(self) -> bool:
-        """Whether a worker has nothing to do."""
+        """Return whether a worker is idle."""
         return bool(self._idle)
 
     def start(self, task: Task) -> None:
-        """Give an item to a worker that has none."""
+        """Give an item to an idle worker."""
         worker = self._idle.pop()
         self._running[worker.make.remote(_absolute(task))] = worker, task
 
     def finished(self) -> Iterator[Outcome | Task]:
-        """Wait a second, or until something happens; yield items that ended or lost their worker.
+        """Wait up to a second for an event; yield items that ended or lost their worker.
 
         Raises:
-            TalkheadError: the cluster gives no worker.
+            TalkheadError: the cluster provides no worker.
         """
         import ray
 
@@ -129,8 +128,8 @@ class RayWorkers:
             self._waits_since = time.monotonic()
         elif time.monotonic() - self._waits_since > WAIT_S:
             raise TalkheadError(
-                f"the Ray cluster at {self._address} has given no worker for {WAIT_S:.0f} s: look"
-                " at `ray status`; what is done is kept"
+                f"the Ray cluster at {self._address} has provided no worker for {WAIT_S:.0f} s:"
+                " check `ray status`; finished videos are kept"
             )
 
     def _start_worker(self) -> None:
@@ -157,25 +156,27 @@ class RayWorkers:
         self._idle.append(worker)
 
     def _lost(self, task: Task) -> Outcome | Task:
-        """Return an item to be made again, or its failure when that was tried often enough."""
+        """Return the item for another attempt, or its failure after the last one."""
         self._losses[task.number] += 1
         if self._losses[task.number] < MAX_ATTEMPTS:
             return task
-        message = f"{MAX_ATTEMPTS} workers died that made it, perhaps for want of memory"
+        message = f"{MAX_ATTEMPTS} workers died on this video, possibly for lack of memory"
         return Outcome(task.number, None, message, TalkheadError.exit_code)
 
 
 def _check_address(address: str) -> None:
-    """Refuse a place where nobody listens: Ray would try for minutes.
+    """Refuse an address where no server listens, which Ray would retry for minutes.
 
     Raises:
-        TalkheadError: it is no address, or nobody answers.
+        TalkheadError: the address is malformed, or no server answers.
     """
     if address in ("auto", "local"):
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 65_536):
-        raise TalkheadError(f"--ray takes auto, local, host:port or ray://host:port, not {address}")
+        raise TalkheadError(
+            f"the Ray address must be auto, local, host:port or ray://host:port, not {address}"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
     except OSError as error:
@@ -185,7 +186,7 @@ def _check_address(address: str) -> None:
 
 
 def _absolute(task: Task) -> Task:
-    """Name an item's files as other machines find them."""
+    """Make an item's paths absolute, so that other machines find its files."""
     job = task.job
     places: dict[str, Any] = {
         field.name: value.absolute()

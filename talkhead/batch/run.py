@@ -1,4 +1,4 @@
-"""The course of a batch: items to those who make them, videos to their names, lines to journals."""
+"""The main loop of a batch: give items to workers, name the videos, and write the journals."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from talkhead.errors import TalkheadError
 
 
 class Workers(Protocol):
-    """Those who make videos, on this machine or on others."""
+    """Workers that render videos, on this machine or on others."""
 
     def has_room(self) -> bool:
-        """Whether another item can be started now."""
+        """Return whether another item can start now."""
 
     def start(self, task: Task) -> None:
-        """Begin an item."""
+        """Start an item."""
 
     def finished(self) -> Iterator[Outcome | Task]:
-        """Wait a while, and yield items that have ended, and those that were lost on the way."""
+        """Wait a while, then yield the items that have ended, and those to try again."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of an item."""
+    """The final state of an item."""
 
     item: Item
     state: Literal["done", "skipped", "failed"]
     facts: dict[str, Any]
-    """Of a video that was made, now or before."""
+    """Facts about the video, rendered now or earlier."""
     error: str = ""
     """Why it failed, or why it was skipped."""
     exit_code: int = 0
 
 
 def known_results(items: Sequence[Item]) -> Generator[Result, None, None]:
-    """Yield what is known of items before anything is made."""
+    """Yield the results known before rendering starts."""
     for item in items:
         if item.state == "skipped":
             yield Result(item, "skipped", item.made.facts if item.made else {}, item.why)
@@ -55,20 +55,20 @@ def known_results(items: Sequence[Item]) -> Generator[Result, None, None]:
 def run_batch(
     items: Sequence[Item], journals: Journals, workers: Workers, *, keep_going: bool
 ) -> Generator[Result, None, None]:
-    """Make the items that wait.
+    """Render the waiting items.
 
     Args:
-        items: from `check_items`; those that are skipped or have failed are passed over.
-        journals: of the folders of all outputs.
-        workers: who makes them.
-        keep_going: begin other items after one has failed.
+        items: from `check_items`; skipped and failed ones are passed over.
+        journals: the journals of all output folders.
+        workers: the workers that render the items.
+        keep_going: start further items after one has failed.
 
     Yields:
-        Items as they end, each once. After a failure without `keep_going` the running ones end,
-        and the rest is not begun.
+        The result of each item, once, as it ends. After a failure without `keep_going`, the
+        running items finish and no other starts.
 
     Raises:
-        TalkheadError: the journal cannot be written.
+        TalkheadError: a journal cannot be written.
     """
     waiting = deque(item for item in items if item.state == "waiting")
     by_number = {item.number: item for item in waiting}
@@ -98,7 +98,7 @@ def run_batch(
 
 def _task_of(item: Item) -> Task:
     name = f".talkhead-batch-{secrets.token_hex(6)}{item.job.output.suffix.lower()}"
-    # The video has no name of its own until it is recorded: nothing is replaced by its maker.
+    # The staged name is new, so the worker has nothing to overwrite; `_give_name` decides that.
     job = replace(item.job, overwrite=False)
     return Task(item.number, job, item.job.output.with_name(name))
 
@@ -125,15 +125,15 @@ def _ended(item: Item, outcome: Outcome, staged: Path, journals: Journals) -> Re
 
 
 def _give_name(staged: Path, output: Path, *, overwrite: bool) -> None:
-    """Name a video; without `overwrite` nothing that has come there meanwhile is replaced."""
+    """Give a video its final name; without `overwrite`, never replace a new file there."""
     if overwrite:
-        staged.replace(output.resolve())  # what a link points to is replaced, not the link
+        staged.replace(output.resolve())  # replaces a link's target, not the link
         return
     try:
         os.link(staged, output)
     except FileExistsError:
         raise
-    except OSError:  # a drive without links
+    except OSError:  # the file system has no hard links
         if os.path.lexists(output):
             raise
         staged.rename(output)
@@ -142,10 +142,10 @@ def _give_name(staged: Path, output: Path, *, overwrite: bool) -> None:
 
 
 class Journals:
-    """The journals of all folders that a batch writes to; folders that are missing are made.
+    """The journals of all output folders; creates missing folders.
 
     Raises:
-        TalkheadError: a folder cannot be made or written to, or another batch writes to it.
+        TalkheadError: a folder cannot be created or written to, or another batch writes to it.
     """
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -176,5 +176,5 @@ class Journals:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TalkheadError(
-                f"folder {folder} cannot be made ({error.strerror}); choose another"
+                f"folder {folder} cannot be created ({error.strerror}); choose another"
             ) from error

@@ -1,4 +1,4 @@
-"""A list of videos to make, in CSV: one row an item, one column an option of `talkhead render`."""
+"""CSV lists of videos: one row per video, one column per option of `talkhead render`."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ MAX_CRF = 51
 def read_table(
     path: Path, base: RenderJob, face: Path | None, template: NameTemplate | None
 ) -> list[RenderJob]:
-    """Read the items of a list.
+    """Read the items of a CSV list.
 
-    Relative names in it start at its own folder; its outputs start at the folder that `template`
-    puts videos in, where there is one. A cell that is empty leaves what `base` says.
+    Relative paths are relative to the list's own folder; outputs go to the folder of `template`,
+    if it is given. An empty cell keeps the value of `base`.
 
     Args:
-        path: the CSV file, UTF-8, with a line of column names.
+        path: the CSV file, UTF-8, with a header row.
         base: the options of the command line.
-        face: of rows that name none.
+        face: the face for rows that name none.
         template: names the videos of rows without an output.
 
     Raises:
-        TalkheadError: the file cannot be read, has an unknown column, or a cell is no value of its
-            column; the message names the line.
+        TalkheadError: the file cannot be read, a column is unknown, or a cell is invalid; the
+            message names the line.
     """
     folder = path.parent
     jobs: list[RenderJob] = []
@@ -49,11 +49,13 @@ def read_table(
         where = f"{path}, line {line}"
         audio = row.pop("audio", "")
         if not audio:
-            raise TalkheadError(f"{where}: the column audio is empty; every row names a sound")
+            raise TalkheadError(
+                f"{where}: the column audio is empty; every row needs an audio file"
+            )
         its_face = folder / row.pop("face") if row.get("face") else face
         if its_face is None:
             raise TalkheadError(
-                f"{where}: the column face is empty; name a face in it, or before --list"
+                f"{where}: the column face is empty; name a face in it, or one for the whole list"
             )
         output = _output(
             row.pop("output", ""), folder, template, its_face, folder / audio, len(jobs) + 1, where
@@ -66,9 +68,11 @@ def read_table(
             dataclasses.replace(base, face=its_face, audio=folder / audio, output=output, **options)
         )
         if len(jobs) > MAX_ITEMS:
-            raise TalkheadError(f"{path} has more than {MAX_ITEMS} rows; cut it into several lists")
+            raise TalkheadError(
+                f"{path} has more than {MAX_ITEMS} rows; split it into several lists"
+            )
     if not jobs:
-        raise TalkheadError(f"{path} lists nothing; add a row for each video below the names")
+        raise TalkheadError(f"{path} has no rows; add one for each video below the column names")
     return jobs
 
 
@@ -82,7 +86,9 @@ def _output(
     where: str,
 ) -> Path:
     if not cell and template is None:
-        raise TalkheadError(f"{where}: the column output is empty; name a video, or a folder by -o")
+        raise TalkheadError(
+            f"{where}: the column output is empty; name a video in it, or an output folder for all"
+        )
     if template is None:
         return folder / cell
     named = template.name(face, audio, number)
@@ -90,12 +96,12 @@ def _output(
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number of each row's line, and its cells that are not empty by column."""
+    """Yield the line number of each row, and its non-empty cells by column."""
     from talkhead.media.files import check_input
 
     check_input(path)
     try:
-        # utf-8-sig: spreadsheets put a mark before the first name.
+        # utf-8-sig: spreadsheets put a byte order mark before the first name.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             names = [name.strip() for name in next(reader, [])]
@@ -107,7 +113,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     )
                 if len(cells) > len(names):
                     raise TalkheadError(
-                        f"{path}, line {reader.line_num}: {len(cells)} cells, there are"
+                        f"{path}, line {reader.line_num}: {len(cells)} cells for"
                         f" {len(names)} columns; a name with a comma needs quotes"
                     )
                 row = {name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}
@@ -123,13 +129,13 @@ def _check_names(path: Path, names: list[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise TalkheadError(
-            f"{path} has the unknown column {unknown[0][:80]!r}: a list has {', '.join(known)}"
+            f"{path} has the unknown column {unknown[0][:80]!r}: the columns are {', '.join(known)}"
         )
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise TalkheadError(f"{path} has the column {twice[0]} twice; keep one of them")
     if "audio" not in names:
-        raise TalkheadError(f"{path} has no column audio; its first line names the columns")
+        raise TalkheadError(f"{path} has no column audio; its first line must name the columns")
 
 
 def _cells(row: Mapping[str, str]) -> Iterator[tuple[str, Callable[[str, Path], Any], str]]:
@@ -208,4 +214,4 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "crf": ("crf", _whole("crf", 0, MAX_CRF)),
     "max-size": ("max_size", lambda cell, _folder: SizeLimit.parse(cell)),
 }
-"""Options of one item by their long names: the field of `RenderJob`, and what reads a cell."""
+"""Per-item options by their long names: the field of `RenderJob`, and the cell's parser."""

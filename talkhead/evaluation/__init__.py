@@ -1,1 +1,1 @@
-"""Scores: what was predicted against what is real."""
+"""Evaluation: score predictions against real clips."""

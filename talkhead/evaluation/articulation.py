@@ -1,6 +1,6 @@
-"""When a voice says p, b and m: the text, spoken by espeak-ng, laid over the recording.
+"""Find p, b and m in a recording by aligning it with the same text spoken by espeak-ng.
 
-No network takes part, so none is scored by itself: dynamic time warping of cepstra.
+The alignment is dynamic time warping of cepstra. No network takes part, so none scores itself.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Floats = npt.NDArray[np.float32]
 CLOSING = frozenset(CLASSES.index(symbol) for symbol in "pbm")
 HOP_S = 0.01
 MARGIN_S = 0.2
-"""Silence around the synthetic voice, for that of the recording to lie on."""
+"""Silence around the synthetic voice, to match silence in the recording."""
 
 
 def espeak_is_there() -> bool:
-    """Whether espeak-ng can speak: it comes with talkhead[train]."""
+    """Return whether espeak-ng is installed; it comes with talkhead[train]."""
     return "espeakng_loader" not in missing_modules("train")
 
 
 def closing_moments(waveform: Floats, text: str) -> list[tuple[float, float]]:
-    """Return begin and end, in seconds, of every sound for which lips close.
+    """Return start and end, in seconds, of every sound for which the lips close.
 
     Args:
-        waveform: (N,), 16 kHz, in which the whole text is said and nothing else.
-        text: English.
+        waveform: (N,), 16 kHz; contains exactly the text.
+        text: the English text.
 
     Raises:
         talkhead.errors.TalkheadError: espeak-ng is not installed.
@@ -55,7 +55,7 @@ def closing_moments(waveform: Floats, text: str) -> list[tuple[float, float]]:
 
 
 def _cepstra(waveform: Floats) -> Floats:
-    """Return cepstra and their slopes of every 10 ms, of mean 0 and spread 1, shape = (26, T)."""
+    """Return cepstra and their slopes every 10 ms, with mean 0 and deviation 1, shape = (26, T)."""
     cepstra = librosa.feature.mfcc(
         y=np.pad(waveform, 400),
         sr=SAMPLE_RATE_HZ,

@@ -1,4 +1,4 @@
-"""How fast this machine renders: end to end, and stage by stage, on an input made on the spot."""
+"""Measure rendering speed on this machine, end to end and per stage, with generated input."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 EYE_DISTANCE = 0.27
-"""Of the picture's side: a head and shoulders."""
+"""As a share of the picture's side: a head-and-shoulders portrait."""
 REPEATS = 7
 PEER_REPEATS = 5
 
 
 @dataclass(frozen=True)
 class Input:
-    """A picture, its mesh and a voice: nobody's, so that it can be made anywhere."""
+    """A synthetic picture, its mesh and a voice; they can be generated anywhere."""
 
     picture: Pixels
     mesh: Floats
@@ -54,12 +54,12 @@ class Input:
 
 
 def make_input(folder: Path, side: int, seconds: float) -> Input:
-    """Make a picture that is as hard to encode as a portrait, and sound that is taken for a voice.
+    """Make a picture as hard to encode as a portrait, and audio that counts as a voice.
 
     Args:
-        folder: where the sound is written.
-        side: of the picture, pixels.
-        seconds: of the sound.
+        folder: where to write the audio.
+        side: side of the picture in pixels.
+        seconds: length of the audio.
     """
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:side, :side] / side
@@ -83,14 +83,14 @@ def time_end_to_end(
     steps: int,
     on_first: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Render the input as `talkhead render` does, after the networks are loaded.
+    """Render the input as `talkhead render` does, with the networks already loaded.
 
     Args:
         pipeline: the networks.
         made: the input.
         output: video to write.
         steps: sampling steps.
-        on_first: called when the first frame is there.
+        on_first: called when the first frame is ready.
 
     Returns:
         `frames`, `seconds`, `frames_per_second`.
@@ -111,10 +111,10 @@ def time_end_to_end(
 
 @torch.inference_mode()
 def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> dict[str, float]:
-    """Time the parts of rendering one after the other, milliseconds a frame, medians.
+    """Time each rendering stage by itself; medians in milliseconds per frame.
 
-    In `render` composite and video encoder work beside the other stages; here everything waits for
-    everything.
+    In `render`, compositing and video encoding overlap with the other stages; here they run one
+    after the other.
     """
     device = pipeline.device
     enabled = pipeline.dtype != torch.float32
@@ -168,7 +168,7 @@ def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> di
 
 
 def time_sound(pipeline: Pipeline, made: Input, seconds: float) -> float:
-    """Return the seconds that landmarks for a minute of sound take."""
+    """Return the seconds it takes to predict landmarks for one minute of audio."""
     started = time.perf_counter()
     predict_landmarks(pipeline.generator, made.audio, made.mesh)
     return (time.perf_counter() - started) * 60 / seconds
@@ -176,7 +176,7 @@ def time_sound(pipeline: Pipeline, made: Input, seconds: float) -> float:
 
 @dataclass(frozen=True)
 class Peer:
-    """A network to compare with: what it is called, its inputs, and the frames of one call."""
+    """A network for comparison: its name, its inputs, and the number of frames per call."""
 
     name: str
     network: nn.Module
@@ -185,15 +185,15 @@ class Peer:
 
 
 def load_peer(file: Path, device: torch.device) -> Peer:
-    """Build a network that the user describes in Python, with whatever weights it has.
+    """Build a network that a user's Python file defines, with any weights.
 
     Args:
         file: a module with a function `build()` that returns a torch module, the tuple of its
-            inputs, and the number of frames that one call makes.
-        device: where it is to run.
+            inputs, and the number of frames per call.
+        device: where to run it.
 
     Raises:
-        TalkheadError: the file is no such module.
+        TalkheadError: the file is not such a module.
     """
     build = getattr(_module(file), "build", None)
     if build is None:
@@ -204,13 +204,13 @@ def load_peer(file: Path, device: torch.device) -> Peer:
         return Peer(file.stem, network, tuple(value.to(device) for value in inputs), int(frames))
     except (TypeError, ValueError, AttributeError) as error:
         raise TalkheadError(
-            f"{file}: build() has to return a torch module, a tuple of tensors, and the number of"
-            f" frames of one call ({error})"
+            f"{file}: build() must return a torch module, a tuple of tensors, and the number of"
+            f" frames per call ({error})"
         ) from error
 
 
 def time_peer(peer: Peer, device: torch.device, dtype: torch.dtype) -> float:
-    """Return the milliseconds a frame that a peer's network takes."""
+    """Return the milliseconds per frame of a peer's network."""
 
     @torch.inference_mode()
     def run() -> Any:
@@ -223,7 +223,7 @@ def time_peer(peer: Peer, device: torch.device, dtype: torch.dtype) -> float:
 def _module(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
-        raise TalkheadError(f"{file} is no Python file")
+        raise TalkheadError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -249,7 +249,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _encoder_s(frames: Pixels, output: Path) -> float:
-    """Return the seconds a frame that encoding a video alone takes."""
+    """Return the seconds per frame for video encoding alone."""
     height, width = frames.shape[1:3]
     size = (width - width % 2, height - height % 2)
     repeats = 8

@@ -1,7 +1,7 @@
-"""Two reports of the same clips: what changed by how much, and whether that shows.
+"""Compare two reports on the same clips: what changed, by how much, and how certain that is.
 
-Differences are taken clip by clip, so that a change of weights is judged by what it did to each
-clip, and not by which clips are hard.
+Differences are paired by clip, so the verdict on a change of weights depends on its effect on each
+clip, and not on which clips are hard.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from talkhead.evaluation.tables import NEVER_SEEN, SEEN
 
 COMPARISON_SCHEMA = 1
 SAME_FACTS = ("fps", "crop", "detector", "codec")
-"""Facts of the protocol that move scores by themselves."""
+"""Facts of the protocol that affect scores by themselves."""
 
 Verdict = Literal["better", "worse", "different", "no difference shown"]
 Scores = Mapping[str, Any]
@@ -27,25 +27,25 @@ ByClip = dict[str, Mapping[str, Any]]
 def compare(before: Scores, after: Scores) -> dict[str, Any]:
     """Return the paired differences, `after` minus `before`, of two scores.json.
 
-    Systems of the same name are compared, baselines too: where *they* differ, something else than
-    the weights changed. If each side scored one system beside the baselines under different names,
-    these two are a pair. A clip counts as of a person seen in training if it does on either side.
+    Systems of the same name are compared, baselines included: if *their* scores differ, something
+    other than the weights changed. If each side scored one system besides the baselines, under
+    different names, these two form a pair. A clip counts as a seen person's if either side says so.
 
-    A verdict is "better" or "worse" where the interval excludes 0, "different" for a measure that
-    has no better direction, else "no difference shown". Measures of whole sets of clips have no
-    interval, thus never a verdict; they are compared where both sides scored the same clips.
+    The verdict is "better" or "worse" if the interval excludes 0, "different" for a measure without
+    a better direction, and "no difference shown" otherwise. Measures of whole sets of clips have no
+    interval, so they never get a verdict; they are compared if both sides scored the same clips.
 
     Returns:
         `schema`, `stage`, `before` and `after` (`talkhead`, `weights`), `measures` compared,
         `clips` in both, `only_before` and `only_after` (names of clips), `changed_facts` (of the
-        protocol, which were no reason to refuse: fact to [before, after]), `not_compared`
+        protocol, those that do not rule out a comparison: fact to [before, after]), `not_compared`
         (measure to reason), and `groups`: by name `clips`, `people` and `pairs`; a pair has
         `before` and `after` (systems) and `values`: by measure `before`, `after` (means over the
-        clips that both have), `mean`, `low`, `high` (of the difference), `clips` and `verdict`.
+        common clips), `mean`, `low`, `high` (of the difference), `clips` and `verdict`.
 
     Raises:
-        TalkheadError: another schema or stage, facts of the protocol that make scores
-            incomparable, no clip or no system in both.
+        TalkheadError: the schema or stage differs, facts of the protocol make the scores
+            incomparable, or no clip or no system is in both.
     """
     check_scores(before, "the first file")
     check_scores(after, "the second file")
@@ -59,7 +59,7 @@ def compare(before: Scores, after: Scores) -> dict[str, Any]:
     for clip in common:
         if people[0][clip] != people[1][clip]:
             raise TalkheadError(
-                f"clip {clip} is of {people[0][clip]} in the first file and of {people[1][clip]} in"
+                f"clip {clip} shows {people[0][clip]} in the first file, but {people[1][clip]} in"
                 " the second; score the same data"
             )
     seen = {
@@ -100,11 +100,11 @@ def compare(before: Scores, after: Scores) -> dict[str, Any]:
 
 
 def verdict(difference: Interval, better: str) -> Verdict:
-    """Judge a difference by its interval: touching 0 shows nothing, nor does having none.
+    """Return the verdict on a difference; an interval that touches 0, or none, shows nothing.
 
     Args:
         difference: after minus before.
-        better: "higher", "lower" or "neither", of the measure.
+        better: the measure's better direction: "higher", "lower" or "neither".
     """
     low, high = difference.low, difference.high
     if low is None or high is None or low <= 0 <= high:
@@ -120,14 +120,14 @@ def _check_protocols(before: Scores, after: Scores) -> None:
         old, new = (side[fact] if fact == "stage" else side["protocol"].get(fact) for side in sides)
         if old != new:
             raise TalkheadError(
-                f"the two files cannot be compared, as their {fact} differs:"
+                f"the two files cannot be compared because their {fact} differs:"
                 f" {_said(old)} and {_said(new)}; score both the same way"
             )
     networks = [side["protocol"].get("networks") or {} for side in (before, after)]
     for name in sorted(networks[0].keys() & networks[1].keys()):
         if networks[0][name] != networks[1][name]:
             raise TalkheadError(
-                f"the two files cannot be compared, as their network {name} differs:"
+                f"the two files cannot be compared because their network {name} differs:"
                 f" {networks[0][name]} and {networks[1][name]}; score both with the same one"
             )
 
@@ -153,7 +153,7 @@ def _common_measures(before: Scores, after: Scores) -> tuple[dict[str, Any], dic
         if old is None or new is None:
             left_out[key] = f"only in the {'second' if old is None else 'first'} file"
         elif (old["better"], old["unit"]) != (new["better"], new["unit"]):
-            left_out[key] = "its unit or its better direction is another"
+            left_out[key] = "its unit or its better direction differs"
         else:
             common[key] = new
     return common, left_out
@@ -174,7 +174,7 @@ def _pairs(before: Scores, after: Scores) -> list[tuple[str, str]]:
 
 
 def _people(scores: Scores) -> dict[str, str]:
-    """Return whose the clips are."""
+    """Return the person in each clip."""
     return {clip["clip"]: clip["person"] for clip in scores["clips"]}
 
 
@@ -220,7 +220,7 @@ def _of_sets(
     group: str,
     measures: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Compare what is measured on whole sets, where these are the same clips."""
+    """Compare measures of whole sets, if both sides scored the same clips."""
     if _in_group(before, first, group) != _in_group(after, second, group):
         return {}
     old, new = (

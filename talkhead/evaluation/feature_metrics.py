@@ -1,4 +1,4 @@
-"""Scores made of the features of networks, pure functions of arrays.
+"""Scores computed from network features, as pure functions of arrays.
 
 Features come from `talkhead.evaluation.networks`.
 """
@@ -14,13 +14,13 @@ import numpy.typing as npt
 Numbers = npt.NDArray[np.floating[Any]]
 
 SYNC_SHIFTS = 15
-"""How far sound is shifted against the picture, frames, either way."""
+"""Largest shift of the sound against the picture, in frames, either way."""
 _SYNC_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """What FID and FVD need of a set of features, additive: of parts, `merge` makes the whole.
+    """Moments of a set of features for FID and FVD; `merge` combines those of parts.
 
     Attributes:
         count: number of feature vectors.
@@ -51,7 +51,7 @@ class FeatureStatistics:
 
     @property
     def covariance(self) -> npt.NDArray[np.float64]:
-        """Their covariance, (D, D), of a sample: divided by one less than there are."""
+        """Their sample covariance, (D, D), with a divisor of one less than the count."""
         mean = self.mean
         return (self.products - self.count * np.outer(mean, mean)) / (self.count - 1)
 
@@ -61,15 +61,15 @@ def frechet_distance(made: FeatureStatistics, real: FeatureStatistics) -> float:
 
         d2 = |m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C1 C2)^(1/2)
 
-    With C = A A', the last trace is the sum of the singular values of A1' A2. That needs no root
-    of a product, which is complex where a covariance lacks rank: as it does for fewer features
+    With C = A A', the last trace is the sum of the singular values of A1' A2. This avoids the root
+    of a product, which is complex if a covariance is rank-deficient, as it is with fewer features
     than dimensions. Directions whose variance is rounding error are left out of A.
 
     Source: Dowson and Landau, "The Frechet distance between multivariate normal distributions"
-    (1982). FID is this of Inception's features, FVD of I3D's.
+    (1982). FID is this distance on Inception's features, FVD on I3D's.
 
     Raises:
-        ValueError: a set has fewer than two features, or other dimensions.
+        ValueError: a set has fewer than two features, or the dimensions differ.
     """
     if min(made.count, real.count) < 2 or made.total.shape != real.total.shape:
         raise ValueError("two sets of two features or more, of the same dimension, are needed")
@@ -86,17 +86,17 @@ def frechet_distance(made: FeatureStatistics, real: FeatureStatistics) -> float:
 
 
 def tlp(made_lpips: Numbers, real_lpips: Numbers) -> float:
-    """Return tLP: how far the perceived changes between frames differ from the real ones.
+    """Return tLP: the difference between perceived frame-to-frame changes and the real ones.
 
     Source: Chu et al., "Learning temporal coherence via self-supervision for GAN-based video
-    generation" (2020), TecoGAN. Often printed times 100.
+    generation" (2020), TecoGAN. Often reported times 100.
 
     Args:
-        made_lpips: LPIPS of every made frame and the one before it, (T - 1,).
-        real_lpips: the same of the real video.
+        made_lpips: LPIPS of every generated frame and its predecessor, (T - 1,).
+        real_lpips: the same for the real video.
 
     Raises:
-        ValueError: the lengths differ or there is nothing.
+        ValueError: the lengths differ, or the arrays are empty.
     """
     if made_lpips.shape != real_lpips.shape or not made_lpips.size:
         raise ValueError(f"changes are {made_lpips.shape} and {real_lpips.shape}")
@@ -106,11 +106,11 @@ def tlp(made_lpips: Numbers, real_lpips: Numbers) -> float:
 def sync_scores(video: Numbers, audio: Numbers) -> tuple[float, float, int]:
     """Return LSE-D, LSE-C and the offset of a clip.
 
-    For every shift of -15 to 15 frames, the Euclidean distances of the pictures' embeddings to the
-    shifted sound's are averaged over all windows. LSE-D is the smallest average: a delay that
-    never changes is not punished, so the offset belongs beside it. LSE-C is the median of the
-    averages less the smallest. As in the authors' script, windows that the shift moves out of the
-    clip meet zeros, and every difference is 1e-6 too large.
+    For every shift of -15 to 15 frames, the Euclidean distances between the pictures' embeddings
+    and those of the shifted sound are averaged over all windows. LSE-D is the smallest average: a
+    constant delay is not penalised, so always report the offset with it. LSE-C is the median of the
+    averages minus the smallest. As in the authors' script, windows that the shift moves out of the
+    clip are compared with zeros, and every difference is 1e-6 too large.
 
     Source: Chung and Zisserman, "Out of time" (2016); Prajwal et al., "A lip sync expert is all you
     need" (2020); methods as in joonson/syncnet_python.
@@ -120,11 +120,11 @@ def sync_scores(video: Numbers, audio: Numbers) -> tuple[float, float, int]:
         audio: embeddings of the sound at the same windows, (W, D).
 
     Returns:
-        LSE-D (lower is better), LSE-C (higher is better), and the offset, frames; positive: the
-        picture is late, what is seen in a window is heard so many frames earlier.
+        LSE-D (lower is better), LSE-C (higher is better), and the offset in frames; if positive,
+        the picture lags: its content is heard that many frames earlier.
 
     Raises:
-        ValueError: the shapes differ or there is no window.
+        ValueError: the shapes differ, or there are no windows.
     """
     if video.shape != audio.shape or not len(video):
         raise ValueError(f"embeddings are {video.shape} and {audio.shape}: no pairs of windows")

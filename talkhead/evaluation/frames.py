@@ -1,7 +1,7 @@
-"""Frames against the real ones: everything that pictures and the faces in them are scored by.
+"""Score frames, and the faces in them, against the real ones.
 
-Both are crops of 256 px. The same detector looks at both, one after the other as at a video. Frames
-are read a batch at a time, so that memory does not grow with the clip.
+Both are crops of 256 px. The same detector runs on both, in order, as on a video. Frames are read
+in batches, so that memory does not grow with the clip.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ BATCH_FRAMES = 16
 LIPS = (61, 291, 0, 17)
 LIPS_ROOM_PX = 8
 MIN_MOUTH_PIXELS = 40
-"""Mouths that are open less far than this have no inside to score."""
+"""Mouths with fewer visible pixels inside are not scored there."""
 MAX_LENGTH_DIFFERENCE = 2
 
 
 class PairScorer(Protocol):
-    """What looks at pairs of frames besides: a network of `talkhead.evaluation.networks`."""
+    """An additional scorer of frame pairs: a network of `talkhead.evaluation.networks`."""
 
     def add(self, made: Pixels, real: Pixels) -> None:
-        """Look at a batch of frames, (T, 256, 256, 3) each."""
+        """Score a batch of frames, (T, 256, 256, 3) each."""
 
     def finish(self) -> tuple[dict[str, float], dict[str, Floats]]:
-        """Return values of the clip, and features for measures of whole sets."""
+        """Return the clip's values, and features for measures of whole sets."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Reference:
     """The real clip.
 
     Attributes:
-        frames: uint8 crops, (T, 256, 256, 3) in all, a batch at a time; may be asked for again.
+        frames: uint8 crops, (T, 256, 256, 3) in all, in batches; iterable more than once.
         points: float32 (T, 478, 3), crop pixels; nan in frames without a face.
-        fps: frames a second.
+        fps: frames per second.
         quiet: bool (T,), frames in silence.
-        moments_s: begin and end of the sounds for which lips close, seconds.
+        moments_s: start and end of the sounds for which the lips close, seconds.
     """
 
     frames: Iterable[Pixels]
@@ -76,12 +76,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class FrameScores:
-    """What a `VideoScorer` finds.
+    """Scores of one video, from a `VideoScorer`.
 
     Attributes:
-        values: by the key of the measure.
-        points: float32 (T, 478, 3), the faces found in the made frames, nan where there are none.
-        arrays: features for measures of whole sets, by the name of the network.
+        values: scores by the measure's key.
+        points: float32 (T, 478, 3), the detected faces, nan in frames without one.
+        arrays: features for measures of whole sets, by network name.
     """
 
     values: dict[str, float]
@@ -90,23 +90,23 @@ class FrameScores:
 
     @property
     def opening(self) -> Floats:
-        """The mouth's opening, (T,), eye distances."""
+        """The mouth opening, (T,), eye distances."""
         return inner_opening(self.points)
 
 
 @dataclass(frozen=True)
 class RealBatch:
-    """A batch of the real clip, and what all systems are compared with.
+    """A batch of the real clip, and values shared by the comparisons with all systems.
 
     Attributes:
         frames: uint8 (T, 256, 256, 3).
         before: the real frame before the batch, (1, 256, 256, 3), or none, (0, 256, 256, 3).
-        face: bool (T, 256, 256), the lower face; nowhere in frames without a face.
-        face_before: of the frame before, alike.
+        face: bool (T, 256, 256), the lower face; empty in frames without a face.
+        face_before: the same for the frame before.
         lips: bool (T, 256, 256), the box around the lips.
-        inside: bool (T, 256, 256), the opened mouth.
-        sharpness: of lips and lower face of every frame that has one.
-        flow: from `flow_along`, of `before` and the frames; None where OpenCV cannot be loaded.
+        inside: bool (T, 256, 256), the inside of the open mouth.
+        sharpness: of the lips and lower face, for every frame with a face.
+        flow: from `flow_along`, for `before` and the frames; None if OpenCV cannot be loaded.
     """
 
     frames: Pixels
@@ -120,7 +120,7 @@ class RealBatch:
 
 
 def real_batches(reference: Reference) -> Iterator[RealBatch]:
-    """Yield the real clip as it is compared with."""
+    """Yield the real clip in batches, prepared for comparison."""
     with_flow = flow_is_there()
     before = np.zeros((0, CROP_SIDE_PX, CROP_SIDE_PX, 3), np.uint8)
     face_before = np.zeros(before.shape[:3], np.bool_)
@@ -146,10 +146,10 @@ def real_batches(reference: Reference) -> Iterator[RealBatch]:
 
 
 class VideoScorer:
-    """Scores one video, a batch at a time.
+    """Scores one video, batch by batch.
 
     Args:
-        looks: networks that look at the frames as well.
+        looks: networks that score the frames as well.
     """
 
     def __init__(self, looks: Sequence[PairScorer] = ()) -> None:
@@ -165,7 +165,7 @@ class VideoScorer:
         self._detector.close()
 
     def add(self, made: Pixels, real: RealBatch | None) -> None:
-        """Score a batch; None for made frames beyond the real clip's end."""
+        """Score a batch; `real` is None for frames beyond the real clip's end."""
         self._num_made += len(made)
         if real is None:
             return
@@ -224,13 +224,15 @@ class VideoScorer:
 
         Args:
             reference: the real clip.
-            is_aligned: heads move alike in both; else landmarks are compared from their centre on.
+            is_aligned: whether the head poses match; if not, landmarks are centred first.
 
         Raises:
             TalkheadError: the lengths differ by more than two frames.
         """
         if abs(self._num_made - self._num_real) > MAX_LENGTH_DIFFERENCE or not self._faces:
-            raise TalkheadError(f"it has {self._num_made} frames, the real clip {self._num_real}")
+            raise TalkheadError(
+                f"it has {self._num_made} frames, but the real clip has {self._num_real}"
+            )
         points = np.stack(self._faces)
         values = {name: float(np.mean(row)) for name, row in self._rows.items() if row}
         for name in ("lips_sharpness", "face_sharpness"):
@@ -258,7 +260,7 @@ class VideoScorer:
 
 
 def detect_points(batches: Iterable[Pixels]) -> Iterator[Floats]:
-    """Yield the mesh of the largest face of every frame, (478, 3); nan where there is none."""
+    """Yield the mesh of the largest face in every frame, (478, 3); nan if there is none."""
     with FaceDetector(video=True) as detector:
         for batch in batches:
             for frame in batch:
@@ -273,22 +275,22 @@ def score_together(
     *,
     is_aligned: bool = True,
 ) -> dict[str, FrameScores | TalkheadError]:
-    """Score several videos of one clip side by side, so that what is real is measured once.
+    """Score several videos of one clip together, so that the real clip is measured only once.
 
     Args:
-        videos: by system, uint8 crops, (T, 256, 256, 3) in all, in the batches of the reference.
-        scorers: by system; they are closed.
+        videos: by system, uint8 crops, (T, 256, 256, 3) in all, in the reference's batches.
+        scorers: by system; this function closes them.
         reference: the real clip.
         is_aligned: see `VideoScorer.finish`.
 
     Returns:
-        By system the scores, or why there are none.
+        The scores by system, or the error that prevented them.
     """
     results: dict[str, FrameScores | TalkheadError] = {}
     nothing = np.zeros((0, CROP_SIDE_PX, CROP_SIDE_PX, 3), np.uint8)
 
     def add(system: str, real: RealBatch | None) -> bool:
-        """Score a video's next batch; returns whether there was one."""
+        """Score a video's next batch; return whether there was one."""
         if system in results:
             return False
         try:
@@ -318,7 +320,7 @@ def score_together(
 
 
 def flow_is_there() -> bool:
-    """Whether OpenCV can be loaded: its wheel needs libraries that bare machines lack."""
+    """Return whether OpenCV can be loaded: its wheel needs libraries that some machines lack."""
     try:
         import cv2  # noqa: F401
     except (ImportError, OSError):
@@ -327,7 +329,7 @@ def flow_is_there() -> bool:
 
 
 def _with_face(face: Mask) -> list[int]:
-    """Return the frames that have a lower face."""
+    """Return the indices of frames with a lower face."""
     return [int(index) for index in np.flatnonzero(face.any((1, 2)))]
 
 
@@ -337,9 +339,9 @@ def _sharpness(frames: Pixels, mask: Mask, index: int) -> float:
 
 
 def _places(points: Floats) -> tuple[Mask, Mask, Mask]:
-    """Return where frames are scored, (T, 256, 256) each: lower face, around lips, inside them.
+    """Return masks, (T, 256, 256) each, of the lower face, the lips' box, and the open mouth.
 
-    Nowhere in frames without a face.
+    They are empty in frames without a face.
     """
     seen = ~np.isnan(points[:, 0, 0])
     mesh = torch.from_numpy(np.nan_to_num(points))

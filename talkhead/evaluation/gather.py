@@ -1,4 +1,4 @@
-"""The scores of all clips to the report: scores.json, scores.csv and report.html."""
+"""Combine the scores of all clips into scores.json, scores.csv and report.html."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def gather(
     """Return the content of scores.json.
 
     Args:
-        plan: what was evaluated; its parts are there.
-        not_computed: by measure, why it has no numbers.
-        unread: what broke before there were clips.
+        plan: the evaluation; its parts are complete.
+        not_computed: by measure, why it has no values.
+        unread: failures before there were clips.
     """
     scores, broken = read_parts(plan)
     rows = [one.row() for one in scores]
@@ -54,8 +54,8 @@ def gather(
             enough, what = ENOUGH[name]
             if count < enough:
                 warnings.append(
-                    f"{MEASURES[name].title} of {group} rests on {count} {what}: below {enough} it"
-                    " says little"
+                    f"{MEASURES[name].title} for {group} is based on only {count} {what};"
+                    f" it is unreliable below {enough}"
                 )
     used = {name for row in rows for name in row["values"]}
     used |= {name for group in of_sets.values() for one in group.values() for name in one}
@@ -79,24 +79,24 @@ def _warnings(plan: Plan, scores: list[ClipScores]) -> list[str]:
     seen = {one.clip for one in scores if one.is_seen_person}
     if seen:
         warnings.append(
-            f"{len(seen)} of {len(plan.rows)} clips show people of whom other clips were trained on"
+            f"{len(seen)} of {len(plan.rows)} clips show people who are also in the training clips"
         )
     if not plan.is_aligned:
         warnings.append(
-            "heads are not those of the real clips: scores of pixels compare different head poses"
+            "head poses differ from the real clips, which affects all pixel-based scores"
         )
     people = {one.person for one in scores}
     if scores and len(people) < 5:
         who = "one person" if len(people) == 1 else f"{len(people)} people"
-        warnings.append(f"only {who}: intervals over clips say little of others")
+        warnings.append(f"only {who}: the intervals over clips say little about other people")
     return warnings
 
 
 def write_report(plan: Plan, result: Mapping[str, Any]) -> None:
-    """Write scores.csv, report.html, and at last scores.json.
+    """Write scores.csv and report.html, and scores.json last.
 
     Raises:
-        TalkheadError: the folder cannot be written to.
+        TalkheadError: the folder is not writable.
     """
     write_csv(result, plan.report / TABLE)
     write_html(result, _evidence(plan, result), plan.report / PAGE)
@@ -109,7 +109,7 @@ def write_report(plan: Plan, result: Mapping[str, Any]) -> None:
 
 
 def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
-    """Collect what the page shows of the best, the median and the worst clip."""
+    """Collect the page's material on the best, the median and the worst clip."""
     system, measure = choose_system(result), choose_measure(result)
     if system is None or measure is None:
         return {}

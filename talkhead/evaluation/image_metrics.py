@@ -1,7 +1,7 @@
-"""Scores of pictures, pure functions of arrays.
+"""Scores of pictures, as pure functions of arrays.
 
-Frames are uint8 RGB, (T, H, W, 3); masks are boolean, (T, H, W), and say where a score looks; None
-is everywhere.
+Frames are uint8 RGB, (T, H, W, 3). Masks are boolean, (T, H, W), and select the pixels to score;
+None selects all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 PEAK = 255.0
 MAX_PSNR = 100.0
-"""What identical frames count as, decibels."""
+"""Value for identical frames, in decibels."""
 SSIM_SIGMA = 1.5
 SSIM_TRUNCATE = 3.5
 """Gaussian window of 11 pixels."""
@@ -27,10 +27,10 @@ SSIM_K = (0.01, 0.03)
 
 
 def psnr(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
-    """Return the peak signal-to-noise ratio in decibels: per frame, then the mean over frames.
+    """Return the peak signal-to-noise ratio in decibels, per frame, averaged over frames.
 
-    Peak 255, over the RGB values under the mask; frames that are identical there count as 100.
-    The mean of PSNR is not the PSNR of the mean error.
+    The peak is 255, over the RGB values under the mask; frames that are identical there count as
+    100. The mean of PSNR is not the PSNR of the mean error.
     """
     return float(psnr_of(frame_errors(squared_errors(made, truth), mask)).mean())
 
@@ -53,7 +53,7 @@ def frame_errors(errors: Floats, mask: Mask | None = None) -> Floats:
 
 
 def psnr_of(errors: Floats) -> Floats:
-    """Turn mean squared errors into decibels, 100 at most."""
+    """Convert mean squared errors to decibels, 100 at most."""
     floor = PEAK**2 * 10 ** (-MAX_PSNR / 10)
     return np.asarray(10 * np.log10(PEAK**2 / np.maximum(errors, floor)))
 
@@ -61,9 +61,10 @@ def psnr_of(errors: Floats) -> Floats:
 def ssim(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
     """Return the structural similarity: the mean of its map under the mask, over frames.
 
-    Without a mask the map is read where the window lies in the picture, as its authors do.
+    Without a mask, the mean covers the pixels whose window lies inside the picture, as in the
+    authors' code.
 
-    Gaussian window of 11 pixels with sigma 1.5, each colour channel by itself, then their mean;
+    Gaussian window of 11 pixels with sigma 1.5, on each colour channel separately, then averaged;
     population covariance; data range 255.
 
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment" (2004).
@@ -78,7 +79,7 @@ def ssim(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
 
 
 def whole_windows(size: tuple[int, ...]) -> Mask:
-    """Return the pixels of a picture, (H, W), around which the window of `ssim` lies inside."""
+    """Return the pixels of a picture, (H, W), whose `ssim` window lies inside the picture."""
     mask = np.zeros(size, np.bool_)
     mask[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS] = True
     return mask
@@ -115,9 +116,9 @@ def sharpness(frames: Pixels, mask: Mask) -> float:
 
 
 def flicker(made: Pixels, truth: Pixels, mask: Mask) -> float:
-    """Return how differently the frames change from one to the next, 0 to 255.
+    """Return the mean difference between frame-to-frame changes, 0 to 255.
 
-    Mean absolute difference of the frame-to-frame changes, where both frames' masks are.
+    Mean absolute difference of these changes, where the masks of both frames overlap.
     """
     changes = [np.diff(frames.astype(np.float64), axis=0) for frames in (made, truth)]
     both = mask[1:] & mask[:-1]
@@ -126,13 +127,13 @@ def flicker(made: Pixels, truth: Pixels, mask: Mask) -> float:
 
 
 def flow_along(truth: Pixels) -> Floats:
-    """Return where every pixel of a frame was in the frame before, (T - 1, H, W, 2), x and y.
+    """Return the position of every pixel in the previous frame, (T - 1, H, W, 2), x and y.
 
-    Farneback's flow of the grey pictures, from a frame back to the one before.
+    Farneback's optical flow of the grey pictures, from each frame back to its predecessor.
 
     Raises:
         ImportError: OpenCV cannot be loaded.
-        OSError: as well.
+        OSError: a library that OpenCV needs is missing.
 
     Source: Farneback, "Two-frame motion estimation based on polynomial expansion" (2003).
     """
@@ -153,16 +154,16 @@ def flow_along(truth: Pixels) -> Floats:
 
 
 def temporal_mse(made: Pixels, places: Floats) -> float:
-    """Return Pixel-MSE, 0 to 65,025: how far made frames are from the one before, moved on.
+    """Return Pixel-MSE, 0 to 65,025: the error of each frame against its warped predecessor.
 
-    The real video says how the picture moves: the made frame before is moved along its flow and
-    compared with the made frame.
+    Each generated frame is compared with the previous generated frame, warped along the optical
+    flow of the real video.
 
     Args:
         made: at least two frames.
         places: (T - 1, H, W, 2), from `flow_along` of the real frames.
 
-    Source: Ceylan, Huang and Mitra, "Pix2Video" (2023), who take another flow.
+    Source: Ceylan, Huang and Mitra, "Pix2Video" (2023), which uses another optical flow.
     """
     errors = []
     for before, after, place in zip(made[:-1], made[1:], places, strict=True):

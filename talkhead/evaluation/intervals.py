@@ -1,8 +1,8 @@
-"""How far a mean over clips can be trusted: bootstrap intervals, of means and of differences.
+"""Bootstrap confidence intervals of means over clips, and of their differences.
 
-Clips are drawn again with repetition, and the middle 95 % of the means of such draws is the
-interval. Clips of one person are taken as independent of each other, so that with few people the
-interval is too narrow for a statement about people.
+Clips are resampled with replacement; the interval is the middle 95 % of the means of the samples.
+Clips of one person are treated as independent, so with few people the interval is too narrow for a
+statement about people.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `num` clips, and between which values it lies; None where one clip is all."""
+    """A mean over `num` clips with its interval; the bounds are None for a single clip."""
 
     mean: float
     low: float | None
@@ -34,16 +34,16 @@ def bootstrap_interval(
 ) -> tuple[float, float] | None:
     """Return the percentile bootstrap interval of the mean; None for a single value.
 
-    The values are sorted first, so that their order changes nothing.
+    The values are sorted first, so their order does not matter.
 
     Args:
-        values: one a clip, finite, at least one.
-        num_draws: how often as many clips as there are get drawn.
-        confidence: share of the draws' means within the interval.
-        seed: of the draws.
+        values: one per clip, finite, at least one.
+        num_draws: number of resamples.
+        confidence: share of the resampled means within the interval.
+        seed: random seed of the resampling.
 
     Raises:
-        ValueError: no value, or one that is not a number.
+        ValueError: there are no values, or one is not finite.
 
     Source: B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
@@ -57,10 +57,10 @@ def bootstrap_interval(
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """Return the mean of one value a clip with its interval, whatever their order.
+    """Return the mean of one value per clip with its interval, independent of their order.
 
     Raises:
-        ValueError: as `bootstrap_interval`.
+        ValueError: as for `bootstrap_interval`.
     """
     low, high = bootstrap_interval(values) or (None, None)
     return Interval(float(np.sort(_checked(values)).mean()), low, high, len(values))
@@ -69,18 +69,18 @@ def mean_interval(values: Sequence[float]) -> Interval:
 def paired_difference(before: Sequence[float], after: Sequence[float]) -> Interval:
     """Return the mean of `after` minus `before` with its interval over clips.
 
-    What makes some clips harder than others cancels out, so that much smaller differences show
-    than between two intervals.
+    Pairing cancels the differing difficulty of the clips, so it reveals much smaller differences
+    than a comparison of two intervals.
 
     Args:
-        before: one value a clip.
+        before: one value per clip.
         after: the same clips in the same order.
 
     Raises:
-        ValueError: the lengths differ, or as `bootstrap_interval`.
+        ValueError: the lengths differ, or as for `bootstrap_interval`.
     """
     if len(before) != len(after):
-        raise ValueError(f"{len(before)} and {len(after)} values are no pairs")
+        raise ValueError(f"{len(before)} and {len(after)} values do not form pairs")
     return mean_interval([late - early for early, late in zip(before, after, strict=True)])
 
 

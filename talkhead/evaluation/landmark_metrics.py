@@ -1,7 +1,7 @@
-"""Scores of landmarks, pure functions of arrays.
+"""Scores of landmarks, as pure functions of arrays.
 
-Positions are pixels, (T, P, 2 or 3); only x and y count. Openings and motion are in eye distances:
-the distance of the outer eye corners. Frames in which no face was found are nan.
+Positions are pixels, (T, P, 2 or 3), of which only x and y count. Openings and motion are in eye
+distances, the distance between the outer eye corners. Frames without a detected face are nan.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ Floats = npt.NDArray[np.float32]
 Align = Literal["none", "centroid"]
 
 STEADY = np.array([33, 133, 362, 263, 168, 6, 197, 9, 8])
-"""Eye corners, nose bridge and between the brows: points that neither speech nor lids move."""
+"""Eye corners, nose bridge and between the brows: points that speech and lids do not move."""
 LIPS = np.array([61, 291, 0, 17, 13, 14, 78, 308, 37, 267, 84, 314])
 CLOSED = 0.015
-"""Inner lips less than this apart are closed; those of real people come to 0.004 in p, b and m."""
+"""Inner lips closer than this are closed; in p, b and m, real ones come as close as 0.004."""
 CLOSURE_SLACK_S = 0.08
-"""How much earlier or later than the sound lips may close."""
+"""Tolerance for how much earlier or later than the sound the lips may close."""
 BLINK_CLOSED = 0.45
-"""Eyes less open than this share of their median are shut."""
+"""Eyes less open than this share of their median are closed."""
 QUIET_DB = 35.0
-"""Sound this far below the loudest is silence, where it lasts for `QUIET_FRAMES`."""
+"""Audio this far below the loudest counts as silence if it lasts for `QUIET_FRAMES`."""
 QUIET_RANGE_DB = 50.0
 QUIET_FRAMES = 5
 MOUTH = slice(48, 68)
-"""The mouth's points of the 68."""
+"""The mouth's points among the 68."""
 MIN_COMMON_FRAMES = 10
-"""With fewer frames that have a face in both, nothing is scored."""
+"""With fewer frames that have a face in both videos, there are no scores."""
 
 
 def landmark_values(
@@ -54,22 +54,22 @@ def landmark_values(
     *,
     is_aligned: bool = True,
 ) -> dict[str, float]:
-    """Return every score of a clip's landmarks, by the key of its measure.
+    """Return all scores of a clip's landmarks, by the measure's key.
 
     Args:
         points: (T, 478, 3), pixels.
         truth: (T, 478, 3), pixels.
-        moments_s: begin and end of the sounds p, b and m, seconds.
+        moments_s: start and end of the sounds p, b and m, seconds.
         quiet: (T,), frames in silence.
-        fps: frames a second.
-        is_aligned: heads move alike in both; else distances are taken from the points' centre.
+        fps: frames per second.
+        is_aligned: whether the head poses match; if not, both point sets are centred first.
     """
     seen = ~(np.isnan(points).any((1, 2)) | np.isnan(truth).any((1, 2)))
     if seen.sum() < MIN_COMMON_FRAMES:
         return {}
     values: dict[str, float] = {}
-    # A head that turns does not open its mouth; and what trembles in the pose of one may not do so
-    # in the other, else even a face at rest agrees with the truth.
+    # Remove each face's own head pose: turning a head does not open its mouth, and the jitter of a
+    # shared pose would correlate even for a face at rest.
     shapes = [fit_head_pose(mesh).to_face(mesh) for mesh in (truth[seen], points[seen])]
     clips = [(shape, eye_distance(shape)) for shape in shapes]
     for name, measure in (("opening", mouth_opening), ("width", mouth_width)):
@@ -89,7 +89,7 @@ def landmark_values(
             values[f"{key}_lvd"] = landmark_velocity_distance(ours[:, part], theirs[:, part])
     if moments_s:
         closed = closures_found(inner_opening(truth), moments_s, fps)
-        if closed.any():  # where real lips do not close, none have to
+        if closed.any():  # only closures of the real lips count
             kept = closures_found(inner_opening(points), moments_s, fps)
             values["closure_recall"] = float(kept[closed].mean())
     still = quiet[1:] & together
@@ -99,7 +99,7 @@ def landmark_values(
 
 
 def life_values(points: Floats, fps: float) -> dict[str, float]:
-    """Return blinks a minute and head motion of a clip's landmarks (T, 478, 3)."""
+    """Return blinks per minute and head motion of a clip's landmarks (T, 478, 3)."""
     seen = points[~np.isnan(points).any((1, 2))]
     if len(seen) < MIN_COMMON_FRAMES:
         return {}
@@ -110,14 +110,14 @@ def life_values(points: Floats, fps: float) -> dict[str, float]:
 
 
 def landmark_distance(made: Floats, truth: Floats, align: Align = "none") -> float:
-    """Return LD, pixels: the mean distance over points, then over frames.
+    """Return LD in pixels: the mean distance over points, then over frames.
 
-    M-LD is that of the points 48 to 67 of the 68, F-LD that of all.
+    M-LD is the LD of points 48 to 67 of the 68, F-LD that of all.
 
     Args:
         made: (T, P, 2 or 3).
         truth: as `made`.
-        align: `centroid` moves both to their centres first.
+        align: `centroid` centres both first.
     """
     ours, theirs = made[..., :2], truth[..., :2]
     if align == "centroid":
@@ -126,14 +126,14 @@ def landmark_distance(made: Floats, truth: Floats, align: Align = "none") -> flo
 
 
 def landmark_velocity_distance(made: Floats, truth: Floats) -> float:
-    """Return LVD, pixels per frame: LD of the differences between frames that both have faces."""
+    """Return LVD, pixels per frame: LD of frame differences, where both frames have faces."""
     ours, theirs = np.diff(made, axis=0), np.diff(truth, axis=0)
     there = ~np.isnan(ours + theirs).any((1, 2))
     return landmark_distance(ours[there], theirs[there])
 
 
 def inner_opening(points: Floats) -> Floats:
-    """Return the mean distance of upper and lower inner lip in their middle, shape = (T,)."""
+    """Return the mean distance between the middles of the inner lips, shape = (T,)."""
     upper, lower = points[:, UPPER_INNER_LIP[2:7], :2], points[:, LOWER_INNER_LIP[2:7], :2]
     return np.asarray(
         np.linalg.norm(upper - lower, axis=-1).mean(1) / eye_distance(points[..., :2]), np.float32
@@ -143,24 +143,24 @@ def inner_opening(points: Floats) -> Floats:
 def closures_found(
     opening: Floats, moments_s: Sequence[tuple[float, float]], fps: float
 ) -> npt.NDArray[np.bool_]:
-    """Return for every moment at which lips have to close whether they do, shape = (M,).
+    """Return whether the lips close at each moment where they should, shape = (M,).
 
     Args:
         opening: shape = (T,), eye distances.
-        moments_s: begin and end of the sounds p, b and m, seconds.
-        fps: frames a second.
+        moments_s: start and end of the sounds p, b and m, seconds.
+        fps: frames per second.
     """
     found = []
     for begin_s, end_s in moments_s:
         first = max(int((begin_s - CLOSURE_SLACK_S) * fps), 0)
         last = int((end_s + CLOSURE_SLACK_S) * fps) + 1
         there = opening[first:last]
-        found.append(bool((there < CLOSED).any()))  # nan, where no face was found, is not
+        found.append(bool((there < CLOSED).any()))  # nan, without a face, counts as open
     return np.array(found, np.bool_)
 
 
 def quiet_frames(levels_db: Floats) -> npt.NDArray[np.bool_]:
-    """Return which frames lie in silence, shape = (T,), from their sound levels in decibels."""
+    """Return which frames are silent, shape = (T,), from their sound levels in decibels."""
     level = np.maximum(levels_db, levels_db.max(initial=-np.inf) - QUIET_RANGE_DB)
     smooth = np.convolve(level, np.ones(3) / 3, "same")
     below = smooth < smooth.max(initial=-np.inf) - QUIET_DB
@@ -168,7 +168,7 @@ def quiet_frames(levels_db: Floats) -> npt.NDArray[np.bool_]:
 
 
 def lip_motion(points: Floats) -> Floats:
-    """Return how far lips move from frame to frame against the head, shape = (T - 1,)."""
+    """Return the lips' motion between frames, relative to the head, shape = (T - 1,)."""
     plane = points[..., :2]
     centred = (plane - plane[:, STEADY].mean(1, keepdims=True)) / eye_distance(plane)
     step = np.diff(centred[:, LIPS], axis=0)
@@ -182,7 +182,7 @@ def head_motion(points: Floats) -> float:
 
 
 def num_blinks(points: Floats) -> int:
-    """Return how often the eyes close."""
+    """Return the number of blinks."""
     pairs = np.array([(159, 145), (386, 374)])
     gap = points[:, pairs[:, 0], :2] - points[:, pairs[:, 1], :2]
     opening = np.linalg.norm(gap, axis=-1).sum(1)

@@ -1,6 +1,6 @@
-"""What networks say of a clip's frames: LPIPS, tLP, SyncNet's scores, and features for FID and FVD.
+"""Scores from networks: LPIPS, tLP, SyncNet's scores, and features for FID and FVD.
 
-SyncNet looks at the crops that everything else is scored on, not at those of its authors' detector.
+SyncNet gets the same crops as all other scores, not those of its authors' detector.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ FAMILY_MEASURES = {
     "fvd": ("fvd",),
     "sync": ("lse_d", "lse_c", "sync_offset"),
 }
-"""Which measures need which family of networks."""
+"""The measures that each family of networks provides."""
 SETS = ("fid", "fvd")
-"""Families whose measure is one of whole sets of clips."""
+"""Families whose measure is computed on whole sets of clips."""
 REAL_FEATURES = "real "
-"""Before the name of a family: features of the real frames themselves."""
+"""Prefix of a family's name for features of the real frames."""
 ENOUGH = {"fid": (2048, "frames"), "fvd": (256, "windows of 16 frames")}
-"""With fewer, the measure depends on their number more than on what they show."""
+"""With fewer, the measure depends more on their number than on their content."""
 TLP_SCALE = 100
 
 
 class NetworkScorer:
-    """Looks at one video of a clip, a batch at a time.
+    """Scores one video of a clip, batch by batch.
 
     Args:
         networks: by family.
-        waveform: the clip's sound, (N,), 16 kHz; may be empty.
-        fps: frames a second; SyncNet knows 25 only.
-        with_real: also keep the features of the real frames.
+        waveform: the clip's audio, (N,), 16 kHz; may be empty.
+        fps: frames per second; SyncNet only supports 25.
+        with_real: keep the features of the real frames as well.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class NetworkScorer:
         self._tail = np.zeros((0, 0, 0, 3), np.uint8)
 
     def add(self, made: Pixels, real: Pixels) -> None:
-        """Look at a batch of frames, (T, 256, 256, 3) each."""
+        """Score a batch of frames, (T, 256, 256, 3) each."""
         if "lpips" in self._networks:
             self._add_lpips(cast("Lpips", self._networks["lpips"]), made, real)
         self._add_features("", made)
@@ -128,11 +128,11 @@ def set_values(scores: Iterable[ClipScores]) -> tuple[dict[str, dict[str, float]
     """Return the measures of a whole set of clips.
 
     Args:
-        scores: of all systems on the same clips; those of the real video carry the features of the
-            real frames.
+        scores: scores of all systems on the same clips; those of the real video include the
+            features of the real frames.
 
     Returns:
-        By system and measure the values, and by measure how many features the fewest are.
+        The values by system and measure, and the smallest number of features by measure.
     """
     statistics: dict[tuple[str, str], FeatureStatistics] = {}
     for one in scores:

@@ -1,9 +1,9 @@
-"""Videos that another tool made, cut to the crops that are scored.
+"""Crop videos from other tools for scoring.
 
-A video is paired with a clip by its name: the clip's, or that of the clip's whole video, which may
-hold other clips too. Crops of 256 px are taken as they are; a video of the size of the original is
-cut where the clip was cut; of any other size, the face is tracked and cut in it as `talkhead
-prepare` does.
+A video belongs to a clip if it has the name of the clip, or of the clip's source video, which may
+contain other clips as well. Crops of 256 px are used unchanged. A video with the source's size is
+cropped where the clip was. In a video of any other size, the face is tracked and cropped as in
+`talkhead prepare`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def find_predicted(folder: Path) -> dict[str, Path]:
-    """Return the videos of a folder by their names without suffix.
+    """Return the videos of a folder, by name without suffix.
 
     Raises:
-        TalkheadError: no folder, no videos, or two of one name.
+        TalkheadError: the folder does not exist, has no videos, or two of the same name.
     """
     if not folder.is_dir():
-        raise TalkheadError(f"{folder} is no folder of videos")
+        raise TalkheadError(f"{folder} is not a folder of videos")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith("."):
@@ -41,24 +41,24 @@ def find_predicted(folder: Path) -> dict[str, Path]:
             if other is not path:
                 raise TalkheadError(f"{other} and {path} have the same name: keep one of them")
     if not found:
-        raise TalkheadError(f"{folder} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
+        raise TalkheadError(f"{folder} has no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return found
 
 
 def video_of(case: Case, videos: dict[str, Path]) -> tuple[Path, float | None]:
-    """Return the video of a clip, and when the clip begins in it, seconds; None: it is all of it.
+    """Return a clip's video, and where the clip starts in it, in seconds; None: it is all of it.
 
-    Where clip and whole video have one name, what is longer than the clip is the whole video.
+    If the clip and its source video share a name, a file longer than the clip is the source video.
 
     Raises:
-        TalkheadError: there is none, or it cannot be read.
+        TalkheadError: the video does not exist or cannot be read.
     """
     own, whole = videos.get(case.info.clip), videos.get(Path(case.info.video).stem)
     if own is not None and (own != whole or not _is_longer(own, case)):
         return own, None
     if whole is not None:
         return whole, case.info.start_s
-    raise TalkheadError(f"there is no video named {case.info.clip}")
+    raise TalkheadError(f"no video named {case.info.clip}")
 
 
 def _is_longer(path: Path, case: Case) -> bool:
@@ -66,20 +66,20 @@ def _is_longer(path: Path, case: Case) -> bool:
 
 
 def predicted_frames(case: Case, path: Path, start_s: float | None = None) -> Iterator[Pixels]:
-    """Yield a video's crops at the clip's rate, in the batches that are scored.
+    """Yield a video's crops at the clip's frame rate, in batches for scoring.
 
     Args:
         case: the clip.
         path: the video.
-        start_s: when the clip begins in it; what comes after the clip's end is another one's. None
-            where the video is of this clip alone.
+        start_s: where the clip starts in it; anything after the clip's end is ignored. None if the
+            video holds only this clip.
 
     Raises:
-        TalkheadError: it cannot be read.
-        NoFaceError: its size is another one, and no face is found in it.
+        TalkheadError: the video cannot be read.
+        NoFaceError: the video has another size, and no face was found in it.
     """
     info = probe_video(path)
-    # A little more than is needed: a video that is too long has to be seen to be.
+    # Read a few frames more than needed, to detect a video that is too long.
     count = len(case.clip) + (MAX_LENGTH_DIFFERENCE + 1 if start_s is None else 0)
     duration_s = float(count / case.fps)
 
@@ -94,7 +94,7 @@ def predicted_frames(case: Case, path: Path, start_s: float | None = None) -> It
         crops = [Crop(*map(float, row)) for row in case.clip.crops]
     else:
         crops = _own_crops(frames(), float(case.fps), path)
-    # Frames beyond the last crop are cut like it: their number alone counts.
+    # Crop frames beyond the last crop like it: only their number matters.
     pairs = ((crops[min(k, len(crops) - 1)], frame) for k, frame in enumerate(frames()))
     yield from _batches(crop.extract(frame) for crop, frame in pairs)
 

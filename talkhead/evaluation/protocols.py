@@ -1,7 +1,7 @@
-"""Protocols: which clips of a prepared folder are scored, and whom training has seen.
+"""Protocols: which clips of a prepared folder are scored, and which people training has seen.
 
-What is drawn depends on the manifest and the seed, never on the stage: where a stage cannot score a
-clip, that clip is left out, and no other one takes its place.
+The choice depends on the manifest and the seed, never on the stage. A clip that a stage cannot
+score is left out without a replacement.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Protocol = Literal["split", "mead-official", "seed-90-10", "speaker"]
 
 TRAIN = "train"
 TEST_SHARE = 0.1
-"""Of one person's clips, or of the people, where they are drawn."""
+"""Share of a person's clips, or of the people, that is drawn."""
 
 ItemT = TypeVar("ItemT")
 
@@ -35,20 +35,20 @@ class Chosen:
     """The clips that a protocol scores."""
 
     rows: tuple[ClipInfo, ...]
-    """Sorted by clip."""
+    """Sorted by clip name."""
     seen_people: frozenset[str]
-    """Who has clips to train on, in the protocol's own division."""
+    """People with training clips, according to the protocol's own split."""
     note: str
-    """Which clips these are, and what to beware of; it belongs beside the scores."""
+    """Describes the choice and its caveats; report it with the scores."""
 
     def is_seen(self, person: str) -> bool:
-        """Whether training has seen a person, if it kept to the protocol."""
+        """Return whether training saw a person, provided it followed the protocol."""
         return person in self.seen_people
 
 
 @dataclass(frozen=True)
 class _Division:
-    """The clips to score, before those that do not fit the stage are left out."""
+    """The clips of a protocol, including those that the stage cannot score."""
 
     rows: list[ClipInfo]
     seen_people: frozenset[str]
@@ -67,44 +67,42 @@ def choose_rows(
     limit: int | None = None,
     unseen_only: bool = False,
     fits: Callable[[ClipInfo], bool] = lambda row: True,
-    needs: str = "what is needed",
+    needs: str = "the required data",
 ) -> Chosen:
-    """Choose the clips of a prepared folder that are scored.
+    """Choose the clips of a prepared folder to score.
 
-    `split`: the clips of a split of the manifest.
+    `split`: the clips of one split of the manifest.
 
     `seed-90-10`: a tenth of one person's clips, at least one, drawn from those outside the split
-    `train` if there are any, else from all. The others are for training, so the person counts as
-    seen.
+    `train` if possible, otherwise from all. The rest is for training, so the person counts as seen.
 
-    `speaker`: the clips of people who are in no clip of the split `train`. Where everybody is in
-    `train`, a tenth of the people, at least one, is drawn; these count as never seen.
+    `speaker`: the clips of people with no clip in the split `train`. If all people are in `train`,
+    a tenth of them, at least one, is drawn and counts as never seen.
 
-    `mead-official`: of every person, view and level the last 10 videos where the emotion is
-    neutral, and the last 6 of every other emotion. Where the manifest has a split `test`, as the
-    reader of MEAD makes one, clips of `train` are left out: a video that was dropped is not
-    replaced by one to train on.
+    `mead-official`: for each person, view and level, the last 10 videos of the neutral emotion and
+    the last 6 of every other emotion. If the manifest has a split `test`, as the MEAD layout
+    creates, clips of `train` are left out: a training clip never replaces a dropped video.
 
     Args:
         data: prepared folder.
         protocol: see above.
-        split: of the manifest; of the protocol `split` alone.
-        people: patterns as of a shell; any of them suffices; none for everybody.
-        seed: of what is drawn.
-        limit: at most so many clips, the first by name.
-        unseen_only: where nobody is named, clips of people who are in `train` are left out if
-            there are others; of the protocol `split` alone.
+        split: a split of the manifest; only for the protocol `split`.
+        people: shell patterns; a person has to match one of them; empty for all people.
+        seed: random seed of the draw.
+        limit: maximum number of clips; keeps the first by name.
+        unseen_only: without `people`, leave out the clips of people in `train` if others remain;
+            only for the protocol `split`.
         fits: whether the stage can score a clip.
-        needs: what `fits` looks for, in words: "sound that fits".
+        needs: describes what `fits` requires, for example "sound that fits".
 
     Raises:
-        TalkheadError: the folder was not prepared; no clip is left; or the protocol wants one
-            person, and there are more.
+        TalkheadError: the folder is not prepared, no clip is left, or the protocol needs exactly
+            one person.
     """
     rows = read_manifest(data)
     named = [row for row in rows if not people or any(fnmatch(row.person, p) for p in people)]
     if not named:
-        reason = f"nobody is named {' or '.join(people)}" if people else "it holds none"
+        reason = f"no person matches {' or '.join(people)}" if people else "it is empty"
         raise TalkheadError(f"{data} has no clip to score: {reason}")
     if protocol == "seed-90-10":
         divided = _by_seed(data, named, seed)
@@ -120,7 +118,7 @@ def choose_rows(
     if unseen_only and protocol == "split" and not people:
         chosen = [row for row in chosen if row.person not in divided.seen_people] or chosen
     if not chosen:
-        whose = f", of people named {' or '.join(people)}," if people else ""
+        whose = f", of people matching {' or '.join(people)}," if people else ""
         raise TalkheadError(
             f"{data} has no clip to score: none of {divided.what}{whose} with {needs}"
         )
@@ -129,7 +127,7 @@ def choose_rows(
 
 
 def draw_share(items: Sequence[ItemT], seed: int, count: int | None = None) -> list[ItemT]:
-    """Draw a tenth, at least one, or `count`; those drawn keep their order."""
+    """Draw a tenth of the items, at least one, or `count`; the drawn ones keep their order."""
     count = count or max(1, round(TEST_SHARE * len(items)))
     order = np.random.default_rng(seed).random(len(items)).argsort(kind="stable")
     return [items[index] for index in sorted(order[:count])]
@@ -139,15 +137,15 @@ def _by_seed(data: Path, named: list[ClipInfo], seed: int) -> _Division:
     people = sorted({row.person for row in named})
     if len(people) != 1:
         raise TalkheadError(
-            f"seed-90-10 is for one person, and the people chosen from {data} are"
-            f" {in_short(people)}: name one with --people"
+            f"seed-90-10 needs exactly one person, but the people chosen from {data} are"
+            f" {in_short(people)}: choose one of them"
         )
-    # Where the manifest holds clips of this person out, weights trained on it know the others.
+    # If the manifest holds out clips, weights trained on it have seen the others.
     held_out = [row for row in named if row.split != TRAIN]
     drawn = draw_share(held_out or named, seed, max(1, round(TEST_SHARE * len(named))))
-    what = f"{len(drawn)} of {len(named)} clips of {people[0]}, drawn by the seed {seed}"
+    what = f"{len(drawn)} of {len(named)} clips of {people[0]}, drawn with seed {seed}"
     if held_out and len(held_out) < len(named):
-        what += f" from the {len(held_out)} that are not in the split {TRAIN}"
+        what += f" from the {len(held_out)} outside the split {TRAIN}"
     return _Division(drawn, frozenset(people), what, _in_train(drawn))
 
 
@@ -155,11 +153,11 @@ def _by_speaker(rows: list[ClipInfo], named: list[ClipInfo], seed: int) -> _Divi
     trained = frozenset(row.person for row in rows if row.split == TRAIN)
     if any(row.person not in trained for row in rows):
         held_out = [row for row in named if row.person not in trained]
-        return _Division(held_out, trained, f"the people in no clip of the split {TRAIN}")
+        return _Division(held_out, trained, f"people with no clip in the split {TRAIN}")
     people = sorted({row.person for row in named})
     drawn = frozenset(draw_share(people, seed))
     chosen = [row for row in named if row.person in drawn]
-    what = f"{len(drawn)} of {len(people)} people, drawn by the seed {seed}"
+    what = f"{len(drawn)} of {len(people)} people, drawn with seed {seed}"
     return _Division(chosen, trained - drawn, what, _in_train(chosen))
 
 
@@ -188,7 +186,7 @@ def _group(row: ClipInfo) -> tuple[str, str, int, str]:
 
 
 def _in_train(rows: list[ClipInfo]) -> str:
-    """Warn of clips that the manifest gives to training."""
+    """Return a warning about clips that the manifest assigns to training."""
     count = sum(row.split == TRAIN for row in rows)
     if not count:
         return ""

@@ -1,4 +1,4 @@
-"""Clips on the report's page, to be looked at: videos, frames of some moments, opening curves."""
+"""Clips on the report's page: videos, frames, and plots of the mouth opening."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from talkhead.media.video import read_frames
 Floats = npt.NDArray[np.float32]
 Role = Literal["best", "median", "worst"]
 Videos = Mapping[tuple[str, str], str]
-"""By clip and system, the element that shows a video."""
+"""HTML element for a video, by clip and system."""
 
 NUM_MOMENTS = 6
 FRAME_SIDE_PX = 256
@@ -41,15 +41,15 @@ FRAME_QUALITY = 88
 
 @dataclass(frozen=True)
 class ClipEvidence:
-    """What can be shown of one clip.
+    """Material for presenting one clip.
 
     Attributes:
         clip: its name.
-        fps: frames a second.
+        fps: frames per second.
         waveform: shape = (N,), 16 kHz; may be empty.
-        openings: by system, the truth's under its own name: how far the mouth is open in every
-            frame, shape = (T,), eye distances, nan where no face was found.
-        videos: by system, an mp4 of 256 x 256 px with sound; none where only landmarks are made.
+        openings: mouth opening in every frame, by system, with the truth under its own name;
+            shape = (T,), eye distances, nan if no face was found.
+        videos: by system, an mp4 of 256 x 256 px with sound; empty if only landmarks are scored.
     """
 
     clip: str
@@ -61,7 +61,7 @@ class ClipEvidence:
 
 @dataclass(frozen=True)
 class _Moment:
-    """A frame to look at."""
+    """A frame to present."""
 
     frame: int
     label: str
@@ -69,7 +69,7 @@ class _Moment:
 
 @dataclass(frozen=True)
 class ShownClip:
-    """One clip on the page: the parts that do not depend on how much fits on it."""
+    """One clip on the page, without the parts that depend on the page's size."""
 
     roles: tuple[Role, ...]
     evidence: ClipEvidence
@@ -79,7 +79,7 @@ class ShownClip:
 
 
 def show_clip(evidence: ClipEvidence, roles: tuple[Role, ...], systems: Iterable[str]) -> ShownClip:
-    """Read what is shown of a clip; the truth comes first."""
+    """Read the frames to present for a clip; the truth comes first."""
     ordered = sorted(systems, key=lambda name: name not in TRUTHS)
     moments = _moments(evidence)
     wanted = [moment.frame for moment in moments]
@@ -92,7 +92,7 @@ def show_clip(evidence: ClipEvidence, roles: tuple[Role, ...], systems: Iterable
 
 
 def _moments(evidence: ClipEvidence) -> list[_Moment]:
-    """Choose frames from all over a clip: of the real mouth wide open, then shut, in turn."""
+    """Choose frames throughout a clip, alternating between an open and a closed real mouth."""
     real = _real_opening(evidence)
     lengths = [len(opening) for opening in evidence.openings.values()]
     total = max([*lengths, 0]) or int(len(evidence.waveform) / SAMPLE_RATE_HZ * evidence.fps)
@@ -117,7 +117,7 @@ def _real_opening(evidence: ClipEvidence) -> Floats | None:
 
 
 def _read_moments(video: Path, wanted: list[int]) -> list[bytes | None]:
-    """Return frames as JPEG; None where the video is shorter."""
+    """Return frames as JPEG; None beyond the video's end."""
     found: dict[int, bytes] = {}
     if wanted:
         with closing(read_frames(video, size=(FRAME_SIDE_PX, FRAME_SIDE_PX))) as frames:
@@ -134,19 +134,19 @@ def _read_moments(video: Path, wanted: list[int]) -> list[bytes | None]:
 def fitting_videos(
     scores: Scores, shown: Iterable[ShownClip], chosen: Chosen, room: int
 ) -> dict[tuple[str, str], str]:
-    """Return the videos, one clip after the other, for which there is room.
+    """Return as many videos as fit, in the order of the clips.
 
     Args:
         scores: content of scores.json.
         shown: the clips in the order of the page.
-        chosen: the measure that stands below each video.
-        room: bytes.
+        chosen: the measure to print below each video.
+        room: remaining bytes.
     """
     found: dict[tuple[str, str], str] = {}
     for one in shown:
         for system in (name for name in one.systems if name in one.evidence.videos):
             video = one.evidence.videos[system]
-            if video.stat().st_size < room:  # a large one is not even read
+            if video.stat().st_size < room:  # avoids reading a video that is too large
                 figure = _video(scores, one, system, chosen, video.read_bytes())
                 size = len(figure.encode(errors="backslashreplace"))
                 if size <= room:
@@ -183,13 +183,13 @@ def clip_cards(
     chosen: Chosen | None,
     videos: Videos,
 ) -> str:
-    """Return a card for every clip that is shown.
+    """Return a card for every presented clip.
 
     Args:
         scores: content of scores.json.
         shown: the clips in the order of the page.
-        chosen: by what they were chosen; None if none was.
-        videos: those that fit on the page.
+        chosen: the system and measure that chose the clips; None if none did.
+        videos: the videos that fit on the page.
     """
     if not shown or chosen is None:
         return ""
@@ -198,7 +198,7 @@ def clip_cards(
         _clip_card(scores, one, index, chosen, videos) for index, one in enumerate(shown)
     )
     return (
-        f'<p class="quiet">Clips of {escape(chosen.system)} by their'
+        f'<p class="quiet">Clips of {escape(chosen.system)}, chosen by'
         f" {escape(measure['title'])}.</p>\n{cards}"
     )
 
@@ -226,7 +226,7 @@ def _clip_card(
 
 
 def _videos(one: ShownClip, videos: Videos) -> str:
-    """Return the videos side by side, and what was left out."""
+    """Return the videos side by side, and a note on those left out."""
     systems = [name for name in one.systems if name in one.evidence.videos]
     if not systems:
         return ""
@@ -236,14 +236,14 @@ def _videos(one: ShownClip, videos: Videos) -> str:
     left_out = [name for name in systems if (clip, name) not in videos]
     if left_out:
         html += (
-            '<p class="left-out">Too large for this page, left in the folder of the videos:'
+            '<p class="left-out">Too large for this page; see the folder of videos:'
             f" {escape(', '.join(left_out))}.</p>\n"
         )
     return html
 
 
 def _frame_table(scores: Scores, one: ShownClip) -> str:
-    """Return moments as columns and systems as rows."""
+    """Return a table with moments as columns and systems as rows."""
     if not one.frames or not one.moments:
         return ""
     paint = colours(scores)
@@ -270,7 +270,7 @@ def _frame_table(scores: Scores, one: ShownClip) -> str:
             + "</tr>\n"
         )
     is_labelled = any(moment.label for moment in one.moments)
-    what = ": where the real mouth is open, and shut, in turn" if is_labelled else ""
+    what = ", alternating between open and closed real mouth" if is_labelled else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Frames of {clip}">\n'
         f'<table class="frames"><caption><span>Frames{what}</span></caption>\n'
@@ -280,7 +280,7 @@ def _frame_table(scores: Scores, one: ShownClip) -> str:
 
 
 def _curves(scores: Scores, one: ShownClip, index: int) -> str:
-    """Return the mouth's opening, the real one and a made one in every plot."""
+    """Return plots of the mouth opening, each with the real curve and one system's."""
     evidence, real = one.evidence, _real_opening(one.evidence)
     made = [name for name in one.systems if name in evidence.openings and name not in TRUTHS]
     if not made:
@@ -298,18 +298,18 @@ def _curves(scores: Scores, one: ShownClip, index: int) -> str:
             waveform=evidence.waveform,
             top=top,
             key=f"opening-{index}-{colour}",
-            title=f"Opening of the mouth in {evidence.clip}: real and by {system}",
+            title=f"Mouth opening in {evidence.clip}: real and {system}",
         )
         figures.append(
             '<figure class="opening"><figcaption>'
             f'<i style="color: var(--system-{colour % NUM_COLOURS})"></i>'
             f" {escape(system)}</figcaption>\n"
-            f'<div class="scroll" tabindex="0" role="region" aria-label="Opening of the mouth,'
+            f'<div class="scroll" tabindex="0" role="region" aria-label="Mouth opening,'
             f' {escape(system)}">\n{plot}\n</div></figure>\n'
         )
-    truth = '<i style="color: var(--real)"></i> real' if real is not None else "real: not known"
+    truth = '<i style="color: var(--real)"></i> real' if real is not None else "real: unknown"
     sound = ' <i class="sound"></i> sound' if len(evidence.waveform) else " no sound"
     return (
-        f'<h4>Opening of the mouth, eye distances <span class="key">{truth}{sound}</span></h4>\n'
+        f'<h4>Mouth opening, eye distances <span class="key">{truth}{sound}</span></h4>\n'
         f"{''.join(figures)}"
     )

@@ -1,6 +1,6 @@
-"""The report's page itself, and how names and numbers stand on it.
+"""The skeleton of the report's page, and the formatting of names and numbers.
 
-Every text goes through `escape`, and the page forbids itself to load anything.
+All text is escaped, and the page's own policy forbids it to load anything.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ Scores = Mapping[str, Any]
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 TRUTHS = (REAL, TRUTH)
 NEVER_BEST = (*TRUTHS, CEILING)
-"""Systems that show the truth or start from it: rows to read others by."""
+"""Systems that present or start from the truth: a reference for the others, never the best."""
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 NOTHING = f'<span class="nothing">{DASH}</span>'
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the page puts first: one system, judged by one measure."""
+    """The page's main system and measure."""
 
     system: str
     measure: str
 
 
 def page(title: str, sections: Iterable[tuple[str, str, str]], head: str, foot: str) -> str:
-    """Put a page together.
+    """Assemble the page.
 
     Args:
-        title: of the document, not escaped.
+        title: the document's title, not escaped.
         sections: (id, heading, content); those without content are left out.
-        head: what stands above the sections.
-        foot: what stands below.
+        head: HTML above the sections.
+        foot: HTML below the sections.
     """
     shown = [section for section in sections if section[2]]
     links = "\n".join(f'<a href="#{key}">{escape(heading)}</a>' for key, heading, _ in shown)
@@ -81,13 +81,13 @@ def page(title: str, sections: Iterable[tuple[str, str, str]], head: str, foot: 
 
 
 def list_systems(scores: Scores) -> list[str]:
-    """Return the systems in the order in which they were scored."""
+    """Return the systems in the order of scoring."""
     in_groups = (name for group in scores["groups"].values() for name in group["systems"])
     return list(dict.fromkeys([*(clip["system"] for clip in scores["clips"]), *in_groups]))
 
 
 def colours(scores: Scores) -> dict[str, int | None]:
-    """Return the number of every system's colour; None for the truth."""
+    """Return the colour index of every system; None for the truth."""
     found: dict[str, int | None] = {}
     for system in list_systems(scores):
         taken = sum(colour is not None for colour in found.values())
@@ -106,14 +106,14 @@ def swatch(colour: int | None) -> str:
 
 
 def legend(scores: Scores, systems: Iterable[str]) -> str:
-    """Return the systems beside their markers."""
+    """Return a list of systems with their markers."""
     paint = colours(scores)
     items = "".join(f"<li>{swatch(paint[name])} {escape(name)}</li>" for name in systems)
     return f'<ul class="legend" aria-label="Systems">{items}</ul>'
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
-    """Write a number with a true minus, no minus before a zero, and a sign where asked for."""
+    """Format a number with a true minus sign, none for zero, and a plus sign if `signed`."""
     text = f"{abs(value):,.{digits}f}"
     if not float(text.replace(",", "")):
         return text
@@ -123,7 +123,7 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def with_unit(value: float, measure: Mapping[str, Any]) -> str:
-    """Write a value of a measure."""
+    """Format a value with its measure's unit."""
     unit = f" {measure['unit']}" if measure["unit"] else ""
     return escape(number(value, measure["digits"]) + unit)
 
@@ -141,10 +141,10 @@ def measure_name(measure: Mapping[str, Any]) -> str:
 
 
 def count(things: int, one: str, many: str | None = None) -> str:
-    """Write how many there are of something."""
+    """Format a count with its noun."""
     return f"{things:,} {one if things == 1 else many or one + 's'}"
 
 
 def capital(text: str) -> str:
-    """Return a text that begins with a capital letter."""
+    """Return a text with its first letter capitalised."""
     return text[:1].upper() + text[1:]

@@ -1,8 +1,7 @@
-"""Plots of the report as SVG for the inside of a page: colours are the page's, text is text.
+"""Plots of the report as inline SVG, with the page's own colours and with real text.
 
-Figures are drawn without pyplot and with matplotlib's own defaults, whatever the user's settings.
-No text but numbers and units goes into them: names stand beside them on the page, where any script
-can be shown.
+Figures use neither pyplot nor the user's matplotlib settings. The only text in them is numbers and
+units: names go on the page next to them, where a browser can display any script.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ Floats = npt.NDArray[np.float32]
 
 NUM_COLOURS = 8
 MARKERS = ("o", "s", "^", "D", "v", "p", "*", "h")
-"""One a system, so that nobody has to tell colours apart."""
+"""One per system, so that no one has to rely on colours."""
 MAX_HINTS = 1000
-"""Points of a plot that say their clip when pointed at; with more of them, none does."""
+"""Maximum number of points with a tooltip; plots with more have none."""
 
-# Colours that stand for the page's own, which differ in the dark; replaced in the SVG.
+# Placeholders for the page's colours, which differ in dark mode; replaced in the SVG.
 _INK, _LINE, _WAVE, _REAL = "#010101", "#020202", "#030303", "#040404"
 _SYSTEM = tuple(f"#0501{index:02x}" for index in range(NUM_COLOURS))
 _PAGE_COLOURS = {
@@ -47,7 +46,7 @@ _FONT_PX = 10
 
 @dataclass(frozen=True)
 class Series:
-    """Values of one system: of clip `at[i]`, whose hint is `hints[i]`, the value `values[i]`.
+    """Values of one system: `values[i]` belongs to clip `at[i]` and has the tooltip `hints[i]`.
 
     `colour` counts from 0; None for the real video.
     """
@@ -61,14 +60,14 @@ class Series:
 def plot_by_clip(
     series: Sequence[Series], num_clips: int, *, divider: int | None, key: str, title: str
 ) -> str:
-    """Draw one measure: a point for every clip and system, clips by number from left to right.
+    """Plot one measure: a point for every clip and system, clips by number from left to right.
 
     Args:
-        series: one a system.
-        num_clips: how many numbers there are.
-        divider: after so many clips another group starts; None for one group.
+        series: one per system.
+        num_clips: total number of clips.
+        divider: number of clips in the first group; None if there is only one group.
         key: unique on the page.
-        title: what is to be seen, for those who do not see it.
+        title: text alternative for screen readers.
 
     Returns:
         An `svg` element.
@@ -112,17 +111,17 @@ def plot_opening(
     key: str,
     title: str,
 ) -> str:
-    """Draw the mouth's opening over the waveform: the real one, and one that was made.
+    """Plot the mouth opening over the waveform: the real curve and a generated one.
 
     Args:
-        real: shape = (T,), eye distances, nan where no face was found; None if not known.
+        real: shape = (T,), eye distances, nan if no face was found; None if unknown.
         made: as `real`.
-        colour: of the system.
-        fps: frames a second.
+        colour: colour index of the system.
+        fps: frames per second.
         waveform: shape = (N,), 16 kHz; may be empty.
-        top: largest opening on the scale, so that several plots share theirs.
+        top: largest opening on the scale, shared by several plots.
         key: unique on the page.
-        title: what is to be seen.
+        title: text alternative for screen readers.
 
     Returns:
         An `svg` element.
@@ -148,13 +147,13 @@ def plot_opening(
 
 
 def largest_opening(curves: Sequence[Floats]) -> float:
-    """Return the top of a scale that all curves fit on."""
+    """Return an upper limit of the scale that fits all curves."""
     found = [float(np.nanmax(curve)) for curve in curves if np.isfinite(curve).any()]
     return max([*found, 0.05])
 
 
 def marker_path(colour: int | None, side: float) -> str:
-    """Return the `d` of an SVG path: a system's marker in a box of that side."""
+    """Return the `d` attribute of an SVG path: a system's marker in a box with this side."""
     marker = MarkerStyle(MARKERS[_marker(colour)])
     path = marker.get_path().transformed(marker.get_transform())
     outline = np.array(path.to_polygons(closed_only=True)[0], np.float64) * np.array([1, -1])
@@ -168,9 +167,9 @@ def _marker(colour: int | None) -> int:
 
 
 def _settings(key: str) -> AbstractContextManager[None]:
-    """Return a context of matplotlib's defaults, with ids that depend on nothing but the plot."""
+    """Return a context with matplotlib's defaults, and ids that depend only on the plot."""
     settings = dict(matplotlib.rcParamsDefault)
-    # The backend is not ours to set, and not used: an SVG is written by its own.
+    # The backend is the caller's choice, and SVG output does not use it.
     for name in [name for name in settings if name.startswith("backend")]:
         del settings[name]
     settings |= {
@@ -186,7 +185,7 @@ def _settings(key: str) -> AbstractContextManager[None]:
 def _figure(
     width: int, height: int, *, left: int, right: int, top: int, bottom: int
 ) -> tuple[Figure, Axes]:
-    """Return a figure and its axes, sizes and margins in pixels of the page."""
+    """Return a figure and its axes; sizes and margins in CSS pixels."""
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     figure.patch.set_visible(False)
     box = (left / width, bottom / height, (width - left - right) / width)
@@ -203,7 +202,7 @@ def _figure(
 
 
 def _draw_waveform(figure: Figure, axes: Axes, waveform: Floats, seconds: float) -> None:
-    """Draw the outline of the sound behind the curves, as high as the plot."""
+    """Draw the waveform's outline behind the curves, at the full height of the plot."""
     if not len(waveform):
         return
     count = min(440, len(waveform))
@@ -220,7 +219,7 @@ def _draw_waveform(figure: Figure, axes: Axes, waveform: Floats, seconds: float)
 
 
 def _svg(figure: Figure, key: str, title: str, hints: Sequence[Sequence[str]] | None = None) -> str:
-    """Return a figure as an element for a page: no names from outside, ids of its own."""
+    """Return a figure as an SVG element for the page, with unique ids and no external names."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
@@ -229,10 +228,10 @@ def _svg(figure: Figure, key: str, title: str, hints: Sequence[Sequence[str]] | 
         raise ValueError("matplotlib wrote an SVG without a view box")
     body = text[text.index(">", box.end()) + 1 : text.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    # Its only rule holds for the whole page there; the page's style has it.
+    # Its only CSS rule would apply to the whole page; the page's own style has it.
     body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
     body = body.replace("xlink:href", "href")
-    # Names of parts that nothing refers to, and the fonts, which are the page's.
+    # Drop ids that nothing refers to, and fonts: the page sets its own.
     body = re.sub(r'(<g) id="(?!series)[^"]*"', r"\1", body)
     body = re.sub(r"\s*<g/>", "", body)
     body = re.sub(r' font-family: [^;]*;| transform="rotate\(-0 [^"]*"', "", body)
@@ -250,7 +249,7 @@ def _svg(figure: Figure, key: str, title: str, hints: Sequence[Sequence[str]] | 
 
 
 def _with_hints(body: str, series: str, texts: Sequence[str]) -> str:
-    """Let the points of one series say what they are when pointed at."""
+    """Add tooltips to the points of one series."""
     start = body.find(f'<g id="{series}">')
     if start < 0:
         return body

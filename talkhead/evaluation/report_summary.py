@@ -1,4 +1,4 @@
-"""The report's words before its tables: what was scored, how it did, and how it was measured."""
+"""The top of the report: what was scored, the main results, and how they were measured."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from talkhead.evaluation.scores import BASELINES
 from talkhead.evaluation.tables import SEEN
 
 STAGES = {
-    "landmarks": "landmarks from sound",
+    "landmarks": "landmarks from audio",
     "render": "frames from real landmarks",
-    "both": "frames from sound",
-    "predicted": "videos made elsewhere",
+    "both": "frames from audio",
+    "predicted": "videos from other tools",
 }
 
 
 def heading_of(scores: Scores) -> str:
-    """Return the page's title: what was scored, and at what."""
+    """Return the page's title, which names the scored systems."""
     scored = [name for name in list_systems(scores) if name not in BASELINES]
     return f"Scores of {' and '.join(scored)}" if scored else "Scores of the baselines"
 
 
 def masthead(scores: Scores) -> str:
-    """Return the head of the page: what was scored, on how much."""
+    """Return the head of the page: the systems, the stage, and the number of clips."""
     protocol = scores["protocol"]
     split = f", split {protocol['split']}" if protocol.get("split") else ""
     clips = {clip["clip"]: clip for clip in scores["clips"]}
@@ -53,7 +53,7 @@ def masthead(scores: Scores) -> str:
 
 
 def summary(scores: Scores, chosen: Chosen | None) -> str:
-    """Return the chosen measure in every group, beside every other system, and what to beware of.
+    """Return the chosen measure in every group, compared with every other system, and warnings.
 
     Differences are paired by clip.
     """
@@ -61,12 +61,12 @@ def summary(scores: Scores, chosen: Chosen | None) -> str:
     parts = [f'<div class="cards">\n{"".join(cards)}</div>'] if any(cards) else []
     if scores.get("warnings"):
         lines = "".join(f"<li>{escape(text)}</li>" for text in scores["warnings"])
-        parts.append(f'<div class="warning" role="note"><b>Beware</b><ul>{lines}</ul></div>')
+        parts.append(f'<div class="warning" role="note"><b>Warnings</b><ul>{lines}</ul></div>')
     broken = scores.get("broken") or []
     if broken:
         parts.append(
             f'<div class="warning" role="note"><b>{count(len(broken), "clip is", "clips are")}'
-            ' broken</b> and in no number: <a href="#broken">which and why</a>.</div>'
+            ' broken</b> and not in any number: <a href="#broken">which and why</a>.</div>'
         )
     return "\n".join(parts)
 
@@ -98,8 +98,8 @@ def _card(scores: Scores, group: str, chosen: Chosen) -> str:
     table = ""
     if rows:
         table = (
-            '<div class="scroll"><table class="differences">\n<caption>Better or worse than'
-            " others on the same clips</caption>\n"
+            '<div class="scroll"><table class="differences">\n<caption>Compared with other systems'
+            " on the same clips</caption>\n"
             '<thead class="unseen"><tr><th scope="col">System</th><th scope="col">Difference</th>'
             '<th scope="col">Verdict</th></tr></thead>\n'
             f"<tbody>\n{''.join(rows)}</tbody></table></div>\n"
@@ -137,7 +137,7 @@ def _difference(scores: Scores, group: str, chosen: Chosen, system: str) -> Inte
 
 
 def protocol(scores: Scores) -> str:
-    """Return every fact of how it was measured: short ones first, then digests."""
+    """Return all facts of the protocol: single values first, then tables of digests."""
     facts: dict[str, Any] = {"talkhead": scores.get("talkhead"), "stage": scores["stage"]}
     facts |= {
         "protocol" if key == "name" else key: value for key, value in scores["protocol"].items()

@@ -1,4 +1,4 @@
-"""The report's tables of scores, its plots clip by clip, and what has no numbers."""
+"""Tables of scores, plots by clip, missing measures and broken clips on the report's page."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from talkhead.evaluation.scores import MEASURES
 def score_tables(scores: Scores) -> str:
     """Return a table for every group: systems as columns, measures as rows."""
     if not scores["groups"]:
-        return "<p>No clip was scored.</p>"
+        return "<p>No clips were scored.</p>"
     tables = "\n".join(_group_table(scores, name) for name in scores["groups"])
     return (
-        f'<p class="quiet">Means over clips; below them {CONFIDENCE:.0%} intervals from'
-        f" {NUM_DRAWS:,} draws of the clips with repetition."
+        f'<p class="quiet">Means over clips, with {CONFIDENCE:.0%} intervals below, from'
+        f" {NUM_DRAWS:,} bootstrap resamples of the clips."
         ' <span aria-hidden="true">↑</span> higher is better, <span aria-hidden="true">↓</span>'
-        " lower is better. The best of what was made is"
-        ' <b class="best-sample">marked</b>; what shows the real video never is.</p>\n'
+        " lower is better. The best generated result is"
+        ' <b class="best-sample">marked</b>; systems that use the real frames never are.</p>\n'
         f"{tables}"
     )
 
@@ -109,7 +109,7 @@ def _measure_row(
 def _best(
     measure: Mapping[str, Any], values: Sequence[tuple[str, Mapping[str, Any] | None]]
 ) -> set[str]:
-    """Return the made systems with the best mean, as far as its digits tell; none of only one."""
+    """Return the systems with the best mean, after rounding; empty for fewer than two systems."""
     made = {
         system: round(float(value["mean"]), measure["digits"])
         for system, value in values
@@ -122,7 +122,7 @@ def _best(
 
 
 def not_computed(scores: Scores) -> str:
-    """Return which measures have no numbers, and why."""
+    """Return the measures without values, and the reasons."""
     in_groups = {
         key
         for group in scores["groups"].values()
@@ -132,7 +132,7 @@ def not_computed(scores: Scores) -> str:
     reasons = dict(scores.get("not_computed") or {})
     for key in scores["measures"]:
         if key not in in_groups:
-            reasons.setdefault(key, "no clip has it")
+            reasons.setdefault(key, "no clip has a value")
     if not reasons:
         return ""
     rows = "\n".join(
@@ -143,14 +143,14 @@ def not_computed(scores: Scores) -> str:
 
 
 def _title(scores: Scores, key: str) -> str:
-    """Return the title of a measure, whether or not it has numbers."""
+    """Return the title of a measure, with or without values."""
     if key in scores["measures"]:
         return str(scores["measures"][key]["title"])
     return MEASURES[key].title if key in MEASURES else key
 
 
 def broken_clips(scores: Scores) -> str:
-    """Return what could not be scored, and why."""
+    """Return the clips that could not be scored, and the reasons."""
     if not scores.get("broken"):
         return ""
     rows = "\n".join(
@@ -166,7 +166,7 @@ def broken_clips(scores: Scores) -> str:
 
 
 def clip_plots(scores: Scores, chosen: Chosen | None) -> str:
-    """Return a plot of every measure, a point for every clip and system."""
+    """Return a plot for every measure, with a point for every clip and system."""
     clips = _number_clips(scores, chosen)
     if not clips:
         return ""
@@ -194,7 +194,7 @@ def clip_plots(scores: Scores, chosen: Chosen | None) -> str:
                 len(clips),
                 divider=divider,
                 key=f"by-clip-{index}",
-                title=f"{measure['title']} of every clip and system",
+                title=f"{measure['title']} by clip and system",
             )
             figures.append(
                 f"<figure><figcaption>{measure_name(measure)}</figcaption>\n{plot}</figure>"
@@ -202,26 +202,26 @@ def clip_plots(scores: Scores, chosen: Chosen | None) -> str:
     by = ""
     if chosen is not None:
         title = scores["measures"][chosen.measure]["title"]
-        by = f", from the best to the worst {escape(title)} of {escape(chosen.system)}"
-    hint = "Point at a mark to read its clip." if len(scores["clips"]) <= MAX_HINTS else ""
-    people = "Right of the dashed line are people seen in training. " if divider else ""
+        by = f", from best to worst by {escape(title)} of {escape(chosen.system)}"
+    hint = "Point at a mark to see its clip." if len(scores["clips"]) <= MAX_HINTS else ""
+    people = "People right of the dashed line were seen in training. " if divider else ""
     items = "\n".join(
         f'<li><span>{escape(clip)}</span> <span class="quiet">{escape(person)}</span></li>'
         for clip, person, _ in clips
     )
     return (
         f"{legend(scores, list_systems(scores))}\n"
-        f'<p class="quiet">Clips from left to right by number{by}. {people}{hint}</p>\n'
+        f'<p class="quiet">Clips by number, from left to right{by}. {people}{hint}</p>\n'
         '<div class="plots">\n' + "\n".join(figures) + "\n</div>\n"
-        f"<details><summary>The {count(len(clips), 'clip')} by number</summary>\n"
+        f"<details><summary>{count(len(clips), 'clip')} by number</summary>\n"
         f'<ol class="clips">\n{items}\n</ol></details>'
     )
 
 
 def _number_clips(scores: Scores, chosen: Chosen | None) -> list[tuple[str, str, bool]]:
-    """Return every clip, its person, and whether that one is seen, in the order of the plots.
+    """Return every clip, its person, and whether that person is seen, in the order of the plots.
 
-    People never seen come first; of each group the chosen system's best clip.
+    People never seen come first; within a group, clips are ordered from the chosen system's best.
     """
     ranks: dict[str, float] = {}
     if chosen is not None:

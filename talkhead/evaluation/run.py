@@ -1,8 +1,8 @@
-"""One evaluation: videos are made, scored clip by clip, and gathered into a report.
+"""Run an evaluation: generate videos, score them clip by clip, and collect a report.
 
-A report folder holds what a killed run goes on from: `run.json` says what was asked for, `videos`
-holds what was made, a folder for every system, and `parts` the scores of every clip. Only when all
-clips are done come `scores.json`, `scores.csv` and `report.html`.
+A killed run resumes from its report folder: `run.json` records the request, `videos` holds the
+generated videos in one folder per system, and `parts` the scores of every clip. `scores.json`,
+`scores.csv` and `report.html` are written only when all clips are done.
 """
 
 from __future__ import annotations
@@ -66,19 +66,19 @@ CRF = 18
 
 @dataclass(frozen=True)
 class Plan:
-    """What is evaluated.
+    """Definition of an evaluation.
 
     Attributes:
         report: folder of the report.
         data: prepared folder.
-        stage: what is made of what.
+        stage: the evaluated stage.
         rows: the clips.
-        seen_people: who was in training.
-        facts: everything that scores depend on, as scores.json prints it.
-        is_aligned: heads move as in the real clips.
-        with_closures: lips that close for p, b and m are scored where the text is known.
-        predicted: folders of videos that others made, by the names of these systems.
-        families: networks that look at the frames, see `talkhead.evaluation.networks`.
+        seen_people: people in the training clips.
+        facts: everything that affects the scores, as printed in scores.json.
+        is_aligned: whether heads move as in the real clips.
+        with_closures: whether to score lip closures for p, b and m if the text is known.
+        predicted: folders of videos from other tools, by system name.
+        families: networks that score the frames, see `talkhead.evaluation.networks`.
     """
 
     report: Path
@@ -93,17 +93,17 @@ class Plan:
     families: tuple[str, ...] = ()
 
     def video(self, system: str, clip: str) -> Path:
-        """Return where the video of a system and clip lies."""
+        """Return the path of a system's video of a clip."""
         return self.report / VIDEOS / folder_name(system) / f"{clip}.mp4"
 
     def part(self, clip: str) -> Path:
-        """Return where the scores of a clip lie."""
+        """Return the path of a clip's scores."""
         return self.report / PARTS / f"{clip}.json"
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A clip that a system could not do."""
+    """A clip that could not be scored for a system."""
 
     clip: str
     system: str
@@ -111,24 +111,24 @@ class Broken:
 
 
 def folder_name(system: str) -> str:
-    """Return a system's name as that of a folder."""
+    """Return a folder name for a system."""
     return re.sub(r"[^\w.-]+", "_", system).strip("_.") or "_"
 
 
 def check_report(report: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that could not take a report.
+    """Refuse a folder that cannot take a report.
 
     Raises:
-        TalkheadError: it is no folder, or has scores that must not be overwritten.
+        TalkheadError: it is not a folder, or has scores that must not be overwritten.
     """
     if report.exists() and not report.is_dir():
         raise TalkheadError(f"{report} is not a folder: choose another one for the scores")
     if _is_finished(report) and not overwrite:
-        raise TalkheadError(f"{report / SCORES} exists: give --overwrite to replace it")
+        raise TalkheadError(f"{report / SCORES} exists: allow overwriting to replace it")
 
 
 def digests_of(folder: Path) -> dict[str, str]:
-    """Return the digest of every model of a pipeline by its name, or of a model alone, as "."."""
+    """Return the digests of a pipeline's models by name, or of a single model, named "."."""
     parts = {".": folder} if (folder / TENSORS_NAME).is_file() else parts_of(folder)
     return {
         name: measure_file(where, TENSORS_NAME).sha256
@@ -138,10 +138,10 @@ def digests_of(folder: Path) -> dict[str, str]:
 
 
 def begin_preparation(report: Path, source: str, *, overwrite: bool) -> None:
-    """Make a report's folder of clips ready for a source, or recognise it as made from that.
+    """Prepare a report's folder of clips for a source, or accept the one made from it earlier.
 
     Raises:
-        TalkheadError: its clips are another source's and must not be overwritten.
+        TalkheadError: its clips are from another source and must not be overwritten.
     """
     record = report / PREPARED_FROM
     if (report / PREPARED).exists():
@@ -149,8 +149,8 @@ def begin_preparation(report: Path, source: str, *, overwrite: bool) -> None:
             return
         if not overwrite or not record.is_file():
             raise TalkheadError(
-                f"{report / PREPARED} holds clips of something else: choose another folder"
-                + (", or give --overwrite" if record.is_file() else "")
+                f"{report / PREPARED} holds clips from another source: choose another folder"
+                + (", or allow overwriting" if record.is_file() else "")
             )
         shutil.rmtree(report / PREPARED)
     (report / PREPARED).mkdir(parents=True)
@@ -164,31 +164,31 @@ def _text_of(record: Path) -> str:
 
 
 def begin(plan: Plan, *, overwrite: bool) -> None:
-    """Make the report's folder ready, or recognise it as that of this very evaluation.
+    """Prepare the report's folder, or accept that of an earlier run of the same evaluation.
 
     Raises:
-        TalkheadError: the folder has scores already, or those of another evaluation half done, and
-            must not be overwritten; or it cannot be written to.
+        TalkheadError: the folder has scores or an unfinished evaluation that must not be
+            overwritten, or it is not writable.
     """
     report = plan.report
     check_report(report, overwrite=overwrite)
     asked = json.dumps({"facts": plan.facts, "clips": [row.clip for row in plan.rows]}, indent=1)
     record = report / RUN
     if not record.is_file() and (report / PARTS).exists():
-        raise TalkheadError(f"{report} has parts without {RUN}: choose another folder")
+        raise TalkheadError(f"{report} has parts but no {RUN}: choose another folder")
     if record.is_file():
         is_this = record.read_text(encoding="utf-8") == asked
         if not is_this and not overwrite:
             raise TalkheadError(
-                f"{report} holds another evaluation, half done: choose another folder, or give"
-                " --overwrite"
+                f"{report} holds another, unfinished evaluation: choose another folder, or allow"
+                " overwriting"
             )
         if overwrite:
             for name in (PARTS, VIDEOS):
                 shutil.rmtree(report / name, ignore_errors=True)
             for name in (TIMINGS, SCORES, TABLE, PAGE):
                 (report / name).unlink(missing_ok=True)
-    for half in report.glob(f"{VIDEOS}/*/.talkhead-*"):  # of a run that was killed
+    for half in report.glob(f"{VIDEOS}/*/.talkhead-*"):  # left by a killed run
         half.unlink()
     report.mkdir(parents=True, exist_ok=True)
     with replacing(record) as partial:
@@ -196,23 +196,23 @@ def begin(plan: Plan, *, overwrite: bool) -> None:
 
 
 def _is_finished(report: Path) -> bool:
-    """Whether scores are there, and not of a run in which clips broke that may be tried again."""
+    """Return whether the scores are complete; a run with broken clips may be tried again."""
     path = report / SCORES
     if not path.exists():
         return False
     try:
         return not (report / RUN).is_file() or not _read_json(path, {}).get("broken")
-    except (ValueError, AttributeError):  # somebody else's file
+    except (ValueError, AttributeError):  # not a file of ours
         return True
 
 
 def make_videos(
     plan: Plan, makers: Mapping[str, FrameMaker], broken: list[Broken]
 ) -> Iterator[None]:
-    """Write the video of every clip and system that is not there yet.
+    """Write all missing videos, for every clip and system.
 
     Yields:
-        After each of them.
+        After each video.
 
     Raises:
         TalkheadError: two systems would share a folder.
@@ -221,7 +221,7 @@ def make_videos(
     for system in (*plan.predicted, *makers):
         other = names.setdefault(folder_name(system), system)
         if other != system:
-            raise TalkheadError(f"{other} and {system} are too much alike as names: rename one")
+            raise TalkheadError(f"the names {other} and {system} are too similar: rename one")
     times = _read_json(plan.report / TIMINGS, {})
     for row in plan.rows:
         waiting = {name: plan.video(name, row.clip) for name in makers}
@@ -262,13 +262,13 @@ def _write_video(case: Case, make: FrameMaker, path: Path) -> None:
 def score_videos(
     plan: Plan, systems: Iterable[str], *, num_workers: int, broken: Iterable[Broken] = ()
 ) -> Iterator[None]:
-    """Score the videos of every clip that has no scores yet, several clips at a time.
+    """Score the videos of every clip that has no scores yet, several clips in parallel.
 
     Args:
-        plan: what is evaluated.
-        systems: names; of those that are not `predicted` there are videos by `make_videos`.
-        num_workers: processes.
-        broken: what could not be made: it is told in the clip's part.
+        plan: the evaluation.
+        systems: system names; `make_videos` made the videos of those not in `predicted`.
+        num_workers: number of processes.
+        broken: clips whose videos could not be made; recorded in the clip's part.
 
     Yields:
         After each clip.
@@ -342,25 +342,25 @@ def _score_clip(
 
 @functools.cache
 def _networks(families: tuple[str, ...]) -> dict[str, FeatureNetwork]:
-    """Load networks once in every worker."""
+    """Load the networks once per worker."""
     loaded, _ = find_networks()
     return {name: loaded[name].network for name in families}
 
 
 def _frames_of(plan: Plan, case: Case, system: str) -> Iterator[Pixels]:
-    """Yield a system's crops of a clip; whatever is wrong with them shows at the first."""
+    """Yield a system's crops of a clip; errors surface on the first one."""
     yield from predicted_frames(case, *_source(plan, case, system))
 
 
 def _source(plan: Plan, case: Case, system: str) -> tuple[Path, float | None]:
-    """Return a system's video of a clip, and when the clip begins in it: see `video_of`."""
+    """Return a system's video of a clip, and where the clip starts in it: see `video_of`."""
     if folder := plan.predicted.get(system):
         return video_of(case, find_predicted(folder))
     return plan.video(system, case.info.clip), None
 
 
 def show_video(plan: Plan, row: ClipInfo, system: str) -> Path:
-    """Return a video of a clip's crops by a system, cut out of somebody else's where it is that."""
+    """Return a system's video of a clip's crops, cut from another tool's video if needed."""
     path = plan.video(system, row.clip)
     if system in plan.predicted and not path.is_file():
         case = Case.read(plan.data, row)
@@ -370,7 +370,7 @@ def show_video(plan: Plan, row: ClipInfo, system: str) -> Path:
 
 def _reference(plan: Plan, case: Case) -> Reference:
     class Frames:
-        """The real frames, from the start at every time."""
+        """The real frames, from the start on each iteration."""
 
         def __iter__(self) -> Iterator[Pixels]:
             return case.frames()
@@ -383,7 +383,7 @@ def _reference(plan: Plan, case: Case) -> Reference:
 def _what_is_said(
     plan: Plan, case: Case
 ) -> tuple[list[tuple[float, float]], npt.NDArray[np.bool_]]:
-    """Return when lips have to close, and which frames lie in silence."""
+    """Return when the lips should close, and which frames are silent."""
     count = len(case.clip)
     if not len(case.waveform):
         return [], np.zeros(count, np.bool_)
@@ -396,7 +396,7 @@ def _what_is_said(
 def score_landmarks(
     plan: Plan, generators: Mapping[str, LandmarkGenerator], *, pose: Pose = "true", seed: int = 0
 ) -> Iterator[None]:
-    """Score landmarks made from the sound of every clip that has no scores yet, and baselines.
+    """Score landmarks predicted from audio, and baselines, for clips without scores.
 
     Yields:
         After each clip.
@@ -424,7 +424,7 @@ def _landmark_scores(
     for name, generator in generators.items():
         speech = hear(case, generator)
         made[name] = spoken_points(case, generator, speech, pose, seed)
-        # A head in the clip's pose does not live by itself: that of every day is looked at.
+        # Idle motion cannot be measured in the clip's own pose; use the natural pose for it.
         own = made[name]
         if pose == "true":
             own = spoken_points(case, generator, speech, "natural", seed)
@@ -455,7 +455,7 @@ def _landmark_scores(
 
 
 def _write_part(plan: Plan, row: ClipInfo, scores: list[ClipScores], broken: list[Broken]) -> None:
-    """Write a clip's arrays, then its scores: a part is whole when these are there."""
+    """Write a clip's arrays, then its scores, which mark the part as complete."""
     path = plan.part(row.clip)
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Floats] = {}
@@ -473,7 +473,7 @@ def _write_part(plan: Plan, row: ClipInfo, scores: list[ClipScores], broken: lis
 
 
 def _is_whole(part: Path) -> bool:
-    """Whether a clip's scores are there, and nothing was broken that may be whole now."""
+    """Return whether a clip's scores exist and nothing in it broke."""
     content = _read_json(part, None)
     return content is not None and not content["broken"]
 

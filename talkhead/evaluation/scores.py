@@ -1,6 +1,6 @@
-"""What a score is: of which clip and system, of which measure, and where every measure is said.
+"""Definitions of scores: the measures, and the row for one system on one clip.
 
-A measure that does not apply to a clip is left out of its values; it never has a stand-in.
+A measure that does not apply to a clip is missing from its values; it never has a placeholder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Better = Literal["higher", "lower", "neither"]
 
 SCHEMA = 2
 ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓", "neither": ""}
-"""In which direction a measure is better."""
+"""Arrow for each better direction."""
 REAL = "real video"
 IDENTITY = "identity repeated"
 WARP = "plain warp"
@@ -71,21 +71,21 @@ MEASURES: dict[str, Measure] = {
     "blinks_per_minute": Measure("blinks a minute", "", "neither", 1),
     "head_motion": Measure("head motion", "eye distances", "neither", 3),
 }
-"""Every measure by the key that it has in scores.json, in the order of the tables."""
+"""All measures by their key in scores.json, in the order of the tables."""
 
 
 @dataclass(frozen=True)
 class ClipRow:
-    """What scores.json says of one system on one clip.
+    """One system's row for one clip in scores.json.
 
     Attributes:
         clip: name of the clip.
-        person: who is to be seen.
-        is_seen_person: whether the person is in a clip that weights were trained on.
-        system: what made the frames or landmarks.
-        frames: how many were scored.
-        frames_without_face: in how many of them no face was found.
-        values: by the key of the measure.
+        person: the person in the clip.
+        is_seen_person: whether the person is in a training clip of the weights.
+        system: name of the system that made the frames or landmarks.
+        frames: number of scored frames.
+        frames_without_face: number of scored frames without a detected face.
+        values: scores by the measure's key.
     """
 
     clip: str
@@ -102,13 +102,13 @@ class ClipScores(ClipRow):
     """Scores of one system on one clip.
 
     Attributes:
-        opening: float32 (T,), the mouth's opening in eye distances, nan where there is no face.
-        arrays: what measures of whole sets are taken from, by the name of the network.
+        opening: float32 (T,), the mouth opening in eye distances, nan without a face.
+        arrays: features for measures of whole sets, by network name.
     """
 
     opening: Floats = field(repr=False)
     arrays: Mapping[str, Floats] = field(default_factory=dict, repr=False)
 
     def row(self) -> dict[str, Any]:
-        """Return what scores.json says of it."""
+        """Return the row for scores.json."""
         return {each.name: getattr(self, each.name) for each in fields(ClipRow)}

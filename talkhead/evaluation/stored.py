@@ -1,4 +1,4 @@
-"""scores.json, read back: every part that is compared is there and of its type."""
+"""Read scores.json, and check the presence and type of everything that is compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from talkhead.fields import build_config
 from talkhead.media.files import check_input
 
 MAX_BYTES = 50_000_000
-"""Some ten thousand clips; parsed, a damaged file takes up to fifty times its size in memory."""
+"""About ten thousand clips; parsing a damaged file takes up to fifty times its size in memory."""
 _MAX_DIGITS = 12
 _KEYS = ("stage", "protocol", "measures", "groups", "clips")
 
@@ -44,7 +44,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Compared:
-    """The parts of scores.json that a comparison reads."""
+    """The parts of scores.json that a comparison uses."""
 
     stage: str
     measures: dict[str, Measure]
@@ -56,11 +56,13 @@ def read_scores(path: Path) -> dict[str, Any]:
     """Read a scores.json.
 
     Raises:
-        TalkheadError: the file is missing, damaged, too large, or of another version.
+        TalkheadError: the file is missing, damaged, too large, or from another version.
     """
     check_input(path)
     if path.stat().st_size > MAX_BYTES:
-        raise TalkheadError(f"{path} is over {MAX_BYTES // 1_000_000} MB: no scores.json is")
+        raise TalkheadError(
+            f"{path} is over {MAX_BYTES // 1_000_000} MB, too large for a scores.json"
+        )
     try:
         scores = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -70,10 +72,10 @@ def read_scores(path: Path) -> dict[str, Any]:
 
 
 def check_scores(scores: Any, name: str) -> None:
-    """Refuse what is no scores.json of this version.
+    """Refuse anything but a scores.json of this version.
 
     Raises:
-        TalkheadError: naming what it is not.
+        TalkheadError: the content is not valid; the message says why.
     """
     if not isinstance(scores, Mapping) or "groups" not in scores:
         raise TalkheadError(f"{name} is not a scores.json of talkhead eval")
@@ -91,9 +93,9 @@ def check_scores(scores: Any, name: str) -> None:
     for key, measure in compared.measures.items():
         if not 0 <= measure.digits <= _MAX_DIGITS:
             raise TalkheadError(
-                f"{name}: measures.{key}.digits is {measure.digits}, it has to be from 0 to"
+                f"{name}: measures.{key}.digits is {measure.digits}, but must be from 0 to"
                 f" {_MAX_DIGITS}"
             )
     protocol = scores["protocol"]
     if not isinstance(protocol, Mapping) or not isinstance(protocol.get("networks") or {}, Mapping):
-        raise TalkheadError(f"{name}: protocol and its networks have to be tables; score again")
+        raise TalkheadError(f"{name}: protocol and its networks must be tables; score again")

@@ -1,7 +1,7 @@
-"""What is scored, and what stands beside it: every system turns a clip's frame into its video.
+"""The systems to score, baselines included: each turns one frame of a clip into its video.
 
-The identity is the clip's frame whose face is nearest to rest, as portraits are. Landmarks are the
-clip's own, or made from its sound: then in the clip's head pose, or with a head of their own.
+The identity is the frame whose face is nearest to rest, as in a portrait. Landmarks are the clip's
+own, or predicted from its audio, with the clip's head pose or a generated one.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ Pixels = npt.NDArray[np.uint8]
 Pose = Literal["true", "natural", "still"]
 
 LOUD_OPENING = 0.1
-"""How far the baseline's jaw opens for the loudest sound, eye distances."""
+"""Jaw opening of the loudness baseline at the loudest sound, in eye distances."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One clip to make again."""
+    """One clip to reproduce."""
 
     info: ClipInfo
     clip: Clip
@@ -80,17 +80,17 @@ class Case:
 
     @classmethod
     def read(cls, data: Path, info: ClipInfo, *, frames: bool = True) -> Case:
-        """Read it; raises TalkheadError where it is damaged."""
+        """Read a clip; raises TalkheadError if it is damaged."""
         return cls(info, read_clip(data, info.clip, frames=frames))
 
     @property
     def fps(self) -> Fraction:
-        """Frames a second."""
+        """Frames per second."""
         return Fraction(self.info.fps)
 
     @cached_property
     def identity(self) -> int:
-        """Which frame the others are made from."""
+        """Index of the identity frame."""
         return identity_frame(self.clip.landmarks)
 
     @property
@@ -100,7 +100,7 @@ class Case:
 
     @cached_property
     def waveform(self) -> Floats:
-        """The sound, (N,), 16 kHz."""
+        """The audio, (N,), 16 kHz."""
         return self.clip.waveform_float()
 
     def picture(self) -> Pixels:
@@ -108,25 +108,25 @@ class Case:
         return self.clip.frame(self.identity).copy()
 
     def frames(self) -> Iterator[Pixels]:
-        """Yield the real frames, in the batches that are scored."""
+        """Yield the real frames, in batches for scoring."""
         for start in range(0, len(self.clip), SCORED_FRAMES):
             part = range(start, min(start + SCORED_FRAMES, len(self.clip)))
             yield np.stack([self.clip.frame(index) for index in part])
 
 
 FrameMaker = Callable[[Case], Iterator[Pixels]]
-"""From a clip to its frames, (T, 256, 256, 3) at a time."""
+"""Turns a clip into its frames, (T, 256, 256, 3) at a time."""
 
 
 def identity_frame(landmarks: Floats) -> int:
-    """Return which frame of a clip, (T, 478, 3), shows the face nearest to rest."""
+    """Return the index of the frame, out of (T, 478, 3), whose face is nearest to rest."""
     rest, pose = rest_of_clip(landmarks)
     apart = np.linalg.norm(pose.to_face(landmarks) - rest, axis=-1) * speech_region()
     return int(apart.mean(1).argmin())
 
 
 def hear(case: Case, generator: LandmarkGenerator) -> Speech:
-    """Run the first stage on a clip's sound, from a file on as every day."""
+    """Run the first stage on a clip's audio, through a file as in normal use."""
     rest, _ = identity_at_rest(case.mesh, basis_of(generator))
     with tempfile.TemporaryDirectory() as folder:
         audio = Path(folder) / "speech.wav"
@@ -137,14 +137,14 @@ def hear(case: Case, generator: LandmarkGenerator) -> Speech:
 def spoken_points(
     case: Case, generator: LandmarkGenerator, speech: Speech, pose: Pose, seed: int
 ) -> Floats:
-    """Return landmarks made from sound, (T, 478, 3), crop pixels.
+    """Return landmarks predicted from audio, (T, 478, 3), crop pixels.
 
     Args:
         case: the clip.
-        generator: whose motion basis and head style are used.
+        generator: provides the motion basis and the head style.
         speech: from `hear`.
-        pose: that of the clip, or one made up; that comes with blinks and eyebrows.
-        seed: of what is made up.
+        pose: the clip's own, or a generated one with blinks and eyebrows.
+        seed: random seed of the generated motion.
     """
     if pose == "true":
         basis = basis_of(generator)
@@ -157,7 +157,7 @@ def spoken_points(
 def landmark_baselines(
     case: Case, generator: LandmarkGenerator, speech: Speech
 ) -> Iterator[tuple[str, Floats]]:
-    """Yield name and landmarks of what stands beside generators, in the clip's head pose."""
+    """Yield the name and landmarks of each baseline, in the clip's head pose."""
     basis = basis_of(generator)
     rest, _ = identity_at_rest(case.mesh, basis)
     opening = opening_direction(basis.components)
@@ -169,16 +169,16 @@ def landmark_baselines(
 
 
 def _posed(case: Case, rest: Floats, basis: MotionBasis, coefficients: Floats) -> Floats:
-    """Return meshes of a person, whose face at rest is (478, 3), in the clip's head pose."""
+    """Return meshes in the clip's head pose, given the face at rest, (478, 3)."""
     still = np.zeros(len(coefficients), np.float32)
     shapes = separate_lips(rest + basis.deform(coefficients, still, mouth_scale(rest)))
     return fit_head_pose(case.clip.landmarks, rest).to_picture(shapes)
 
 
 def fitted(values: Floats, count: int) -> Floats:
-    """Cut or hold a series (T, ...) by the frame or two that rounding makes."""
+    """Trim or extend a series (T, ...) by the frame or two that rounding may cause."""
     if abs(len(values) - count) > MAX_LENGTH_DIFFERENCE:
-        raise TalkheadError(f"{len(values)} frames for a clip of {count}: prepare it again")
+        raise TalkheadError(f"{len(values)} frames for a clip of {count}: prepare the clip again")
     missing = max(count - len(values), 0)
     return np.concatenate([values[:count], np.repeat(values[-1:], missing, axis=0)])
 
@@ -193,16 +193,16 @@ def frame_makers(
     emotion: str = AUTO,
     seed: int = 0,
 ) -> dict[str, FrameMaker]:
-    """Return what makes the videos of a stage, by name: the weights, then what stands beside them.
+    """Return the frame makers of a stage by name: first the weights', then the baselines'.
 
     Args:
-        pipelines: by the names that they get.
-        from_sound: make the landmarks from sound; else the clip's own are followed.
-        pose: of landmarks that are made.
-        steps: numbers of sampling steps; several make several systems.
-        start_steps: where mask-noise's sampling starts; several make several systems of it.
-        emotion: that of mask-noise's faces, of landmarks that are made; auto is as voices sound.
-        seed: of everything random.
+        pipelines: by display name.
+        from_sound: predict the landmarks from audio instead of using the clip's own.
+        pose: head pose of predicted landmarks.
+        steps: numbers of sampling steps; each makes a system of its own.
+        start_steps: where mask-noise starts sampling; each makes a system of its own.
+        emotion: emotion of mask-noise with predicted landmarks; auto classifies the voice.
+        seed: random seed.
     """
     steps, start_steps = list(steps), list(start_steps)
     makers: dict[str, FrameMaker] = {}
@@ -255,9 +255,9 @@ def _rendering(
 
 
 def _emotion_of(case: Case, pipeline: AnyPipeline, name: str) -> Floats | None:
-    """Return what mask-noise's face shows whose landmarks are made: a name's, or as voices sound.
+    """Return mask-noise's emotion with predicted landmarks: the named one, or the voice's.
 
-    Landmarks that are real show already whatever they show.
+    Real landmarks already carry an expression.
     """
     if isinstance(pipeline, Pipeline):
         return None
@@ -265,7 +265,7 @@ def _emotion_of(case: Case, pipeline: AnyPipeline, name: str) -> Floats | None:
 
 
 def _heard(case: Case, pipeline: Pipeline) -> Floats:
-    """Return a clip's speech features, for a denoiser that hears and follows no landmarks."""
+    """Return a clip's speech features, for a denoiser that takes speech instead of landmarks."""
     lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
     waveform = np.concatenate([lead, normalise_speech(case.waveform), lead])
     return speech_features(pipeline.generator, waveform, len(case.clip), float(case.fps))
@@ -274,7 +274,7 @@ def _heard(case: Case, pipeline: Pipeline) -> Floats:
 def _points_of(
     case: Case, generator: LandmarkGenerator | None, pose: Pose | None, seed: int
 ) -> Floats:
-    """Return the clip's own landmarks, or those that a generator makes from its sound, once."""
+    """Return the clip's own landmarks, or predicted ones, which are cached."""
     if generator is None:
         return case.clip.landmarks
     key = id(generator), pose or "true", seed
@@ -291,7 +291,7 @@ def _identity_repeated(case: Case) -> Iterator[Pixels]:
 
 
 def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> FrameMaker:
-    """Warp the identity to landmarks as they are, with nothing corrected."""
+    """Return a maker that warps the identity to the landmarks, without correction."""
 
     @torch.inference_mode()
     def make(case: Case) -> Iterator[Pixels]:
@@ -310,7 +310,7 @@ def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> Fram
 
 
 def _coding(pipeline: Pipeline) -> FrameMaker:
-    """Pass real lower faces through the autoencoder, in full precision."""
+    """Return a maker that passes real lower faces through the autoencoder in float32."""
 
     @torch.inference_mode()
     def make(case: Case) -> Iterator[Pixels]:

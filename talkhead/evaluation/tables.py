@@ -1,6 +1,6 @@
-"""Scores of clips to tables: means with intervals by group and system, and one csv of everything.
+"""Summarise scores: means with intervals by group and system, and one CSV of everything.
 
-What is called *scores* here is the content of scores.json, of `talkhead.evaluation.scores.SCHEMA`.
+Here, *scores* means the content of scores.json, in `talkhead.evaluation.scores.SCHEMA`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the `groups` of scores: people never seen, and people seen in training.
 
-    A mean is over the clips that have the value, and says over how many. A group's frames are
-    those of its clips, whatever the number of systems.
+    Each mean covers the clips that have the value, and includes their number. A group's frames are
+    those of its clips, counted once whatever the number of systems.
 
     Args:
-        clips: the `clips` of scores: one entry a clip and system.
+        clips: the `clips` of scores: one entry per clip and system.
         measures: their keys in the order of the tables.
-        set_values: by group, system and measure: values of whole sets of clips, such as FID.
+        set_values: values of whole sets of clips, such as FID, by group, system and measure.
 
     Raises:
-        ValueError: a clip has a measure that is not among `measures`, a clip was scored twice by
-            one system, or a value is not a finite number.
+        ValueError: a clip has a measure that is not among `measures`, one system scored a clip
+            twice, or a value is not finite.
     """
     keys = list(measures)
     groups: dict[str, Any] = {}
@@ -73,7 +73,7 @@ def _summarise_system(
         raise ValueError(f"{clips[0]['system']!r} scored a clip twice")
     unknown = {*of_set, *(key for clip in clips for key in clip["values"])} - set(measures)
     if unknown:
-        raise ValueError(f"measures that are not described: {sorted(unknown)}")
+        raise ValueError(f"measures without a description: {sorted(unknown)}")
     values: dict[str, Any] = {}
     for key in measures:
         found = [float(clip["values"][key]) for clip in clips if key in clip["values"]]
@@ -89,7 +89,7 @@ def _summarise_system(
 
 
 def _entry(interval: Interval) -> dict[str, float]:
-    """Return a mean as scores have it: without an interval where there is none."""
+    """Return a mean in the format of scores; the interval is left out if there is none."""
     entry: dict[str, float] = {"mean": interval.mean}
     if interval.low is not None and interval.high is not None:
         entry |= {"low": interval.low, "high": interval.high}
@@ -97,10 +97,10 @@ def _entry(interval: Interval) -> dict[str, float]:
 
 
 def write_csv(scores: Mapping[str, Any], path: Path) -> None:
-    """Write one row a clip and system, with every measure as a column; empty where it has none.
+    """Write one row per clip and system, one column per measure; empty cells for missing values.
 
-    UTF-8 with a byte order mark, without which Excel takes it for something else; pandas skips it.
-    Text that a spreadsheet would take for a formula gets an apostrophe in front.
+    The file is UTF-8 with a byte order mark, which Excel needs and pandas skips. Text that a
+    spreadsheet would treat as a formula gets an apostrophe in front.
 
     Raises:
         TalkheadError: the file cannot be written.
@@ -108,7 +108,7 @@ def write_csv(scores: Mapping[str, Any], path: Path) -> None:
     measures = list(scores["measures"])
     with (
         replacing(path) as partial,
-        # A file's name need not be valid text, and must not end the report.
+        # A file name may not be valid text, and must not abort the report.
         partial.open("w", encoding="utf-8-sig", errors="backslashreplace", newline="") as file,
     ):
         rows = csv.writer(file)

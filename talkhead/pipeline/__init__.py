@@ -1,4 +1,4 @@
-"""`TalkheadPipeline`: a picture and a voice to frames, in the form of diffusers' pipelines."""
+"""`TalkheadPipeline`: frames from a picture and a voice, with the interface of diffusers."""
 
 from talkhead.pipeline.output import TalkheadPipelineOutput, export_to_video
 from talkhead.pipeline.pretrained import TalkheadPipeline

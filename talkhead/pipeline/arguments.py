@@ -1,4 +1,4 @@
-"""What callers give, checked: words, numbers, generators, waveforms."""
+"""Check the arguments of callers: words, numbers, generators and waveforms."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ OUTPUT_TYPES = ("np", "pil", "generator")
 MAX_STEPS = 50
 MAX_STRENGTH = 3.0
 MAX_BLINKS = 60.0
-"""A minute."""
+"""Per minute."""
 
 
 def dtype_of(given: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """Return a precision: that of a word or a dtype, float32 for None.
+    """Return the precision that a word or dtype names; float32 for None.
 
     Raises:
-        TalkheadError: networks do not compute in it.
+        TalkheadError: the networks do not support it.
     """
     word = "float32" if given is None else str(given).removeprefix("torch.")
     if isinstance(given, torch.dtype) and word not in DTYPES:
-        raise TalkheadError(f"networks cannot compute in {given}: choose {', '.join(DTYPES)}")
+        raise TalkheadError(f"the networks do not support {given}: choose {', '.join(DTYPES)}")
     return resolve_dtype(word, device)
 
 
 def seed_of(generator: torch.Generator | None, seed: int | None) -> int:
-    """Return the seed: given, drawn from a generator, or 0.
+    """Return the given seed, one drawn from a generator, or 0.
 
     Raises:
         TalkheadError: both are given, or the seed is negative.
-        TypeError: the generator is none of torch's, or the seed is no whole number.
+        TypeError: the generator is not a torch.Generator, or the seed is not a whole number.
     """
     if generator is None:
         seed = 0 if seed is None else whole(seed, "seed")
         if not 0 <= seed < 2**63:
-            raise TalkheadError(f"seed is {seed}: choose a number from 0 on, of 63 bits")
+            raise TalkheadError(f"seed is {seed}: choose a whole number from 0 to 2**63 - 1")
         return seed
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator is a {type(generator).__name__}, not a torch.Generator")
     if seed is not None:
         raise TalkheadError("generator and seed are both given: leave one of them out")
-    # Its own state goes on, as with diffusers: the next call is another one.
+    # Advances the generator, as in diffusers: the next call gets another seed.
     drawn = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
     return int(drawn)
 
 
 def rate_of(fps: float | str | Fraction) -> Fraction:
-    """Return a frame rate.
+    """Return a frame rate as a fraction.
 
     Raises:
-        TalkheadError: it is no rate from 1 to 120.
+        TalkheadError: it is outside 1 to 120.
         TypeError: it is neither a number nor a text.
     """
     if isinstance(fps, bool) or not isinstance(fps, (int, float, str, Fraction)):
@@ -75,11 +75,11 @@ def rate_of(fps: float | str | Fraction) -> Fraction:
 
 
 def sound_of(audio: Any, sampling_rate: int) -> Path | Samples:
-    """Return a file that is there, or the samples of a waveform.
+    """Return the path of an existing file, or the samples of a waveform.
 
     Raises:
-        TalkheadError: the file is missing, or the samples cannot be those of a sound.
-        TypeError: it is neither.
+        TalkheadError: the file is missing, or the samples are not valid audio.
+        TypeError: the argument is neither a path nor a waveform.
     """
     if isinstance(audio, (str, os.PathLike)):
         path = Path(audio)
@@ -100,11 +100,11 @@ def whole(number: Any, name: str) -> int:
 
 
 def check_range(number: Any, name: str, low: float, high: float) -> None:
-    """Refuse a number that is out of range.
+    """Refuse a number out of range.
 
     Raises:
-        TalkheadError: it is.
-        TypeError: it is no number.
+        TalkheadError: it is out of range.
+        TypeError: it is not a number.
     """
     if isinstance(number, bool) or not isinstance(number, (int, float, np.number)):
         raise TypeError(f"{name} is {number!r}, not a number")
@@ -113,17 +113,17 @@ def check_range(number: Any, name: str, low: float, high: float) -> None:
 
 
 def check_word(word: Any, name: str, choices: Sequence[str]) -> None:
-    """Refuse what is none of the choices; raises TalkheadError."""
+    """Refuse a word that is not among the choices; raises TalkheadError."""
     if word not in choices:
         raise TalkheadError(f"{name} is {word!r}: choose {', '.join(choices)}")
 
 
 def check_tracks(pose: Any, landmarks: Any) -> None:
-    """Refuse what can be followed neither as head motion nor as landmarks.
+    """Refuse an invalid `pose` or `landmarks` argument.
 
     Raises:
-        TalkheadError: the pose is another word.
-        TypeError: one of them is no track.
+        TalkheadError: the pose is an unknown word.
+        TypeError: one of them has the wrong type.
     """
     if not isinstance(pose, (str, LandmarkTrack)):
         raise TypeError(f"pose is a {type(pose).__name__}, not natural, still or a LandmarkTrack")

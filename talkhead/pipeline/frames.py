@@ -1,4 +1,4 @@
-"""Frames on their way from `render_frames` to the caller."""
+"""Pass the frames of `render_frames` on to the caller."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from talkhead.synthesis import BATCH_FRAMES
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-# Threads that make frames must have ended when the process does, or torch aborts it. Who stops
-# reading may keep the generator until then.
+# Rendering threads must end before the process does, or torch aborts it. A caller that stops
+# reading early may keep its generator until then.
 _unread: weakref.WeakSet[Generator[Pixels, None, None]] = weakref.WeakSet()
 
 
@@ -30,12 +30,12 @@ def _close_unread() -> None:
 
 
 def windows_of(points: Floats) -> Iterator[Floats]:
-    """Cut a track into windows of as many frames as the networks are given at a time."""
+    """Split a track into the windows that the networks take at a time."""
     return (points[start : start + BATCH_FRAMES] for start in range(0, len(points), BATCH_FRAMES))
 
 
 def noting(windows: Iterator[Floats], seen: list[Floats]) -> Iterator[Floats]:
-    """Yield windows, and keep each of them in a list."""
+    """Yield windows, and append each to a list."""
     for points in windows:
         seen.append(points)
         yield points
@@ -44,7 +44,7 @@ def noting(windows: Iterator[Floats], seen: list[Floats]) -> Iterator[Floats]:
 def counted(
     windows: Generator[Pixels, None, None], progress_bar: Any
 ) -> Generator[Pixels, None, None]:
-    """Yield the frames of windows one by one, and count them on a bar."""
+    """Yield the frames of windows one by one, and advance a progress bar."""
     with closing(windows), progress_bar:
         for window in windows:
             for frame in window:
@@ -55,7 +55,7 @@ def counted(
 def collected(
     frames: Generator[Pixels, None, None], output_type: str, shape: tuple[int, ...]
 ) -> Frames:
-    """Return frames as np, pil or generator, all of them or as they come.
+    """Return the frames as np, pil or generator.
 
     Args:
         frames: uint8 (H, W, 3) each.

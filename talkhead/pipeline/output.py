@@ -1,4 +1,4 @@
-"""What `TalkheadPipeline` returns, and how it becomes a video."""
+"""The output of `TalkheadPipeline`, and its export to a video file."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Frames = Pixels | list[PIL.Image.Image] | Generator[Pixels, None, None]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TalkheadPipelineOutput:
-    """What `TalkheadPipeline` made: fields, also by number or name as in diffusers' outputs."""
+    """Output of `TalkheadPipeline`; fields can be read by index or name, as in diffusers."""
 
     frames: Frames
     """uint8 (T, H, W, 3), RGB; or T pictures; or a generator of T arrays (H, W, 3)."""
     landmarks: LandmarkTrack | None
-    """What the frames follow, to look at, or to change and give back as `landmarks`; None beside a
-    generator, which keeps nothing of what was."""
+    """The landmarks behind the frames, to inspect, or to edit and pass back as `landmarks`. None
+    with a generator, which does not keep them."""
     fps: Fraction
     audio: Path | npt.NDArray[np.float32]
     """The file, or the waveform, float32 (N,) or (N, channels)."""
     sampling_rate: int | None
-    """Of a waveform, samples a second; None for a file, which has its own."""
+    """Samples per second of a waveform; None for a file, which states its own rate."""
     num_frames: int
     """T."""
     size: tuple[int, int]
@@ -48,7 +48,7 @@ class TalkheadPipelineOutput:
     """The name or folder that the networks were loaded from."""
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """Return the fields in their order."""
+        """Return the fields in order."""
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def keys(self) -> tuple[str, ...]:
@@ -66,13 +66,13 @@ class TalkheadPipelineOutput:
 def export_to_video(
     output: TalkheadPipelineOutput, path: str | Path, *, crf: int = 18, overwrite: bool = False
 ) -> Path:
-    """Write frames and sound as an mp4, which appears whole or not at all.
+    """Write frames and sound to an mp4, which appears complete or not at all.
 
-    Its metadata say that it is synthetic. Frames of a generator are written as they are made.
+    The metadata mark it as synthetic. Frames of a generator are written as they are rendered.
 
     Args:
-        output: of a `TalkheadPipeline`.
-        path: the file to make, .mp4, .m4v or .mov.
+        output: the output of a `TalkheadPipeline`.
+        path: the file to write, .mp4, .m4v or .mov.
         crf: quality, from 0 (lossless) to 51 (worst).
         overwrite: whether an existing file may be replaced.
 
@@ -80,11 +80,11 @@ def export_to_video(
         The path.
 
     Raises:
-        TalkheadError: it cannot be written, or frames of a generator were read before.
+        TalkheadError: the file cannot be written, or some frames of a generator were already read.
     """
     path = Path(path)
-    width, height = (side - side % 2 for side in output.size)  # H.264 has even sides
-    # A folder of the user's own may have a telling name.
+    width, height = (side - side % 2 for side in output.size)  # H.264 needs even sides
+    # The name of a user's folder may reveal something private.
     weights = output.weights if output.weights in installed_list().entries else UNLISTED
     made_by = f"talkhead {__version__}, weights {weights}, seed {output.seed}"
     with ExitStack() as stack:
@@ -107,8 +107,8 @@ def export_to_video(
             num_written += 1
         if num_written < output.num_frames:
             raise TalkheadError(
-                f"{path} would have {num_written} of {output.num_frames} frames: the others were"
-                " read before, make the output again"
+                f"{path} would have {num_written} of {output.num_frames} frames, because the others"
+                " were already read: run the pipeline again"
             )
     return path
 

@@ -1,4 +1,4 @@
-"""The pipeline itself: loaded, saved, moved and called."""
+"""`TalkheadPipeline`: load, save, move and call it."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class TalkheadPipeline:
-    """A picture and a voice to frames, for who knows the pipelines of diffusers.
+    """Renders frames from a picture and a voice, with the interface of diffusers' pipelines.
 
-    It has their `from_pretrained`, `save_pretrained`, `to`, `device`, `dtype`, `components`,
-    `progress_bar` and call, over `load_pipeline`, `predict_landmarks` and `render_frames`. It is no
-    `diffusers.DiffusionPipeline`: that class finds its parts by a model_index.json, in folders that
-    only its own models write, reads pickles where there is nothing else, and compares no digests. A
-    folder that it saved would be none for ``--weights``, and one of ours none for it.
+    It offers their `from_pretrained`, `save_pretrained`, `to`, `device`, `dtype`, `components`,
+    `progress_bar` and call, on top of `load_pipeline`, `predict_landmarks` and `render_frames`. It
+    is not a `diffusers.DiffusionPipeline`: that class finds its parts through a model_index.json,
+    in folders that only its own models write, falls back to pickles, and compares no digests. A
+    folder that it saved would not work with ``--weights``, nor one of ours with it.
 
     Args:
         networks: from `load_pipeline`.
         weights: their name or folder, for the note in videos.
-        folder: where they were loaded from; its cards go along when they are saved.
+        folder: where they were loaded from; saving copies its model cards.
 
     Raises:
-        WeightsError: the networks are an experiment, which follows no landmarks.
+        WeightsError: the denoiser is an experimental one that takes speech instead of landmarks.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TalkheadPipeline:
     ) -> None:
         if networks.denoiser.config.speech_channels:
             raise WeightsError(
-                "the denoiser hears the sound and follows no landmarks: only talkhead eval runs it"
+                "the denoiser takes speech instead of landmarks: only talkhead eval can run it"
             )
         self.networks = networks
         self.weights = weights
@@ -77,15 +77,15 @@ class TalkheadPipeline:
         """Load published weights, or a folder that `save_pretrained` wrote.
 
         Args:
-            name_or_folder: as ``--weights`` takes it: a name that `talkhead weights list` shows, or
-                a folder with autoencoder, denoiser and landmarks.
-            device: where to compute; auto takes a GPU if there is one.
-            torch_dtype: precision; None is float32, and auto the fastest that is safe.
+            name_or_folder: as for ``--weights``: a name that `talkhead weights list` shows, or a
+                folder with autoencoder, denoiser and landmarks.
+            device: where to compute; auto uses a GPU if present.
+            torch_dtype: precision; None is float32, auto the fastest safe one.
             offline: never use the network.
 
         Raises:
-            WeightsError: there are no such weights, or they are damaged.
-            TalkheadError: there is no such device or precision.
+            WeightsError: the weights do not exist or are corrupt.
+            TalkheadError: the device or precision is not available.
         """
         where = resolve_device(str(device))
         dtype = arguments.dtype_of(torch_dtype, where)
@@ -95,37 +95,36 @@ class TalkheadPipeline:
     def save_pretrained(
         self, folder: str | Path, *, torch_dtype: torch.dtype | None = None
     ) -> None:
-        """Save the networks as a folder that `from_pretrained` and ``--weights`` read.
+        """Save the networks to a folder that `from_pretrained` and ``--weights`` read.
 
-        Cards of the folder that they came from go along: correct them where they are not true any
-        more.
+        The model cards of their original folder are copied: correct what no longer applies.
 
         Args:
-            folder: made if it is not there; networks in it are replaced.
-            torch_dtype: what tensors are stored as. None stores them as they are, in float32;
-                float16 is half of it, and all that the published ones have.
+            folder: created if missing; networks in it are replaced.
+            torch_dtype: the stored precision. None keeps float32; float16 halves the size and
+                loses nothing of the published weights.
 
         Raises:
-            TalkheadError: the folder cannot be written to; what was there is left.
+            TalkheadError: the folder cannot be written; its old contents are kept.
             ValueError: a tensor is not finite.
         """
         save_components(Path(folder), self.components, cards_from=self._folder, dtype=torch_dtype)
 
     @property
     def components(self) -> dict[str, Any]:
-        """The networks by their names: autoencoder, denoiser, landmarks."""
+        """The networks by name: autoencoder, denoiser, landmarks."""
         networks = self.networks
         models = (networks.autoencoder, networks.denoiser, networks.generator)
         return dict(zip(PIPELINE_PARTS, models, strict=True))
 
     @property
     def device(self) -> torch.device:
-        """Where the networks compute."""
+        """The device of the networks."""
         return self.networks.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision in which frames are computed; tensors are kept in float32."""
+        """The precision for rendering frames; the tensors stay in float32."""
         return self.networks.dtype
 
     def to(
@@ -140,7 +139,7 @@ class TalkheadPipeline:
             The pipeline itself.
 
         Raises:
-            TalkheadError: there is no such device or precision.
+            TalkheadError: the device or precision is not available.
         """
         for place in places:
             if isinstance(place, torch.dtype):
@@ -156,11 +155,11 @@ class TalkheadPipeline:
         return self
 
     def set_progress_bar_config(self, **options: Any) -> None:
-        """Set options of the bar, those of tqdm: ``disable=False`` shows it."""
+        """Set tqdm options for the progress bar; ``disable=False`` shows it."""
         self._progress_bar_config.update(options)
 
     def progress_bar(self, iterable: Iterable[Any] | None = None, total: int | None = None) -> Any:
-        """Return a bar, which stays off until `set_progress_bar_config` turns it on."""
+        """Return a progress bar, hidden unless `set_progress_bar_config` enables it."""
         return tqdm(iterable, total=total, **self._progress_bar_config)
 
     def __call__(
@@ -182,31 +181,33 @@ class TalkheadPipeline:
         sampling_rate: int = SAMPLE_RATE_HZ,
         max_size: int | str = DEFAULT_SIZE,
     ) -> TalkheadPipelineOutput:
-        """Make the person of a picture say a recording.
+        """Animate the person in a picture to speak a recording.
 
         Args:
             image: a file, a PIL image, or uint8 (H, W, 3), RGB.
             audio: a file, or a waveform: (N,) or (channels, N), numpy or torch.
-            fps: frames a second: 25, 29.97, "30000/1001".
+            fps: frames per second: 25, 29.97, "30000/1001".
             num_inference_steps: sampling steps.
-            generator: a seed is drawn from it; the global generator is left alone.
-            seed: of head motion, blinks and noise, in place of a generator; 0 without either.
+            generator: source of the seed; the global generator is not touched.
+            seed: random seed, in place of a generator; 0 without either.
             choose: which face: largest, left, right, a number, or "X,Y".
-            pose: head motion: natural, still, or a track whose head motion is taken over.
+            pose: head motion: natural, still, or a track to take the head motion from.
             pose_strength: scale of the head motion.
             expression_strength: scale of the mouth's motion.
             blink_per_minute: 0 for none.
-            landmarks: a track of this picture to follow in place of the voice; its end is held.
-            output_type: np, pil, or generator: frames one by one while they are made, in bounded
-                memory. They have 8 bits: 0 to 255 where diffusers has floats in [0, 1].
-            sampling_rate: of a waveform, samples a second; a file has its own.
-            max_size: larger images are scaled down, with a warning: pixels of the longer side, or
-                "WxH" in either orientation.
+            landmarks: a track of this picture to use in place of predicted landmarks; its last
+                frame is held.
+            output_type: np, pil, or generator, which yields the frames one by one as they are
+                rendered, in bounded memory. Frames have 8 bits: 0 to 255, where diffusers has
+                floats in [0, 1].
+            sampling_rate: samples per second of a waveform; ignored for a file.
+            max_size: scale larger images down, with a warning: pixels of the longer side, or "WxH"
+                in either orientation.
 
         Raises:
-            TalkheadError: something cannot be read, or a value is out of range.
-            NoFaceError: the face is not there.
-            TypeError: an argument is of another type.
+            TalkheadError: an input cannot be read, or a value is out of range.
+            NoFaceError: the chosen face does not exist.
+            TypeError: an argument has the wrong type.
         """
         arguments.check_word(output_type, "output_type", arguments.OUTPUT_TYPES)
         steps = arguments.whole(num_inference_steps, "num_inference_steps")
@@ -221,8 +222,8 @@ class TalkheadPipeline:
         size = picture.shape[1], picture.shape[0]
         if landmarks is not None and landmarks.size != size:
             raise TalkheadError(
-                f"landmarks are of a picture of {landmarks.size[0]} x {landmarks.size[1]} px, image"
-                f" has {size[0]} x {size[1]}: make them with this picture"
+                f"landmarks belong to a picture of {landmarks.size[0]} x {landmarks.size[1]} px,"
+                f" but image has {size[0]} x {size[1]}: predict them with this picture"
             )
         with FaceDetector(max_faces=MAX_FACES) as detector:
             identity = choose_in_picture(detector, picture, choose)

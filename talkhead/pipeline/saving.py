@@ -1,4 +1,4 @@
-"""Networks to the folder that ``--weights`` takes."""
+"""Save networks to the folder format that ``--weights`` takes."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def save_components(
     cards_from: Path | None,
     dtype: torch.dtype | None,
 ) -> None:
-    """Save networks, each in a sub-folder of its name.
+    """Save networks, each in a sub-folder named after it.
 
-    All are written before the first is put in its place: a full disk spoils nothing.
+    All files are written before the first is moved into place, so a full disk damages nothing.
 
     Args:
-        folder: made if it is not there; networks in it are replaced.
+        folder: created if missing; networks in it are replaced.
         components: networks with their `config`, by name.
-        cards_from: a folder whose cards go along.
-        dtype: what tensors are stored as; None keeps theirs.
+        cards_from: a folder to copy model cards from.
+        dtype: the stored precision; None keeps the tensors' own.
 
     Raises:
-        TalkheadError: the folder cannot be written to; what was there is left.
+        TalkheadError: the folder cannot be written; its old contents are kept.
         ValueError: a tensor is not finite.
     """
     if folder.exists() and not folder.is_dir():
-        raise TalkheadError(f"{folder} is no folder: choose another")
+        raise TalkheadError(f"{folder} is not a folder: choose another")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".talkhead-", dir=folder.parent) as made:

@@ -1,6 +1,6 @@
-"""What says that a video is synthetic: the note in its container, and content credentials (C2PA).
+"""Marks that a video is synthetic: a note in its container, and content credentials (C2PA).
 
-Both are read back by `talkhead inspect`. Whoever writes the file anew can take them out.
+`talkhead inspect` reads both. Rewriting the file can remove them.
 """
 
 from talkhead.provenance.credentials import read_credentials, sign

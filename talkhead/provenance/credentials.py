@@ -1,4 +1,4 @@
-"""C2PA content credentials of a video: written with the user's certificate, and read back."""
+"""C2PA content credentials of a video: sign with the user's certificate, and read back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_ENTRIES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Action:
-    """What was done to the content, according to who signed."""
+    """An action performed on the content, as the signer states it."""
 
     action: str
     software_agent: str
@@ -31,34 +31,34 @@ class Action:
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """What the content credentials of a file say. A stranger may have written any text in them."""
+    """The content credentials of a file. All texts are untrusted."""
 
     state: str
-    """Valid, Trusted where the signer is known too, or Invalid: the content was changed."""
+    """Valid; Trusted if the signer is known as well; Invalid if the content was changed."""
     faults: tuple[str, ...]
-    """C2PA's codes; of a signer whom no trust list names: ``signingCredential.untrusted``."""
+    """C2PA's codes; ``signingCredential.untrusted`` if no trust list names the signer."""
     signer: str
     issuer: str
     algorithm: str
     signed_at: str
-    """As the time-stamp authority states it; empty where none was asked."""
+    """Time stated by the time-stamp authority; empty without one."""
     generator: str
     actions: tuple[Action, ...]
     note: Note | None
-    """talkhead's own, where it is there and whole."""
+    """talkhead's own note, if present and intact."""
 
 
 def sign(source: Path, target: Path, signer: Signer, note: Mapping[str, str] | None = None) -> None:
-    """Copy an mp4 and add content credentials that are bound to its content.
+    """Copy an mp4 and add content credentials bound to its content.
 
     Args:
-        source: the video, whole.
-        target: another file, which is overwritten; after an error it is not whole.
+        source: the finished video.
+        target: another file, which is overwritten; incomplete after an error.
         signer: from `check_signer`.
-        note: from `provenance_note`, to be signed as well.
+        note: from `provenance_note`, signed as well.
 
     Raises:
-        TalkheadError: a file cannot be read or written, or the signer does not work any more.
+        TalkheadError: a file cannot be read or written, or the signer no longer works.
     """
     try:
         with source.open("rb") as reading, target.open("w+b") as writing:
@@ -67,22 +67,22 @@ def sign(source: Path, target: Path, signer: Signer, note: Mapping[str, str] | N
         raise TalkheadError(f"the video cannot be signed ({error.strerror or error})") from error
     except TalkheadError as error:
         raise TalkheadError(
-            f"the video cannot be signed ({error}); check the disk's space, or leave"
-            " content credentials out"
+            f"the video cannot be signed ({error}); free some disk space, or render without"
+            " content credentials"
         ) from error
 
 
 def read_credentials(path: Path) -> Credentials | None:
-    """Read the content credentials in a file and compare them with its content.
+    """Read the content credentials of a file and verify them against its content.
 
-    Nothing is fetched: credentials that lie elsewhere are not followed.
+    Never uses the network: references to remote credentials are not followed.
 
     Returns:
-        None where there are none.
+        The credentials; None if the file has none.
 
     Raises:
-        TalkheadError: c2pa-python is missing, knows no credentials in this kind of file, or cannot
-            read them.
+        TalkheadError: c2pa-python is missing, does not support this kind of file, or cannot read
+            the credentials.
     """
     check_input(path)
     c2pa = c2pa_library()
@@ -96,7 +96,7 @@ def read_credentials(path: Path) -> Credentials | None:
     except c2pa.C2paError.ManifestNotFound:
         return None
     except c2pa.C2paError.NotSupported as error:
-        raise TalkheadError("this kind of file has no content credentials that we read") from error
+        raise TalkheadError("content credentials are not supported in this kind of file") from error
     except (c2pa.C2paError, OSError) as error:
         reason = " ".join(str(error).split())
         raise TalkheadError(f"its content credentials cannot be read ({reason})") from error
@@ -144,13 +144,13 @@ def _note(assertions: list[tuple[str, Any]]) -> Note | None:
         if label == NOTE_LABEL:
             try:
                 return find_note({STRUCTURED_KEY: json.dumps(data)})
-            except TalkheadError:  # whatever it is, it is not ours
+            except TalkheadError:  # not a note of ours
                 return None
     return None
 
 
 def _agent(value: Any) -> str:
-    """Name a program, given by name and version or as a text."""
+    """Return a program's name, given as a text or as a table with name and version."""
     if isinstance(value, str):
         return value
     return " ".join(text for key in ("name", "version") if (text := _text(_in(value, key))))

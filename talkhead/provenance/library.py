@@ -1,4 +1,4 @@
-"""c2pa-python, which content credentials need: loaded when asked for, or said to be missing."""
+"""Load c2pa-python on demand, or explain why content credentials are not available."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from talkhead.errors import TalkheadError
 from talkhead.extras import install_command, require_extra
 
 SETTINGS = {
-    # A file must not make its reader call a stranger's server.
+    # Reading a file must not make requests to a server that the file names.
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "builder": {"thumbnail": {"enabled": False}},
 }
@@ -41,23 +41,24 @@ def c2pa_library() -> Any:
         reason = " ".join(str(error).split())
         raise TalkheadError(
             f"c2pa-python does not work on {sys.platform} with Python"
-            f" {sys.version_info.major}.{sys.version_info.minor} ({reason}); leave content"
-            " credentials out, or install another release of it"
+            f" {sys.version_info.major}.{sys.version_info.minor} ({reason}); do without content"
+            " credentials, or install another release"
         ) from error
 
 
 @contextmanager
 def _own_library(package: Path) -> Iterator[None]:
-    """Let c2pa-python find its native library in its own folder alone.
+    """Make c2pa-python load its native library from its own folder only.
 
-    It would look in the current folder first, where a stranger may have put one of that name.
+    By default it looks in the current folder first, where anyone may have placed a file of that
+    name.
     """
     if _CHOICE in os.environ:
         yield
         return
     library = package / "libs" / _LIBRARIES.get(sys.platform, "libc2pa_c.so")
     if not library.is_file():
-        raise ImportError(f"{library.name} is not in its package")
+        raise ImportError(f"{library.name} is missing from its package")
     os.environ[_CHOICE] = str(library)
     try:
         yield

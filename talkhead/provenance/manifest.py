@@ -1,4 +1,4 @@
-"""The C2PA manifest of a video that talkhead makes."""
+"""The C2PA manifest of a rendered video."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from talkhead import __version__
 from talkhead.provenance.note import STRUCTURED_KEY
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""What IPTC's vocabulary calls media made by a trained model."""
+"""IPTC's term for media created by a trained model."""
 ACTIONS_LABEL = "c2pa.actions.v2"
 NOTE_LABEL = "talkhead.note"
-"""The assertion that holds what the note in the container holds."""
+"""The assertion with the same contents as the container's note."""
 
 
 def manifest_of(note: Mapping[str, str] | None) -> dict[str, Any]:
-    """Make the manifest of a video that talkhead makes.
+    """Return the manifest of a rendered video.
 
     Args:
-        note: from `provenance_note`; None leaves the hashes out.
+        note: from `provenance_note`; None leaves out the hashes.
     """
     agent = {"name": "talkhead", "version": __version__}
     created = {

@@ -1,4 +1,4 @@
-"""The note in a video: that it is synthetic, which talkhead made it, and of which files."""
+"""The note in a video: marks it as synthetic, and names the talkhead version and the inputs."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from talkhead.weights import installed_list, parts_of
 from talkhead.weights.listing import measure_file
 
 READABLE_KEY, STRUCTURED_KEY = "comment", "description"
-"""Where the two parts are in the container: mp4, Matroska and WebM keep both in a stream copy,
-QuickTime's mov the first. A key of our own would be lost in any."""
+"""Metadata keys of the note's two parts. A stream copy keeps both in mp4, Matroska and WebM, but
+only the first in QuickTime's mov. No container would keep a key of our own."""
 UNLISTED = "unlisted"
-"""What weights are called that are not in weights.toml: a user's folder may have a telling name."""
+"""Stands for weights that weights.toml does not list: a folder's name may reveal something."""
 MAX_NOTE_CHARACTERS = 16_384
-"""About twenty times what a note takes."""
+"""About twenty times the length of a real note."""
 
 _PROGRAM = "talkhead "
 _BEGINNING = re.compile(r'\s*\{\s*"generator"\s*:\s*"talkhead ')
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_DIGESTS = 32
 _MAX_NAME = 200  # characters
-_SHORT = 16  # hexadecimal digits that are shown of a digest
+_SHORT = 16  # hexadecimal digits of an abbreviated digest
 _BLOCK_BYTES = 1 << 20
 
 
@@ -46,30 +46,30 @@ class Note:
     weights: str
     """Their name in weights.toml, or `UNLISTED`."""
     digests: dict[str, str]
-    """SHA-256 of every part's model.safetensors, by the part's name."""
+    """SHA-256 of each part's model.safetensors, by part name."""
     seed: int
     face: str
     """SHA-256 of the picture or video."""
     sound: str
-    """SHA-256 of the sound."""
+    """SHA-256 of the audio."""
 
 
 def provenance_note(
     face: Path, sound: Path, *, weights_name: str, digests: Mapping[str, str], seed: int
 ) -> dict[str, str]:
-    """Make the note of a video, as metadata for its container.
+    """Return the note of a video, as metadata for its container.
 
-    The same input gives the same note: it holds no date, and no name of a file or folder.
+    The same input gives the same note: it holds no date and no file or folder names.
 
     Args:
         face: the picture or video.
-        sound: what is said.
-        weights_name: written where weights.toml lists it, else they are called `UNLISTED`.
-        digests: of the weights' files, from `weights_digests`.
-        seed: of the sampling.
+        sound: the audio.
+        weights_name: written if weights.toml lists it; otherwise `UNLISTED` stands in for it.
+        digests: digests of the weight files, from `weights_digests`.
+        seed: random seed of the sampling.
 
     Returns:
-        A sentence for people, which starts with "Synthetic:", and a JSON text.
+        A readable sentence that starts with "Synthetic:", and a JSON text.
 
     Raises:
         TalkheadError: a file cannot be read.
@@ -93,17 +93,17 @@ def provenance_note(
 
 
 def find_note(notes: Mapping[str, str]) -> Note | None:
-    """Find talkhead's note among the notes of a container.
+    """Find talkhead's note in the metadata of a container.
 
     Args:
         notes: from `talkhead.media.notes.read_notes`, or from `provenance_note`.
 
     Returns:
-        The note; None where there is none, or another program's.
+        The note; None if there is none, or it is another program's.
 
     Raises:
-        TalkheadError: it is damaged; the message says how, and quotes what a stranger may have
-            written.
+        TalkheadError: the note is damaged; the message gives the fault, and may quote untrusted
+            text.
     """
     text = notes.get(STRUCTURED_KEY, "")
     is_ours = _BEGINNING.match(text) is not None
@@ -117,7 +117,7 @@ def find_note(notes: Mapping[str, str]) -> Note | None:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         if is_ours:
-            raise TalkheadError(f"the note is damaged: it is no JSON ({error})") from error
+            raise TalkheadError(f"the note is damaged: it is not valid JSON ({error})") from error
         return None
     if not isinstance(content, dict):
         return None
@@ -129,28 +129,28 @@ def find_note(notes: Mapping[str, str]) -> Note | None:
 
 def _checked(values: Mapping[str, Any]) -> Note:
     names = {field.name for field in dataclasses.fields(Note)}
-    # A newer talkhead may say more.
+    # A newer talkhead may add keys.
     known = {name: value for name, value in values.items() if name in names}
     note = build_config(Note, known, source="the note is damaged")
     for name, value in {"face": note.face, "sound": note.sound, **note.digests}.items():
         if _SHA256.fullmatch(value) is None:
-            raise TalkheadError(f"the note is damaged: {name[:_MAX_NAME]} is no SHA-256")
+            raise TalkheadError(f"the note is damaged: {name[:_MAX_NAME]} is not a SHA-256 digest")
     texts = (note.generator, note.weights, *note.digests)
     if len(note.digests) > _MAX_DIGESTS or max(map(len, texts)) > _MAX_NAME:
-        raise TalkheadError("the note is damaged: it has more or longer entries than any of ours")
+        raise TalkheadError("the note is damaged: it has too many entries, or too long ones")
     return note
 
 
 def weights_digests(folder: Path) -> dict[str, str]:
-    """Digest the networks of a pipeline, as `talkhead weights list --json` gives them.
+    """Return the digests of a pipeline's networks, as in `talkhead weights list --json`.
 
-    A file is read once in a process, unless it changes.
+    Each process reads a file only once, unless the file changes.
 
     Args:
-        folder: with a sub-folder for each of its parts.
+        folder: the pipeline's folder, with one sub-folder per part.
 
     Returns:
-        SHA-256 in hexadecimal digits of every part's model.safetensors, by the part's name.
+        SHA-256, in hexadecimal, of each part's model.safetensors, by part name.
 
     Raises:
         WeightsError: a file is missing or cannot be read.
@@ -173,7 +173,7 @@ def _measured(folder: Path, _num_bytes: int, _changed_ns: int) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Digest a file, a block at a time, as hexadecimal digits.
+    """Return the SHA-256 of a file in hexadecimal, reading one block at a time.
 
     Raises:
         TalkheadError: it cannot be read.
@@ -190,6 +190,6 @@ def sha256_of(path: Path) -> str:
 
 
 def _combined(digests: Mapping[str, str]) -> str:
-    """Digest a table of digests, whatever its order."""
+    """Return one digest for a table of digests, independent of its order."""
     lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()

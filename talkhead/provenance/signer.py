@@ -1,4 +1,4 @@
-"""The user's own certificate and key for content credentials, checked before slow work starts."""
+"""The user's certificate and key for content credentials, tested before any slow work."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _KINDS = "EC keys on P-256, P-384 or P-521, RSA keys from 2048 bits, and Ed25519
 
 @dataclass(frozen=True)
 class Signer:
-    """What signs: it was tried out, and files that change afterwards do not matter."""
+    """A tested certificate and key; later changes to their files have no effect."""
 
     algorithm: str
-    """Such as es256, after the key."""
+    """For example es256; follows from the key."""
     chain: bytes = field(repr=False)
     """PEM, the signer's own certificate first."""
     key: bytes = field(repr=False)
     """PEM, PKCS #8, not encrypted."""
 
     def sign(self, manifest: dict[str, Any], mime_type: str, source: Any, target: Any) -> None:
-        """Copy an open file to another with a manifest that is bound to its content.
+        """Copy an open file to another, with a manifest bound to its content.
 
         Raises:
-            TalkheadError: the library refuses; the message is its reason.
+            TalkheadError: the library refuses; the message gives its reason.
         """
         c2pa = c2pa_library()
         info = c2pa.C2paSignerInfo(self.algorithm, self.chain, self.key, None)
@@ -55,15 +55,15 @@ class Signer:
 
 
 def check_signer(certificate: Path, key: Path) -> Signer:
-    """Read a certificate with its chain and its key, and sign a tiny picture with them as a trial.
+    """Read a certificate chain and its key, and sign a tiny picture as a test.
 
     Args:
-        certificate: PEM, the signer's own certificate first, then those above it.
-        key: PEM, not encrypted; it tells the algorithm.
+        certificate: PEM, the signer's own certificate first, then its issuers'.
+        key: PEM, not encrypted; determines the algorithm.
 
     Raises:
-        TalkheadError: a file cannot be read, the key does not fit the certificate, the certificate
-            is not valid now or not made for this purpose, or c2pa-python is missing.
+        TalkheadError: a file cannot be read, the key does not match the certificate, the
+            certificate is not valid now or not meant for signing, or c2pa-python is missing.
     """
     chain_pem, key_pem = _read_pem(certificate), _read_pem(key)
     c2pa_library()
@@ -96,7 +96,7 @@ def _parse_chain(path: Path, pem: bytes) -> list[Certificate]:
         return load_pem_x509_certificates(pem)
     except ValueError as error:
         raise TalkheadError(
-            f"{path} holds no certificate in PEM form; it starts with -----BEGIN CERTIFICATE-----"
+            f"{path} has no PEM certificate; one starts with -----BEGIN CERTIFICATE-----"
         ) from error
 
 
@@ -111,7 +111,7 @@ def _parse_key(path: Path, pem: bytes) -> PrivateKeyTypes:
             f"{path} is encrypted; decrypt it first, for example with openssl pkey"
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise TalkheadError(f"{path} holds no private key in PEM form that can be read") from error
+        raise TalkheadError(f"{path} has no readable PEM private key") from error
 
 
 def _algorithm_of(path: Path, key: PrivateKeyTypes) -> str:
@@ -125,7 +125,7 @@ def _algorithm_of(path: Path, key: PrivateKeyTypes) -> str:
         return "ps256"
     if isinstance(key, Ed25519PrivateKey):
         return "ed25519"
-    raise TalkheadError(f"{path} is of a kind that does not sign content credentials; {_KINDS} do")
+    raise TalkheadError(f"{path} is a key of an unsupported type; supported are {_KINDS}")
 
 
 def _check_fit(
@@ -134,10 +134,10 @@ def _check_fit(
     own = _public_der(private)
     fitting = [k for k, each in enumerate(chain) if _public_der(each) == own]
     if not fitting:
-        raise TalkheadError(f"{key} is not the key of {certificate}; give the two that belong")
+        raise TalkheadError(f"{key} is not the key of {certificate}; give a matching pair")
     if fitting[0] != 0:
         raise TalkheadError(
-            f"{certificate} starts with another certificate; put the one of the key first"
+            f"{certificate} starts with another certificate; put the key's own first"
         )
 
 
@@ -152,12 +152,10 @@ def _check_dates(path: Path, chain: list[Certificate]) -> None:
     now = datetime.now(timezone.utc)
     for each in chain:
         if each.not_valid_after_utc < now:
-            raise TalkheadError(
-                f"{path} has expired on {each.not_valid_after_utc:%Y-%m-%d}; renew it"
-            )
+            raise TalkheadError(f"{path} expired on {each.not_valid_after_utc:%Y-%m-%d}; renew it")
         if each.not_valid_before_utc > now:
             raise TalkheadError(
-                f"{path} is valid from {each.not_valid_before_utc:%Y-%m-%d} on; check the clock"
+                f"{path} is not valid before {each.not_valid_before_utc:%Y-%m-%d}; check the clock"
             )
 
 
@@ -168,14 +166,14 @@ def _to_pem(chain: list[Certificate]) -> bytes:
 
 
 def _key_to_pem(key: PrivateKeyTypes) -> bytes:
-    """Write a key as PKCS #8, which is the one form that c2pa reads."""
+    """Return a key in PKCS #8, the only form that c2pa reads."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _try(signer: Signer, certificate: Path) -> None:
-    """Sign a picture of a few pixels, so that what the library will refuse is known now."""
+    """Sign a tiny picture, so that anything the library refuses shows up now."""
     from PIL import Image
 
     picture = io.BytesIO()
@@ -185,7 +183,7 @@ def _try(signer: Signer, certificate: Path) -> None:
         signer.sign(manifest_of(None), "image/jpeg", picture, io.BytesIO())
     except TalkheadError as error:
         raise TalkheadError(
-            f"{certificate} cannot sign content credentials ({error}); it has to be an end"
-            " entity's, for digital signatures, with the extended key usage e-mail protection or"
-            " document signing"
+            f"{certificate} cannot sign content credentials ({error}); it must be an end-entity"
+            " certificate for digital signatures, with the extended key usage e-mail protection"
+            " or document signing"
         ) from error

@@ -1,4 +1,4 @@
-"""The product: a voice to landmarks, and landmarks with a picture to frames."""
+"""Synthesis: landmarks from a voice, and frames from landmarks and a picture."""
 
 from talkhead.synthesis.animation import (
     POSES,

@@ -1,4 +1,4 @@
-"""What was heard, put on a face that lives: head, blinks and eyebrows beside the lips."""
+"""Animate a face: predicted lips, plus head motion, blinks and eyebrows."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def predict_landmarks(
     expression_strength: float = 1.0,
     blink_per_minute: float = 16.0,
 ) -> tuple[int, Iterator[Floats]]:
-    """Turn a voice into the landmarks of a face that says it.
+    """Predict the landmarks of a face that speaks a recording.
 
     Args:
         generator: the first stage.
         audio: the recording.
         identity: (478, 3), the mesh in the picture, pixels.
-        fps: frames a second.
-        seed: of head motion and blinks.
-        pose: natural, still, or a track whose head motion is taken over.
+        fps: frames per second.
+        seed: random seed for head motion and blinks.
+        pose: natural, still, or a track to take the head motion from.
         pose_strength: scale of the head motion.
-        expression_strength: scale of the speech motion, and of the eyebrows'.
+        expression_strength: scale of the speech motion and the eyebrow motion.
         blink_per_minute: 0 for none.
 
     Returns:
-        The number of frames, and an iterator of windows (T, 478, 3) in the picture's pixels.
+        The number of frames, and an iterator of windows (T, 478, 3) in pixels of the picture.
 
     Raises:
         TalkheadError: the recording cannot be read, or `pose` is unknown.
@@ -109,7 +109,7 @@ def animate(
     expression_strength: float = 1.0,
     blink_per_minute: float = 16.0,
 ) -> tuple[int, Iterator[Floats]]:
-    """Put what was heard on a face, and give it life: see `predict_landmarks`."""
+    """Apply predicted speech motion and idle motion to a face: see `predict_landmarks`."""
     check_pose(pose)
     basis = basis_of(generator)
     rest, head = identity_at_rest(identity, basis)
@@ -143,10 +143,10 @@ def animate(
 
 
 def check_pose(pose: str | LandmarkTrack) -> None:
-    """Refuse a name that is no pose.
+    """Refuse an unknown pose.
 
     Raises:
-        TalkheadError: it is unknown.
+        TalkheadError: the name is unknown.
     """
     if isinstance(pose, str) and pose not in POSES:
-        raise TalkheadError(f"pose is {' or '.join(POSES)}, not {pose!r}")
+        raise TalkheadError(f"pose must be {' or '.join(POSES)}, not {pose!r}")

@@ -1,4 +1,4 @@
-"""Which emotion a recording sounds like, and what a user says it is."""
+"""Emotion of a recording: classified from the voice, or named by the user."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from talkhead.models.video_denoiser import VideoDenoiser
 Floats = npt.NDArray[np.float32]
 
 HEARD_S = 60
-"""Of a recording, how much of its beginning is heard."""
+"""Length of the recording's beginning that is classified, in seconds."""
 NEUTRAL_SHARE = 0.85
-"""Of everyday speech."""
+"""Share of neutral speech in everyday life."""
 _WINDOW_S = 3
 _QUIET = 0.02
-"""Windows whose level is below this, of speech at 0.1, say nothing."""
+"""Windows quieter than this are ignored; speech has a level of 0.1."""
 
 
 def feel(classifier: EmotionClassifier, sound: Path | Floats, name: str = AUTO) -> Floats:
-    """Return the probabilities of MEAD's emotions, (8,).
+    """Return the probabilities of MEAD's emotions, shape = (8,).
 
     Args:
-        classifier: of voices.
-        sound: a recording, of which the first `HEARD_S` are heard, or a waveform (N,), 16 kHz.
-        name: an emotion, which is certain then; auto listens.
+        classifier: the emotion classifier for voices.
+        sound: a recording, of which the first `HEARD_S` count, or a waveform (N,) at 16 kHz.
+        name: an emotion, which gets probability 1; auto classifies the voice.
 
     Raises:
-        TalkheadError: the recording cannot be read, or there is no such emotion.
+        TalkheadError: the recording cannot be read, or the emotion is unknown.
     """
     check_emotion(name)
     if name != AUTO:
@@ -50,10 +50,11 @@ def feel(classifier: EmotionClassifier, sound: Path | Floats, name: str = AUTO) 
 
 @torch.inference_mode()
 def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
-    """Return the mean of what windows of a waveform, (N,), 16 kHz, sound like, (8,); sums to 1.
+    """Return the mean probabilities over a waveform's windows, shape = (8,); they sum to 1.
 
-    Silence is neutral. The classifier knows actors, who show every emotion alike often; of other
-    people's speech, `NEUTRAL_SHARE` is taken to be neutral, and what was heard is weighed with it.
+    The waveform is (N,) at 16 kHz. Silence is neutral. The classifier was trained on actors, who
+    show all emotions equally often. For everyone else, a prior of `NEUTRAL_SHARE` for neutral
+    corrects the classifier's probabilities.
     """
     waveform = normalise_speech(waveform)
     size = _WINDOW_S * SAMPLE_RATE_HZ
@@ -80,17 +81,17 @@ def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
 
 
 def certainly(name: str) -> Floats:
-    """Return the probabilities of emotions, (8,), where one is certain."""
+    """Return one-hot probabilities of the emotions, shape = (8,)."""
     found = np.zeros(len(EMOTIONS), np.float32)
     found[EMOTIONS.index(name)] = 1
     return found
 
 
 def shown(model: VideoDenoiser, felt: Floats, name: str = AUTO) -> Floats:
-    """Leave out of the probabilities of emotions, (8,), what a video denoiser has never seen.
+    """Remove the emotions that a video denoiser was not trained on from probabilities, (8,).
 
     Raises:
-        WeightsError: it has never seen the emotion that a user names.
+        WeightsError: the user names such an emotion.
     """
     seen = model.shown.float().cpu().numpy() > 0
     if name != AUTO and not seen[EMOTIONS.index(name)]:

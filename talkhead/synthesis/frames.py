@@ -1,4 +1,4 @@
-"""The second stage: landmarks and a picture to frames."""
+"""The second stage: render frames from landmarks and a picture."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ def render_frames(
     emotion: Floats | None = None,
     start_step: int = START_STEP,
 ) -> Generator[Pixels, None, None]:
-    """Turn landmarks into frames of a picture.
+    """Render frames of a picture from landmarks.
 
-    The networks, putting frames together, and the reader each work in a thread of their own.
+    The networks, the compositing, and the consumer each run in a thread of their own.
 
     Args:
         pipeline: the networks.
         picture: uint8 (H, W, 3).
         identity: (478, 3), the mesh in the picture, pixels.
-        windows: meshes (T, 478, 3) of the frames to make, pixels of the picture.
+        windows: meshes (T, 478, 3) of the frames, pixels of the picture.
         num_steps: sampling steps.
-        seed: of the diffusion noise, one for all frames.
-        heard: (T, D), `speech_features` of all frames, for a denoiser that hears; its meshes only
-            say how the head moves.
-        emotion: (8,), probabilities of the emotions, which mask-noise shows; None is neutral, and
-            leaves the meshes as they are.
-        start_step: of `talkhead.models.video_denoiser.NUM_STEPS`, where mask-noise's sampling
-            starts.
+        seed: random seed of the diffusion noise, which all frames share.
+        heard: (T, D), `speech_features` of all frames, for a denoiser that takes speech; its
+            meshes only give the head motion.
+        emotion: (8,), probabilities of the emotions, for mask-noise; None is neutral, and leaves
+            the meshes unchanged.
+        start_step: out of `talkhead.models.video_denoiser.NUM_STEPS`, where mask-noise starts
+            sampling.
 
     Yields:
-        uint8 (T, H, W, 3); for lgd, one for every window.
+        uint8 (T, H, W, 3); for lgd, one array per window.
     """
     canvas = prepare_canvas(picture, identity, pipeline.device)
     if isinstance(pipeline, MaskNoisePipeline):
@@ -89,7 +89,7 @@ def _lower_faces(
     seed: int,
     heard: Floats | None,
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Yield the layers of `composite` for every window."""
+    """Yield the layers for `composite`, window by window."""
     registration = registration_of(pipeline.denoiser)
     own_mesh = canvas.mesh[0].cpu().numpy()
     epsilon = draw_noise(pipeline, seed)
@@ -105,7 +105,7 @@ def _lower_faces(
         small = canvas.small.expand(len(target), -1, -1, -1)
         warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps, sound)
         if sharpening is None:
-            # Warps and networks soften. The first frames tell how much; then it stays.
+            # Warps and networks soften; measure by how much on the first window only.
             sharpening = matching_sharpening(made, lower_face(canvas.small))
         yield shift, maps, target, warped, sharpen(made, sharpening)
 
@@ -120,7 +120,7 @@ def _composites(
 
 
 def draw_noise(pipeline: Pipeline, seed: int) -> torch.Tensor:
-    """Draw the noise that all frames start from, (1, C, 20, 24)."""
+    """Draw the initial noise that all frames share, shape = (1, C, 20, 24)."""
     channels = pipeline.denoiser.config.latent_channels
     generator = torch.Generator().manual_seed(seed)
     shape = (1, channels, REGION_HEIGHT_PX // LATENT_PX, REGION_WIDTH_PX // LATENT_PX)
@@ -136,22 +136,22 @@ def correct_frames(
     num_steps: int,
     heard: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Warp crops and correct their lower faces; on a full device, fewer frames at a time.
+    """Warp crops and correct their lower faces, in smaller batches if memory runs out.
 
     Args:
         pipeline: the networks.
         small: (B, 3, 256, 256) in [-1, 1].
         grid: (B, 128, 128, 2), from `draw_stage`.
         maps: (B, 9, 128, 128), from `draw_stage`.
-        epsilon: (1, C, 20, 24), the noise that all frames start from.
+        epsilon: (1, C, 20, 24), the initial noise that all frames share.
         num_steps: sampling steps.
-        heard: (B, D), for a denoiser that hears.
+        heard: (B, D), for a denoiser that takes speech.
 
     Returns:
-        Lower faces as warped and as made, (B, 3, 160, 192) in [-1, 1].
+        Warped and corrected lower faces, (B, 3, 160, 192) in [-1, 1].
 
     Raises:
-        TalkheadError: not even one frame fits the device's memory.
+        TalkheadError: the device's memory is too small for a single frame.
     """
     limit = pipeline.limit
     while True:
@@ -206,16 +206,16 @@ def correct(
     num_steps: int,
     heard: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Let the denoiser correct warped lower faces.
+    """Correct warped lower faces with the denoiser.
 
     Args:
-        autoencoder: of the latents.
-        denoiser: of the residual.
+        autoencoder: encodes and decodes the latents.
+        denoiser: predicts the residual.
         warped: (B, 3, H, W) in [-1, 1].
         maps: (B, 9, H / 2, W / 2), conditioning maps of the same part of the crop.
-        epsilon: (1, C, H / 8, W / 8), the noise that all frames start from.
+        epsilon: (1, C, H / 8, W / 8), the initial noise that all frames share.
         num_steps: sampling steps.
-        heard: (B, D), for a denoiser that hears.
+        heard: (B, D), for a denoiser that takes speech.
 
     Returns:
         (B, 3, H, W) in [-1, 1].

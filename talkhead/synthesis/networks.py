@@ -1,4 +1,4 @@
-"""The networks of both systems, from checkpoint folders to one device."""
+"""Load the networks of both systems from checkpoint folders to a device."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ Floats = npt.NDArray[np.float32]
 log = logging.getLogger(__name__)
 
 BATCH_FRAMES = 8
-"""Frames that the networks are given at a time."""
+"""Frames per network call."""
 
 
 @dataclass
 class BatchLimit:
-    """Frames that fit a device's memory at a time: fewer once it was full."""
+    """Number of frames that fit in a device's memory at a time; lowered when it runs out."""
 
     num_frames: int = BATCH_FRAMES
 
     def lower(self, device: torch.device, error: torch.OutOfMemoryError) -> None:
-        """Halve it, and say so.
+        """Halve the limit, and log a warning.
 
         Raises:
-            TalkheadError: not even one frame fits.
+            TalkheadError: a single frame does not fit.
         """
         if self.num_frames == 1:
             raise TalkheadError(
-                f"{device} has too little memory for one frame: end other programs that use it, or"
-                " take --device cpu"
+                f"{device} has too little memory for a single frame: close other programs that use"
+                " it, or use the CPU"
             ) from error
         self.num_frames //= 2
         log.warning(
-            "%s is out of memory: going on with %d frames at a time", device, self.num_frames
+            "%s is out of memory: continuing with %d frames at a time", device, self.num_frames
         )
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -85,10 +85,10 @@ AnyPipeline = Pipeline | MaskNoisePipeline
 
 
 def load_any_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> AnyPipeline:
-    """Load the networks of a pipeline, of whichever system, from their sub-folders.
+    """Load the networks of a pipeline of either system from their sub-folders.
 
     Raises:
-        talkhead.errors.WeightsError: something is missing, damaged or does not fit.
+        talkhead.errors.WeightsError: something is missing, corrupt or does not fit.
     """
     parts = parts_of(folder)
     generator = load_generator(parts["landmarks"], device)
@@ -114,14 +114,14 @@ def load_any_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) ->
 
 
 def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Pipeline:
-    """Load the networks of lgd.
+    """Load the networks of an lgd pipeline.
 
     Raises:
-        talkhead.errors.WeightsError: as for `load_any_pipeline`, or it is another system's.
+        talkhead.errors.WeightsError: as for `load_any_pipeline`, or the pipeline is not lgd.
     """
     pipeline = load_any_pipeline(folder, device, dtype)
     if not isinstance(pipeline, Pipeline):
-        raise WeightsError(f"{folder} holds mask-noise: lgd is needed here")
+        raise WeightsError(f"{folder} holds a mask-noise pipeline, but lgd is needed here")
     return pipeline
 
 
@@ -130,10 +130,10 @@ def _settle(model: torch.nn.Module, device: torch.device) -> None:
 
 
 def load_generator(folder: Path, device: torch.device) -> LandmarkGenerator:
-    """Load the landmark generator alone.
+    """Load only the landmark generator.
 
     Raises:
-        talkhead.errors.WeightsError: it is missing, damaged or does not fit.
+        talkhead.errors.WeightsError: it is missing, corrupt or does not fit.
     """
     generator = load_model(
         folder, LandmarkGeneratorConfig, LandmarkGenerator, architecture="landmarks"
@@ -142,13 +142,13 @@ def load_generator(folder: Path, device: torch.device) -> LandmarkGenerator:
 
 
 def basis_of(generator: LandmarkGenerator) -> MotionBasis:
-    """Return the motion basis that a generator carries."""
+    """Return the motion basis stored in a generator."""
     components, blink = generator.components.float().cpu(), generator.blink.float().cpu()
     return MotionBasis(components.numpy(), blink.numpy())
 
 
 def head_style_of(generator: LandmarkGenerator) -> HeadStyle:
-    """Return how heads moved in the clips that a generator was trained on."""
+    """Return the head motion statistics of the clips that a generator was trained on."""
     slow, fast = generator.head.float().cpu().numpy()
     return HeadStyle(slow, fast, *generator.head_pace.float().tolist())
 

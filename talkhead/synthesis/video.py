@@ -1,4 +1,4 @@
-"""The second system's second stage: windows of frames by class-conditioned diffusion in pixels."""
+"""Second stage of the second system: render windows of frames by class-conditioned diffusion."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from talkhead.synthesis.networks import MaskNoisePipeline, registration_of
 Floats = npt.NDArray[np.float32]
 
 START_STEP = 300
-"""Where sampling starts, as the paper found best for its own network."""
+"""Start of sampling; the paper found it best for its own network."""
 
 
 def shrink(crops: Tensor, size_px: int) -> Tensor:
-    """Bring crops, (B, C, 256, 256), to the side of the video denoiser's."""
+    """Resize crops, (B, C, 256, 256), to the video denoiser's resolution."""
     if CROP_SIDE_PX % size_px == 0:
         return functional.avg_pool2d(crops, CROP_SIDE_PX // size_px)
     size = (size_px, size_px)
@@ -40,13 +40,13 @@ def shrink(crops: Tensor, size_px: int) -> Tensor:
 
 
 def base_frames(config: VideoDenoiserConfig, image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
-    """Return what the video denoiser corrects, (T, 3, S, S) in [-1, 1].
+    """Return the frames that the video denoiser corrects, (T, 3, S, S) in [-1, 1].
 
     Args:
-        config: says whether it is the identity repeated, or warped.
+        config: selects the repeated identity or its warp.
         image: (1, 3, 256, 256) in [-1, 1], the identity.
-        grid: (T, 128, 128, 2), from `draw_maps`, to the frames.
-        maps: (T, 9, 128, 128), with it.
+        grid: (T, 128, 128, 2), from `draw_maps`, one per frame.
+        maps: (T, 9, 128, 128), from `draw_maps`.
     """
     size, count = config.size_px, len(grid)
     if config.base == "identity":
@@ -55,7 +55,7 @@ def base_frames(config: VideoDenoiserConfig, image: Tensor, grid: Tensor, maps: 
 
 
 def points_of(config: VideoDenoiserConfig, meshes: Floats) -> Floats:
-    """Return the 68 points of meshes, (T, 478, 3) in crop pixels, in the pixels of its frames."""
+    """Return the 68 points of meshes, (T, 478, 3) in crop pixels, in pixels of small frames."""
     scale = np.float32(config.size_px / CROP_SIDE_PX)
     return np.ascontiguousarray(to_ibug68(meshes)[..., :2] * scale, np.float32)
 
@@ -71,20 +71,20 @@ def make_window(
     start_step: int,
     num_steps: int,
 ) -> Tensor:
-    """Make one window of frames.
+    """Render one window of frames.
 
     Args:
         model: the video denoiser.
         base: (T, 3, S, S) in [-1, 1], from `base_frames`.
         points: (T, 68, 2), pixels of the frames.
         emotion: (8,), probabilities.
-        noise: (3, S, S), uniform in [-1, 1], under the landmarks of all frames.
-        epsilon: (3, S, S), standard normal, the noise that all frames start from.
-        start_step: of `NUM_STEPS`, where sampling starts.
+        noise: (3, S, S), uniform in [-1, 1], the mask noise that all frames share.
+        epsilon: (3, S, S), standard normal, the initial noise that all frames share.
+        start_step: out of `NUM_STEPS`, where sampling starts.
         num_steps: network evaluations.
 
     Returns:
-        (T, 3, S, S), in [-1, 1] but for what the network overshoots.
+        (T, 3, S, S), in [-1, 1] except for overshoot of the network.
     """
     seen = mask_noise(base, points, noise, model.config.mask)
     shape = base.shape
@@ -110,19 +110,19 @@ def mask_noise_layers(
     start_step: int,
     seed: int,
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the layers of `talkhead.face.composite.composite` for windows of frames.
+    """Yield the layers for `talkhead.face.composite.composite`, window by window.
 
-    A frame is made of the same as in one long window: each window is made with as many frames
-    around it as the network looks far, which are thrown away. Thus windows have no seams.
+    Each window is rendered with as many extra frames on both sides as the network's receptive field
+    covers; these are discarded. The result equals that of one long window, so it has no seams.
 
     Args:
         pipeline: the networks of mask-noise.
         canvas: the picture.
-        windows: meshes (T, 478, 3) of the frames to make, pixels of the picture.
-        emotion: (8,), probabilities; None is neutral, and leaves the meshes as they are.
+        windows: meshes (T, 478, 3) of the frames, pixels of the picture.
+        emotion: (8,), probabilities; None is neutral, and leaves the meshes unchanged.
         num_steps: sampling steps.
-        start_step: of `NUM_STEPS`, where sampling starts.
-        seed: of all noise.
+        start_step: out of `NUM_STEPS`, where sampling starts.
+        seed: random seed of all noise.
     """
     model, device, limit = pipeline.video_denoiser, pipeline.device, pipeline.limit
     generator = torch.Generator().manual_seed(seed)
@@ -138,7 +138,7 @@ def mask_noise_layers(
     registration, own = registration_of(model), canvas.mesh[0].cpu().numpy()
     meshes = (registration.apply(own, points) for points in meshes)
     felt = torch.from_numpy(feeling).to(device)
-    reach = model.reach * num_steps  # every step looks further than the one before
+    reach = model.reach * num_steps  # each step widens the receptive field
     for before, points, after in in_context(meshes, model.config.num_frames, reach):
         together = np.concatenate([before, points, after])
         first, stop = len(before), len(before) + len(points)
@@ -177,7 +177,7 @@ def _made(
     start_step: int,
     num_steps: int,
 ) -> tuple[Tensor, ...]:
-    """Make the layers of a window, (T, 478, 3) in crop pixels, of which some frames are kept."""
+    """Render the layers of a window, (T, 478, 3) in crop pixels; `kept` selects the frames."""
     model, device = pipeline.video_denoiser, pipeline.device
     size = model.config.size_px
     target = torch.from_numpy(meshes).to(device)
@@ -199,7 +199,7 @@ def _made(
             start_step=start_step,
             num_steps=num_steps,
         ).float()
-    # What the small frames add to the warp, which keeps its own fine detail.
+    # Add only the difference in the small frames: the warp keeps its own fine detail.
     added = functional.interpolate(
         (made - small)[kept], size=(CROP_SIDE_PX, CROP_SIDE_PX), mode="bicubic"
     )
@@ -217,12 +217,12 @@ def express(meshes: Floats, expression: Floats) -> Floats:
 def in_context(
     windows: Iterator[Floats], num_frames: int, reach: int
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """Cut a stream of frames into windows, each with what is before and after it.
+    """Split a stream of frames into windows, each with its neighbouring frames.
 
     Args:
-        windows: (T, ...) at a time.
-        num_frames: of the windows that come out, the last one may be shorter.
-        reach: how many frames come with it on either side, fewer where the stream ends.
+        windows: chunks (T, ...) of the stream.
+        num_frames: length of each output window; the last one may be shorter.
+        reach: number of neighbours on either side, fewer at the ends of the stream.
     """
     before: Floats | None = None
     waiting: Floats | None = None

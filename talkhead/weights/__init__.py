@@ -1,15 +1,15 @@
-"""From a name in weights.toml to a folder on this machine whose files match their digests.
+"""Resolve a name in weights.toml to a local folder whose files match their digests.
 
-weights.toml is the one list of published weights. Every entry says what it is, which files it has
-(size and sha256), under which licence, where it comes from, and where it is:
+weights.toml lists all published weights. Every entry gives a description, the files (size and
+sha256), the licence, the origin, and the location:
 
-- ``package``: shipped with talkhead, in `CHECKPOINTS` under the entry's name, or, where it belongs
-  to another pipeline than the default's alone, in a folder of that pipeline's name;
-- ``hub``: a repository at a fixed revision, fetched into the cache of huggingface-hub;
-- ``url``: one file, or a folder of them, fetched into the cache of talkhead;
-- ``folder``: on this machine, added by its user.
+- ``package``: shipped with talkhead, in `CHECKPOINTS` under the entry's name; or, if only a
+  pipeline other than the default uses it, in a folder named after that pipeline;
+- ``hub``: a repository at a fixed revision, downloaded to the huggingface-hub cache;
+- ``url``: one file or a folder of files, downloaded to talkhead's cache;
+- ``folder``: a local folder that the user added.
 
-A pipeline that is shipped names its components; any other has its files in a folder for each.
+A shipped pipeline lists its components; any other keeps its files in one folder per component.
 """
 
 from talkhead.weights.added import add_weights, remove_weights

@@ -1,4 +1,4 @@
-"""The user's own list: names for folders, repositories and URLs, with digests of what was there."""
+"""The user's own list: names for folders, repositories and URLs, with file digests."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ Kind = Literal["model", "pipeline"]
 
 _ABOUT = {"model": "a model of your own", "pipeline": "a pipeline of your own"}
 _HEADER = """\
-# Weights that `talkhead weights add` has named; `talkhead weights remove` takes one off again.
+# Weights added by `talkhead weights add`; `talkhead weights remove` deletes an entry.
 """
-_UNKNOWN_LICENCE = "not stated here: see its card"
+_UNKNOWN_LICENCE = "not stated; see the card"
 
 
 def add_weights(
@@ -47,24 +47,24 @@ def add_weights(
     check: Callable[[Path, Kind], None],
     watch: Watch | None = None,
 ) -> WeightsEntry:
-    """Give weights a name, and write down the digests of their files as they are now.
+    """Give weights a name and record the current digests of their files.
 
     Args:
-        weights: the list that the name must be new in.
+        weights: the list; the name must be new in it.
         name: letters, digits, - and _.
-        source: a folder (which stays where it is), ``owner/name@revision`` on the hub, or an https
-            URL: of a file, or, with / at its end, of a folder with a pipeline.
-        about: what it is, for `list`.
-        licence: under which licence it is.
-        check: raises `WeightsError` for a folder that holds no weights of its kind.
-        watch: told of what arrives over https.
+        source: a folder (which is not copied), ``owner/name@revision`` on the hub, or an https
+            URL: of a file or, if it ends in /, of a folder that holds a pipeline.
+        about: a description for `list`.
+        licence: the licence of the weights.
+        check: raises `WeightsError` if a folder does not hold weights of the given kind.
+        watch: progress callback for https downloads.
 
     Returns:
         The new entry.
 
     Raises:
-        WeightsError: the name is taken or none, the source is none, it cannot be fetched or does
-            not pass `check`; the list is left as it was.
+        WeightsError: the name is invalid or taken, the source is invalid, cannot be downloaded or
+            fails `check`; the list is left unchanged.
     """
     if fault := name_fault(name):
         raise WeightsError(f"weights cannot be named {name!r}: {fault}")
@@ -99,22 +99,22 @@ def add_weights(
 
 
 def remove_weights(weights: WeightsList, name: str) -> WeightsEntry:
-    """Take a name off the user's list, and what was fetched for it over https off the disk.
+    """Remove a name from the user's list, and delete what was downloaded for it over https.
 
-    Folders of the user's own and the cache of the hub are left alone.
+    The user's own folders and the hub's cache are left alone.
 
     Returns:
-        The entry that was there.
+        The removed entry.
 
     Raises:
-        WeightsError: there is none of that name, or it belongs to talkhead.
+        WeightsError: no added entry has that name, or the name belongs to talkhead.
     """
     if name in weights.published:
         raise WeightsError(f"{name} belongs to talkhead: only added weights can be removed")
     with _changed_list(weights.cache) as entries:
         if name not in entries:
-            known = f"added are {', '.join(entries)}" if entries else "none have been added"
-            raise WeightsError(f"there are no added weights named {name!r}: {known}")
+            known = f"choose {', '.join(entries)}" if entries else "none have been added"
+            raise WeightsError(f"no added weights named {name!r}: {known}")
         entry = entries.pop(name)
     if entry.where == "url":
         shutil.rmtree(weights.cache / name, ignore_errors=True)
@@ -123,12 +123,12 @@ def remove_weights(weights: WeightsList, name: str) -> WeightsEntry:
 
 def _check_new(weights: WeightsList, name: str, *others: str) -> None:
     taken = {known.casefold(): known for known in (*weights.entries, *others)}
-    known = taken.get(name.casefold())  # one folder, where a system ignores the case
+    known = taken.get(name.casefold())  # a case-insensitive file system has one folder for both
     if known in weights.published:
         raise WeightsError(f"the name {known} belongs to talkhead: choose another")
     if known is not None:
         raise WeightsError(
-            f"there are weights named {known} already: choose another name, or run"
+            f"the name {known} is already taken: choose another, or run"
             f" `talkhead weights remove {known}` first"
         )
 
@@ -140,7 +140,7 @@ def _from_folder(
     try:
         str(folder).encode()
     except UnicodeEncodeError as error:
-        raise WeightsError(f"{source!r} has a name that is no text: rename the folder") from error
+        raise WeightsError(f"the name {source!r} is not valid text: rename the folder") from error
     kind = kind_of(folder)
     check(folder, kind)
     return WeightsEntry(
@@ -168,10 +168,10 @@ def _from_url(
     is_folder = url.endswith("/")
     file_name = file_name_of(url)
     if not is_folder and not file_name:
-        raise WeightsError(f"{url!r} cannot be added: its last part is no name for a file")
+        raise WeightsError(f"{url!r} cannot be added: its last part is not a valid file name")
     folder = weights.cache / name
     if folder.exists():
-        # Left by somebody who was killed while adding: no list names it.
+        # A killed `add` left this folder; no list refers to it.
         shutil.rmtree(folder, ignore_errors=True)
     try:
         if is_folder:
@@ -227,7 +227,7 @@ def _refuse_offline(source: str) -> None:
 
 @contextlib.contextmanager
 def _changed_list(cache: Path) -> Iterator[dict[str, WeightsEntry]]:
-    """Hand out the user's list to be changed, and write it back whole, one process at a time."""
+    """Yield the user's list for changes, then rewrite it as a whole, under a lock."""
     from filelock import FileLock
 
     path = cache / ADDED_NAME

@@ -1,4 +1,4 @@
-"""Bring files that are not shipped to this machine, over https: resumed, bounded, as a whole."""
+"""Download files over https: resumable, bounded in size, and complete or not at all."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from talkhead.errors import WeightsError
 from talkhead.weights.listing import WeightsFile, measure_file
 
 Watch = Callable[[str, int, "int | None"], None]
-"""Called with a file's name, its bytes that are here, and all of them where that is known."""
+"""Called with a file's name, the bytes received so far, and the total if it is known."""
 
 _BLOCK_BYTES = 1 << 18
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 4
-"""Times in a row that a connection may break without having brought a byte."""
+"""Consecutive connections that may break without delivering a single byte."""
 
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: TALKHEAD_CACHE, or the user's cache folder."""
+    """Return the folder for downloads: TALKHEAD_CACHE, or talkhead's folder in the user's cache."""
     own = os.environ.get("TALKHEAD_CACHE")
     if own:
         return Path(own)
@@ -38,26 +38,26 @@ def cache_folder() -> Path:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids the network, read as huggingface-hub reads it."""
+    """Return whether HF_HUB_OFFLINE forbids the network, parsed as huggingface-hub parses it."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def download(url: str, target: Path, file: WeightsFile, *, watch: Watch | None = None) -> None:
-    """Fetch a file, going on where an earlier attempt stopped.
+    """Download a file, resuming an earlier attempt.
 
-    The target appears only when it is whole and matches its digest; until then the bytes are in
-    `<target>.part`. Two processes that want the same file wait for each other. No more than the
-    listed bytes are read, whatever the server sends.
+    The target appears only once it is complete and matches its digest; until then the bytes are in
+    `<target>.part`. Processes that download the same file wait for each other. Whatever the server
+    sends, no more than the listed number of bytes is read.
 
     Args:
-        url: where it is.
-        target: where it is wanted; parents are made.
-        file: its size and digest.
-        watch: told of every block that arrives.
+        url: the source.
+        target: the destination; missing parent folders are created.
+        file: the expected size and digest.
+        watch: progress callback, called for every block.
 
     Raises:
-        WeightsError: the network or the server fails (the part is kept), what came is not the
-            listed file (the part is removed), or it cannot be written.
+        WeightsError: the network or the server fails (the part is kept), the content is not the
+            listed file (the part is removed), or the file cannot be written.
     """
     part = target.with_name(f"{target.name}.part")
     with _locked(target):
@@ -80,17 +80,17 @@ def download(url: str, target: Path, file: WeightsFile, *, watch: Watch | None =
 def download_unlisted(
     url: str, target: Path, *, max_bytes: int, watch: Watch | None = None
 ) -> WeightsFile:
-    """Fetch a file of which nothing is known yet, from its beginning.
+    """Download a file of unknown size and digest, always from the start.
 
     Returns:
-        Its size and digest as it arrived; the path is the target's name.
+        Its size and digest as received; the path is the target's name.
 
     Raises:
-        WeightsError: as for `download`, or there are more than `max_bytes`; nothing is left.
+        WeightsError: as for `download`, or it exceeds `max_bytes`; nothing is left behind.
     """
     part = target.with_name(f"{target.name}.part")
     with _locked(target):
-        # What an earlier attempt left may be of another file.
+        # The leftovers of an earlier attempt may belong to another file.
         part.unlink(missing_ok=True)
         try:
             _append(url, part, max_bytes, is_exact=False, watch=watch)
@@ -102,11 +102,11 @@ def download_unlisted(
 
 
 class MissingFileError(WeightsError):
-    """The server does not have a file."""
+    """The server or repository does not have a file."""
 
 
 class _Broken(Exception):  # noqa: N818
-    """A connection broke; another one may go on."""
+    """A connection broke; a new one may resume the download."""
 
 
 @contextlib.contextmanager
@@ -132,8 +132,8 @@ def _check_space(folder: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise WeightsError(
-            f"{folder} has {free / 1e6:.0f} MB left, {num_bytes / 1e6:.0f} MB are needed: make"
-            " room, or choose another folder with TALKHEAD_CACHE"
+            f"{folder} has {free / 1e6:.0f} MB free but needs {num_bytes / 1e6:.0f} MB: free some"
+            " space, or choose another folder with TALKHEAD_CACHE"
         )
 
 
@@ -145,9 +145,9 @@ def _put(part: Path, target: Path) -> None:
 
 
 def _append(url: str, part: Path, num_bytes: int, *, is_exact: bool, watch: Watch | None) -> None:
-    """Read a URL into a part file, over as many connections as it takes.
+    """Read a URL into a part file, over as many connections as needed.
 
-    A part that has everything asks for nothing.
+    Sends no request if the part is already complete.
     """
     attempts, tag = _ATTEMPTS, None
     before = part.stat().st_size if part.is_file() else 0
@@ -166,12 +166,12 @@ def _append(url: str, part: Path, num_bytes: int, *, is_exact: bool, watch: Watc
             if attempts == 0:
                 raise WeightsError(
                     f"cannot fetch {url}: {error}; try again"
-                    + (", it goes on where it stopped" if is_exact and after else "")
+                    + (" to resume" if is_exact and after else "")
                 ) from error
 
 
 def _opened(url: str, start: int, tag: str | None) -> Any:
-    """Ask for a URL from a byte on; what is returned has to be closed."""
+    """Request a URL from a byte offset on; the caller must close the response."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "talkhead"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -184,7 +184,7 @@ def _opened(url: str, start: int, tag: str | None) -> Any:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 or error.code in _TEMPORARY:
-            raise _Broken(f"the server answers {error.code} {error.reason}") from error
+            raise _Broken(f"the server returned {error.code} {error.reason}") from error
         raise _refusal(url, error) from error
     except (OSError, http.client.HTTPException) as error:
         raise _Broken(_in_words(error)) from error
@@ -202,12 +202,12 @@ def _copy(
     is_exact: bool,
     watch: Watch | None,
 ) -> None:
-    """Write what a server sends behind what is there, or from the beginning if it sends that."""
+    """Append the response to the part file, or start over if the server sends the whole file."""
     here = start if answer.status == 206 else 0
     sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
     if answer.status == 206 and (sent is None or int(sent[1]) != start):
         part.unlink(missing_ok=True)
-        raise _Broken("the server sends another part than was asked for")
+        raise _Broken("the server sent a different range than requested")
     length = answer.headers.get("Content-Length", "")
     total = here + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
     if total is not None and (total > num_bytes or (is_exact and total < num_bytes)):
@@ -215,7 +215,7 @@ def _copy(
         raise WeightsError(
             f"{url} has {total} bytes, not the listed {num_bytes}: try again later"
             if is_exact
-            else f"{url} has {total} bytes, more than the {num_bytes} that are allowed"
+            else f"{url} has {total} bytes, more than the allowed {num_bytes}"
         )
     with contextlib.ExitStack() as stack:
         try:
@@ -228,19 +228,21 @@ def _copy(
                 out.flush()
             except OSError as error:
                 raise WeightsError(
-                    f"cannot write {part}: {error.strerror}; make room and try again"
+                    f"cannot write {part}: {error.strerror}; free some space and try again"
                 ) from error
             here += len(block)
             if watch is not None:
                 watch(part.stem, here, num_bytes if is_exact else total)
     if here < (num_bytes if is_exact else total or 0):
-        raise _Broken(f"it stopped after {here} of {num_bytes if is_exact else total} bytes")
+        raise _Broken(
+            f"the connection broke after {here} of {num_bytes if is_exact else total} bytes"
+        )
     if not is_exact and total is None and _next_block(answer, 1):
-        raise WeightsError(f"{url} has more than the {num_bytes} bytes that are allowed")
+        raise WeightsError(f"{url} has more than the allowed {num_bytes} bytes")
 
 
 def _next_block(answer: Any, num_bytes: int) -> bytes:
-    """Read what has arrived, so that a slow server is not taken for one that hangs."""
+    """Read whatever has arrived, so that a slow server does not look like a hanging one."""
     try:
         return bytes(answer.read1(min(num_bytes, _BLOCK_BYTES)))
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -248,7 +250,7 @@ def _next_block(answer: Any, num_bytes: int) -> bytes:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow a server elsewhere, but never from https to something else."""
+    """Follows redirects, but never from https to another scheme."""
 
     def __init__(self, scheme: str) -> None:
         self._allowed = {scheme, "https"}
@@ -257,21 +259,21 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in self._allowed:
-            raise WeightsError(f"cannot fetch {req.full_url}: it leads to {newurl[:200]!r}")
+            raise WeightsError(f"cannot fetch {req.full_url}: it redirects to {newurl[:200]!r}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> WeightsError:
     if error.code in (401, 403):
         return WeightsError(
-            f"cannot fetch {url}: the server answers {error.code}, it wants a login, and talkhead"
-            " has none for it: fetch it by hand, and add the folder"
+            f"cannot fetch {url}: the server returned {error.code} because it requires a login,"
+            " which talkhead does not support: download it by hand, and add the folder"
         )
     if error.code in (404, 410):
         return MissingFileError(
-            f"cannot fetch {url}: the server answers {error.code}, it is not there (any more)"
+            f"cannot fetch {url}: the server returned {error.code}, the file does not exist"
         )
-    return WeightsError(f"cannot fetch {url}: the server answers {error.code} {error.reason}")
+    return WeightsError(f"cannot fetch {url}: the server returned {error.code} {error.reason}")
 
 
 def _strong_tag(answer: Any) -> str | None:
@@ -283,13 +285,13 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         return _in_words(error.reason)
     if isinstance(error, TimeoutError):
-        return f"nothing arrived for {_timeout_s():g} s"
+        return f"no data for {_timeout_s():g} s"
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(words).split())
 
 
 def _timeout_s() -> float:
-    """How long a server may be silent: HF_HUB_DOWNLOAD_TIMEOUT, as for the hub, or 30 s."""
+    """Return the read timeout in seconds: HF_HUB_DOWNLOAD_TIMEOUT, as for the hub, or 30 s."""
     try:
         asked = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""From a name, or a folder of the user's own, to a folder whose files match their digests."""
+"""Resolve a name or a user's own folder to a folder whose files match their digests."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from talkhead.weights.names import HubAddress, parse_hub_address
 
 DEFAULT = "default"
 ADDED_NAME = "weights.toml"
-"""The user's own list, in the cache folder."""
+"""File name of the user's own list, in the cache folder."""
 
 
 class WeightsList:
-    """A weights.toml with the folders that its entries live in.
+    """A weights.toml with the folders that hold its entries.
 
     Args:
         path: the weights.toml.
-        checkpoints: the folder of the entries that are shipped.
-        cache: the folder of the entries that are fetched from a URL.
-        added: entries of the user's own, by name; those that are shipped hide them.
+        checkpoints: the folder of the shipped entries.
+        cache: the folder of the entries downloaded from a URL.
+        added: the user's own entries by name; a published entry of the same name takes precedence.
 
     Raises:
-        WeightsError: the file is missing or not what this version of talkhead writes.
+        WeightsError: the file is missing or not in the format of this talkhead version.
     """
 
     def __init__(
@@ -59,28 +59,28 @@ class WeightsList:
 
     @property
     def entries(self) -> dict[str, WeightsEntry]:
-        """All entries by name, the user's own behind the published ones."""
+        """All entries by name: the published ones, then the user's own."""
         return self.published | self.added
 
     def resolve(
         self, name_or_folder: str | Path, *, offline: bool = False, watch: Watch | None = None
     ) -> Path:
-        """Find weights, fetch what is not here yet, and compare every file with its digest.
+        """Find weights, download missing files, and compare every file with its digest.
 
         Args:
-            name_or_folder: a name of the list, or else a folder of the user's own: a model
-                (config.json and model.safetensors) or a pipeline (a sub-folder for each of its
-                parts), or ``owner/name@revision``: a pipeline on the hub at a commit of
-                40 digits. Of the user's own files no digest is known.
+            name_or_folder: a listed name; or a user's own folder: a model (config.json and
+                model.safetensors) or a pipeline (one sub-folder per part); or
+                ``owner/name@revision``: a pipeline on the hub at a commit of 40 digits. The user's
+                own files have no known digests.
             offline: never use the network; HF_HUB_OFFLINE=1 has the same effect.
-            watch: told of what arrives over https; the hub shows bars of its own.
+            watch: progress callback for https downloads; the hub shows its own progress bars.
 
         Returns:
             The folder. For a pipeline, the folder that holds its components.
 
         Raises:
-            WeightsError: no such name, folder or repository, a file that is missing, differs from
-                its digest or cannot be fetched.
+            WeightsError: the name, folder or repository does not exist, or a file is missing,
+                differs from its digest or cannot be downloaded.
         """
         entry = self.entries.get(str(name_or_folder))
         offline = offline or is_offline()
@@ -98,13 +98,13 @@ class WeightsList:
         return folder
 
     def verify(self, name: str) -> bool:
-        """Compare the files of an entry with their digests, without the network.
+        """Compare the files of an entry with their digests, without using the network.
 
         Returns:
-            False where the entry is fetched on demand and has not been fetched yet.
+            False if the entry is downloaded on demand and is not on this machine yet.
 
         Raises:
-            WeightsError: no such name, or a file that is missing or differs.
+            WeightsError: the name is unknown, or a file is missing or differs.
         """
         entry = self.entry(name)
         if entry.components:
@@ -119,19 +119,19 @@ class WeightsList:
         return True
 
     def entry(self, name: str) -> WeightsEntry:
-        """Look up a name; raises WeightsError for one that is not listed."""
+        """Look up a name; raises WeightsError if it is not listed."""
         if name not in self.entries:
-            raise WeightsError(f"there are no weights named {name!r}: {self._choices()}")
+            raise WeightsError(f"no weights named {name!r}: {self._choices()}")
         return self.entries[name]
 
     def pin(self, *names: str) -> list[WeightsEntry]:
-        """Count and digest shipped files again and rewrite weights.toml: for maintainers.
+        """Measure shipped files again and rewrite weights.toml; for maintainers.
 
         Args:
             names: entries with ``where = "package"``; none means all of them.
 
         Returns:
-            The entries as they are now.
+            The updated entries.
 
         Raises:
             WeightsError: an entry is not listed or not shipped, or one of its two files is missing.
@@ -144,7 +144,7 @@ class WeightsList:
         pinned = []
         for entry in chosen:
             if entry.where != "package" or entry.kind == "pipeline":
-                raise WeightsError(f"{entry.name} has no shipped files: only those are pinned here")
+                raise WeightsError(f"{entry.name} has no shipped files: only those can be pinned")
             files = tuple(measure_file(self.shipped_folder(entry), path) for path in MODEL_FILES)
             pinned.append(dataclasses.replace(entry, files=files))
         self.published |= {entry.name: entry for entry in pinned}
@@ -154,7 +154,7 @@ class WeightsList:
         return pinned
 
     def shipped_folder(self, entry: WeightsEntry) -> Path:
-        """Return where a shipped model is: a part of the default's, or of another pipeline."""
+        """Return a shipped model's folder, in the default pipeline's or in that of another one."""
         shared = self.published[DEFAULT].components if DEFAULT in self.published else ()
         for pipeline in self.published.values():
             if entry.name in pipeline.components and entry.name not in shared:
@@ -168,22 +168,22 @@ class WeightsList:
         return f"choose one of {', '.join(self.entries)}, or name a folder"
 
     def own_folder(self, folder: Path) -> Path:
-        """Return a folder of the user's own; raises WeightsError where it holds no weights."""
+        """Check and return a user's folder; raises WeightsError if it holds no weights."""
         if not folder.is_dir():
             repo, at, revision = str(folder).rpartition("@")
             if at and repo.count("/") == 1 and not repo.startswith((".", "/", "~")):
                 raise WeightsError(
-                    f"{str(folder)!r} is no folder, and for the hub it has to be owner/name@ and a"
-                    f" commit of 40 hexadecimal digits, not {revision!r}"
+                    f"{str(folder)!r} is not a folder, and a pipeline on the hub must be"
+                    f" owner/name@ and a commit of 40 hexadecimal digits, not {revision!r}"
                 )
             raise WeightsError(
-                f"there are no weights named {str(folder)!r} and no such folder: {self._choices()}"
+                f"no weights named {str(folder)!r} and no such folder: {self._choices()}"
             )
         kind_of(folder)
         return folder
 
     def _fetched(self, entry: WeightsEntry, *, offline: bool, watch: Watch | None) -> Path:
-        """Return the folder of an entry whose files are all here, unchecked."""
+        """Return the folder of an entry, with all files present but not verified."""
         if entry.where == "package":
             return self.shipped_folder(entry)
         if entry.folder is not None:
@@ -208,15 +208,15 @@ class WeightsList:
     def _absent(entry: WeightsEntry) -> MissingFileError:
         return MissingFileError(
             f"{entry.name} is not on this machine: run `talkhead weights download {entry.name}`"
-            " once with the network"
+            " once while online"
         )
 
 
 def kind_of(folder: Path) -> Literal["model", "pipeline"]:
-    """Say whether a folder of the user's own is a model or a pipeline.
+    """Return whether a user's folder holds a model or a pipeline.
 
     Raises:
-        WeightsError: it is neither.
+        WeightsError: it holds neither.
     """
     if (folder / "model.safetensors").is_file():
         return "model"
@@ -224,14 +224,14 @@ def kind_of(folder: Path) -> Literal["model", "pipeline"]:
     lacking = [part for part, where in parts.items() if not (where / "model.safetensors").is_file()]
     if lacking:
         raise WeightsError(
-            f"{folder} is no folder of weights: it lacks {', '.join(lacking)}"
+            f"{folder} is not a folder of weights: it lacks {', '.join(lacking)}"
             " (each with config.json and model.safetensors)"
         )
     return "pipeline"
 
 
 def installed_list() -> WeightsList:
-    """The list that belongs to this talkhead: beside its modules, or at the top of a checkout."""
+    """Return the list of this installation: in the package, or at the top of a checkout."""
     beside, top = PACKAGE / "weights.toml", PACKAGE.parent / "weights.toml"
     cache = cache_folder()
     return WeightsList(
@@ -243,10 +243,10 @@ def installed_list() -> WeightsList:
 
 
 def read_added(cache: Path) -> dict[str, WeightsEntry]:
-    """Read the list of weights that the user has added.
+    """Read the list of weights that the user added.
 
     Raises:
-        WeightsError: it cannot be read, or an entry is not one that `talkhead weights add` writes.
+        WeightsError: it cannot be read, or `talkhead weights add` did not write an entry.
     """
     path = cache / ADDED_NAME
     if not path.is_file():
@@ -257,22 +257,22 @@ def read_added(cache: Path) -> dict[str, WeightsEntry]:
         raise WeightsError(f"{error}; remove {path} and add your weights again") from error
     for entry in entries.values():
         if entry.where == "package":
-            raise WeightsError(f"{path}: {entry.name!r} is not shipped: remove its entry")
+            raise WeightsError(f"{path}: {entry.name!r} claims to be shipped: remove its entry")
     return entries
 
 
 def list_entries() -> list[WeightsEntry]:
-    """The entries of the installed list, in its order."""
+    """Return the entries of the installed list, in its order."""
     return list(installed_list().entries.values())
 
 
 def resolve_weights(name_or_folder: str | Path, *, offline: bool = False) -> Path:
-    """Find weights of the installed list or a folder of the user's own: `WeightsList.resolve`."""
+    """Resolve weights of the installed list or a user's folder: see `WeightsList.resolve`."""
     return installed_list().resolve(name_or_folder, offline=offline)
 
 
 def verify(name: str) -> bool:
-    """Check an entry of the installed list: `WeightsList.verify`."""
+    """Check an entry of the installed list: see `WeightsList.verify`."""
     return installed_list().verify(name)
 
 
@@ -284,9 +284,9 @@ def _url_of(entry: WeightsEntry, file: WeightsFile) -> str:
 def _check_files(entry: WeightsEntry, folder: Path) -> None:
     cure = {
         "package": "install talkhead again",
-        "hub": "remove it, and it is fetched again",
-        "url": "remove it, and it is fetched again",
-        "folder": f"if that is meant, `talkhead weights remove {entry.name}` and add it again",
+        "hub": "remove it to download it again",
+        "url": "remove it to download it again",
+        "folder": f"if you changed it, run `talkhead weights remove {entry.name}` and add it again",
     }[entry.where]
     if not entry.files:
         raise WeightsError(f"{entry.name} lists no files: run `talkhead weights pin {entry.name}`")

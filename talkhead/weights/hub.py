@@ -1,4 +1,4 @@
-"""Files of a hub's repository at a fixed commit, kept in the cache of huggingface-hub."""
+"""Files of a hub repository at a fixed commit, kept in the huggingface-hub cache."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from talkhead.weights.listing import CARD_NAME, PIPELINE_FILES, WeightsFile, mea
 from talkhead.weights.names import HubAddress
 
 MAX_BYTES = {"config.json": 1_000_000, CARD_NAME: 1_000_000, "model.safetensors": 4_000_000_000}
-"""What is fetched at most of a file whose size is not listed."""
+"""Size limit for a file whose size is not listed."""
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
 def fetch_file(address: HubAddress, path: str, *, max_bytes: int, offline: bool) -> Path:
-    """Find a file of a repository in the cache, or fetch it into the cache.
+    """Find a file of a repository in the cache, or download it there.
 
-    What is in the cache is taken without asking the hub: a commit does not change.
+    A cached file is used without asking the hub, because a commit never changes.
 
     Args:
         address: the repository and the commit.
-        path: of the file in it.
-        max_bytes: a larger file is refused before it is fetched.
-        offline: look in the cache alone.
+        path: the file's path in the repository.
+        max_bytes: a larger file is refused before the download.
+        offline: use the cache only.
 
     Raises:
-        MissingFileError: it is not in the cache and `offline` is set, or not in the repository.
-        WeightsError: the hub fails or refuses, or the disk does.
+        MissingFileError: the file is not cached and `offline` is set, or not in the repository.
+        WeightsError: the hub fails or refuses, or the file cannot be written.
     """
     from huggingface_hub import (
         errors,
@@ -41,7 +41,7 @@ def fetch_file(address: HubAddress, path: str, *, max_bytes: int, offline: bool)
     )
 
     repo, revision = address
-    # What its HTTP library raises where a connection breaks; requests has OSErrors.
+    # What its HTTP library raises when a connection breaks; requests raises OSErrors.
     broken: type[Exception] = getattr(errors, "HTTPError", OSError)
     try:
         found = try_to_load_from_cache(repo, path, revision=revision)
@@ -52,7 +52,7 @@ def fetch_file(address: HubAddress, path: str, *, max_bytes: int, offline: bool)
         size = get_hf_file_metadata(hf_hub_url(repo, path, revision=revision), token=None).size
         if size is not None and size > max_bytes:
             raise WeightsError(
-                f"{path} of {address} has {size} bytes, not the {max_bytes} that are allowed"
+                f"{path} of {address} has {size} bytes, more than the allowed {max_bytes}"
             )
         return Path(hf_hub_download(repo, path, revision=revision))
     except (OSError, ValueError, broken) as error:
@@ -60,10 +60,10 @@ def fetch_file(address: HubAddress, path: str, *, max_bytes: int, offline: bool)
 
 
 def fetch_pipeline(address: HubAddress, *, offline: bool) -> Path:
-    """Fetch the three models of a pipeline, with the cards that are there, and nothing else.
+    """Download the three models of a pipeline and any cards, and nothing else.
 
     Raises:
-        WeightsError: as for `fetch_file`, or a file is damaged.
+        WeightsError: as for `fetch_file`, or a file is corrupt.
     """
     folder, cards = Path(), []
     for path in PIPELINE_FILES:
@@ -75,9 +75,9 @@ def fetch_pipeline(address: HubAddress, *, offline: bool) -> Path:
             found = fetch_file(address, path, max_bytes=MAX_BYTES[name], offline=offline)
         except MissingFileError as error:
             cure = (
-                f"fetch it once with the network: `talkhead weights path {address}`"
+                f"run `talkhead weights path {address}` once while online"
                 if offline
-                else "it holds no pipeline"
+                else "it does not hold a pipeline"
             )
             raise WeightsError(f"{error}: {cure}") from error
         folder = found.parents[1]
@@ -91,7 +91,7 @@ def fetch_pipeline(address: HubAddress, *, offline: bool) -> Path:
 
 
 def fetch_files(address: HubAddress, files: tuple[WeightsFile, ...], *, offline: bool) -> Path:
-    """Fetch listed files; the folder they are in. Their digests are the caller's to compare.
+    """Download listed files and return their folder; the caller verifies the digests.
 
     Raises:
         MissingFileError, WeightsError: as for `fetch_file`.
@@ -104,13 +104,13 @@ def fetch_files(address: HubAddress, files: tuple[WeightsFile, ...], *, offline:
 
 
 def check_by_name(path: Path) -> None:
-    """Compare a file of the cache with the digest that it is named after there.
+    """Verify a cached file against the digest in its file name.
 
-    Large files are named after their sha256, small ones after git's SHA-1. Where the system has no
-    symbolic links, files have their own names, and nothing is compared.
+    The cache names large files after their sha256 and small ones after git's SHA-1. On systems
+    without symbolic links, files keep their own names, and nothing is compared.
 
     Raises:
-        WeightsError: they differ.
+        WeightsError: the digests differ.
     """
     name = path.resolve().name
     if re.fullmatch("[0-9a-f]{64}", name):
@@ -122,11 +122,11 @@ def check_by_name(path: Path) -> None:
     else:
         return
     if found != name:
-        raise WeightsError(f"{path} is corrupt: remove {path.resolve()}, and it is fetched again")
+        raise WeightsError(f"{path} is corrupt: remove {path.resolve()} to download it again")
 
 
 def hub_error(what: str, error: Exception) -> WeightsError:
-    """Say in one line what the hub, or the way to it, refuses, and what to do."""
+    """Describe a failure of the hub or the network in one line, with the next step."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
@@ -139,11 +139,11 @@ def hub_error(what: str, error: Exception) -> WeightsError:
     if isinstance(error, errors.EntryNotFoundError):
         return MissingFileError(f"{what}: the repository has no such file")
     if code in (401, 403):
-        return WeightsError(f"{what}: the hub answers {code}; {LOG_IN}")
+        return WeightsError(f"{what}: the hub returned {code}; {LOG_IN}")
     if isinstance(error, errors.RepositoryNotFoundError):
         return WeightsError(f"{what}: the hub has no such repository, or it is private: {LOG_IN}")
     if code is not None:
-        return WeightsError(f"{what}: the hub answers {code}; try again later")
+        return WeightsError(f"{what}: the hub returned {code}; try again later")
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     first = " ".join(str(words).split())[:200].rstrip(". ")
-    return WeightsError(f"{what}: {first}; try again, it goes on where it stopped")
+    return WeightsError(f"{what}: {first}; try again to resume")

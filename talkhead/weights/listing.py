@@ -1,4 +1,4 @@
-"""weights.toml: what every entry is, which files it has, and how the list is read and written."""
+"""The format of weights.toml: its entries and their files, how to read and to write it."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ CARD_NAME = "README.md"
 
 
 def files_of(parts: Iterable[str]) -> tuple[str, ...]:
-    """Return the files of a pipeline with these parts, by their places in its folder."""
+    """Return the paths, relative to its folder, of the files of a pipeline with these parts."""
     return tuple(f"{part}/{name}" for part in parts for name in (*MODEL_FILES, CARD_NAME))
 
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKPOINTS = PACKAGE / "checkpoints"
-"""What is shipped."""
+"""Folder of the shipped weights."""
 PIPELINE_PARTS = ("autoencoder", "denoiser", "landmarks")
-"""Of lgd."""
+"""Parts of an lgd pipeline."""
 VIDEO_DENOISER = "video-denoiser"
 MASK_NOISE_PARTS = ("emotion", "landmarks", VIDEO_DENOISER)
 PIPELINE_FILES = files_of(PIPELINE_PARTS)
-"""All that is fetched or uploaded of a pipeline; cards may be missing where it is fetched."""
+"""All files downloaded or uploaded for a pipeline; cards may be missing from a download."""
 
 _BLOCK_BYTES = 1 << 20
 _HEADER = """\
-# Every file of weights that talkhead knows: what it is, where it is, its size, its digest, its
-# licence. After replacing shipped weights: `talkhead weights pin` counts and digests them again.
+# All weights that talkhead knows: description, licence, location, and each file's size and digest.
+# After replacing shipped weights, run `talkhead weights pin` to update sizes and digests.
 """
 
 
@@ -61,7 +61,7 @@ class WeightsFile:
 class WeightsEntry:
     """One entry of weights.toml.
 
-    A pipeline that is shipped names its components; one from elsewhere has files of its own.
+    A shipped pipeline lists its components; one from elsewhere has files of its own.
     """
 
     name: str
@@ -79,7 +79,7 @@ class WeightsEntry:
 
     @property
     def num_bytes(self) -> int:
-        """Size of all its files."""
+        """Total size of the files."""
         return sum(file.num_bytes for file in self.files)
 
 
@@ -87,21 +87,21 @@ def read_list(path: Path) -> dict[str, WeightsEntry]:
     """Read a weights.toml.
 
     Raises:
-        WeightsError: it is missing, is no TOML, or an entry has a key that is missing, unknown or
-            does not go with the others.
+        WeightsError: the file is missing or not TOML, or an entry has a missing, unknown or
+            contradictory key.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: install talkhead again") from error
     except ValueError as error:
-        raise WeightsError(f"{path} is no TOML: {error}") from error
+        raise WeightsError(f"{path} is not valid TOML: {error}") from error
     entries = {}
     for name, table in tables.items():
         try:
             entries[name] = _entry(name, table)
         except (TypeError, ValueError, KeyError) as error:
-            raise WeightsError(f"{path}: entry {name!r} is wrong: {error}") from error
+            raise WeightsError(f"{path}: entry {name!r} is invalid: {error}") from error
     for entry in entries.values():
         for component in entry.components:
             if component not in entries or entries[component].where != "package":
@@ -112,7 +112,7 @@ def read_list(path: Path) -> dict[str, WeightsEntry]:
 
 
 def format_list(entries: Mapping[str, WeightsEntry], *, header: str = _HEADER) -> str:
-    """Write a list as TOML; what `read_list` reads from it equals the entries."""
+    """Format a list as TOML; `read_list` restores the same entries."""
     tables = [header]
     for entry in entries.values():
         lines = [f"[{entry.name}]"]
@@ -133,10 +133,10 @@ def format_list(entries: Mapping[str, WeightsEntry], *, header: str = _HEADER) -
 
 
 def parts_of(folder: Path) -> dict[str, Path]:
-    """Return the folders of a pipeline's networks by name, whether they are there or not.
+    """Return the folders of a pipeline's networks by name, whether they exist or not.
 
-    A folder with a video denoiser is of mask-noise, others of lgd. The mask-noise that is shipped
-    shares the default's landmarks.
+    A folder with a video denoiser is a mask-noise pipeline, any other an lgd pipeline. The shipped
+    mask-noise pipeline shares the default's landmarks.
     """
     if not (folder / VIDEO_DENOISER).is_dir():
         return {part: folder / part for part in PIPELINE_PARTS}
@@ -147,12 +147,12 @@ def parts_of(folder: Path) -> dict[str, Path]:
 
 
 def is_mask_noise(folder: Path) -> bool:
-    """Return whether a pipeline's folder is of mask-noise."""
+    """Return whether a folder holds a mask-noise pipeline."""
     return VIDEO_DENOISER in parts_of(folder)
 
 
 def measure_file(folder: Path, path: str) -> WeightsFile:
-    """Count and digest a file; raises WeightsError where it cannot be read."""
+    """Return a file's size and digest; raises WeightsError if it cannot be read."""
     digest = hashlib.sha256()
     num_bytes = 0
     try:
@@ -165,7 +165,7 @@ def measure_file(folder: Path, path: str) -> WeightsFile:
 
 
 def _text(value: str | tuple[str, ...]) -> str:
-    """Write a text or a list of texts as TOML, where JSON differs in one letter."""
+    """Format a text or a list of texts as TOML, which differs from JSON in one character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -176,10 +176,10 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _entry(name: str, table: Any) -> WeightsEntry:
-    """Turn a TOML table into an entry; every complaint is a ValueError, TypeError or KeyError."""
+    """Turn a TOML table into an entry; raises ValueError, TypeError or KeyError if invalid."""
     known = {field.name for field in dataclasses.fields(WeightsEntry)} - {"name"}
     if not isinstance(table, dict):
-        raise TypeError("it is no table")
+        raise TypeError("not a table")
     if unknown := sorted(table.keys() - known):
         raise ValueError(f"unknown key {unknown[0]!r}")
     values = dict(table)
@@ -187,10 +187,10 @@ def _entry(name: str, table: Any) -> WeightsEntry:
     components = tuple(values.pop("components", []))
     for key in ("kind", "about", "licence", "origin", "where"):
         if not isinstance(values.get(key), str):
-            raise ValueError(f"{key!r} is missing or no text")
+            raise ValueError(f"{key!r} is missing or not a text")
     for key in ("repo", "revision", "url", "folder"):
         if not isinstance(values.get(key, ""), str):
-            raise TypeError(f"{key!r} is no text")
+            raise TypeError(f"{key!r} is not a text")
     entry = WeightsEntry(name=name, files=files, components=components, **values)
     if entry.kind not in get_args(Kind) or entry.where not in get_args(Where):
         raise ValueError(f"kind {entry.kind!r} or where {entry.where!r} is unknown")
@@ -204,43 +204,43 @@ def _contradictions(entry: WeightsEntry) -> Iterator[str]:
         yield fault
     is_shipped_pipeline = entry.kind == "pipeline" and entry.where == "package"
     if is_shipped_pipeline != bool(entry.components):
-        yield "components belong to a shipped pipeline, and it has some"
+        yield "components are required in a shipped pipeline, and invalid elsewhere"
     if is_shipped_pipeline and entry.files:
-        yield "a shipped pipeline has no files of its own"
+        yield "a shipped pipeline cannot have files of its own"
     yield from _misplaced(entry)
     if entry.where != "package" and not entry.files:
         yield "files are missing"
 
 
 def _misplaced(entry: WeightsEntry) -> Iterator[str]:
-    """Yield what is wrong with the words that say where an entry is."""
+    """Yield what is wrong with the keys that locate an entry."""
     if {entry.repo is None, entry.revision is None} != {entry.where != "hub"}:
-        yield "repo and revision belong to where = 'hub'"
+        yield "repo and revision are required with where = 'hub', and invalid otherwise"
     if entry.repo is not None and (fault := repo_fault(entry.repo)):
         yield fault
     if entry.revision is not None and not REVISION.fullmatch(entry.revision):
-        yield "revision has to be a commit of 40 hexadecimal digits"
+        yield "revision must be a commit of 40 hexadecimal digits"
     if (entry.where == "url") != (entry.url is not None):
-        yield "url belongs to where = 'url'"
+        yield "url is required with where = 'url', and invalid otherwise"
     if entry.url is not None and (fault := url_fault(entry.url)):
         yield fault
     is_folder = entry.url is not None and entry.url.endswith("/")
     if entry.where == "url" and not is_folder and len(entry.files) != 1:
         yield "a url has exactly one file, unless it ends in /"
     if (entry.where == "folder") != (entry.folder is not None):
-        yield "folder belongs to where = 'folder'"
+        yield "folder is required with where = 'folder', and invalid otherwise"
     if entry.folder is not None and not Path(entry.folder).is_absolute():
-        yield "folder has to be a whole path"
+        yield "folder must be an absolute path"
 
 
 def _file(row: Mapping[str, Any]) -> WeightsFile:
     if row.keys() != {"path", "bytes", "sha256"}:
-        raise ValueError("a file has path, bytes and sha256")
+        raise ValueError("a file needs path, bytes and sha256, and nothing else")
     path, num_bytes, sha256 = row["path"], row["bytes"], row["sha256"]
     if type(num_bytes) is not int or num_bytes < 0:
-        raise ValueError(f"bytes of {path} is no size")
+        raise ValueError(f"bytes of {path} is not a size")
     if not re.fullmatch("[0-9a-f]{64}", str(sha256)):
-        raise ValueError(f"sha256 of {path} is no digest")
+        raise ValueError(f"sha256 of {path} is not a digest")
     if fault := path_fault(path):
         raise ValueError(fault)
     return WeightsFile(path=path, num_bytes=num_bytes, sha256=sha256)

@@ -1,4 +1,4 @@
-"""A pipeline folder of the user's own to a repository of the hub, at one commit."""
+"""Upload a pipeline folder to a hub repository in one commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from talkhead.weights.names import REVISION, HubAddress, repo_fault
 
 
 class Upload(NamedTuple):
-    """What would be uploaded, and where to."""
+    """The files to upload, and the repository."""
 
     repo: str
     folder: Path
@@ -27,22 +27,23 @@ class Upload(NamedTuple):
 
 
 def plan_upload(folder: Path, repo: str) -> Upload:
-    """Find the files of a pipeline that belong in its repository; the network is not used.
+    """Find the files to publish from a pipeline folder, without using the network.
 
-    These are the models and their cards, and the card of the whole, where the folder has one.
-    Whether the tensors fit their networks is the caller's to check.
+    These are the models, their cards, and the pipeline's own card, if the folder has one. The
+    caller checks whether the tensors fit their networks.
 
     Raises:
-        WeightsError: the folder is no pipeline, a card is missing or empty, or the name is none.
+        WeightsError: the folder does not hold a pipeline, a card is missing or empty, or the
+            repository's name is invalid.
     """
     if fault := repo_fault(repo):
         raise WeightsError(f"cannot publish: {fault}")
     if not folder.is_dir():
-        raise WeightsError(f"there is no folder {folder}: check the path")
+        raise WeightsError(f"folder {folder} does not exist: check the path")
     if kind_of(folder) != "pipeline":
-        raise WeightsError(f"{folder} is one model: a pipeline of three is published")
+        raise WeightsError(f"{folder} is a single model: only whole pipelines can be published")
     if is_mask_noise(folder):
-        raise WeightsError(f"{folder} is of mask-noise: only pipelines of lgd are published")
+        raise WeightsError(f"{folder} is a mask-noise pipeline: only lgd can be published")
     paths = [*PIPELINE_FILES]
     if (folder / CARD_NAME).is_file():
         paths.append(CARD_NAME)
@@ -62,25 +63,27 @@ def plan_upload(folder: Path, repo: str) -> Upload:
 
 
 def upload(planned: Upload, *, private: bool) -> HubAddress:
-    """Upload a pipeline in one commit; the repository is made where it is not there.
+    """Upload a pipeline in one commit, creating the repository if needed.
 
     Raises:
         WeightsError: the hub fails or refuses, a file has changed since it was checked, or the
-            repository is public and a private one is asked for (nothing is uploaded then).
+            repository is public although `private` is set (nothing is uploaded then).
     """
     from huggingface_hub import CommitOperationAdd, HfApi, errors
 
-    # What its HTTP library raises where a connection breaks; requests has OSErrors.
+    # What its HTTP library raises when a connection breaks; requests raises OSErrors.
     broken: type[Exception] = getattr(errors, "HTTPError", OSError)
     api = HfApi()
     what = f"cannot publish to {planned.repo}"
     try:
         api.create_repo(planned.repo, private=private or None, exist_ok=True)
         if private and not api.repo_info(planned.repo).private:
-            raise WeightsError(f"{what}: it is there already and public, --private was asked for")
+            raise WeightsError(
+                f"{what}: it already exists and is public, but a private one was requested"
+            )
         for file in planned.files:
             if measure_file(planned.folder, file.path) != file:
-                raise WeightsError(f"{planned.folder / file.path} has changed meanwhile: try again")
+                raise WeightsError(f"{planned.folder / file.path} has just changed: try again")
         commit = api.create_commit(
             planned.repo,
             operations=[
@@ -94,5 +97,7 @@ def upload(planned: Upload, *, private: bool) -> HubAddress:
             cause = cause.__cause__  # an upload in a thread
         raise hub_error(what, cause) from error
     if not REVISION.fullmatch(commit.oid):
-        raise WeightsError(f"{what}: the hub names no commit; look at the repository, and {LOG_IN}")
+        raise WeightsError(
+            f"{what}: the hub returned no commit; check the repository, and {LOG_IN}"
+        )
     return HubAddress(planned.repo, commit.oid)

@@ -34,8 +34,8 @@ def test_what_was_made_is_skipped_while_nothing_has_changed(make_job: MakeJob) -
     job = make_job()
     assert state(job) == ("waiting", "")
     record(job)
-    assert state(job) == ("skipped", "made before")
-    assert state(dataclasses.replace(job, overwrite=True)) == ("skipped", "made before")
+    assert state(job) == ("skipped", "already rendered")
+    assert state(dataclasses.replace(job, overwrite=True)) == ("skipped", "already rendered")
     job.output.unlink()
     assert state(job) == ("waiting", "")
 
@@ -47,7 +47,7 @@ def test_other_options_need_leave_to_overwrite(
     record(make_job())
     job = make_job(**changes)
     assert state(job)[0] == "failed"
-    assert "was made of other files, options or weights" in state(job)[1]
+    assert "was rendered from other files, options or weights" in state(job)[1]
     assert state(dataclasses.replace(job, overwrite=True)) == ("waiting", "")
     assert state(job, skip_existing=True) == ("skipped", "exists")
 
@@ -58,17 +58,17 @@ def test_a_changed_input_or_other_weights_need_leave_to_overwrite(make_job: Make
     (item,) = check_items([job], {"denoiser/model.safetensors": "d2"}, skip_existing=False)
     assert item.state == "failed"
     os.utime(job.audio, ns=(7, 7))
-    assert "was made of other files" in state(job)[1]
+    assert "was rendered from other files" in state(job)[1]
 
 
 def test_a_video_that_somebody_changed_or_brought_is_not_replaced(make_job: MakeJob) -> None:
     job = make_job()
     record(job)
     job.output.write_bytes(b"another video")
-    assert "exists and is not what this batch made" in state(job)[1]
+    assert "exists and was not written by this batch" in state(job)[1]
     other = make_job("b")
     other.output.write_bytes(b"precious")
-    assert "exists and is not what this batch made" in state(other)[1]
+    assert "exists and was not written by this batch" in state(other)[1]
     assert state(other, skip_existing=True) == ("skipped", "exists")
     assert state(dataclasses.replace(other, overwrite=True)) == ("waiting", "")
 
@@ -78,9 +78,9 @@ def test_a_video_named_just_before_a_kill_is_known_and_one_brought_after_it_is_n
 ) -> None:
     job = make_job()
     record(job, state="made")
-    assert state(job) == ("skipped", "made before")
+    assert state(job) == ("skipped", "already rendered")
     os.utime(job.output, ns=(9, 9))
-    assert "exists and is not what this batch made" in state(job)[1]
+    assert "exists and was not written by this batch" in state(job)[1]
 
 
 def test_the_key_knows_a_file_by_its_place_size_and_time_however_it_is_written(
@@ -116,7 +116,7 @@ def test_every_fault_is_found_before_anything_is_made(make_job: MakeJob, tmp_pat
     assert [item.state for item in items] == ["waiting"] + ["failed"] * 7
     words = [
         *("absent.wav does not exist", "is a directory", "--pose takes", "is a directory"),
-        *("file is no folder", "more than 255 bytes", "absent.npz does not exist"),
+        *("file is not a folder", "more than 255 bytes", "absent.npz does not exist"),
     ]
     for item, word in zip(items[1:], words, strict=True):
         assert word in item.why
@@ -129,12 +129,12 @@ def test_outputs_that_are_one_file_or_an_input_are_refused(
     (tmp_path / "link").symlink_to(tmp_path / "out")
     (tmp_path / "out").mkdir()
     job, twin = make_job(), make_job("b", output=tmp_path / "link" / "a.mp4")
-    with pytest.raises(TalkheadError, match=r"a.wav and .*b.wav would both become"):
+    with pytest.raises(TalkheadError, match=r"a.wav and .*b.wav would both be written to"):
         check_names([job, twin])
     chain = make_job("b", face=job.output)
-    with pytest.raises(TalkheadError, match="would be made of itself"):
+    with pytest.raises(TalkheadError, match="is also an input"):
         check_names([job, chain])
-    with pytest.raises(TalkheadError, match="no video that talkhead makes"):
+    with pytest.raises(TalkheadError, match="is not a supported video file"):
         check_names([make_job(output=tmp_path / "a.txt")])
 
 
@@ -160,5 +160,5 @@ def test_a_folder_with_too_long_a_name_fails_its_item_alone(
 
 def test_no_video_is_given_a_name_that_is_removed_as_a_leftover(make_job: MakeJob) -> None:
     job = make_job(output=Path(".talkhead-batch-0123456789ab.mp4"))
-    with pytest.raises(TalkheadError, match="talkhead removes files named"):
+    with pytest.raises(TalkheadError, match="talkhead deletes files named"):
         check_names([job])

@@ -146,7 +146,7 @@ except TalkheadError as error:
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     count, message = ended.stdout.split(" ", 1)
-    assert "cannot be written to" in message
+    assert "is not writable" in message
     assert list(read_entries(tmp_path)) == [f"{number}.mp4" for number in range(int(count))]
     assert int(count) > 1
     with Journal(tmp_path) as journal:

@@ -52,9 +52,9 @@ def test_names_are_filled_in(text: str, expected: str) -> None:
         ("{audio:>99999999}.mp4", "only {n} takes a format"),
         ("{n:999999999}.mp4", "only {n} takes a format"),
         ("{n:{face}}.mp4", "only {n} takes a format"),
-        ("{audio.mp4", "no name template"),
-        ("{audio}.wav", "has to end in .m4v, .mov, .mp4"),
-        ("{audio}", "has to end in"),
+        ("{audio.mp4", "is not a valid name template"),
+        ("{audio}.wav", "must end in .m4v, .mov, .mp4"),
+        ("{audio}", "must end in"),
     ],
 )
 def test_bad_templates_are_refused(text: str, words: str) -> None:

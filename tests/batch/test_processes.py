@@ -69,7 +69,7 @@ def test_a_worker_that_dies_fails_its_item_alone_and_another_takes_its_place(
         os.kill(worker.pid or 0, signal.SIGKILL)
         end = outcome(processes)
         assert (end.number, end.facts, end.exit_code) == (3, None, 2)
-        assert "killed perhaps for want of memory: try fewer --jobs" in end.error
+        assert "killed, possibly for lack of memory: try fewer processes" in end.error
         processes.start(other)
         # Killed while it has nothing to do: nobody notices.
         assert outcome(processes).facts is not None

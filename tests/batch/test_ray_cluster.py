@@ -71,8 +71,11 @@ def test_a_batch_survives_the_loss_of_one_of_two_workers(
     [
         ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: Connection refused"),
         ("ray://127.0.0.1:9", "no Ray cluster answers at ray://127.0.0.1:9: Connection refused"),
-        ("cluster", "--ray takes auto, local, host:port or ray://host:port, not cluster"),
-        ("127.0.0.1:99999", "--ray takes auto"),
+        (
+            "cluster",
+            "the Ray address must be auto, local, host:port or ray://host:port, not cluster",
+        ),
+        ("127.0.0.1:99999", "the Ray address must be auto"),
     ],
 )
 def test_an_address_where_no_cluster_is_is_refused_at_once(

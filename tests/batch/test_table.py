@@ -61,7 +61,7 @@ def test_every_column_is_an_option_of_a_job() -> None:
     [
         ("", "no column audio"),
         ("face,output\n", "no column audio"),
-        ("face,audio,output\n", "lists nothing"),
+        ("face,audio,output\n", "has no rows"),
         ("face,audio,output,speed\n", "unknown column 'speed'"),
         ("face,audio,output,audio\n", "column audio twice"),
         ("face,audio,output\na.png,a.wav,a.mp4,1\n", "line 2: 4 cells"),
@@ -72,7 +72,10 @@ def test_every_column_is_an_option_of_a_job() -> None:
         ("face,audio,output,seed\na,b,c.mp4,1e3\n", "seed takes"),
         ("face,audio,output,steps\na,b,c.mp4,51\n", "steps takes a whole number from 1 to 50"),
         ("face,audio,output,start-step\na,b,c.mp4,0\n", "start-step takes a whole number from 1"),
-        ("face,audio,output,emotion\na,b,c.mp4,bored\n", "line 2: --emotion takes auto, angry"),
+        (
+            "face,audio,output,emotion\na,b,c.mp4,bored\n",
+            "line 2: the emotion must be one of auto, angry",
+        ),
         ("face,audio,output,blink\na,b,c.mp4,often\n", "blink takes a number from 0 to 60"),
         ("face,audio,output,blink\na,b,c.mp4,nan\n", "blink takes"),
         ("face,audio,output,fps\na,b,c.mp4,0\n", "line 2: frame rate '0' is out of range"),

@@ -96,7 +96,7 @@ def test_a_batch_makes_what_single_commands_make_and_goes_on_where_it_was(
     ended = run_here(*batch, "--seed", "9")
     assert ended.returncode == 5
     assert states(ended) == dict.fromkeys(videos, "failed")
-    assert "was made of other files, options or weights" in ended.stderr
+    assert "was rendered from other files, options or weights" in ended.stderr
     assert made(folder / "out") == videos
     ended = run_here(*batch, "--seed", "9", "--overwrite")
     assert states(ended) == dict.fromkeys(videos, "done")
@@ -179,8 +179,8 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
     ("arguments", "words"),
     [
         (("face.png", "*.mp3", "-o", "out/"), "no file matches '*.mp3'"),
-        (("face.png", "a.wav", "a.wav", "-o", "out/"), "a.wav and a.wav would both become"),
-        (("face.png", "a.wav", "b.wav", "-o", "out.mp4"), "would both become out.mp4"),
+        (("face.png", "a.wav", "a.wav", "-o", "out/"), "a.wav and a.wav would both be written to"),
+        (("face.png", "a.wav", "b.wav", "-o", "out.mp4"), "would both be written to out.mp4"),
         (("face.png", "a.wav", "b.wav", "-o", "{name}.mp4"), "unknown field {name}"),
         (("face.png", "a.wav", "-", "-o", "out/"), "- (stdin or stdout) is for one video"),
         (("face.png", "a.wav", "b.wav", "-o", "-"), "- (stdin or stdout) is for one video"),
@@ -205,7 +205,7 @@ def test_what_makes_no_batch_is_refused_in_one_line(
 def test_missing_weights_end_a_batch_before_it_begins(folder: Path, run_here: RunHere) -> None:
     before = listing(folder)
     arguments = ("render", "face.png", "*.wav", "-o", "out/", "--weights", "absent")
-    refused(run_here(*arguments), 4, "there are no weights named")
+    refused(run_here(*arguments), 4, "no weights named")
     assert listing(folder) == before
 
 
@@ -224,7 +224,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(folder: Path, run_here: R
     (folder / "out").mkdir(mode=0o500)
     ended = run_here("render", "face.png", "*.wav", "-o", "out/", "--weights", "weights")
     assert ended.returncode == 5
-    assert "cannot be written to" in ended.stderr
+    assert "is not writable" in ended.stderr
 
 
 def test_one_video_that_exists_can_be_skipped(folder: Path, run_here: RunHere) -> None:
@@ -306,8 +306,8 @@ def test_a_process_that_is_killed_fails_its_item_alone(folder: Path) -> None:
         process.kill()
     failed, done, summary = map(json.loads, out.splitlines())
     assert (failed["state"], failed["audio"], failed["exit_code"]) == ("failed", "b.wav", 2)
-    assert failed["error"].startswith("the process that made it died")
+    assert failed["error"].startswith("the worker process was killed")
     assert (done["state"], done["audio"]) == ("done", "c.wav")
     assert (summary["done"], summary["failed"], process.returncode) == (2, 1, 5)
-    assert err.startswith("talkhead: 3 items: 2 done, 1 failed: out/b.mp4: the process that made")
+    assert err.startswith("talkhead: 3 items: 2 done, 1 failed: out/b.mp4: the worker process was")
     assert set(made(folder / "out")) == {"a.mp4", "c.mp4"}

@@ -37,7 +37,7 @@ def test_a_benchmark_times_the_whole_its_parts_and_a_peer(
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("x = 1", "no function build()"), ("def build():\n    return 1", "has to return")],
+    [("x = 1", "no function build()"), ("def build():\n    return 1", "must return")],
 )
 def test_a_peer_that_cannot_be_timed_is_refused(
     text: str, words: str, run_here: RunHere, tiny_weights: Path, tmp_path: Path

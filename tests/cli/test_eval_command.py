@@ -97,7 +97,7 @@ def test_landmarks_are_scored_beside_the_baselines(
     for words in ("M-LD, px ↓", "opening, correlation ↑", "frames without a face", "weights"):
         assert words in ended.stderr
 
-    refused(run_here(*given), 2, "report/scores.json exists: give --overwrite to replace it")
+    refused(run_here(*given), 2, "report/scores.json exists: allow overwriting to replace it")
     before = Path("report/scores.json").read_bytes()
     ended = run_here(*given, "--overwrite", "--quiet")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -113,7 +113,7 @@ def test_heads_may_have_poses_of_their_own(
     assert scores["protocol"]["pose"] == pose
     assert scores["protocol"]["landmarks_aligned"] == "centroid"
     assert {one["clip"] for one in scores["clips"]} == {"anna"}
-    assert any("different head poses" in warning for warning in scores["warnings"])
+    assert any("head poses differ" in warning for warning in scores["warnings"])
 
 
 @pytest.mark.usefixtures("detector_is_here")
@@ -173,10 +173,10 @@ def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
     given = ["eval", str(short), "-o", "report", "--jobs", "1"]
     ended = run_here(*given, "--predicted", str(theirs), "--quiet")
     scores = scores_of(ended, 5)
-    broken = {"clip": "anna", "system": "their tool", "why": "there is no video named anna"}
+    broken = {"clip": "anna", "system": "their tool", "why": "no video named anna"}
     assert scores["broken"] == [broken]
     assert ended.stderr == (
-        "talkhead: one video could not be scored (anna by their tool: there is no video named"
+        "talkhead: one video could not be scored (anna by their tool: no video named"
         " anna): the same command tries again\n"
     )
     assert (scores["stage"], scores["weights"]) == ("predicted", {})
@@ -191,7 +191,7 @@ def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
     # Parts of one tool are never taken for those of another.
     shutil.copytree(theirs, tmp_path / "another")
     ended = run_here(*given, "--predicted", "another")
-    refused(ended, 2, "another evaluation, half done")
+    refused(ended, 2, "another, unfinished evaluation")
 
 
 def write_video(path: Path, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
@@ -274,12 +274,12 @@ def test_two_scores_are_compared_as_text_and_as_json(
         ),
         ("DATA --predicted DATA --dtype float32", "--dtype float32 belongs to stages that make"),
         ("DATA --predicted DATA --predicted DATA", "there is a system named"),
-        ("DATA --predicted .", "holds no videos"),
-        ("DATA --predicted nowhere", "nowhere is no folder of videos"),
+        ("DATA --predicted .", "has no videos"),
+        ("DATA --predicted nowhere", "nowhere is not a folder of videos"),
         ("", "give DATA and -o REPORT, or --compare with two scores.json"),
-        ("DATA --weights WEIGHTS --people nobody", "nobody is named nobody"),
+        ("DATA --weights WEIGHTS --people nobody", "no person matches nobody"),
         ("DATA --weights WEIGHTS --split test", "none of the split test with sound that fits"),
-        ("DATA --weights WEIGHTS --protocol seed-90-10", "name one with --people"),
+        ("DATA --weights WEIGHTS --protocol seed-90-10", "choose one of them"),
         ("nowhere --weights WEIGHTS", "nowhere does not exist"),
         ("EMPTY --weights WEIGHTS", "no videos"),
     ],
@@ -308,7 +308,7 @@ def test_weights_that_are_not_there_are_told_before_anything_else(
 def test_a_report_of_somebody_else_is_kept(run_here: RunHere, data: Path, tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report/scores.json").write_text("mine")
-    refused(run_here("eval", str(data), "-o", "report"), 2, "scores.json exists: give --overwrite")
+    refused(run_here("eval", str(data), "-o", "report"), 2, "scores.json exists: allow overwriting")
     assert (tmp_path / "report/scores.json").read_text() == "mine"
     (tmp_path / "file").touch()
     refused(run_here("eval", str(data), "-o", "file"), 2, "file is not a folder")

@@ -64,14 +64,14 @@ def test_what_the_systems_do_not_have_is_refused_before_slow_work(
         ended = run_here(*given, str(tiny_weights), *option)
         refused(ended, 4, "belong to --weights mask-noise")
     ended = run_here(*given, str(mask_noise), "--emotion", "bored")
-    refused(ended, 2, "--emotion takes auto, angry", "not 'bored'")
+    refused(ended, 2, "the emotion must be one of auto, angry", "not 'bored'")
     refused(run_here(*given, str(mask_noise), "--start-step", "1001"), 2, "--start-step")
     ended = run_here(*given, str(mask_noise), "--emotion", "contempt")
     refused(ended, 4, "no contempt face")
     several = ["render", str(face), str(audio), str(audio), "-o", "{audio}-{n}.mp4", "--dry-run"]
     ended = run_here(*several, "--weights", str(mask_noise), "--emotion", "bored")
     assert ended.returncode == 5
-    assert "--emotion takes auto" in ended.stdout + ended.stderr
+    assert "the emotion must be one of auto" in ended.stdout + ended.stderr
     assert listing(tmp_path) == before
 
     video = tmp_path / "face.mp4"
@@ -110,7 +110,7 @@ def test_eval_scores_start_steps_of_the_second_system_beside_the_first(
     alone[-2:] = ["--emotion", "sad"]
     refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step belong to --weights")
     alone[-1] = "bored"
-    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--emotion takes auto")
+    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "the emotion must be one of auto")
 
 
 def test_a_folder_of_the_second_system_is_added_and_not_published(
@@ -123,4 +123,4 @@ def test_a_folder_of_the_second_system_is_added_and_not_published(
     assert ended.returncode == 0, ended.stderr
     ended = run_here("weights", "verify", "mine")
     assert ended.returncode == 0, ended.stderr
-    refused(run_here("weights", "publish", str(own), "me/mine"), 4, "only pipelines of lgd")
+    refused(run_here("weights", "publish", str(own), "me/mine"), 4, "only lgd can be published")

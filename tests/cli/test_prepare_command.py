@@ -171,7 +171,7 @@ def test_nothing_to_do_exits_2_with_one_line(run_talkhead: Run, tmp_path: Path) 
         (["videos", "-o", "data", "--layout", "lrs3"], "Invalid value for '--layout'"),
         (["videos", "-o", "data", "--workers", "0"], "Invalid value for '--workers'"),
         (["videos"], "Missing option '--output' / '-o'"),
-        (["videos", "-o", "data", "--weights", "mine"], "there are no weights named 'mine'"),
+        (["videos", "-o", "data", "--weights", "mine"], "no weights named 'mine'"),
     ):
         ended = run_talkhead("prepare", *arguments)
         assert (ended.returncode, ended.stdout) == (4 if "mine" in arguments else 2, "")

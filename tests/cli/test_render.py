@@ -487,7 +487,7 @@ def damaged_config(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (shutil.rmtree, ("there are no weights named", "no such folder")),
+        (shutil.rmtree, ("no weights named", "no such folder")),
         (without_denoiser, ("lacks denoiser",)),
         (damaged_tensors, ("model.safetensors is corrupt",)),
         (foreign_tensors, ("does not fit Denoiser",)),

@@ -63,7 +63,7 @@ def test_an_unknown_name_exits_4_and_names_the_choices(run_talkhead: Run) -> Non
     for command in ("verify", "path"):
         ended = run_talkhead("weights", command, "nope")
         assert (ended.returncode, ended.stdout) == (4, "")
-        assert ended.stderr.startswith("talkhead: there are no weights named 'nope'")
+        assert ended.stderr.startswith("talkhead: no weights named 'nope'")
 
 
 def test_what_is_not_fetched_is_broken_only_when_it_is_named(
@@ -97,5 +97,5 @@ def test_download_verifies_what_is_here_and_refuses_unknown_names(
     assert json.loads(ended.stdout) == {"denoiser": str(folder)}
     wrong = run_talkhead("weights", "download", "denoiser", "lpips", home=copied_talkhead)
     assert wrong.returncode == 4
-    assert "there are no weights named 'lpips'" in wrong.stderr
+    assert "no weights named 'lpips'" in wrong.stderr
     assert wrong.stderr.count("\n") == 1

@@ -143,7 +143,7 @@ def test_an_added_folder_has_a_name_until_it_is_removed(
     assert "mine-1" in [row["name"] for row in rows]
     located = talkhead("weights", "path", "mine-1")
     assert located.stdout == f"{folder}\n"
-    refused(talkhead("weights", "add", "Mine-1", folder), 4, "there are weights named mine-1")
+    refused(talkhead("weights", "add", "Mine-1", folder), 4, "the name mine-1 is already taken")
     with (folder / "denoiser" / "model.safetensors").open("ab") as file:
         file.write(b"x")
     refused(talkhead("weights", "path", "mine-1"), 4, "corrupt")
@@ -158,7 +158,7 @@ def test_an_added_folder_has_a_name_until_it_is_removed(
     [
         ("default", "belongs to talkhead"),
         ("../out", "letters, digits"),
-        ("con", "no device of Windows"),
+        ("con", "is not a Windows device"),
         ("a" * 101, "at most 100 letters"),
     ],
 )
@@ -179,7 +179,7 @@ def test_what_is_no_pipeline_is_not_added(
     (broken / "landmarks" / "model.safetensors").write_bytes(b"PK\3\4 an archive")
     refused(talkhead("weights", "add", "a", "broken"), 4, "model.safetensors")
     refused(talkhead("weights", "add", "a", "http://127.0.0.1/a/"), 4, "https://")
-    refused(talkhead("weights", "add", "a", "https://127.0.0.1/..%2f"), 4, "no name for a file")
+    refused(talkhead("weights", "add", "a", "https://127.0.0.1/..%2f"), 4, "not a valid file name")
     refused(talkhead("weights", "remove", "a"), 4, "no added weights named 'a'")
     refused(talkhead("weights", "remove", "default"), 4, "belongs to talkhead")
     assert not (tmp_path / "cache" / "a").exists()
@@ -207,7 +207,7 @@ def test_a_pipeline_of_a_web_server_is_fetched_whole_or_not_at_all(
             server.files[f"/p/{path}"] = Served((pipeline / path).read_bytes(), cut_after=60_000)
         last = server.files.pop("/p/denoiser/model.safetensors")
         trust = {"SSL_CERT_FILE": str(certificate)}
-        refused(talkhead("weights", "add", "web", f"{server.url}/p/", **trust), 4, "answers 404")
+        refused(talkhead("weights", "add", "web", f"{server.url}/p/", **trust), 4, "returned 404")
         assert not (tmp_path / "cache" / "web").exists()
         server.files["/p/denoiser/model.safetensors"] = last
         untrusted = talkhead("weights", "add", "web", f"{server.url}/p/")
@@ -258,7 +258,7 @@ def test_what_must_not_be_published_is_not(
     stranger = talkhead("weights", "publish", folder, "me/ours", HF_ENDPOINT=hub.url)
     refused(stranger, 4, "hf auth login")
     public = talkhead("weights", "publish", folder, REPO, "--private", **log_in)
-    refused(public, 4, "public", "--private was asked for")
+    refused(public, 4, "public", "a private one was requested")
     offline = talkhead("weights", "publish", folder, "me/ours", HF_HUB_OFFLINE="1")
     refused(offline, 4, "forbids the network")
     (folder / "landmarks" / "README.md").unlink()

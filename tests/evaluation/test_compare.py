@@ -238,7 +238,7 @@ def test_another_stage_schema_network_or_person_is_refused_in_one_line() -> None
     networks = {**other["protocol"], "networks": {"alexnet-lpips": "bb"}}
     refuse("network alexnet-lpips differs: aa and bb", {**other, "protocol": networks})
     clips = [{**clip, "person": "dora"} for clip in other["clips"]]
-    refuse("clip anna-1 is of anna in the first file and of dora", {**other, "clips": clips})
+    refuse("clip anna-1 shows anna in the first file, but dora", {**other, "clips": clips})
 
 
 def test_what_else_changed_is_said() -> None:
@@ -250,7 +250,7 @@ def test_what_else_changed_is_said() -> None:
     result = compare(before, after)
     assert result["changed_facts"] == {"seed": [0, 1]}
     assert result["not_compared"] == {
-        "m_ld": "its unit or its better direction is another",
+        "m_ld": "its unit or its better direction differs",
         "lag": "only in the first file",
         "new": "only in the second file",
     }

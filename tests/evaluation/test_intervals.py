@@ -107,5 +107,5 @@ def test_pairs_cancel_what_makes_clips_hard() -> None:
 def test_a_difference_is_what_comes_after_minus_what_was_before() -> None:
     assert paired_difference([1, 2], [4, 7]) == Interval(4, 3, 5, 2)
     assert paired_difference([1], [4]) == Interval(3, None, None, 1)
-    with pytest.raises(ValueError, match="no pairs"):
+    with pytest.raises(ValueError, match="do not form pairs"):
         paired_difference([1, 2], [1])

@@ -158,4 +158,4 @@ def test_other_lengths_are_refused(real: Pixels, reference: Reference, count: in
     made = np.concatenate([real, real])[:count]
     found = outcome(made, reference)
     assert isinstance(found, TalkheadError)
-    assert str(found) == f"it has {count} frames, the real clip 60"
+    assert str(found) == f"it has {count} frames, but the real clip has 60"

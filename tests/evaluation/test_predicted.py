@@ -79,9 +79,9 @@ def test_videos_are_found_by_their_names_whatever_their_kind(tmp_path: Path) -> 
 
 
 def test_folders_without_videos_or_with_two_of_a_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TalkheadError, match="nowhere is no folder of videos"):
+    with pytest.raises(TalkheadError, match="nowhere is not a folder of videos"):
         find_predicted(tmp_path / "nowhere")
-    with pytest.raises(TalkheadError, match=r"holds no videos \(\.avi, "):
+    with pytest.raises(TalkheadError, match=r"has no videos \(\.avi, "):
         find_predicted(tmp_path)
     for name in ("anna.avi", "anna.mp4"):
         (tmp_path / name).touch()
@@ -93,7 +93,7 @@ def test_a_video_has_the_clips_name_or_that_of_its_video(case: Case) -> None:
     own, whole = Path("talk.1.mp4"), Path("talk.mkv")
     assert video_of(case, {"talk": whole, "talk.1": own}) == (own, None)
     assert video_of(case, {"talk": whole, "other": own}) == (whole, 0.4)
-    with pytest.raises(TalkheadError, match=r"^there is no video named talk\.1$"):
+    with pytest.raises(TalkheadError, match=r"^no video named talk\.1$"):
         video_of(case, {"talk.2": own})
 
 

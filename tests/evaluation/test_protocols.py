@@ -107,10 +107,10 @@ def test_without_clips_there_is_one_line_with_the_reason(
 ) -> None:
     with pytest.raises(TalkheadError, match="talkhead prepare"):
         choose_rows(tmp_path, protocol=protocol)
-    with pytest.raises(TalkheadError, match="has no clip to score: it holds none"):
+    with pytest.raises(TalkheadError, match="has no clip to score: it is empty"):
         choose_rows(write(tmp_path, []), protocol=protocol)
     data = write(tmp_path, MIXED)
-    with pytest.raises(TalkheadError, match="no clip to score: nobody is named emil or f"):
+    with pytest.raises(TalkheadError, match="no clip to score: no person matches emil or f"):
         choose_rows(data, protocol=protocol, people=["emil", "f*"])
     with pytest.raises(TalkheadError, match=r"none of .* with sound that fits") as caught:
         choose_rows(
@@ -140,7 +140,7 @@ def test_one_persons_clips_are_divided_by_the_seed(tmp_path: Path) -> None:
     assert names(chosen) == draw_share(clips, 3)
     assert chosen.is_seen("s1")
     assert chosen.note == (
-        "3 of 30 clips of s1, drawn by the seed 3; 3 of these clips are in the split train:"
+        "3 of 30 clips of s1, drawn with seed 3; 3 of these clips are in the split train:"
         " weights trained on this folder may have seen them"
     )
     assert names(choose_rows(data, protocol="seed-90-10", seed=4)) != names(chosen)
@@ -158,19 +158,19 @@ def test_the_seed_draws_from_what_the_manifest_holds_out(tmp_path: Path) -> None
     chosen = choose_rows(data, protocol="seed-90-10", people=["s?"])
     assert names(chosen) == draw_share(clips[:5], 0, 2)
     assert chosen.note == (
-        "2 of 20 clips of s1, drawn by the seed 0 from the 5 that are not in the split train"
+        "2 of 20 clips of s1, drawn with seed 0 from the 5 outside the split train"
     )
     assert chosen.is_seen("s1")
     data = write(tmp_path, [row("a", "s1", "dev"), row("b", "s1", "test")])
     note = choose_rows(data, protocol="seed-90-10").note
-    assert note == "1 of 2 clips of s1, drawn by the seed 0"
+    assert note == "1 of 2 clips of s1, drawn with seed 0"
 
 
 def test_the_division_of_one_person_wants_one_person(tmp_path: Path) -> None:
     data = write(tmp_path, MIXED)
-    with pytest.raises(TalkheadError, match=r"4 \(anna, bert, cleo, \.\.\.\): name one with"):
+    with pytest.raises(TalkheadError, match=r"4 \(anna, bert, cleo, \.\.\.\): choose one of them"):
         choose_rows(data, protocol="seed-90-10")
-    with pytest.raises(TalkheadError, match=r"2 \(anna, cleo\): name one with --people"):
+    with pytest.raises(TalkheadError, match=r"2 \(anna, cleo\): choose one of them"):
         choose_rows(data, protocol="seed-90-10", people=["anna", "cleo"])
     assert len(choose_rows(data, protocol="seed-90-10", people=["cleo"]).rows) == 1
 
@@ -181,9 +181,9 @@ def test_speakers_are_those_that_no_training_clip_shows(tmp_path: Path) -> None:
     # anna has a clip outside train, but she is in train, too.
     assert names(chosen) == ["cleo-1", "cleo-2", "cleo-3", "dora-1"]
     assert chosen.seen_people == {"anna", "bert"}
-    assert chosen.note == "the people in no clip of the split train"
+    assert chosen.note == "people with no clip in the split train"
     assert names(choose_rows(data, protocol="speaker", people=["d*"])) == ["dora-1"]
-    with pytest.raises(TalkheadError, match="none of the people in no clip of the split train"):
+    with pytest.raises(TalkheadError, match="none of people with no clip in the split train"):
         choose_rows(data, protocol="speaker", people=["anna"])
 
 
@@ -197,7 +197,7 @@ def test_where_everybody_is_to_train_on_a_tenth_of_the_people_is_drawn(tmp_path:
     assert names(chosen) == [f"{person}-{clip}" for person in drawn for clip in "ab"]
     assert chosen.seen_people == set(people) - set(drawn)
     assert chosen.note == (
-        "2 of 20 people, drawn by the seed 7; 4 of these clips are in the split train: weights"
+        "2 of 20 people, drawn with seed 7; 4 of these clips are in the split train: weights"
         " trained on this folder may have seen them"
     )
     few = choose_rows(data, protocol="speaker", seed=7, people=["p0[0-3]"])

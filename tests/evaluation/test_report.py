@@ -267,7 +267,7 @@ def test_clips_are_shown_with_videos_frames_and_curves(page: Page) -> None:
     assert len(page.all("img")) == 3 * len(PSNR) * 6
     for role in ("best", "median", "worst"):
         assert role in page.texts
-    assert page.text.count("Opening of the mouth, eye distances") == 3
+    assert page.text.count("Mouth opening, eye distances") == 3
     # The real opening goes with sin(frame + 3): in the first five frames it is largest at frame 4,
     # in the next five it is smallest at frame 8.
     assert "0.16 s open 0.32 s shut" in page.text
@@ -276,7 +276,7 @@ def test_clips_are_shown_with_videos_frames_and_curves(page: Page) -> None:
 def test_points_of_the_plots_name_their_clips(page: Page) -> None:
     for clip, value in zip(CLIPS, ("30.00", "29.00", "28.00", "27.00"), strict=True):
         assert f"{clip}, ours: {value}" in page.texts
-    assert "Right of the dashed line are people seen in training" in page.text
+    assert "People right of the dashed line were seen in training" in page.text
 
 
 def test_the_same_input_gives_the_same_bytes_whatever_matplotlib_is_set_to(
@@ -296,7 +296,7 @@ def test_videos_that_do_not_fit_are_left_out_and_said_to_be(
     fewer = Page(tmp_path / "a.html")
     assert (tmp_path / "a.html").stat().st_size <= limit
     assert 0 < len(fewer.all("video")) < 3 * len(PSNR)
-    assert "Too large for this page, left in the folder of the videos: plain warp." in fewer.text
+    assert "Too large for this page; see the folder of videos: plain warp." in fewer.text
     write_html(make_scores(), evidence, tmp_path / "b.html", max_bytes=1000)
     none = Page(tmp_path / "b.html")
     assert none.all("video") == []
@@ -316,7 +316,7 @@ def test_landmarks_alone_have_curves_and_nothing_to_watch(tmp_path: Path) -> Non
     assert page.all("video") == page.all("img") == []
     assert len([one for one in page.all("svg") if one.get("role") == "img"]) == 3 + 3 * 2
     assert "Frames" not in page.texts
-    assert "landmarks from sound" in page.text
+    assert "landmarks from audio" in page.text
     assert "no sound" in page.text
 
 
@@ -333,8 +333,8 @@ def test_one_clip_is_best_median_and_worst_at_once(
 def test_a_page_without_clips_or_evidence_is_a_page(tmp_path: Path) -> None:
     write_html(make_scores({}), {}, tmp_path / "a.html")
     page = Page(tmp_path / "a.html")
-    assert "No clip was scored." in page.texts
-    assert "no clip has it" in page.texts
+    assert "No clips were scored." in page.texts
+    assert "no clip has a value" in page.texts
     write_html(make_scores(), {}, tmp_path / "b.html")
     assert Page(tmp_path / "b.html").all("video") == []
 

@@ -159,8 +159,8 @@ def test_the_real_video_is_nearest_to_itself(whole: Plan) -> None:
 
 def test_few_people_and_people_that_were_trained_on_are_warned_of(whole: Plan) -> None:
     warnings = scores_of(whole)["warnings"]
-    assert "1 of 2 clips show people of whom other clips were trained on" in warnings
-    assert "only 2 people: intervals over clips say little of others" in warnings
+    assert "1 of 2 clips show people who are also in the training clips" in warnings
+    assert "only 2 people: the intervals over clips say little about other people" in warnings
 
 
 def test_videos_are_crops_with_the_clips_sound(whole: Plan) -> None:
@@ -236,7 +236,7 @@ def test_videos_by_others_may_lack_two_frames_and_no_more(
         {
             "clip": "anna",
             "system": "their tool",
-            "why": f"it has {NUM_FRAMES - 3} frames, the real clip {NUM_FRAMES}",
+            "why": f"it has {NUM_FRAMES - 3} frames, but the real clip has {NUM_FRAMES}",
         }
     ]
     (one,) = scores["clips"]
@@ -299,7 +299,7 @@ def test_a_folder_of_another_evaluation_is_refused_and_may_be_overwritten(
     whole: Plan, tmp_path: Path
 ) -> None:
     plan = copied(whole, tmp_path)
-    with pytest.raises(TalkheadError, match=r"scores.json exists: give --overwrite"):
+    with pytest.raises(TalkheadError, match=r"scores.json exists: allow overwriting"):
         begin(plan, overwrite=False)
     (plan.report / SCORES).unlink()
     half = plan.video("tiny", "anna").with_name(".talkhead-0123456789ab.mp4")
@@ -309,7 +309,7 @@ def test_a_folder_of_another_evaluation_is_refused_and_may_be_overwritten(
     other = dataclasses.replace(plan, facts={**FACTS, "stage": "render"})
     fewer = dataclasses.replace(plan, rows=plan.rows[:1])
     for another in (other, fewer):
-        with pytest.raises(TalkheadError, match="another evaluation, half done"):
+        with pytest.raises(TalkheadError, match="another, unfinished evaluation"):
             begin(another, overwrite=False)
     assert plan.part("anna").is_file()
     begin(other, overwrite=True)
@@ -326,7 +326,7 @@ def test_scores_of_somebody_else_are_kept(tmp_path: Path) -> None:
         check_report(file, overwrite=True)
     (tmp_path / SCORES).write_text("mine")
     (tmp_path / RUN).write_text("mine too")
-    with pytest.raises(TalkheadError, match="exists: give --overwrite"):
+    with pytest.raises(TalkheadError, match="exists: allow overwriting"):
         check_report(tmp_path, overwrite=False)
     check_report(tmp_path, overwrite=True)
 
@@ -362,7 +362,7 @@ def test_two_systems_never_share_a_folder(
     data: Path, tmp_path: Path, predicted: tuple[str, ...], made: tuple[str, ...]
 ) -> None:
     plan = plan_of(tmp_path / "report", data, predicted=dict.fromkeys(predicted, tmp_path))
-    with pytest.raises(TalkheadError, match="are too much alike as names: rename one"):
+    with pytest.raises(TalkheadError, match="are too similar: rename one"):
         list(make_videos(plan, dict.fromkeys(made, Case.frames), []))
     assert not (plan.report / VIDEOS).exists()
 
@@ -400,7 +400,9 @@ def test_prepared_clips_belong_to_their_source(tmp_path: Path) -> None:
     begin_preparation(report, "one", overwrite=False)
     (report / "prepared/clip").write_text("of one")
     begin_preparation(report, "one", overwrite=False)
-    with pytest.raises(TalkheadError, match=r"holds clips of something else: .* --overwrite"):
+    with pytest.raises(
+        TalkheadError, match=r"holds clips from another source: .* allow overwriting"
+    ):
         begin_preparation(report, "two", overwrite=False)
     assert (report / "prepared/clip").exists()
     begin_preparation(report, "two", overwrite=True)

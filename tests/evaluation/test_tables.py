@@ -73,7 +73,7 @@ def test_the_order_of_clips_changes_no_number() -> None:
     ("clips", "reason"),
     [
         ([row("a", psnr=float("nan"))], "a mean needs numbers"),
-        ([row("a", other=1)], "not described"),
+        ([row("a", other=1)], "without a description"),
         ([row("a", psnr=1), row("a", psnr=2)], "scored a clip twice"),
     ],
 )

@@ -498,9 +498,9 @@ def test_the_denoisers_of_the_ablation_differ_in_what_they_are_told_alone() -> N
     ("old", "new", "message"),
     [
         ("batch_size = 2", "batchsize = 2", "[train]: 1 key missing (batch_size); 1 key unknown"),
-        ("steps = 4", 'steps = "4"', "[train]: steps is '4', it has to be int"),
+        ("steps = 4", 'steps = "4"', "[train]: steps is '4', but must be int"),
         ("steps = 4", "steps = 0", "[train]: steps must be at least 1"),
-        ("float32", "float8", "[train]: precision is 'float8', it has to be one of"),
+        ("float32", "float8", "[train]: precision is 'float8', but must be one of"),
         ("learning_rate = 0.001", "learning_rate = -1", "learning_rate must be greater than 0"),
         ("width = 16", "width = 16\ndepth = 3", "[model]: 1 key unknown (depth)"),
         ("[task]", "[tasks]", "has tasks besides the tables [train], [model] and [task]"),
@@ -531,5 +531,5 @@ def test_a_denoiser_that_does_not_fit_its_autoencoder_is_refused(
     with pytest.raises(TalkheadError, match="latent_channels of the denoiser is 16"):
         build_task("denoiser", path)
     path.write_text(text.replace('autoencoder = "', 'autoencoder = "missing'))
-    with pytest.raises(WeightsError, match="there is no folder of weights"):
+    with pytest.raises(WeightsError, match=r"the weights folder .*missing.* does not exist"):
         build_task("denoiser", path)

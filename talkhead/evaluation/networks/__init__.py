@@ -1,4 +1,4 @@
-"""Networks that pictures, videos and speech are measured with, loaded from published files.
+"""Networks for measuring pictures, videos and speech, loaded from published files.
 
 Every family of measures needs one network:
 
@@ -11,8 +11,8 @@ fvd       I3D, Kinetics-400   FVD
 sync      SyncNet v2          LSE-D, LSE-C, offset
 ========  ==================  ===========================================
 
-Their files are entries of weights.toml. `find_networks` loads those that are on this machine and
-says of the others how to get them.
+Their files are entries of weights.toml. `find_networks` loads those on this machine, and says how
+to get the others.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Family:
 
     Attributes:
         weights: names in weights.toml.
-        load: takes the folder of each of them, in this order, and the device by name.
+        load: takes the folder of each of them, in this order, and the device as a keyword.
     """
 
     weights: tuple[str, ...]
@@ -59,7 +59,7 @@ class Family:
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network with the digest of every file that it was loaded from, by the weights' name."""
+    """A network, and the digests of the files it was loaded from, by weights name."""
 
     network: FeatureNetwork
     digests: dict[str, str]
@@ -76,17 +76,17 @@ FAMILIES = {
 def list_networks(
     weights: WeightsList | None = None,
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Say which networks are on this machine, without loading them.
+    """Return which networks are on this machine, without loading them.
 
     Args:
-        weights: the list of their files; by default the installed one.
+        weights: the list of their files; the installed one by default.
 
     Returns:
-        Of those that are here the digest of every file, by the weights' name, and for every missing
-        one a sentence that says how to get it; both by family.
+        For each network present, the digests of its files by weights name; for each missing one, a
+            message on how to get it. Both are by family.
 
     Raises:
-        WeightsError: a file is damaged.
+        WeightsError: a file is corrupt.
     """
     listed = installed_list() if weights is None else weights
     digests: dict[str, dict[str, str]] = {}
@@ -109,16 +109,15 @@ def find_networks(
     """Load the networks whose files are on this machine.
 
     Args:
-        offline_only: never use the network; otherwise what is missing is fetched.
+        offline_only: never use the network; otherwise missing files are downloaded.
         device: where the networks compute.
-        weights: the list of their files; by default the installed one.
+        weights: the list of their files; the installed one by default.
 
     Returns:
-        The loaded networks, and for every missing one a sentence that says how to get it; both by
-        family.
+        The loaded networks, and for each missing one a message on how to get it; both by family.
 
     Raises:
-        WeightsError: a file is damaged or does not fit; or one cannot be fetched.
+        WeightsError: a file is corrupt, does not fit or cannot be downloaded.
     """
     listed = installed_list() if weights is None else weights
     missing = list_networks(listed)[1] if offline_only else {}

@@ -1,23 +1,23 @@
 """I3D: the network of FVD, Inception v1 inflated to three dimensions, trained on Kinetics-400.
 
-FVD compares the 400 logits (before the softmax, averaged over what is left of time) of windows of
-16 frames. Frames come to 224 px by bilinear interpolation without smoothing, corners not aligned,
-the whole picture, then to [-1, 1].
+FVD compares the 400 logits (before the softmax, averaged over the remaining time steps) of windows
+of 16 frames. The whole picture is resized to 224 px by bilinear interpolation, without
+anti-aliasing and with corners not aligned, then scaled to [-1, 1].
 
-The variant: DeepMind's RGB network of 2017, first trained on ImageNet and then on Kinetics-400, in
-the translation pytorch-i3d (rgb_imagenet.pt). The FVD paper's own script takes another training of
-the same network, a TensorFlow Hub module, which others carry around as a TorchScript archive: such
-archives are programs, which talkhead does not read. FVDs of the two must not be compared.
+The variant: DeepMind's RGB network of 2017, first trained on ImageNet and then on Kinetics-400, as
+converted by pytorch-i3d (rgb_imagenet.pt). The FVD paper's own script uses another training of the
+same network, a TensorFlow Hub module, which others distribute as a TorchScript archive: such
+archives are programs, which talkhead does not load. FVDs of the two are not comparable.
 
-Padding is TensorFlow's "same": the padding that makes a side of n cover ceil(n / stride) steps,
-where odd, is larger at the end.
+Padding is TensorFlow's "same": the padding that lets a side of n cover ceil(n / stride) steps; if
+odd, it is larger at the end.
 
 Source: Carreira and Zisserman, "Quo vadis, action recognition?" (2017); Unterthiner et al.,
 "Towards accurate generative models of video" (2018); piergiaj/pytorch-i3d.
 
-Compared with PyKale 0.2.1's copy of pytorch-i3d (its last pooling set back to that of the original)
-with the same random weights, for 16 and 30 frames: the logits do not differ. The published weights
-were not at hand.
+Verified against PyKale 0.2.1's copy of pytorch-i3d (with its last pooling set back to the
+original's), with the same random weights, for 16 and 30 frames: the logits are identical. The
+published weights were not available.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _THREE: _Triple = (3, 3, 3)
 
 
 class Unit(nn.Module):
-    """Convolution with "same" padding; then normalisation and ReLU, or else a bias alone."""
+    """Convolution with "same" padding; then normalisation and ReLU, or only a bias."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Unit(nn.Module):
 
 
 class Block(nn.Module):
-    """1 x 1 x 1, two 3 x 3 x 3, and a maximum."""
+    """Four branches: 1 x 1 x 1, two with 3 x 3 x 3, and max pooling."""
 
     def __init__(self, inputs: int, widths: tuple[int, int, int, int, int, int]) -> None:
         super().__init__()
@@ -132,13 +132,13 @@ class I3d(nn.Module):
     def features(
         self, frames: Pixels, *, batch_windows: int = BATCH_WINDOWS
     ) -> npt.NDArray[np.float32]:
-        """Return what FVD compares, (W, 400), of the whole windows of 16 frames from the first on.
+        """Return the features for FVD, (W, 400), one row per complete window of 16 frames.
 
-        Frames after the last whole window are left out.
+        Frames after the last complete window are ignored.
 
         Args:
             frames: uint8 RGB, (T, H, W, 3).
-            batch_windows: how many go through the network at a time; changes nothing.
+            batch_windows: windows per network call; does not affect the result.
 
         Raises:
             ValueError: frames are not uint8 RGB.
@@ -153,7 +153,7 @@ class I3d(nn.Module):
 
 
 def preprocess(frames: Pixels, device: torch.device) -> Tensor:
-    """Turn uint8 RGB frames, (T, H, W, 3), into [-1, 1] at 224 px, (T, 3, 224, 224)."""
+    """Scale uint8 RGB frames, (T, H, W, 3), to [-1, 1] at 224 px, (T, 3, 224, 224)."""
     x = to_channels_first(frames, device)
     x = functional.interpolate(x, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False)
     return x / 127.5 - 1
@@ -170,7 +170,7 @@ def padded(x: Tensor, kernel: _Triple, stride: _Triple) -> Tensor:
 
 
 def max_pool(x: Tensor, kernel: _Triple, stride: _Triple) -> Tensor:
-    """Take maxima with "same" padding; x is never negative here, so that zeros change none."""
+    """Max-pool with "same" padding; x is never negative here, so the zeros have no effect."""
     return functional.max_pool3d(padded(x, kernel, stride), kernel, stride)
 
 
@@ -178,7 +178,7 @@ def load_i3d(folder: Path, *, device: str | torch.device = "cpu") -> I3d:
     """Load the network of FVD from the folder of its weights.
 
     Raises:
-        WeightsError: the file is missing, damaged, or does not fit.
+        WeightsError: the file is missing, corrupt, or does not fit.
     """
     path = folder / FILE
     return fill(I3d, read_tensors(path), source=str(path)).to(device)

@@ -1,23 +1,22 @@
-"""The Inception network of FID: TensorFlow's of 2015, as pytorch-fid carries it over.
+"""The Inception network of FID: TensorFlow's of 2015, as converted by pytorch-fid.
 
-FID compares the 2,048 means over positions that the network's last block gives (pool3). The
-network is Inception v3 with the oddities of the TensorFlow graph, kept since every published FID
-has them:
+FID compares the 2,048 spatial means of the network's last block (pool3). The network is Inception
+v3 with the quirks of the TensorFlow graph, kept because every published FID has them:
 
 - average pooling inside blocks does not count the padding;
-- the last block pools by the maximum where its neighbours average;
-- pictures come to 299 px by bilinear interpolation without smoothing, corners not aligned, then to
-  [-1, 1].
+- the last block uses max pooling where its neighbours average;
+- pictures are resized to 299 px by bilinear interpolation, without anti-aliasing and with corners
+  not aligned, then scaled to [-1, 1].
 
-pytorch-fid resizes as PyTorch does; the original graph placed pixels otherwise (corner to corner),
-so FIDs of the two differ slightly for pictures that are not 299 px.
+pytorch-fid resizes as PyTorch does; the original graph placed pixels differently (corner to
+corner), so the two FIDs differ slightly for pictures that are not 299 px.
 
 Source: Szegedy et al., "Rethinking the Inception architecture for computer vision" (2015); Heusel
 et al., "GANs trained by a two time-scale update rule" (2017); pytorch-fid 0.3.0.
 
-Compared, with the same random weights and pictures: with pytorch-fid's network (on torchvision's
-blocks), resizing included, and with that of torch-fidelity 0.4.0 after its resizing; the features
-do not differ. The published weights were not at hand.
+Verified with the same random weights and pictures: against pytorch-fid's network (on torchvision's
+blocks), resizing included, and against that of torch-fidelity 0.4.0 after its resizing; the
+features are identical. The published weights were not available.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ NUM_FEATURES = 2048
 BATCH_FRAMES = 16
 
 _CLASSIFIER = frozenset({"fc.weight", "fc.bias"})
-"""What the file holds besides: the layer that names what is seen."""
+"""Tensors in the file that are not needed: the classifier."""
 _Size = int | tuple[int, int]
 
 
@@ -65,7 +64,7 @@ class Unit(nn.Module):
 
 
 class BlockA(nn.Module):
-    """35 x 35 positions: 1 x 1, 5 x 5, twice 3 x 3, and an average."""
+    """35 x 35 positions: branches with 1 x 1, 5 x 5 and two 3 x 3 convolutions, and a mean."""
 
     def __init__(self, inputs: int, pool_features: int) -> None:
         super().__init__()
@@ -113,7 +112,7 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """17 x 17 positions: 7 x 7 in rows and columns."""
+    """17 x 17 positions: 7 x 7 convolutions, split into rows and columns."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -170,7 +169,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8 x 8 positions; `is_last` pools by the maximum."""
+    """8 x 8 positions; with `is_last`, max pooling instead of average pooling."""
 
     def __init__(self, inputs: int, *, is_last: bool) -> None:
         super().__init__()
@@ -204,7 +203,7 @@ class BlockE(nn.Module):
 
 
 class FidInception(nn.Module):
-    """Inception v3 up to pool3, with the published names and oddities."""
+    """Inception v3 up to pool3, with the published names and quirks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,11 +240,11 @@ class FidInception(nn.Module):
     def features(
         self, frames: Pixels, *, batch_frames: int = BATCH_FRAMES
     ) -> npt.NDArray[np.float32]:
-        """Return what FID compares, (T, 2048).
+        """Return the features for FID, (T, 2048).
 
         Args:
             frames: uint8 RGB, (T, H, W, 3).
-            batch_frames: how many go through the network at a time; changes nothing.
+            batch_frames: frames per network call; does not affect the result.
 
         Raises:
             ValueError: frames are not uint8 RGB.
@@ -258,14 +257,14 @@ class FidInception(nn.Module):
 
 
 def preprocess(frames: Pixels, device: torch.device) -> Tensor:
-    """Turn uint8 RGB frames, (T, H, W, 3), into [-1, 1] at 299 px, (T, 3, 299, 299)."""
+    """Scale uint8 RGB frames, (T, H, W, 3), to [-1, 1] at 299 px, (T, 3, 299, 299)."""
     x = to_channels_first(frames, device) / 255
     x = functional.interpolate(x, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False)
     return 2 * x - 1
 
 
 def average_inside(x: Tensor) -> Tensor:
-    """Average 3 x 3 positions; at the border only over those that exist."""
+    """Average 3 x 3 positions, at the border only over existing ones."""
     return functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -273,7 +272,7 @@ def load_inception(folder: Path, *, device: str | torch.device = "cpu") -> FidIn
     """Load the Inception network of FID from the folder of its weights.
 
     Raises:
-        WeightsError: the file is missing, damaged, or does not fit.
+        WeightsError: the file is missing, corrupt, or does not fit.
     """
     path = folder / FILE
     tensors = read_tensors(path)

@@ -1,16 +1,16 @@
-"""LPIPS: how different two pictures look to people, by AlexNet's features and learned weights.
+"""LPIPS: perceptual distance of two pictures, from AlexNet's features and learned weights.
 
-Version 0.1 with AlexNet. Both pictures go through the five convolutions of AlexNet; after every
-ReLU the features of a position are brought to length 1, the squared differences of the channels
-are weighted and summed, and averaged over positions. The five averages are summed. Distances by
-other networks (VGG, SqueezeNet) and by version 0.0 are not comparable.
+Version 0.1 with AlexNet. Both pictures go through AlexNet's five convolutions. After each ReLU, the
+features of a position are normalised to length 1, the squared differences of the channels are
+weighted and summed, and the result is averaged over positions. The five averages are summed.
+Distances from other networks (VGG, SqueezeNet) or from version 0.0 are not comparable.
 
 Source: Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric"
 (CVPR 2018), and the package lpips 0.1.4.
 
-Compared with that package's own network, with its published heads and the same random AlexNet in
-both: distances of random pictures differ by 7e-8 of their value. AlexNet's published weights were
-not at hand.
+Verified against that package's own network, with its published heads and the same random AlexNet
+in both: the distances of random pictures differ by a relative 7e-8. AlexNet's published weights
+were not available.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BATCH_FRAMES = 16
 CHANNELS = (64, 192, 384, 256, 256)
 
 _CLASSIFIER = frozenset(f"classifier.{i}.{kind}" for i in (1, 4, 6) for kind in ("weight", "bias"))
-"""What AlexNet's file holds besides: the layers that name what is seen."""
+"""Tensors in AlexNet's file that are not needed: the classifier."""
 _RELU_LAYERS = (1, 4, 7, 9, 11)
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
@@ -75,7 +75,7 @@ class AlexNetFeatures(nn.Module):
 
 
 class Head(nn.Module):
-    """Weights of one layer's channels; the dropout before them only matters in training."""
+    """Weights of one layer's channels; their dropout only matters in training."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -125,22 +125,21 @@ class Lpips(nn.Module):
     ) -> npt.NDArray[np.float32]:
         """Return the distance of every pair of frames.
 
-        Those of a video's neighbouring frames, ``distances(frames[1:], frames[:-1])``, are what
-        tLP is made of.
+        For tLP, pass neighbouring frames of one video: ``distances(frames[1:], frames[:-1])``.
 
         Args:
-            made: uint8 RGB, (T, H, W, 3), 64 px or more a side.
+            made: uint8 RGB, (T, H, W, 3), at least 64 px per side.
             real: the same.
-            batch_frames: how many go through the network at a time; changes nothing.
+            batch_frames: frames per network call; does not affect the result.
 
         Returns:
-            (T,), 0 for equal frames.
+            (T,), 0 for identical frames.
 
         Raises:
             ValueError: the shapes differ, or frames are not uint8 RGB.
         """
         if made.shape != real.shape:
-            raise ValueError(f"made frames are {made.shape}, real ones {real.shape}")
+            raise ValueError(f"made frames are {made.shape}, but real ones {real.shape}")
         device = device_of(self)
         found = [
             self(preprocess(a, device), preprocess(b, device)).cpu().numpy()
@@ -150,7 +149,7 @@ class Lpips(nn.Module):
 
 
 def preprocess(frames: Pixels, device: torch.device) -> Tensor:
-    """Turn uint8 RGB frames, (T, H, W, 3), into [-1, 1], (T, 3, H, W)."""
+    """Scale uint8 RGB frames, (T, H, W, 3), to [-1, 1], (T, 3, H, W)."""
     return to_channels_first(frames, device) / 127.5 - 1
 
 
@@ -158,7 +157,7 @@ def load_lpips(backbone: Path, heads: Path, *, device: str | torch.device = "cpu
     """Load LPIPS from the folders of AlexNet's weights and of the heads.
 
     Raises:
-        WeightsError: a file is missing, damaged, or does not fit.
+        WeightsError: a file is missing, corrupt, or does not fit.
     """
     trunk, weights = backbone / BACKBONE_FILE, heads / HEADS_FILE
     return Lpips(
@@ -168,7 +167,7 @@ def load_lpips(backbone: Path, heads: Path, *, device: str | torch.device = "cpu
 
 
 def _scaled(pictures: Tensor) -> Tensor:
-    """Bring [-1, 1] to what AlexNet was trained on: about zero mean and unit variance."""
+    """Normalise [-1, 1] to AlexNet's training range: about zero mean and unit variance."""
     shift, scale = (pictures.new_tensor(row)[:, None, None] for row in (_SHIFT, _SCALE))
     return (pictures - shift) / scale
 

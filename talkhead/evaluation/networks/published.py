@@ -1,10 +1,10 @@
-"""Published files of tensors into our own definitions of the networks, strictly.
+"""Load published tensor files strictly into our own definitions of the networks.
 
-The feature networks of the usual measures are published by others, as PyTorch files. Such a file is
-a pickle, which in general may run code. So it is read in one place, `read_tensors`, by PyTorch's
-restricted unpickler, which builds tensors and plain containers and refuses everything else, and
-after `talkhead.weights` has compared the file with the digest in weights.toml. No publication of
-the same tensors as safetensors is known to us.
+The networks behind the usual measures are published as PyTorch files. Such a file is a pickle, and
+loading one may run code. So only `read_tensors` loads them, with PyTorch's restricted unpickler,
+which builds tensors and plain containers and refuses everything else, and only after
+`talkhead.weights` has verified the file's digest from weights.toml. We know of no publication of
+the same tensors as safetensors.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ Pixels = npt.NDArray[np.uint8]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 _COUNTER = "num_batches_tracked"
-"""Batch normalisation counts its training steps; old files lack the count, and nothing reads it."""
+"""Step counter of batch normalisation; old files lack it, and nothing reads it."""
 _NAMES_SHOWN = 3
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a published state dict: names to tensors, on the CPU.
+    """Read a published state dict, tensors by name, to the CPU.
 
     Raises:
-        WeightsError: the file is missing, damaged, or holds anything else than tensors by name.
+        WeightsError: the file is missing or corrupt, or holds anything but named tensors.
     """
     if not path.is_file():
-        raise WeightsError(f"{path} is missing: fetch it with talkhead weights download")
+        raise WeightsError(f"{path} is missing: run talkhead weights download")
     try:
-        # The restricted unpickler, on a file whose digest is pinned in weights.toml: it is
-        # published in no other format.
+        # Restricted unpickler, on a file whose digest weights.toml pins: it is not published in
+        # any other format.
         stored = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
         why = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path} is no file of tensors: fetch it again ({why})") from error
+        raise WeightsError(f"{path} is not a tensor file: download it again ({why})") from error
     if not isinstance(stored, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
     ):
-        raise WeightsError(f"{path} holds something else than tensors by name: fetch it again")
+        raise WeightsError(f"{path} holds something other than named tensors: download it again")
     return dict(stored)
 
 
@@ -58,18 +58,18 @@ def fill(
     source: str,
     unused: Collection[str] = (),
 ) -> ModuleT:
-    """Build a module around published tensors, as float32, fixed and in evaluation mode.
+    """Build a module with published tensors, as float32, frozen and in evaluation mode.
 
-    Nothing is drawn at random on the way.
+    Building it draws no random numbers.
 
     Args:
-        build: makes the module; its tensors have the published names.
-        tensors: what the file holds.
+        build: builds the module; its tensors have the published names.
+        tensors: the content of the file.
         source: the file, for the message.
-        unused: names that the file may hold and the module does not need.
+        unused: names that the file may have but the module does not need.
 
     Raises:
-        WeightsError: a tensor is missing, unknown, of another shape or no float.
+        WeightsError: a tensor is missing, unknown, not a float, or has another shape.
     """
     with torch.device("meta"):
         module = build()
@@ -88,7 +88,7 @@ def fill(
             ],
         ),
         *_named(
-            "no floats",
+            "not floating-point",
             [name for name in needed & tensors.keys() if not tensors[name].is_floating_point()],
         ),
     ]
@@ -107,19 +107,19 @@ def batches(frames: Pixels, size: int) -> Iterator[Pixels]:
 
 
 def to_channels_first(frames: Pixels, device: torch.device) -> Tensor:
-    """Turn uint8 frames, (T, H, W, 3), into float32 (T, 3, H, W); values stay 0 to 255."""
+    """Convert uint8 frames, (T, H, W, 3), to float32 (T, 3, H, W); values stay 0 to 255."""
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-        raise ValueError(f"frames are uint8 (T, H, W, 3), not {frames.dtype} {frames.shape}")
+        raise ValueError(f"frames must be uint8 (T, H, W, 3), not {frames.dtype} {frames.shape}")
     return torch.from_numpy(frames.copy()).to(device).permute(0, 3, 1, 2).to(torch.float32)
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Return where the parameters of a module are."""
+    """Return the device of a module's parameters."""
     return next(module.parameters()).device
 
 
 def _named(fault: str, names: Collection[str]) -> list[str]:
-    """Say how many there are and name the first few; nothing when there are none."""
+    """Return a message with the number of names and the first few; empty if there are none."""
     ordered = sorted(names)
     if not ordered:
         return []

@@ -1,21 +1,21 @@
-"""SyncNet v2: embeddings of lips and of sound that are close where both belong together.
+"""SyncNet v2: embeddings of lips and of sound that are close if both belong together.
 
-A window of five frames (25 a second) of a face and the 20 columns of MFCC (100 a second) that sound
-meanwhile become vectors of 1,024 numbers. `talkhead.evaluation.feature_metrics.sync_scores` makes
-LSE-D, LSE-C and the offset of them.
+A window of five frames (25 per second) of a face, and the 20 MFCC columns (100 per second) of the
+sound over the same time, become vectors of 1,024 numbers. LSE-D, LSE-C and the offset are computed
+from them in `talkhead.evaluation.feature_metrics.sync_scores`.
 
-As its authors' pipeline has it: faces of 224 px, channels in the order blue, green, red, values 0
-to 255; 13 MFCC of 16-bit samples at 16 kHz; as many windows as the shorter of both streams has
-frames, less five. Their pipeline finds faces with S3FD and widens the box: `crop_faces` does the
-latter for boxes of any detector. Another detector, crop or codec moves the scores.
+As in its authors' pipeline: faces of 224 px, channels in the order blue, green, red, values 0 to
+255; 13 MFCC of 16-bit samples at 16 kHz; as many windows as the shorter of the two streams has
+frames, minus five. Their pipeline finds faces with S3FD and widens the box: `crop_faces` widens
+the boxes of any detector. Another detector, crop or codec changes the scores.
 
 Source: Chung and Zisserman, "Out of time: automated lip sync in the wild" (2016);
 joonson/syncnet_python; python_speech_features 0.6.
 
-Compared, with the same random weights, with the network of syncnet-python 0.2.3, a copy of the
-authors', window by window: embeddings differ by 8e-7 of their size. MFCC do not differ from those
-of python_speech_features 0.6; resized frames and crops differ from the authors' arithmetic with
-OpenCV by one level at most. The published weights were not at hand.
+Verified, with the same random weights, against the network of syncnet-python 0.2.3, a copy of the
+authors', window by window: the embeddings differ by a relative 8e-7. The MFCC are identical to
+those of python_speech_features 0.6; resized frames and crops differ from the authors' arithmetic
+with OpenCV by at most one level. The published weights were not available.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ PREEMPHASIS = 0.97
 LIFTER = 22
 
 CROP_SCALE = 0.4
-"""How far the authors widen a face's box, in half sides."""
+"""How much the authors widen a face's box, in half sides."""
 CROP_GREY = 110
 CROP_MEDIAN_FRAMES = 13
 
@@ -74,7 +74,7 @@ class SyncNet(nn.Module):
         super().__init__()
         self.netcnnaud = nn.Sequential(
             *(nn.Conv2d(1, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
-            nn.Identity(),  # a pooling of 1 x 1 in the original, which counts as a layer
+            nn.Identity(),  # 1 x 1 pooling in the original; keeps the layers' numbers
             *(nn.Conv2d(64, 192, 3, padding=1), nn.BatchNorm2d(192), nn.ReLU()),
             nn.MaxPool2d(3, stride=(1, 2)),
             *(nn.Conv2d(192, 384, 3, padding=1), nn.BatchNorm2d(384), nn.ReLU()),
@@ -101,7 +101,7 @@ class SyncNet(nn.Module):
     def embed_video(self, frames: Tensor) -> Tensor:
         """Map T frames, (3, T, 224, 224), to the embeddings of their windows, (T - 4, 1024).
 
-        Only the first layer looks along time, so that all windows share its work.
+        Only the first layer spans several frames, so all windows share the work.
         """
         found: Tensor = self.netcnnlip(frames[None])[0, :, :, 0, 0]  # (512, T - 4)
         embedded: Tensor = self.netfclip(found.T)
@@ -116,11 +116,11 @@ class SyncNet(nn.Module):
     def video_embeddings(self, frames: Pixels, *, batch_windows: int = BATCH_WINDOWS) -> Floats:
         """Return the embedding of every window of five frames, (T - 4, 1024).
 
-        Long videos may be given in pieces that overlap by four frames.
+        Long videos may be passed in pieces that overlap by four frames.
 
         Args:
             frames: uint8 RGB faces at 25 fps, (T, H, W, 3); see `crop_faces`.
-            batch_windows: how many go through the network at a time; changes nothing.
+            batch_windows: windows per network call; does not affect the result.
 
         Raises:
             ValueError: frames are not uint8 RGB.
@@ -136,13 +136,13 @@ class SyncNet(nn.Module):
     def audio_embeddings(
         self, waveform: npt.NDArray[np.floating[Any]], *, batch_windows: int = BATCH_WINDOWS
     ) -> Floats:
-        """Return the embeddings of all windows' sound but the last, (floor(N / 640) - 5, 1024).
+        """Return the audio embeddings of all windows but the last, (floor(N / 640) - 5, 1024).
 
-        The last lacks a column of MFCC where the sound ends with the picture.
+        The last one lacks an MFCC column if the sound ends with the picture.
 
         Args:
             waveform: (N,), 16 kHz, in [-1, 1].
-            batch_windows: how many go through the network at a time; changes nothing.
+            batch_windows: windows per network call; does not affect the result.
         """
         device = device_of(self)
         columns = mfcc(waveform).astype(np.float32).T  # (13, M)
@@ -160,7 +160,7 @@ class SyncNet(nn.Module):
 
 
 def pair_windows(video: Floats, audio: Floats) -> tuple[Floats, Floats]:
-    """Keep the windows that the authors' script scores: the common ones, without the last.
+    """Keep the windows that the authors' script scores: those in both streams, without the last.
 
     Args:
         video: `SyncNet.video_embeddings` of a whole clip of T frames, (T - 4, 1024).
@@ -174,7 +174,7 @@ def pair_windows(video: Floats, audio: Floats) -> tuple[Floats, Floats]:
 
 
 def preprocess(frames: Pixels, device: torch.device) -> Tensor:
-    """Turn uint8 RGB faces, (T, H, W, 3), into whole numbers BGR, (T, 3, 224, 224)."""
+    """Convert uint8 RGB faces, (T, H, W, 3), to BGR with whole values, (T, 3, 224, 224)."""
     x = to_channels_first(frames, device).flip(1)
     if x.shape[2:] == (SIDE_PX, SIDE_PX):
         return x
@@ -184,24 +184,24 @@ def preprocess(frames: Pixels, device: torch.device) -> Tensor:
 
 
 def crop_faces(frames: Pixels, boxes: npt.NDArray[np.floating[Any]]) -> Pixels:
-    """Cut faces out as the authors' pipeline does.
+    """Crop faces as the authors' pipeline does.
 
-    The median over 13 frames, zeros beyond the ends, smooths the boxes. A square of 1.4 times the
-    box's longer side, reaching 0.4 times that side further down than up, is cut out; what lies
-    outside the picture is grey.
+    The boxes are smoothed by a median over 13 frames, with zeros beyond the ends. The crop is a
+    square of 1.4 times the box's longer side, which extends 0.4 times that side further down than
+    up; anything outside the picture is grey.
 
     Args:
         frames: uint8 RGB, (T, H, W, 3).
-        boxes: faces as a detector gives them, (T, 4): left, top, right, bottom, pixels.
+        boxes: detected faces, (T, 4): left, top, right, bottom, pixels.
 
     Returns:
         uint8 RGB, (T, 224, 224, 3).
 
     Raises:
-        ValueError: there are fewer than seven frames, which the median needs.
+        ValueError: there are fewer than the seven frames that the median needs.
     """
     if len(frames) <= CROP_MEDIAN_FRAMES // 2:
-        raise ValueError(f"{len(frames)} frames are too few to smooth boxes over")
+        raise ValueError(f"{len(frames)} frames are too few to smooth the boxes")
     left, top, right, bottom = np.asarray(boxes, np.float64).T
     room = CROP_MEDIAN_FRAMES // 2
     half, middle_x, middle_y = (
@@ -229,17 +229,17 @@ def crop_faces(frames: Pixels, boxes: npt.NDArray[np.floating[Any]]) -> Pixels:
 
 
 def mfcc(waveform: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """Return mel-frequency cepstral coefficients as python_speech_features does by default.
+    """Return mel-frequency cepstral coefficients, as python_speech_features computes by default.
 
-    Frames of 25 ms every 10 ms without a window function, after a pre-emphasis; 26 triangular
-    filters from 0 to 8 kHz; logarithm, DCT, 13 coefficients, liftered; the first is replaced by the
-    logarithm of the energy.
+    Frames of 25 ms every 10 ms without a window function, after pre-emphasis; 26 triangular
+    filters from 0 to 8 kHz; logarithm, DCT, 13 coefficients, liftered; the logarithm of the energy
+    replaces the first.
 
     Args:
-        waveform: (N,), 16 kHz, in [-1, 1]; it is taken to 16 bits, which sets the energy's scale.
+        waveform: (N,), 16 kHz, in [-1, 1]; rounded to 16 bits, which sets the energy's scale.
 
     Returns:
-        (M, 13), M = 1 + ceil((N - 400) / 160), the end filled up with zeros.
+        (M, 13), M = 1 + ceil((N - 400) / 160), with the end padded with zeros.
     """
     samples = np.clip(np.round(waveform.astype(np.float64) * 32768), -32768, 32767)
     emphasised = np.append(samples[:1], samples[1:] - PREEMPHASIS * samples[:-1])
@@ -259,7 +259,7 @@ def load_syncnet(folder: Path, *, device: str | torch.device = "cpu") -> SyncNet
     """Load SyncNet v2 from the folder of its weights.
 
     Raises:
-        WeightsError: the file is missing, damaged, or does not fit.
+        WeightsError: the file is missing, corrupt, or does not fit.
     """
     path = folder / FILE
     return fill(SyncNet, read_tensors(path), source=str(path)).to(device)
@@ -276,7 +276,7 @@ def _last_layers() -> nn.Sequential:
 
 
 def _above_zero(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Give what is zero a logarithm."""
+    """Replace zeros, so that every value has a logarithm."""
     return np.where(values == 0, np.finfo(np.float64).eps, values)
 
 
@@ -284,7 +284,7 @@ def _above_zero(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _mel_filters() -> npt.NDArray[np.float64]:
     """Return triangles between neighbouring points of the mel scale, (26, 257).
 
-    Their corners lie on whole bins of the spectrum.
+    Their corners fall on whole bins of the spectrum.
     """
     highest = 2595 * math.log10(1 + SAMPLE_RATE_HZ / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, highest, NUM_FILTERS + 2) / 2595) - 1)
