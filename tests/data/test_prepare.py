@@ -91,7 +91,7 @@ def test_a_folder_keeps_the_rate_that_it_was_prepared_at(tmp_path: Path) -> None
     write_manifest(tmp_path)
     (tmp_path / "b.mp4").touch()
     sources = list(list_sources(tmp_path).sources)
-    with pytest.raises(TalkheadError, match="was prepared at 25 frames a second, not at 30"):
+    with pytest.raises(TalkheadError, match="was prepared at 25 frames per second, not 30"):
         next(prepare(sources, tmp_path, fps=Fraction(30)))
 
 
