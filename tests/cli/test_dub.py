@@ -241,8 +241,8 @@ def test_a_track_is_followed_in_a_video(
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (("--pose", "still"), 2, "leave --pose out"),
-        (("--loop", "spin"), 2, "--loop takes pingpong, hold, error"),
+        (("--pose", "still"), 2, "leave out the pose"),
+        (("--loop", "spin"), 2, "loop must be one of pingpong, hold, error"),
         (("--loop", "error"), 2, "has 5 frames, the sound lasts 7"),
         (("--choose", "3"), 2, "there is no face 3"),
     ],

@@ -134,7 +134,11 @@ def test_what_cannot_sign_is_refused_before_slow_work(
     render: RunHere, inputs: Inputs, tmp_path: Path
 ) -> None:
     chain, key = map(str, inputs.identity)
-    refused(render("-o", "a.mp4", "--c2pa-key", key), 2, "--c2pa-certificate", "together")
+    refused(
+        render("-o", "a.mp4", "--c2pa-key", key),
+        2,
+        "content credentials need both a certificate and a key",
+    )
     none = ("--c2pa-certificate", "none.pem", "--c2pa-key", key)
     refused(render("-o", "a.mp4", *none), 2, "none.pem does not exist")
     old = write_identity(tmp_path / "old", valid_days=(-9, -1))

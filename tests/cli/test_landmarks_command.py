@@ -282,10 +282,10 @@ def test_the_head_follows_a_track_or_a_video(
 @pytest.mark.parametrize(
     ("pose", "message"),
     [
-        ("wild", "--pose takes natural, still, a track (.npz, .json) or a video, not 'wild'"),
+        ("wild", "pose must be natural, still, a track (.npz, .json) or a video, not 'wild'"),
         ("missing.npz", "missing.npz"),
         ("missing.mp4", "missing.mp4"),
-        ("voice.wav", "--pose takes natural, still, a track (.npz, .json) or a video, not"),
+        ("voice.wav", "pose must be natural, still, a track (.npz, .json) or a video, not"),
     ],
 )
 def test_a_pose_that_cannot_be_followed_is_refused(

@@ -239,7 +239,7 @@ def test_weights_that_follow_no_landmarks_make_no_videos(
     save_checkpoint(weights / "denoiser", architecture="denoiser", config=config, state=state)
     arguments = (face, audio, "-o", tmp_path / "out.mp4", "--weights", weights)
     ended = run_here("render", *map(str, arguments))
-    refused(ended, 4, "hears the sound and follows no landmarks")
+    refused(ended, 4, "is driven by audio instead of landmarks")
     assert not (tmp_path / "out.mp4").exists()
 
 
