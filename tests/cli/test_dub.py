@@ -244,7 +244,7 @@ def test_a_track_is_followed_in_a_video(
         (("--pose", "still"), 2, "leave out the pose"),
         (("--loop", "spin"), 2, "loop must be one of pingpong, hold, error"),
         (("--loop", "error"), 2, "has 5 frames, the sound lasts 7"),
-        (("--choose", "3"), 2, "there is no face 3"),
+        (("--choose", "3"), 2, "no face 3: "),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

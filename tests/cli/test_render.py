@@ -462,7 +462,7 @@ def test_a_face_that_is_not_there_cannot_be_chosen(
 ) -> None:
     arguments = ("render", str(face), str(audio), "-o", "out.mp4", "--weights", str(tiny_weights))
     before = listing(tmp_path)
-    refused(run_here(*arguments, "--choose", "2"), 2, "there is no face 2")
+    refused(run_here(*arguments, "--choose", "2"), 2, "no face 2: 1 face was found")
     refused(run_here(*arguments, "--choose", "nicest"), 2, "cannot choose a face by 'nicest'")
     assert listing(tmp_path) == before
 

@@ -302,7 +302,7 @@ def test_a_face_that_is_not_upright_is_found_or_the_way_to_turn_it_is_said(
     except NoFaceError as error:
         message = str(error)
     if face is None:
-        assert f"when it is turned {phrases[num_turns]}" in message
+        assert f"when it is rotated {phrases[num_turns]}" in message
         assert "\n" not in message
     else:  # one on its side may be found as it is
         up = face[10, :2] - face[152, :2]

@@ -98,7 +98,7 @@ def test_the_person_is_chosen(tmp_path: Path, choose: str, is_left: bool) -> Non
 
 
 def test_a_person_who_is_never_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TalkheadError, match="no face 2"):
+    with pytest.raises(TalkheadError, match="^no face 2: "):
         tracked(tmp_path, [scene((0, 200))] * 3, "2")
 
 
