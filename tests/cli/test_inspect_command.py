@@ -198,7 +198,7 @@ def test_a_whole_note_of_a_stranger_is_shown_escaped(run_here: RunHere, tmp_path
 def test_without_c2pa_the_note_is_read_and_the_command_says_what_is_missing(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", {"comment": "a holiday"})
     program = (
-        "import sys; sys.modules['c2pa'] = None\n"  # what Python does for one that is not there
+        "import sys; sys.modules['c2pa'] = None\n"  # makes the import fail
         "from talkhead.cli.app import main; main()"
     )
     ended = subprocess.run(

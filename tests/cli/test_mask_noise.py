@@ -1,4 +1,4 @@
-"""The second system, as users of `render` and `eval` meet it, with tiny weights."""
+"""The second system in `render` and `eval`, with tiny weights."""
 
 import json
 import shutil

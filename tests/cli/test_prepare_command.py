@@ -32,7 +32,7 @@ def needs_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_talking_head(path: Path, num_frames: int, *, has_sound: bool = True) -> None:
-    """A video of a drawn face, and a voice as loud as its mouth is open."""
+    """Write a video of a drawn face, with a voice whose loudness follows the mouth opening."""
     opening = lip_motion(num_frames, seed=0)
     levels = np.linspace(0, 0.08, 5)
     drawings = [draw_face(256, float(level)) for level in levels]
@@ -80,7 +80,7 @@ def test_a_batch_with_a_broken_video_exits_5_and_goes_on_where_it_was(
     written = (data / "clips" / "talk.npz").stat().st_mtime_ns
 
     (videos / "broken.mp4").unlink()
-    write_wall(videos / "broken.mp4")  # mended: it is tried again, the others are not
+    write_wall(videos / "broken.mp4")  # repaired: only this video is tried again
     second = run_talkhead(*command, str(tiny_weights), "--json")
     assert second.returncode == 0, second.stderr
     summary = json.loads(second.stdout)
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_the_workers_and_leaves_nothing_half_done(tmp_path: Path) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a process group, as a terminal has one
+        start_new_session=True,  # a process group, as in a terminal
     )
     while not (data / "done" / "a.json").exists():
         assert process.poll() is None
@@ -146,7 +146,7 @@ def test_ctrl_c_ends_the_workers_and_leaves_nothing_half_done(tmp_path: Path) ->
     assert set(err.splitlines()[:-1]) <= {"a dropped: no stretch with a steady, frontal face"}
     assert list(data.rglob("*.partial")) == []
     assert not (data / "done" / "b.json").exists()
-    for _ in range(500):  # a worker's ffmpeg ends a moment after it
+    for _ in range(500):  # a worker's ffmpeg ends slightly later
         try:
             os.killpg(process.pid, 0)
         except ProcessLookupError:

@@ -18,7 +18,7 @@ def random_motion(count: int, seed: int) -> Floats:
 @pytest.mark.parametrize("lag", [-8, -3, 0, 1, 8])
 def test_the_lag_is_found_with_its_sign(lag: int) -> None:
     expected = random_motion(120, seed=0)
-    seen = np.roll(expected, lag)  # a picture that is late shows now what was heard before
+    seen = np.roll(expected, lag)  # late video shows the motion of earlier audio
     found, agreement = best_lag(seen, expected)
     assert found == lag
     assert agreement > 0.95
@@ -75,4 +75,4 @@ def test_a_far_lag_has_to_agree_better_than_a_near_one() -> None:
     assert best_lag(seen, expected)[0] == 8
     lag, agreement = best_lag(seen, expected, cost=0.02)
     assert lag == 0
-    assert agreement == best_lag(seen, expected, max_lag=0)[1]  # the correlation itself
+    assert agreement == best_lag(seen, expected, max_lag=0)[1]  # without the cost

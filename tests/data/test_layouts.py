@@ -34,7 +34,7 @@ def touch(folder: Path, *names: str) -> Path:
 def write_mead(
     folder: Path, person: str, emotion: str, numbers: Sequence[int], *, views: Sequence[str]
 ) -> None:
-    """The videos and sounds of one person and emotion, level 1."""
+    """Write the videos and audio files of one person and emotion, level 1."""
     for number in numbers:
         facts = {"person": person, "emotion": emotion, "level": 1, "number": number}
         touch(folder, MEAD_SOUND.format(**facts))
@@ -42,7 +42,7 @@ def write_mead(
 
 
 def write_video(path: Path, *, has_sound: bool) -> None:
-    """Two grey frames."""
+    """Write a video of two grey frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sound = path.with_suffix(".wav")
     write_waveform(sound, np.full(1280, 0.1, np.float32))
@@ -178,11 +178,11 @@ def test_mead_is_recognised_and_its_folders_are_read(tmp_path: Path) -> None:
 def test_holes_of_mead_are_left_out_and_told(tmp_path: Path) -> None:
     write_mead(tmp_path, "M011", "sad", range(1, 7), views=["front"])
     write_mead(tmp_path, "M030", "sad", range(1, 4), views=["front", "top"])
-    for number in range(1, 6):  # the videos stay
+    for number in range(1, 6):  # keep the videos
         (
             tmp_path / MEAD_SOUND.format(person="M011", emotion="sad", level=1, number=number)
         ).unlink()
-    (tmp_path / "M030/video/front/sad/level_1/002.mp4").unlink()  # the sound has another view
+    (tmp_path / "M030/video/front/sad/level_1/002.mp4").unlink()  # the audio still has another view
     (tmp_path / "M030/video/front/sad/level_1/003.mp4").unlink()
     (tmp_path / "M030/video/top/sad/level_1/003.mp4").unlink()
     touch(tmp_path, "M030/video/front/bored/level_1/001.mp4", "M030/video/readme.mp4")
@@ -264,7 +264,7 @@ def test_the_official_test_set_is_the_last_ten_or_six(tmp_path: Path) -> None:
     assert official_test("sad", []) == frozenset()
     write_mead(tmp_path, "M030", "neutral", range(1, 13), views=["front"])
     write_mead(tmp_path, "M030", "angry", range(1, 9), views=["front", "top"])
-    # Without its sound, 008 is not there: 002 is in the last six of what is.
+    # Without audio, 008 does not count, so 002 is among the last six.
     (tmp_path / "M030/audio/angry/level_1/008.m4a").unlink()
     sources = list_sources(tmp_path).sources
     tests = [source.name for source in sources if source.split == "test"]
@@ -377,7 +377,7 @@ def test_the_name_of_a_grid_video_is_its_transcript() -> None:
     assert grid_transcript("lwwzzs") == "lay white with z zero soon"
     assert grid_transcript("pgbk9a") == "place green by k nine again"
     assert grid_transcript("sriq1p") == "set red in q one please"
-    for code in ("bbaw2n", "bbaf0n", "xbaf2n", "bbaf2", "bbaf2nn", ""):  # GRID says no w, no 0
+    for code in ("bbaw2n", "bbaf0n", "xbaf2n", "bbaf2", "bbaf2nn", ""):  # GRID has no w and no 0
         assert grid_transcript(code) is None
 
 

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 CPU = torch.device("cpu")
 
-# Width and height, the middle of the face and the distance of its eyes.
+# Width, height, centre of the face (x, y) and eye distance.
 SCENES = {
     "small": (150, 140, 75.0, 75.0, 30.0),
     "odd": (301, 233, 150.5, 115.2, 44.3),
@@ -28,7 +28,7 @@ SCENES = {
 
 
 def sealed(points: Floats) -> Floats:
-    """Lips that touch: no pixel belongs to the mouth."""
+    """Return a mesh with touching lips, so that no pixel belongs to the mouth."""
     points = points.copy()
     middle = (points[UPPER_INNER_LIP] + points[LOWER_INNER_LIP]) / 2
     points[UPPER_INNER_LIP] = points[LOWER_INNER_LIP] = middle
@@ -56,7 +56,7 @@ def scene(name: str, picture: Pixels | None = None, *, shut: bool = False) -> tu
 def drawn(
     canvas: Canvas, identity: Floats, targets: Floats
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The stage's shift, maps, target in crop pixels, and the warped lower face."""
+    """Return the stage's shift, maps, target in crop pixels, and the warped lower face."""
     mesh = torch.from_numpy(canvas.crop.to_crop(identity))[None]
     target = torch.from_numpy(canvas.crop.to_crop(targets))
     shift, grid, maps = draw_stage(mesh, target, canvas.bounds)
@@ -93,7 +93,7 @@ def test_an_open_mouth_without_motion_gives_back_a_smooth_picture(name: str) -> 
     shift, maps, target, warped = drawn(canvas, points, points[None])
     assert maps[:, 0].sum() > 0
     frame = composite(canvas, shift, maps, target, warped, warped)[0]
-    # The mouth is taken from the crop, which was rounded once more.
+    # The mouth comes from the crop, which was rounded one more time.
     assert np.abs(frame.astype(int) - canvas.picture).max() <= 2
 
 
@@ -167,12 +167,12 @@ def test_hair_above_the_crop_moves_with_the_head() -> None:
     across = shift[0, 0, :, left].numpy()
     assert across[top] == pytest.approx(per_crop_px, abs=0.1)
     crop_top = shift.shape[-1] * STAGE_MARGIN_PX // STAGE_SIDE_PX
-    assert across[crop_top] < 0.5 * per_crop_px  # more than half of the way
-    assert abs(across[0]) < 0.1  # still where the stage ends
+    assert across[crop_top] < 0.5 * per_crop_px  # more than half has faded
+    assert abs(across[0]) < 0.1  # no motion at the stage's edge
 
 
 def test_where_the_picture_ends_nothing_moves() -> None:
-    points = mean_mesh(100, 450, 150)  # the head reaches over the upper edge
+    points = mean_mesh(100, 450, 150)  # the head extends beyond the upper edge
     canvas = prepare_canvas(smooth(900, 900), points, CPU)
     assert canvas.top == 0
     moved = points + np.array([8, 6, 0], np.float32)
@@ -199,7 +199,7 @@ def test_the_crop_is_moved_to_whole_pixels_and_the_picture_is_left_alone() -> No
     canvas, points = scene("odd")
     before = canvas.picture.copy()
     side = canvas.crop.side
-    assert side % 16 == 0  # the stage's margin is on whole pixels too
+    assert side % 16 == 0  # so that the stage's margin is whole pixels too
     assert abs(side - face_crop(points).side) <= 8
     assert (canvas.crop.x - side / 2).is_integer()
     assert canvas.small.shape == (1, 3, CROP_SIDE_PX, CROP_SIDE_PX)

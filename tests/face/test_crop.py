@@ -11,13 +11,13 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def gradient(width: int, height: int) -> Pixels:
-    """Red grows by 1 every pixel to the right, green by 1 every pixel down."""
+    """Return a picture; red grows by 1 per pixel to the right, green by 1 per pixel down."""
     y, x = np.mgrid[:height, :width]
     return np.asarray(np.stack([x, y, np.full_like(x, 77)], -1), np.uint8)
 
 
 def expected(crop: Crop, side_px: int, width: int, height: int) -> npt.NDArray[np.float64]:
-    """The gradient read at the middles of the crop's pixels; outside, its border is repeated."""
+    """Return the gradient at the crop's pixel centres; outside, the border is repeated."""
     middles = (np.arange(side_px) + 0.5) * crop.side / side_px - 0.5
     x = np.clip(crop.x - crop.side / 2 + middles, 0, width - 1)
     y = np.clip(crop.y - crop.side / 2 + middles, 0, height - 1)
@@ -56,7 +56,7 @@ def test_a_crop_inside_the_picture_shows_what_is_there(crop: Crop, side_px: int)
     made = crop.extract(gradient(200, 180), side_px)
     assert made.shape == (side_px, side_px, 3)
     assert made.dtype == np.uint8
-    # Rounded once in each direction.
+    # Each of the two resampling passes rounds once.
     assert np.abs(made - expected(crop, side_px, 200, 180)).max() <= 1.1
 
 
@@ -74,7 +74,7 @@ def test_a_crop_inside_the_picture_shows_what_is_there(crop: Crop, side_px: int)
 def test_beyond_the_border_the_last_pixels_are_repeated(crop: Crop) -> None:
     made = crop.extract(gradient(200, 180)).astype(float)
     difference = np.abs(made - expected(crop, CROP_SIDE_PX, 200, 180))
-    # At the border itself the bicubic filter sees a corner in the brightness.
+    # At the border, the bicubic filter overshoots at the kink in brightness.
     assert difference.max() <= 2.2
     assert np.percentile(difference, 90) <= 1.1
 

@@ -1,4 +1,4 @@
-"""The picture's colours are its coordinates: a frame shows where every pixel was read."""
+"""The test picture's colours are its coordinates, so frames show where each pixel came from."""
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +22,18 @@ DOWN = np.array([0, 1, 0], np.float32)
 
 
 def places() -> Tensor:
-    """The picture: x and y of every pixel's centre, (1, 2, h, w)."""
+    """Return the picture: x and y of every pixel's centre, (1, 2, h, w)."""
     line = torch.arange(SIDE) + 0.5
     return torch.stack(torch.meshgrid(line, line, indexing="xy"))[None]
 
 
 def read(*targets: Floats, source: Floats = MESH) -> Tensor:
-    """Where the pixels of frames are read, (B, 2, h, w)."""
+    """Return the source coordinates of the frames' pixels, (B, 2, h, w)."""
     return drawn(places(), *targets, source=source)
 
 
 def drawn(picture: Tensor, *targets: Floats, source: Floats = MESH) -> Tensor:
-    """Frames of a picture, (B, C, h, w)."""
+    """Return frames made from a picture, (B, C, h, w)."""
     identity, target = torch.from_numpy(source)[None], torch.from_numpy(np.stack(targets))
     grid = resize_grid(draw_maps(identity / 3, target / 3)[0], (SIDE, SIDE))
     frames = warp_image(picture.expand(len(targets), -1, -1, -1), grid)
@@ -42,7 +42,7 @@ def drawn(picture: Tensor, *targets: Floats, source: Floats = MESH) -> Tensor:
 
 
 def blinking(closure: float) -> Floats:
-    """Upper lids go down to the lower ones."""
+    """Move the upper lids down to the lower ones."""
     points = MESH.copy()
     for ring, _ in EYES.values():
         upper, lower = ring[1:8], ring[:8:-1]
@@ -51,12 +51,12 @@ def blinking(closure: float) -> Floats:
 
 
 def column(ring: npt.NDArray[np.int64]) -> int:
-    """The pixels' column through the middle of an eye."""
+    """Return the pixel column through the centre of an eye."""
     return int(MESH[[ring[0], ring[8]], 0].mean())
 
 
 def lids(points: Floats, ring: npt.NDArray[np.int64], x: float) -> tuple[float, float]:
-    """Heights of both lids' edges at `x`."""
+    """Return the y of both lids' edges at `x`."""
     edges = []
     for lid in (ring[:9], [ring[0], *ring[:7:-1]]):
         line = points[lid][points[lid][:, 0].argsort()]
@@ -92,7 +92,7 @@ def test_closed_lids_show_nothing_of_the_eye(side: str) -> None:
         upper, lower = lids(MESH, ring, x + 0.5)
         read_y = frame[1, round(upper) - 10 : round(lower) + 10, x]
         inside = (read_y > upper + lashes + 0.5) & (read_y < lower - 0.5)
-        assert int(inside.sum()) <= 2  # where lids meet, colours of both are mixed
+        assert int(inside.sum()) <= 2  # where the lids meet, their colours mix
         assert read_y.min() < upper
         assert read_y.max() > lower
 

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def filled(points: Floats, ring: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """A ring of points filled by scikit-image, at the resolution of the maps."""
+    """Fill a ring of points with scikit-image, at the resolution of the maps."""
     corners = points[ring, 1::-1] * (MAP_SIDE_PX / CROP_SIDE_PX) - 0.5  # (row, column)
     fill: Callable[..., npt.NDArray[np.bool_]] = polygon2mask
     return np.asarray(fill((MAP_SIDE_PX, MAP_SIDE_PX), corners))
@@ -47,7 +47,7 @@ def test_mouth_and_face_are_the_insides_of_their_contours(drop_px: float) -> Non
         assert set(np.unique(made)) == {0, 1}
         wrong = (made > 0) != filled(target, ring)
         border = len(ring) + np.abs(np.diff(made, axis=0)).sum()
-        assert wrong.sum() <= 0.1 * border  # only pixels that the contour itself goes through
+        assert wrong.sum() <= 0.1 * border  # only pixels on the contour itself
 
 
 def test_places_on_a_mean_face_are_its_own_coordinates() -> None:
@@ -104,7 +104,7 @@ def test_the_cavity_is_what_the_identity_does_not_show() -> None:
     _, maps = draw_maps(as_batch(face), as_batch(wide))
     cavity, mouth = maps[0, 8].numpy() > 0, maps[0, 0].numpy() > 0
     assert (mouth | ~cavity).all()
-    # By hand, in the middle of the mouth: the identity's own opening below the upper lip is shown.
+    # By hand: at the centre of the mouth, the identity's own opening shows below the upper lip.
     column = int(wide[13, 0] / 2)
     gap = face[14, 1] - face[13, 1]
     assert 2 * (mouth & ~cavity)[:, column].sum() == pytest.approx(gap, abs=2.1)

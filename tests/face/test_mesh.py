@@ -25,7 +25,7 @@ RINGS = {
 
 
 def numbered() -> Floats:
-    """Point i lies at (i, 10 i, -i)."""
+    """Return points where point i is at (i, 10 i, -i)."""
     return np.arange(mesh.NUM_POINTS, dtype=np.float32)[:, None] * np.array([1, 10, -1], np.float32)
 
 
@@ -88,7 +88,7 @@ def test_every_triangle_of_the_mean_face_turns_clockwise_on_the_screen() -> None
 
 def test_an_edge_has_two_triangles_and_on_the_face_oval_one() -> None:
     directed = Counter(edges(mesh.TRIANGLES))
-    assert set(directed.values()) == {1}  # neighbours pass a shared edge in opposite directions
+    assert set(directed.values()) == {1}  # neighbours traverse a shared edge in opposite directions
     uses = Counter(tuple(sorted(edge)) for edge in directed)
     assert set(uses.values()) == {1, 2}
     border = {edge for edge, count in uses.items() if count == 1}
@@ -174,7 +174,7 @@ def test_the_68_point_view_of_eyes_and_lips_is_symmetric() -> None:
 
 def test_opening_and_width_of_the_mouth_are_in_eye_distances() -> None:
     points = np.zeros((mesh.NUM_POINTS, 3), np.float32)
-    points[mesh.LEFT_EYE_CORNER] = 30, 40, 0  # 50 away from the right one, in a tilted head
+    points[mesh.LEFT_EYE_CORNER] = 30, 40, 0  # 50 from the right one, in a tilted head
     points[mesh.LOWER_LIP_CENTRE] = 0, 10, 7  # depth does not open a mouth
     points[mesh.LEFT_MOUTH_CORNER] = 15, 20, 0
     assert mesh.mouth_opening(points) == pytest.approx(10 / 50)
@@ -193,7 +193,7 @@ def test_over_a_clips_own_unit_eye_corners_that_tremble_leave_the_mouth_alone() 
     clip = np.repeat(mean_mesh(100)[None], 9, 0)
     clip[::2, mesh.LEFT_EYE_CORNER, 0] += 3
     unit = mesh.eye_distance(clip)
-    assert unit == pytest.approx(103, abs=0.1)  # of five frames; that of four is 100
+    assert unit == pytest.approx(103, abs=0.1)  # in five frames; in the other four it is 100
     for measure in (mesh.mouth_opening, mesh.mouth_width):
         assert measure(clip, unit).std() == pytest.approx(0, abs=1e-6)
     assert mesh.mouth_width(clip).std() > 0.005

@@ -49,7 +49,7 @@ def gap(points: Floats) -> Floats:
 
 
 def posed(shapes: Floats, seed: int = 0) -> tuple[Floats, HeadPose]:
-    """Turn, scale and shift every shape differently, as a moving head does."""
+    """Turn, scale and shift each shape differently, like a moving head."""
     rng = np.random.default_rng(seed)
     count = len(shapes)
     pose = HeadPose(
@@ -134,10 +134,10 @@ def test_crossing_lips_meet_in_the_middle() -> None:
     wide = opened(MEAN_FACE, 0.2)
     separated = separate_lips(np.stack([crossing, wide]))
     assert gap(separated).min() >= -1e-6
-    np.testing.assert_array_equal(separated[1], wide)  # nothing to do there
+    np.testing.assert_array_equal(separated[1], wide)  # already separate
     middle = (crossing[13, 1] + crossing[14, 1]) / 2
     np.testing.assert_allclose(separated[0, [13, 14], 1], middle, atol=1e-6)
-    # Outer lips follow by half, and nothing else moves.
+    # Outer lips move half as far, and nothing else moves.
     moved = np.abs(separated[0] - crossing).max(1) > 0
     assert set(np.flatnonzero(moved).tolist()) <= {
         *UPPER_INNER_LIP.tolist(),
@@ -176,7 +176,7 @@ def test_a_clip_rests_where_its_lips_are_closed(basis: MotionBasis) -> None:
     rest, found = rest_of_clip(points)
     assert mouth_opening(rest) == pytest.approx(float(mouth_opening(closed)), abs=0.003)
     np.testing.assert_allclose(found.rotation, pose.rotation, atol=0.01)
-    # Where the lips are closed, pose and rest together give back the points.
+    # Where the lips are closed, pose and rest reproduce the points.
     quiet = drop == 0
     np.testing.assert_allclose(found.to_picture(rest)[quiet], points[quiet], atol=0.5)
 
@@ -220,7 +220,7 @@ def test_closure_is_zero_for_usual_eyes_and_one_for_closed_ones(basis: MotionBas
     fitted = fit_blink(MEAN_FACE, basis)
     shapes = MEAN_FACE + fitted.deform(np.zeros((40, 4), np.float32), blink)
     closure = eye_closure(shapes)
-    np.testing.assert_allclose(closure, blink, atol=0.25)  # lids that meet still differ in depth
+    np.testing.assert_allclose(closure, blink, atol=0.25)  # closed lids still differ in depth
     assert closure[11] > 0.75
 
 

@@ -26,12 +26,12 @@ from talkhead.face.track import LandmarkTrack
 Floats = npt.NDArray[np.float32]
 FPS = 25.0
 SPREAD = np.array([0.05, 0.07, 0.06, 0.08, 0.04], np.float32)
-"""Of pitch, yaw, roll (radians) and both shifts (eye distances), slow and fast alike."""
+"""Spread of pitch, yaw, roll (radians) and both shifts (eye distances), slow and fast alike."""
 STYLE = HeadStyle(np.diag(SPREAD), np.diag(SPREAD) / 2, slow_s=0.7, fast_s=0.12, pause=0.5)
 
 
 def speech(seconds: float, fps: float = FPS) -> Floats:
-    """Loudness of a voice that speaks for two seconds and pauses for one."""
+    """Return the loudness of a voice that speaks for two seconds and pauses for one, in turn."""
     time_s = np.arange(round(seconds * fps)) / fps
     syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * time_s)
     return np.asarray(syllables * (time_s % 3 < 2), np.float32)
@@ -120,10 +120,10 @@ def test_a_head_that_listens_rests_most_of_the_time_and_stirs_every_few_seconds(
     voice[: round(10 * FPS)] = 1
     made = natural_head_motion(STYLE, voice, FPS, np.random.default_rng(7))
     turn = np.abs(np.diff(made.angles_rad[round(15 * FPS) :], axis=0)).max(1)
-    rests = turn == 0  # to the last bit: what does not move is not to tremble in a video
+    rests = turn == 0  # exactly zero: a head at rest must not jitter
     assert 0.75 < rests.mean() < 0.95
     begins = np.flatnonzero(rests[:-1] & ~rests[1:])
-    assert 5 < len(begins) / (len(turn) / FPS / 60) < 40  # a minute
+    assert 5 < len(begins) / (len(turn) / FPS / 60) < 40  # per minute
     assert np.diff(begins).max() < 30 * FPS
     assert turn.max() < np.abs(np.diff(made.angles_rad[: round(10 * FPS)], axis=0)).max()
 
@@ -182,7 +182,7 @@ def test_positive_yaw_and_pitch_by_hand() -> None:
     # The tip of the nose is in front of the pivot (z is smaller) and above it (y is smaller).
     assert nose_after([0, 0.1, 0])[0] < 0  # R_y moves z into x: -z sin
     assert nose_after([0.1, 0, 0])[1] > 0  # a nod goes down
-    assert nose_after([0, 0, 0.1])[0] > 0  # what is above tilts to the picture's right
+    assert nose_after([0, 0, 0.1])[0] > 0  # points above the pivot move to the picture's right
 
 
 def test_a_part_of_the_motion_is_a_slice() -> None:
@@ -211,7 +211,7 @@ def test_blinks_come_about_as_often_as_asked_for(per_minute: float, fps: float) 
 
 def test_every_blink_closes_the_eyes_and_opens_them_again() -> None:
     closure = natural_blinks(silence(30_000), FPS, np.random.default_rng(1))
-    peaks = peaks_of(closure)[:-1]  # the last may be cut off
+    peaks = peaks_of(closure)[:-1]  # the last blink may be cut off
     assert len(peaks) > 200
     assert peaks.min() > 0.85
     assert np.median(peaks) > 0.98
@@ -256,7 +256,7 @@ def test_eyes_are_open_in_the_first_frame() -> None:
 
 
 def turning_track(moved: HeadMotion, fps: int = 25) -> LandmarkTrack:
-    """A face of another size, place and pose, whose head moves as told."""
+    """Return a track of a face with a different size, position and pose that moves as given."""
     count = len(moved.angles_rad)
     leaning = rotation_from_angles(np.array([0.1, -0.2, 0.05], np.float32))
     pose = HeadPose(
@@ -269,7 +269,7 @@ def turning_track(moved: HeadMotion, fps: int = 25) -> LandmarkTrack:
 
 
 def slow_turn(count: int, size: float = 0.08) -> HeadMotion:
-    """A head that turns, nods, tilts and shifts, each at its own pace, from the first frame on."""
+    """Return head motion that turns, nods, tilts and shifts from the start, at different rates."""
     time = np.arange(count)[:, None] / 25
     angles = size * np.sin(time * [1.1, 0.9, 0.7])
     shift = np.concatenate([0.3 * size * np.sin(time * [0.8, 1.2]), np.zeros((count, 1))], 1)

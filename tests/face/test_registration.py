@@ -8,7 +8,7 @@ from talkhead.face.registration import NUM_POSE_FEATURES, Registration
 
 
 def turned(yaw_deg: float, *, scale: float = 80.0, jaw: float = 0.0) -> npt.NDArray[np.float32]:
-    """A face turned to the side, its chin dropped by `jaw` eye distances."""
+    """Return a face turned to the side, with its chin lowered by `jaw` eye distances."""
     face = MEAN_FACE.copy()
     face[face[:, 1] > 0.5, 1] += jaw
     rotation = rotation_from_angles(np.radians([0.0, yaw_deg, 0.0]).astype(np.float32))

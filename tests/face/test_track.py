@@ -17,7 +17,7 @@ def make_track(num_frames: int = 5, fps: Fraction = Fraction(25)) -> LandmarkTra
 
 
 def fields_of(track: LandmarkTrack) -> dict[str, Any]:
-    """What an .npz holds."""
+    """Return the contents of an .npz file."""
     return {
         "schema": np.int64(1),
         "detector": np.str_(track.detector),
@@ -86,7 +86,7 @@ def test_the_json_is_made_for_hands(tmp_path: Path) -> None:
         '"points": [',
     ]
     assert lines[6].startswith("[[0.1,0.1,0.1],[0.1,")
-    assert len(lines) == 6 + 3 + 2  # a line a frame
+    assert len(lines) == 6 + 3 + 2  # one line per frame
     assert set(json.loads("".join(lines))) == {"schema", "detector", "fps", "size", "points"}
 
 
@@ -220,7 +220,7 @@ def test_a_wrong_json_is_refused_with_what_is_wrong(
 def test_json_is_refused_by_its_size_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "track.json"
     with path.open("wb") as file:
-        file.truncate(MAX_JSON_BYTES + 1)  # a hole: it takes no room
+        file.truncate(MAX_JSON_BYTES + 1)  # sparse, so it takes no disk space
     assert "use .npz" in error_of(path)
 
 
@@ -264,18 +264,18 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 def ramp(num_frames: int, fps: Fraction) -> LandmarkTrack:
-    """Every coordinate is 100 times the time in seconds."""
+    """Return a track whose coordinates are all 100 times the time in seconds."""
     times_s = np.arange(num_frames) / float(fps)
     points = np.broadcast_to(100 * times_s[:, None, None], (num_frames, 478, 3))
     return LandmarkTrack(points.astype(np.float32), fps, (64, 64), "d")
 
 
 def test_resampling_by_hand() -> None:
-    track = ramp(3, Fraction(10))  # 0, 10, 20 at 0, 0.1, 0.2 s; over at 0.3 s
+    track = ramp(3, Fraction(10))  # 0, 10, 20 at 0, 0.1, 0.2 s; ends at 0.3 s
     faster = track.resample(Fraction(20))
     np.testing.assert_allclose(faster.points[:, 0, 0], [0, 5, 10, 15, 20, 20], atol=1e-5)
     assert faster.fps == 20
-    slower = track.resample(Fraction(4))  # 0 and 0.25 s: past the last frame it stands still
+    slower = track.resample(Fraction(4))  # 0 and 0.25 s: the last frame is held
     np.testing.assert_allclose(slower.points[:, 5, 1], [0, 20], atol=1e-5)
     np.testing.assert_allclose(
         track.resample(Fraction(15), num_frames=2).points[:, 7, 2], [0, 100 / 15], atol=1e-5

@@ -39,9 +39,9 @@ from tests.meshes import as_batch, crop_mesh, floats, opened, turning
 Doubles = npt.NDArray[np.float64]
 RING, FRAME = slice(-2 * NUM_RING_POINTS, -NUM_RING_POINTS), slice(-NUM_RING_POINTS, None)
 WIDE = (-372.0, -372.0, 628.0, 628.0)
-"""Bounds far from a face in the middle of the crop."""
+"""Bounds far from a face at the centre of the crop."""
 SIZE = 40
-"""Of the pictures that are also drawn triangle by triangle."""
+"""Side of the pictures that the reference renderer also draws."""
 
 
 def still_grid(side: int) -> Tensor:
@@ -50,18 +50,17 @@ def still_grid(side: int) -> Tensor:
 
 
 def displacement_px(grid: Tensor) -> Tensor:
-    """How far a grid reads from its own place, (B, S, S, 2), in crop pixels."""
+    """Return a grid's displacement from the identity grid, (B, S, S, 2), in crop pixels."""
     return (grid - still_grid(grid.shape[1])) * (CROP_SIDE_PX / 2)
 
 
 def drawn_one_by_one(
     points: Doubles, values: Doubles, size: int
 ) -> tuple[Doubles, Doubles, Doubles]:
-    """Draw with a loop over triangles and a depth buffer, from the textbook.
+    """Draw with a loop over triangles and a depth buffer, as in textbooks.
 
-    Returns values (size, size, K), triangle numbers (size, size), and how far every pixel's middle
-    is from the nearest edge of any triangle, in barycentric units: what lies on an edge may go to
-    either side.
+    Returns values (size, size, K), triangle numbers (size, size), and each pixel centre's distance
+    to the nearest triangle edge, in barycentric units: pixels on an edge may belong to either side.
     """
     y, x = np.mgrid[:size, :size] + 0.5
     out = np.zeros((size, size, values.shape[1]))
@@ -87,7 +86,7 @@ def drawn_one_by_one(
 
 
 def scene(yaw_rad: float, size: int) -> tuple[Tensor, Tensor]:
-    """Vertices of a turned face with an open mouth, no edge quite level; three values at each."""
+    """Return vertices of a turned face with an open mouth and no level edge, three values each."""
     target = turning(yaw_rad, opened(crop_mesh(), 12))
     _, goal = warp_points(as_batch(crop_mesh()), as_batch(target))
     generator = torch.Generator().manual_seed(0)
@@ -111,7 +110,7 @@ def test_triangles_are_drawn_as_one_by_one(yaw_rad: float) -> None:
 
 def test_triangles_with_a_level_edge_are_drawn() -> None:
     face = as_batch(crop_mesh())
-    _, goal = warp_points(face, face)  # the frame's top and bottom are level
+    _, goal = warp_points(face, face)  # top and bottom of the frame are level edges
     _, index = rasterize(goal * (SIZE / CROP_SIDE_PX), goal, SIZE)
     exact = goal[0].double().numpy() * (SIZE / CROP_SIDE_PX)
     _, number, margin = drawn_one_by_one(exact, exact, SIZE)
@@ -127,7 +126,7 @@ def test_the_crop_is_drawn_up_to_its_frame_without_holes() -> None:
     inside = fill((MAP_SIDE_PX, MAP_SIDE_PX), frame)
     drawn = index[0].numpy() >= 0
     assert drawn[inside].all()
-    assert inside.mean() > 0.85  # only its corners are cut off
+    assert inside.mean() > 0.85  # only its corners are missing
     assert (drawn & ~inside).sum() < 4 * MAP_SIDE_PX * 0.1
     assert int(index.max()) < len(WARP_TRIANGLES)
 
@@ -184,7 +183,7 @@ def test_a_shifted_mesh_shifts_the_texture_with_it() -> None:
     on_face = maps[0, 1] > 0
     moved = displacement_px(grid)[0][on_face]
     torch.testing.assert_close(moved, torch.tensor([-6.0, 4.0]).expand_as(moved), atol=0.01, rtol=0)
-    # A gradient, read through the grid at full size, moves by as much.
+    # A gradient sampled through the full-size grid moves by the same amount.
     line = torch.arange(CROP_SIDE_PX) + 0.5
     picture = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None]
     warped = warp_image(picture, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX)))
@@ -199,7 +198,7 @@ def test_a_dropped_lip_is_read_from_where_it_was() -> None:
     face = crop_mesh()
     grid, _ = draw_maps(as_batch(face), as_batch(opened(face, 16)))
     full = displacement_px(grid)
-    x, y = ((face[17, :2] + (0, 16)) / 2).astype(int)  # the lower lip's edge, in the grid's pixels
+    x, y = ((face[17, :2] + (0, 16)) / 2).astype(int)  # the lower lip's edge, in grid pixels
     assert float(full[0, y, x, 1]) == pytest.approx(-16, abs=1.5)
     brow = (face[105, :2] / 2).astype(int)
     assert full[0, brow[1], brow[0]].abs().max() < 0.01
@@ -227,8 +226,8 @@ def test_a_mirrored_face_is_warped_in_the_mirror() -> None:
     other, other_maps = draw_maps(as_batch(mirrored(face)), as_batch(mirrored(target)))
     flipped = displacement_px(other).flip(2) * torch.tensor([-1.0, 1.0])
     difference = (flipped - displacement_px(grid)).abs().amax(-1)[0]
-    # The table of triangles cuts a few of its quadrilaterals along other diagonals on the other
-    # side, and the ring around the face does not mirror exactly.
+    # The triangle table splits a few quadrilaterals along different diagonals on the two sides,
+    # and the ring around the face is not exactly symmetric.
     on_face = maps[0, 1] > 0
     assert float((difference[on_face] > 0.05).float().mean()) < 0.02
     assert float(difference[on_face].max()) < 0.5
@@ -241,7 +240,7 @@ def test_every_vertex_is_used_and_every_triangle_has_a_front() -> None:
         *range(NUM_SURFACE_POINTS),
         *range(NUM_SURFACE_POINTS, NUM_WARP_POINTS),
     }
-    # A mouth that opens wider than the identity's has an area in front of every triangle.
+    # With the mouth open wider than the identity's, all triangles have positive area.
     face = crop_mesh()
     _, goal = warp_points(as_batch(face), as_batch(opened(face, 15)))
     corners = goal[0, :, :2][torch.from_numpy(WARP_TRIANGLES)]
@@ -257,7 +256,7 @@ def test_teeth_keep_their_size_when_the_mouth_opens_wider() -> None:
     for points in (source, goal):
         shown = (points[0, teeth] - points[0, UPPER_INNER_LIP.tolist()])[:, 1]
         gap = face[LOWER_INNER_LIP, 1] - face[UPPER_INNER_LIP, 1]
-        np.testing.assert_allclose(shown, gap, atol=0.15)  # the lip also moves a little sideways
+        np.testing.assert_allclose(shown, gap, atol=0.15)  # the lip also moves slightly sideways
 
 
 def test_a_closing_mouth_covers_its_teeth_and_has_no_cavity() -> None:
