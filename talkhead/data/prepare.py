@@ -91,7 +91,7 @@ def read_face_counts(folder: Path) -> dict[str, tuple[int, int]]:
 def prepare(
     sources: list[Source], output: Path, *, fps: Fraction = DEFAULT_FPS, num_workers: int = 2
 ) -> Generator[Outcome, None, None]:
-    """Prepare videos in several processes; videos finished by an earlier run are skipped.
+    """Prepare videos in several processes; videos that an earlier run finished are not redone.
 
     The manifest is written at the end, even if the caller stops early; in that case the worker
     processes are stopped at once and their partial output is removed.

@@ -128,7 +128,7 @@ def generate_coefficients(
 
     Args:
         generator: speech encoder and LSTM.
-        waveform: (N,), at normalised loudness, padded by `LEAD_S` at both ends.
+        waveform: (N,), at normalised loudness, with `LEAD_S` extra at both ends.
         count: number of frames.
         rate: frames per second.
         shape: (4,), the identity's proportions.
@@ -168,7 +168,7 @@ def speech_features(
 
     Args:
         generator: the generator whose encoder to run.
-        waveform: (N,), at normalised loudness, padded by `LEAD_S` at both ends.
+        waveform: (N,), at normalised loudness, with `LEAD_S` extra at both ends.
         count: number of frames.
         rate: frames per second.
     """
