@@ -1,25 +1,25 @@
-"""Turns a picture of a person and a voice into a video of that person saying it.
+"""Turn a picture of a person and a voice recording into a video of that person speaking.
 
-Data flows in one direction, and every file is named after what it makes::
+Data flows in one direction, and each module is named after what it produces::
 
     audio ─ waveform ─ speech features ─ landmarks ─ conditioning maps ─ latents ─ frames ─ video
     face  ─ picture ─ identity landmarks ────┘              │
                   └── identity picture, warped to each frame's landmarks
 
-Shapes in docstrings use one set of letters:
+Docstrings use these letters for shapes:
 
 === =======================================================================================
-B   items of a batch
-T   frames in time, at the video's rate
-N   samples of a waveform, 16,000 a second
-D   dimensions of a feature
+B   batch items
+T   frames, at the video's rate
+N   waveform samples, 16,000 per second
+D   feature dimensions
 C   channels
-H W height and width of a picture, pixels
-h w height and width of latents
+H W picture height and width, pixels
+h w latent height and width
 === =======================================================================================
 
 Media are uint8, channels last, RGB; models take floats, channels first, in [-1, 1]. Points are
-(x right, y down, z with smaller values nearer to the camera), in pixels of the picture.
+(x right, y down, z smaller toward the camera), in pixels of the picture.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ __all__ = [
     "resolve_weights",
 ]
 
-# torch takes seconds to load: every name is looked up when it is first asked for.
+# torch takes seconds to import, so each name is imported on first use.
 _MODULES = {
     "talkhead.device": ("resolve_device", "resolve_dtype"),
     "talkhead.face.detection": ("FaceDetector", "choose_face"),

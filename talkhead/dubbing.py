@@ -1,4 +1,4 @@
-"""Dubbing: a video's own frames and head, with lips and jaw that say something else."""
+"""Dubbing: keeps a video's frames and head motion, and replaces the motion of lips and jaw."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 REST_SAMPLES = 200
-"""Frames of a stretch from which the face at rest is measured."""
+"""Number of a stretch's frames from which the face at rest is measured."""
 FADE_FRAMES = 4
-"""Where a face comes into sight or is lost, new lips take over from its own in so many frames."""
+"""Where a face appears or is lost, dubbed and original lips cross-fade over this many frames."""
 MAX_WAITING = 32
-"""Frames that wait for a batch to fill: others than those to dub wait with them, in order."""
+"""Most frames that may wait for a batch to fill, including frames with nothing to dub."""
 
 
 @dataclass(frozen=True)
 class DubbedFace:
-    """What is to become of one frame.
+    """The edit to make to one frame.
 
     Attributes:
-        mesh: (478, 3), as the frame shows it, pixels.
-        target: (478, 3), as it is to be.
+        mesh: (478, 3), the face in the frame, pixels.
+        target: (478, 3), the face to render, pixels.
         crop: the square to work on.
-        share: from 0, the frame as it is, to 1.
+        share: blend weight, from 0 (original frame) to 1 (dubbed).
     """
 
     mesh: Floats
@@ -65,11 +65,11 @@ Layers = tuple[torch.Tensor, ...]
 
 
 class Dubber:
-    """Puts what was heard on the faces of a video.
+    """Applies speech motion to the face in a video.
 
     Args:
-        track: the faces.
-        basis: of the speech motion.
+        track: the face.
+        basis: speech motion basis.
         expression_strength: scale of the speech motion.
     """
 
@@ -81,14 +81,14 @@ class Dubber:
         self._region = spoken_region(basis)[:, None]
 
     def rest(self, number: int) -> Floats:
-        """Return the face at rest of a stretch, shape = (478, 3), face space, lips closed."""
+        """Return a stretch's face at rest with lips closed, shape = (478, 3), face space."""
         if number not in self._rests:
             shape, _ = rest_of_clip(self._track.samples(number, REST_SAMPLES))
-            self._rests = {number: close_lips(shape, self._basis)}  # the last one is enough
+            self._rests = {number: close_lips(shape, self._basis)}  # caching one is enough
         return self._rests[number]
 
     def follow(self, frame: int, target: Floats) -> DubbedFace | None:
-        """Return what is to become of a frame whose mesh, (478, 3), is given; None without face."""
+        """Return the edit that moves a frame's face to a mesh, (478, 3); None without a face."""
         number = self._track.stretch_at(frame)
         if number is None:
             return None
@@ -96,11 +96,11 @@ class Dubber:
         return DubbedFace(mesh, target, crop, self._share(number, frame))
 
     def speak(self, frame: int, coefficients: Floats) -> DubbedFace | None:
-        """Return what is to become of a frame, or None where it has no face to dub.
+        """Return the edit for a frame, or None if it has no face to dub.
 
         Args:
-            frame: of the video.
-            coefficients: (K,), what the face says in it.
+            frame: number of the frame in the video.
+            coefficients: (K,), its speech motion.
         """
         number = self._track.stretch_at(frame)
         if number is None:
@@ -110,7 +110,7 @@ class Dubber:
         own = pose.to_face(mesh)
         amount = mouth_scale(rest) * self._strength
         said = rest + self._basis.deform(coefficients[None], np.zeros(1, np.float32), amount)[0]
-        # Around the mouth the face is the one at rest that speaks, elsewhere the frame's own.
+        # Around the mouth the face is the rest face plus speech; elsewhere it is the frame's own.
         target = separate_lips((own + self._region * (said - own))[None])[0]
         return self.follow(frame, pose.to_picture(target))
 
@@ -133,23 +133,23 @@ def dub_frames(
 ) -> Iterator[Pixels]:
     """Dub the frames of a video.
 
-    Reading and the networks, putting frames together, and the caller each work in a thread.
+    Three threads share the work: reading and the networks, compositing, and the caller.
 
     Args:
         pipeline: the networks.
-        frames: every frame, uint8 (H, W, 3), and what is to become of it; None leaves it alone.
+        frames: every frame, uint8 (H, W, 3), with its edit; None leaves the frame unchanged.
         num_steps: sampling steps.
-        seed: of the diffusion noise, one for all frames.
+        seed: seed of the diffusion noise, which all frames share.
 
     Yields:
-        The frames in their order, uint8 (H, W, 3).
+        The frames in order, uint8 (H, W, 3).
     """
     batches = _lower_faces(pipeline, _batches(frames), num_steps, seed)
     yield from run_ahead(_composites(run_ahead(batches)), BATCH_FRAMES)
 
 
 def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
-    """Collect frames until there are enough faces for the networks."""
+    """Collect frames until they hold a batch of faces, or `MAX_WAITING` are waiting."""
     waiting: list[Item] = []
     num_faces = 0
     for item in frames:
@@ -166,7 +166,7 @@ def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
 def _lower_faces(
     pipeline: Pipeline, batches: Iterable[list[Item]], num_steps: int, seed: int
 ) -> Iterator[tuple[list[Item], list[Canvas], Layers]]:
-    """Yield batches with the canvas of every face, and the layers of `composite`."""
+    """Yield batches with each face's canvas and the layers for `composite`."""
     device = pipeline.device
     epsilon = draw_noise(pipeline, seed)
     registration = registration_of(pipeline.denoiser)

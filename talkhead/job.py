@@ -1,4 +1,4 @@
-"""One face and one sound to one video: everything between the options of `render` and the file."""
+"""Rendering jobs: check the options of `render`, then make a video from a face and a recording."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 TRACK_SUFFIXES = {".npz", ".json"}
 
 Follow = Callable[[Iterable[Any], "int | None"], Iterable[Any]]
-"""Passes frames on, and may show how many of them are done."""
+"""Passes frames through and may report progress; its second argument is the expected count."""
 
 
 @dataclass(frozen=True)
 class RenderJob:
-    """What is to be made: the arguments and options of `talkhead render`, under their names."""
+    """The arguments and options of `talkhead render`, under the same names."""
 
     face: Path
     """A picture, or a video to dub."""
     audio: Path
     output: Path
     weights: str = "default"
-    """Name or folder, for the note in the video; `render_job` is given the loaded networks."""
+    """Name or folder, for the note in the video; `render_job` gets the networks separately."""
     landmarks: Path | None = None
     choose: str = "largest"
     pose: str = "natural"
@@ -52,59 +52,59 @@ class RenderJob:
     blink_per_minute: float = 16.0
     loop: str = "pingpong"
     fps: Fraction | None = None
-    """None: 25, or the rate of the video."""
+    """None: the video's rate, or 25 for a picture."""
     steps: int = 1
     start_step: int | None = None
-    """Of mask-noise; None: where it starts by itself."""
+    """mask-noise only; None: its default."""
     emotion: str = AUTO
-    """What mask-noise's faces show; auto: as the voice sounds."""
+    """mask-noise only: the emotion to show; auto: classified from the voice."""
     seed: int = 0
     crf: int = 18
     max_size: SizeLimit = DEFAULT_LIMIT
-    """Larger pictures are scaled down to fit it; videos keep their size."""
+    """Larger pictures are scaled down to fit; videos keep their size."""
     overwrite: bool = False
     provenance: bool = True
-    """Whether the video says that it is synthetic, made by what and of what."""
+    """Whether the video carries a note that it is synthetic, with its generator and its inputs."""
     c2pa_certificate: Path | None = None
-    """Chain of the user's own certificate (PEM), to sign content credentials with its key."""
+    """The user's certificate chain (PEM), for signing content credentials with `c2pa_key`."""
     c2pa_key: Path | None = None
 
 
 @dataclass(frozen=True)
 class CheckedJob:
-    """A job whose files were looked at."""
+    """A job whose inputs have been checked."""
 
     job: RenderJob
     picture: Pixels | None
-    """Of the face; None where it is a video."""
+    """The face; None if it is a video."""
     track: LandmarkTrack | None
     fps: Fraction
     total: int
     """Number of frames."""
     duration_s: Fraction
     size: tuple[int, int]
-    """Width and height of the face's picture, scaled down where it was too large, or video."""
+    """Width and height of the video or the picture, after any scaling down."""
     original_size: tuple[int, int]
-    """The same before that."""
+    """Width and height before scaling down."""
     signer: Signer | None
-    """Of content credentials."""
+    """Signs the content credentials; None to leave them out."""
 
 
 @dataclass
 class _Work:
-    """The frames to write, and what is told about them in the end."""
+    """The frames to write, and the facts to report about them at the end."""
 
     frames: Iterator[Pixels]
     facts: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
-    """When everything was loaded."""
+    """Time at which everything was loaded."""
 
 
 def check_job(job: RenderJob) -> CheckedJob:
-    """Find what can be wrong with a job before any slow work; the output is not looked at.
+    """Check a job's inputs before any slow work; the output is not checked.
 
     Raises:
-        TalkheadError: an input is missing, cannot be read, or does not fit the others.
+        TalkheadError: an input is missing, unreadable, or does not match the others.
     """
     from talkhead.media.audio import scan_audio
     from talkhead.media.playback import LOOPS
@@ -112,7 +112,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     from talkhead.media.video import probe_video
 
     if job.loop not in LOOPS:
-        raise TalkheadError(f"--loop takes {', '.join(LOOPS)}, not {job.loop!r}")
+        raise TalkheadError(f"loop must be one of {', '.join(LOOPS)}, not {job.loop!r}")
     check_input(job.face)
     if job.landmarks is not None:
         check_input(job.landmarks)
@@ -123,7 +123,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     if is_video(job.face):
         if job.pose != "natural":
             raise TalkheadError(
-                f"{job.face} is a video, whose head moves already: leave --pose out"
+                f"{job.face} is a video and keeps its own head motion: leave out the pose"
             )
         video = probe_video(job.face)
         size = original_size = (video.width, video.height)
@@ -153,25 +153,25 @@ def render_job(
     follow: Follow | None = None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """Make the video of a job.
+    """Render a job's video.
 
     Args:
         checked: from `check_job`.
-        load: gives the networks; called once the face was found.
-        target: where the video goes, a file or a stream.
-        follow: passes the frames on while they are made, and those that are read before.
-        folder: of the weights, whose digests the video's note holds; else it is looked up.
+        load: returns the networks; called once the face has been found.
+        target: output file or stream.
+        follow: passes the frames through as they are rendered, and input frames as they are read.
+        folder: weights folder whose digests go into the video's note; by default it is looked up.
 
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
         frames_per_second, seed, weights; for a picture that was scaled down, scaled_from; unless
-        landmarks are given, speech and silent; for a dubbed video, shots, uncertain_shots (whose
-        face may be another person's than in the shots before) and frames_without_face; for
-        mask-noise, emotion.
+        landmarks are given, speech and silent; for a dubbed video, shots, uncertain_shots (where
+        the face may belong to a different person than in earlier shots) and frames_without_face;
+        for mask-noise, emotion.
 
     Raises:
-        TalkheadError: something cannot be read or written.
-        NoFaceError: the face is not there.
+        TalkheadError: an input cannot be read, or the output cannot be written.
+        NoFaceError: no matching face was found.
         WeightsError: the networks cannot be loaded.
     """
     from talkhead.media.video import VideoWriter
@@ -197,7 +197,7 @@ def render_job(
         work = _dubbed(checked, load, follow)
     else:
         work = _animated(checked, checked.picture, load, follow)
-    # Threads that make frames must have ended when the process does, so they are closed.
+    # Close the generators: the threads behind them must end before the process does.
     with closing(_closing(follow(work.frames, checked.total), work.frames)) as frames, writer:
         for frame in frames:
             writer.write(frame[:height, :width])
@@ -222,9 +222,9 @@ def _signer_of(job: RenderJob) -> Signer | None:
     if job.c2pa_certificate is None and job.c2pa_key is None:
         return None
     if job.c2pa_certificate is None or job.c2pa_key is None:
-        raise TalkheadError("content credentials take --c2pa-certificate and --c2pa-key together")
+        raise TalkheadError("content credentials need both a certificate and a key")
     if job.output == Path("-"):
-        raise TalkheadError("a video that goes to stdout cannot be signed; name a file")
+        raise TalkheadError("a video written to stdout cannot be signed: name an output file")
     from talkhead.provenance import check_signer
 
     return check_signer(job.c2pa_certificate, job.c2pa_key)
@@ -254,25 +254,27 @@ def _seal_of(
 
 
 def check_system(job: RenderJob, folder: Path, *, dubs: bool) -> None:
-    """Refuse what the system whose weights are in a folder cannot do, before any slow work.
+    """Check that the weights support a job, before any slow work.
 
     Args:
-        job: what is wanted.
-        folder: of the weights.
+        job: the job to check.
+        folder: weights folder.
         dubs: whether the face is a video.
 
     Raises:
-        WeightsError: it cannot.
+        WeightsError: they do not support it.
     """
     from talkhead.weights import is_mask_noise
 
     if is_mask_noise(folder):
         if dubs:
             raise WeightsError(
-                "mask-noise brings pictures to life; to dub a video take the default weights"
+                "mask-noise animates pictures only: use the default weights to dub a video"
             )
     elif job.emotion != AUTO or job.start_step is not None:
-        raise WeightsError("--emotion and --start-step belong to --weights mask-noise")
+        raise WeightsError(
+            "emotion and start step apply only to the mask-noise weights: leave them out"
+        )
 
 
 def _load_follower(load: Callable[[], AnyPipeline]) -> AnyPipeline:
@@ -281,7 +283,7 @@ def _load_follower(load: Callable[[], AnyPipeline]) -> AnyPipeline:
     pipeline = load()
     if isinstance(pipeline, Pipeline) and pipeline.denoiser.config.speech_channels:
         raise WeightsError(
-            "the denoiser hears the sound and follows no landmarks: only talkhead eval runs it"
+            "the denoiser is driven by audio instead of landmarks: only `talkhead eval` can run it"
         )
     return pipeline
 
@@ -291,7 +293,7 @@ def _follow_silently(frames: Iterable[Any], _total: int | None) -> Iterable[Any]
 
 
 def _closing(shown: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None, None]:
-    """Yield what is shown, and close it with the frames underneath."""
+    """Yield from `shown`; at the end close both it and the frames it wraps."""
     try:
         yield from shown
     finally:
@@ -301,17 +303,17 @@ def _closing(shown: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None
 
 
 def is_video(face: Path) -> bool:
-    """Return whether a face is to be dubbed rather than brought to life: its content decides."""
+    """Return whether a face file is a video, judging by its content."""
     from talkhead.media import kinds
 
     return kinds.is_video(face)
 
 
 def check_pose(text: str) -> None:
-    """Refuse what cannot be a pose, before any slow work.
+    """Check a pose option before any slow work.
 
     Raises:
-        TalkheadError: the text is neither a name nor a track or video that is there.
+        TalkheadError: the text is neither a known name nor an existing track or video.
     """
     if text in ("natural", "still"):
         return
@@ -321,19 +323,19 @@ def check_pose(text: str) -> None:
         check_input(path)
     if path.suffix.lower() not in TRACK_SUFFIXES and not is_video(path):
         raise TalkheadError(
-            f"--pose takes natural, still, a track (.npz, .json) or a video, not {text!r}"
+            f"pose must be natural, still, a track (.npz, .json) or a video, not {text!r}"
         )
 
 
 def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
-    """Return what the head's motion follows: a name, or the track of a file.
+    """Return the source of head motion: a name, or the track read from a file.
 
     Args:
-        text: natural, still, or the name of a track or a video.
-        follow: passes the frames of a video on.
+        text: natural, still, or the path of a track or a video.
+        follow: passes the video's frames through.
 
     Raises:
-        TalkheadError: as for `check_pose`, or the file cannot be read.
+        TalkheadError: `check_pose` fails, or the file cannot be read.
         NoFaceError: the file is a video without a face.
     """
     check_pose(text)
@@ -352,7 +354,7 @@ def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
 def _animated(
     checked: CheckedJob, picture: Pixels, load: Callable[[], AnyPipeline], follow: Follow
 ) -> _Work:
-    """Bring a picture to life."""
+    """Animate a picture."""
     from talkhead.face.detection import MAX_FACES, FaceDetector, choose_in_picture
     from talkhead.synthesis import (
         START_STEP,
@@ -412,7 +414,7 @@ def _one_by_one(windows: Generator[Pixels, None, None]) -> Iterator[Pixels]:
 
 
 def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow) -> _Work:
-    """Give a video's person other words."""
+    """Dub a video."""
     from talkhead.dubbing import Dubber, dub_frames
     from talkhead.face.motion import proportions
     from talkhead.face.shots import track_face
@@ -424,7 +426,9 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
     playing = play(job.face, checked.fps, faces.num_frames, checked.total, job.loop, checked.size)
     pipeline = load()
     if not isinstance(pipeline, Pipeline):
-        raise WeightsError("mask-noise brings pictures to life; it does not dub videos")
+        raise WeightsError(
+            "mask-noise animates pictures only: use the default weights to dub a video"
+        )
     dubber = Dubber(faces, pipeline.basis, job.expression_strength)
     track = checked.track
     work = _Work(
@@ -437,7 +441,7 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
     )
 
     def wanted() -> Iterator[Callable[[int], DubbedFace | None]]:
-        """What is to become of the frame that is played at every time."""
+        """Yield one function per output frame; it maps a source frame's number to its edit."""
         if track is not None:
             for window in _windows_of(track, checked.fps, checked.total):
                 for points in window:
@@ -464,14 +468,14 @@ def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: boo
     from talkhead.face.track import LandmarkTrack
 
     track = LandmarkTrack.read(path)
-    # A track that was made from the same picture under a higher limit.
+    # The track may come from the same picture, read under a higher size limit.
     scale = size[0] / track.size[0]
     if is_scaled and scale < 1 and abs(track.size[1] * scale - size[1]) <= 1:
         return LandmarkTrack(track.points * scale, track.fps, size, track.detector)
     if track.size != size:
         raise TalkheadError(
-            f"{path} is for a picture of {track.size[0]} x {track.size[1]} px, {face} has"
-            f" {size[0]} x {size[1]}: make it with --face and this picture"
+            f"{path} was made for a picture of {track.size[0]} x {track.size[1]} px, but {face} is"
+            f" {size[0]} x {size[1]} px: make the track from this picture"
         )
     return track
 
@@ -479,7 +483,7 @@ def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: boo
 def _windows_of(
     track: LandmarkTrack, rate: Fraction, total: int
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Cut a track that somebody gives into windows of the video's length; its end is held."""
+    """Cut the user's track into windows that cover the video; its last frame is held."""
     from talkhead.synthesis import BATCH_FRAMES
 
     points = track.resample(rate, total).points

@@ -1,4 +1,4 @@
-"""`python -m tests` runs every check of the project and fails if one of them does."""
+"""`python -m tests` runs all checks of the project and fails if any of them fails."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ CHECKS = {
     "format": [sys.executable, "-m", "ruff", "format", "--check", "."],
     "types": [sys.executable, "-m", "mypy"],
     "imports": [str(SCRIPTS / "lint-imports")],
-    # A file stays in one process: its fixtures are made once.
+    # Keep each file in one process, so that its fixtures are built only once.
     "tests": [
         *(sys.executable, "-m", "pytest", "-q", "--durations=10"),
         *("--numprocesses=2", "--dist=loadfile"),
@@ -27,7 +27,7 @@ def main() -> int:
     for name, command in CHECKS.items():
         sys.stderr.write(f"== {name}\n")
         start = time.monotonic()
-        # Threads that wait for work sleep: the processes of the tests share the cores.
+        # Idle threads sleep instead of spinning, as the test processes share the cores.
         environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
         if subprocess.run(command, cwd=TOP, env=environment, check=False).returncode:
             failed.append(name)

@@ -1,4 +1,4 @@
-"""Certificates for content credentials, made on the spot: a CA and a signer under it."""
+"""Generate certificates for content credentials: a CA and a signer it has issued."""
 
 import datetime
 from pathlib import Path
@@ -49,7 +49,7 @@ def write_identity(
     valid_days: tuple[float, float] = (-1, 30),
     ca_first: bool = False,
 ) -> Identity:
-    """Write a signer's chain and key; `valid_days` count from now."""
+    """Write a signer's chain and key; `valid_days` are relative to now."""
     key = key or new_key()
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = (

@@ -8,13 +8,13 @@ from talkhead.face.detection import FaceDetector
 from tests.tiny import write_tiny_weights
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it puts into the background so, and the commands would inherit it.
+    # Shells start background jobs with SIGINT ignored, and the commands would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for `--weights`, read by many tests and changed by none."""
+    """A folder for `--weights`, shared by many tests; tests must not change it."""
     return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 

@@ -1,4 +1,4 @@
-"""A face that is drawn, so that where its parts are is known; mediapipe takes it for a real one."""
+"""A drawn face, so that the positions of its parts are known; mediapipe detects it as a face."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,11 @@ BACKGROUND = (120, 140, 160)
 
 
 def draw_face(side_px: int = 256, opening: float = 0.0) -> npt.NDArray[np.uint8]:
-    """Draw a face from the front.
+    """Draw a frontal face.
 
     Args:
-        side_px: of the picture.
-        opening: height of the open mouth in fractions of the side, 0 to 0.1.
+        side_px: side of the picture.
+        opening: height of the open mouth as a fraction of the side, 0 to 0.1.
 
     Returns:
         uint8 (side_px, side_px, 3), RGB; the face covers about half of it.

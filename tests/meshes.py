@@ -1,4 +1,4 @@
-"""Meshes of known shape in crop pixels, and a motion basis made by hand."""
+"""Meshes of known shape in crop pixels, and a hand-made motion basis."""
 
 import numpy as np
 import numpy.typing as npt
@@ -22,33 +22,33 @@ Floats = npt.NDArray[np.float32]
 
 
 def floats(values: object) -> Floats:
-    """An array of float32, as all our points are."""
+    """Return a float32 array, as used for all points."""
     return np.array(values, np.float32)
 
 
 def mean_mesh(width_px: float = 100.0, x: float = 0.0, y: float = 0.0) -> Floats:
-    """The mean face from the front, (478, 3), the outer corners of its eyes so far apart."""
+    """Return the frontal mean face, (478, 3), with the given distance between outer eye corners."""
     return np.asarray(MEAN_FACE * width_px + np.array([x, y, 0]), np.float32)
 
 
 def crop_mesh() -> Floats:
-    """The mean face in the pixels of its own crop, shape = (478, 3)."""
+    """Return the mean face in pixels of its own crop, shape = (478, 3)."""
     points = mean_mesh()
     return face_crop(points).to_crop(points)
 
 
 def opened(points: Floats, by: float) -> Floats:
-    """Drop the lower lip and the jaw of a mesh, shape = (478, 3), in its own unit."""
+    """Lower the lower lip and the jaw of a mesh, shape = (478, 3), in the mesh's unit."""
     return np.asarray(points + by * _jaw(), np.float32)
 
 
 def as_batch(*meshes: Floats) -> Tensor:
-    """Meshes as a tensor, shape = (B, 478, 3)."""
+    """Stack meshes into a tensor, shape = (B, 478, 3)."""
     return torch.from_numpy(np.stack(meshes))
 
 
 def hand_made_basis() -> MotionBasis:
-    """Jaw down, upper lip up, mouth wide, lips forward; and lids that fall over the eyes."""
+    """Return a basis of jaw down, upper lip up, mouth wide, lips forward, and closing lids."""
     region = speech_region()
     upper = np.zeros(len(MEAN_FACE), np.float32)
     upper[UPPER_INNER_LIP] = 1
@@ -69,7 +69,7 @@ def hand_made_basis() -> MotionBasis:
 
 
 def turning(angle_rad: float, points: Floats) -> Floats:
-    """Turn a mesh about the vertical axis through its middle, to the picture's right."""
+    """Turn a mesh about the vertical axis through its centre, to the picture's right."""
     middle = points.mean(0)
     cos, sin = np.cos(angle_rad), np.sin(angle_rad)
     turn = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
@@ -77,7 +77,10 @@ def turning(angle_rad: float, points: Floats) -> Floats:
 
 
 def _jaw() -> Floats:
-    """All that is below the lips goes down, (478, 3), in the middle by 1; nothing folds over."""
+    """Return offsets, (478, 3), that move all points below the lips down without folding.
+
+    The maximum, at the centre, is 1.
+    """
     x, y = MEAN_FACE[:, 0], MEAN_FACE[:, 1]
 
     def lip(inner: Indices) -> Floats:

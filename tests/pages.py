@@ -1,4 +1,4 @@
-"""The pages of the documentation, and the commands and programs in them."""
+"""The documentation pages, and the commands and programs in them."""
 
 import os
 import re
@@ -21,19 +21,19 @@ PAGES = [
 
 
 def shell_blocks(page: Path) -> list[str]:
-    """The shell blocks of a page."""
+    """Return a page's shell blocks."""
     text = page.read_text(encoding="utf-8")
     return re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 def shell_lines(page: Path) -> Iterator[str]:
-    """Every line of a page's shell blocks."""
+    """Return all lines of a page's shell blocks."""
     for block in shell_blocks(page):
         yield from block.replace("\\\n", " ").splitlines()
 
 
 def talkhead_commands(page: Path) -> Iterator[list[str]]:
-    """Every `talkhead ...` of a page's shell blocks, as a list of words."""
+    """Return every `talkhead ...` command in a page's shell blocks, as a list of words."""
     for line in shell_lines(page):
         for part in re.split(r"&&|;|\|", line):
             words = shlex.split(part, comments=True)
@@ -42,12 +42,12 @@ def talkhead_commands(page: Path) -> Iterator[list[str]]:
 
 
 def programs(page: Path) -> list[str]:
-    """The Python programs of a page."""
+    """Return a page's Python programs."""
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def run_program(program: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a page's program in a folder with the files that it names."""
+    """Run a page's program in a folder that contains the files it uses."""
     (folder / "face.png").symlink_to(TOP / "examples" / "face.png")
     write_voice(folder / "voice.wav", 0.5)
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Pictures and videos of several people, who all are the person of `examples/face.png`."""
+"""Pictures and videos of several people, all made from `examples/face.png`."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -12,7 +12,7 @@ from talkhead.media.video import VideoWriter
 
 Pixels = npt.NDArray[np.uint8]
 FACE_PX = 110
-"""Height of the face in the picture, which is about as wide with its ears."""
+"""Height of the face in the picture; including the ears it is about as wide."""
 WALL = (120, 130, 140)
 BLUE = (0.7, 0.85, 1.2)
 
@@ -20,7 +20,7 @@ BLUE = (0.7, 0.85, 1.2)
 def head(
     side: int, tint: tuple[float, float, float] = (1, 1, 1), *, mirrored: bool = False
 ) -> Pixels:
-    """Head and shoulders whose face is `side` px high."""
+    """Return head and shoulders with a face `side` px high."""
     with Image.open(Path(__file__).parents[1] / "examples/face.png") as picture:
         part = picture.convert("RGB").crop((62, 0, 400, 318))
     scale = side / FACE_PX
@@ -34,7 +34,7 @@ def room(
     *people: tuple[Pixels, int, int],
     wall: tuple[int, int, int] = WALL,
 ) -> Pixels:
-    """People, each given with the place of their middle, before a wall; (W, H) in all."""
+    """Place people in front of a wall, each centred at (x, y); `size` is (W, H)."""
     picture = np.full((size[1], size[0], 3), wall, np.uint8)
     for pixels, x, y in people:
         left, top = x - pixels.shape[1] // 2, y - pixels.shape[0] // 2

@@ -1,4 +1,4 @@
-"""A tiny prepared folder: drawn faces whose lips move with the loudness of a noise."""
+"""A tiny prepared folder: drawn faces whose lips follow the loudness of noise."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from tests.drawn_face import LEFT_EYE, MOUTH, RIGHT_EYE, draw_face
 
 FPS = 25
 EYE_DISTANCE_PX = 256 * (LEFT_EYE[0] - RIGHT_EYE[0] + 0.08)
-"""Of the outer corners; each drawn eye is 0.08 of the side wide."""
+"""Between the outer corners; the width of each drawn eye is 0.08 of the side."""
 NUM_DRAWINGS = 6
 
 
 def lip_motion(num_frames: int, seed: int) -> npt.NDArray[np.float32]:
-    """Opening of the mouth over time in fractions of the picture's side, 0 to 0.08."""
+    """Return the mouth opening over time as fractions of the picture's side, 0 to 0.08."""
     rng = np.random.default_rng(seed)
     rate = rng.uniform(2, 4)
     beat = np.sin(2 * np.pi * rate * np.arange(num_frames) / FPS + rng.uniform(0, 6))
@@ -27,7 +27,7 @@ def lip_motion(num_frames: int, seed: int) -> npt.NDArray[np.float32]:
 
 
 def moving_mesh(opening: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
-    """Landmarks (T, 478, 3) on drawn faces of 256 px: lips, jaw and mouth corners move a little."""
+    """Return landmarks (T, 478, 3) on 256 px drawn faces; lips, jaw and mouth corners move."""
     rng = np.random.default_rng(seed)
     count = len(opening)
     eyes = np.array([*np.mean([RIGHT_EYE, LEFT_EYE], 0), 0]) * 256
@@ -48,7 +48,7 @@ def moving_mesh(opening: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.f
 
 
 def voice(opening: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
-    """Noise as loud as the mouth is open, (N,) at 16 kHz."""
+    """Return noise, (N,) at 16 kHz, whose loudness follows the mouth opening."""
     rng = np.random.default_rng(seed)
     count = round(len(opening) / FPS * SAMPLE_RATE_HZ)
     at = (np.arange(count) / SAMPLE_RATE_HZ) * FPS - 0.5
@@ -57,10 +57,10 @@ def voice(opening: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32
 
 
 def make_clip(num_frames: int, seed: int) -> Clip:
-    """A clip of a drawn face that talks."""
+    """Return a clip of a drawn face that talks."""
     opening = lip_motion(num_frames, seed)
     landmarks = moving_mesh(opening, seed)
-    # Few drawings, as one of them takes as long as a training step.
+    # Each drawing takes as long as a training step, so draw only a few.
     levels = np.linspace(0, 0.08, NUM_DRAWINGS)
     drawings = [draw_face(256, float(level)) for level in levels]
     nearest = np.abs(opening[:, None] - levels).argmin(1)
@@ -76,7 +76,7 @@ def make_clip(num_frames: int, seed: int) -> Clip:
 
 
 def describe_clip(name: str, clip: Clip, *, split: str = "train", person: str = "") -> ClipInfo:
-    """The manifest's line of a clip."""
+    """Return a clip's manifest row."""
     level = loudness(clip.waveform_float(), len(clip), FPS)
     lag, agreement = best_lag(mouth_opening(clip.landmarks), level)
     width = clip.landmarks[:, LEFT_MOUTH_CORNER] - clip.landmarks[:, RIGHT_MOUTH_CORNER]
@@ -102,7 +102,7 @@ def describe_clip(name: str, clip: Clip, *, split: str = "train", person: str = 
 
 
 def write_prepared(folder: Path, *, num_frames: int = 70) -> Path:
-    """Write a folder as `talkhead prepare` does: two people to train on, one held out."""
+    """Write a folder like `talkhead prepare` does: two people for training, one held out."""
     for seed, (name, split) in enumerate((("anna", "train"), ("bert", "train"), ("cleo", "dev"))):
         clip = make_clip(num_frames, seed)
         write_clip(folder, describe_clip(name, clip, split=split), clip)

@@ -1,4 +1,4 @@
-"""The shell scripts of examples/ that make many videos, run as they are."""
+"""Run the shell scripts in examples/ that render many videos, unmodified."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture
 def run_script(tmp_path: Path, tiny_weights: Path) -> RunScript:
-    """Run a script with a `talkhead` on its path that has tiny weights."""
+    """Run a script with a `talkhead` on the PATH that uses tiny weights."""
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "talkhead").write_text(
@@ -47,7 +47,7 @@ def run_script(tmp_path: Path, tiny_weights: Path) -> RunScript:
                 "PYTHON": sys.executable,
                 "PYTHONPATH": str(TOP),
                 "WEIGHTS": str(tiny_weights),
-                "HOME": str(tmp_path),  # parallel keeps files there
+                "HOME": str(tmp_path),  # GNU parallel keeps files there
                 "JOBS": "2",
             },
             stdin=subprocess.DEVNULL,
@@ -62,7 +62,7 @@ def run_script(tmp_path: Path, tiny_weights: Path) -> RunScript:
 
 @pytest.fixture
 def sounds(tmp_path: Path) -> Path:
-    """A face, and a folder with two sounds and one that is none."""
+    """A face, and a folder with two recordings and a broken one."""
     Image.fromarray(draw_face(160)).save(tmp_path / "face.png")
     folder = tmp_path / "sounds"
     (folder / "deeper").mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_xargs_hands_all_sounds_below_a_folder_to_a_batch(
 def test_gnu_parallel_makes_a_video_in_every_process(run_script: RunScript, tmp_path: Path) -> None:
     names = [f"sounds/{ODD}.wav", "sounds/broken.wav", "sounds/deeper/b.wav"]
     ended = run_script("batch-parallel.sh", "face.png", "videos", *names)
-    assert ended.returncode == 1, ended.stderr  # one has failed
+    assert ended.returncode == 1, ended.stderr  # one item failed
     assert "talkhead: sounds/broken.wav" in ended.stderr
     check_videos(tmp_path / "videos", set())
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()}

@@ -48,7 +48,7 @@ TINY = TinyConfig(
 
 
 class Tiny(nn.Module):
-    """Parameters, a float buffer and an integer buffer."""
+    """A model with parameters, a float buffer and an integer buffer."""
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def saved(folder: Path, **changes: Any) -> Path:
 
 
 def edited(folder: Path, **changes: Any) -> Path:
-    """Change keys of a saved config.json; ... removes one."""
+    """Change keys of a saved config.json; the value ... removes a key."""
     path = folder / "config.json"
     settings = json.loads(path.read_text()) | changes
     kept = {name: value for name, value in settings.items() if value is not ...}
@@ -295,7 +295,7 @@ STACK = StackConfig(width=6, num_layers=2, heads=(2, 3))
 
 
 class Stack(nn.Module):
-    """Layers of a width, which its heads have to share out."""
+    """Layers whose width must be divisible by the number of heads."""
 
     def __init__(self, config: StackConfig) -> None:
         super().__init__()
@@ -304,7 +304,7 @@ class Stack(nn.Module):
 
 
 def saved_stack(folder: Path, **changes: Any) -> Path:
-    """A model whose configuration is then changed by hand."""
+    """A model whose saved configuration tests then edit."""
     state = Stack(STACK).state_dict()
     save_checkpoint(folder, architecture="stack", config=STACK, state=state)
     path = folder / CONFIG_NAME

@@ -21,7 +21,7 @@ from tests.pages import PAGES, TOP, programs, run_program, shell_blocks, talkhea
 from tests.tiny import write_voice
 
 RUN = {"README.md": ["talkhead render family.jpg"], "docs/training.md": ["mkdir my-weights"]}
-"""The blocks of commands that a test here runs, by their first words."""
+"""Command blocks that a test in this file runs, by their first words."""
 NOT_RUN = {
     ".venv/bin/talkhead render": "test_readme.py runs it, and .ci/run with the installation",
     "python3 -m venv": ".ci/run runs them",
@@ -41,7 +41,7 @@ NOT_RUN = {
     "talkhead render family.jpg": "test_the_readmes_commands_do_what_they_say runs it",
     "talkhead render --list": "tests/cli/test_batch.py",
 }
-"""The other commands, by their first words, and what tests them instead."""
+"""All other commands, by their first words, and where they are tested instead."""
 
 
 def by_name(page: Path) -> str:
@@ -60,7 +60,7 @@ def test_every_talkhead_command_is_understood(page: Path) -> None:
     command = typer.main.get_command(app)
     for words in talkhead_commands(page):
         context = command.make_context("talkhead", words[1:])
-        # Parses the arguments of the sub-command, and goes no further.
+        # Only parses the subcommand's arguments.
         name, sub, rest = command.resolve_command(context, words[1:])  # type: ignore[attr-defined]
         sub.make_context(name, rest, parent=context)
 
@@ -109,7 +109,7 @@ def test_every_command_is_run_or_it_is_said_why_not() -> None:
 
 @pytest.fixture
 def shell(tmp_path: Path, tiny_weights: Path) -> Callable[[str], None]:
-    """Run a block of commands, with a `talkhead` that has tiny weights unless told otherwise."""
+    """Run a block of commands with a `talkhead` that uses tiny weights by default."""
     (tmp_path / "programs").mkdir()
     program = tmp_path / "programs" / "talkhead"
     program.write_text(

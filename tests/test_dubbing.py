@@ -27,7 +27,7 @@ def pipeline(tiny_weights: Path) -> Pipeline:
 
 
 def filmed() -> Floats:
-    """A head that turns and talks, (T, 478, 3)."""
+    """Return meshes of a head that turns and talks, (T, 478, 3)."""
     meshes = []
     for k in range(NUM_FRAMES):
         opening = EYES_PX * 0.05 * (1 + np.sin(k))
@@ -118,7 +118,7 @@ def test_frames_stay_in_order_and_those_without_a_face_as_they_are(pipeline: Pip
         changed = np.abs(frame.astype(int) - picture(k)).max(-1) > 0
         rows = np.flatnonzero(changed.any(1))
         eyes = face.mesh[[33, 133, 362, 263], 1].min()
-        assert rows.min() > eyes - 0.3 * EYES_PX  # brows and forehead are the film's own
+        assert rows.min() > eyes - 0.3 * EYES_PX  # brows and forehead come from the video
         mouth = face.mesh[[61, 291, 0, 17], :2].mean(0).astype(int)
         assert changed[mouth[1] - 5 : mouth[1] + 5, mouth[0] - 5 : mouth[0] + 5].mean() > 0.5
 
@@ -152,6 +152,6 @@ def test_faces_at_the_border_of_the_picture_are_dubbed(pipeline: Pipeline) -> No
     made = list(dub_frames(pipeline, [(picture(0), face), (picture(0), other)]))
     for frame in made:
         assert (frame != picture(0)).any()
-    # A crop of its own for every frame: the one at the border leaves the other alone.
+    # Every frame has its own crop: the one at the border does not affect the other.
     alone = next(dub_frames(pipeline, [(picture(0), other)]))
     assert np.abs(alone.astype(int) - made[1]).max() <= 2

@@ -31,5 +31,5 @@ def test_the_contact_sheet_shows_frames_that_differ(tmp_path: Path) -> None:
         shown = np.asarray(image.convert("RGB"))
     assert shown.shape == (320, 960, 3)
     tiles = shown.reshape(2, 160, 6, 160, 3).swapaxes(1, 2).reshape(12, -1)
-    assert tiles.std(axis=1).min() > 20  # every place has a picture
+    assert tiles.std(axis=1).min() > 20  # every tile has a picture
     assert len(np.unique(tiles, axis=0)) == 12

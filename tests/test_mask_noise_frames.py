@@ -94,12 +94,12 @@ def test_windows_leave_no_seam(pipeline: MaskNoisePipeline, num_steps: int) -> N
     long = dataclasses.replace(pipeline, video_denoiser=model.eval(), limit=BatchLimit(40))
     whole = frames(long, points, num_steps=num_steps)
     apart = np.abs(in_windows.astype(int) - whole)
-    assert apart.max() <= 1  # rounding of other batch sizes
+    assert apart.max() <= 1  # rounding differs between batch sizes
     assert (apart > 0).mean() < 1e-3
 
 
 class Full(VideoDenoiser):
-    """A video denoiser on a device that holds so many frames at a time."""
+    """A video denoiser on a device with memory for a limited number of frames."""
 
     room = 0
 
@@ -122,7 +122,7 @@ def test_on_a_full_device_fewer_frames_are_made_at_a_time(
     points = talking(13)
     model = Full(video_denoiser.TINY)
     model.load_state_dict(pipeline.video_denoiser.state_dict())
-    model.room = 8  # two frames, with three around them on either side
+    model.room = 8  # two frames, with three more on either side
     full = dataclasses.replace(pipeline, video_denoiser=model.eval(), limit=BatchLimit(4))
     made = frames(full, points)
     assert np.abs(made.astype(int) - frames(pipeline, points)).max() <= 1

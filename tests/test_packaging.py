@@ -41,7 +41,7 @@ def film(face: str, voice: Path) -> int:
 
 
 class Built(NamedTuple):
-    """The two packages, and a folder that the wheel is installed in."""
+    """The two packages, and the folder where the wheel is installed."""
 
     sdist: Path
     wheel: Path
@@ -71,7 +71,7 @@ def built(command: str, target: Path, *options: str) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """As they are published: the wheel is built from the sdist."""
+    """Build the packages as for publishing: the wheel from the sdist."""
     folder = tmp_path_factory.mktemp("packages")
     wheel, sdist = built("build", folder / "dist")
     ended = run(
@@ -84,7 +84,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def other_pythons() -> dict[int, Path]:
-    """The other supported Pythons at hand, by their minor version: on the path, or beside ours."""
+    """Find other supported Pythons, by minor version, on the PATH or next to this one."""
     found = {}
     for minor in {10, 11, 12, 13} - {sys.version_info.minor}:
         beside = Path(sys.base_prefix).parent.glob(f"3.{minor}.*/bin/python3.{minor}")
@@ -103,7 +103,7 @@ def content_of(wheel: Path) -> dict[str, bytes]:
 
 
 def shipped_files() -> dict[str, Path]:
-    """What a user needs beside the code, by its name in the wheel."""
+    """Return the files that a user needs besides the code, by name in the wheel."""
     weights = installed_list()
     shipped = {
         (weights.shipped_folder(entry) / path).relative_to(TOP).as_posix()
@@ -195,7 +195,7 @@ def test_every_other_python_at_hand_compiles_it_and_verifies_the_weights(
     if not pythons:
         pytest.skip("no other supported Python is at hand")
     for minor, python in pythons.items():
-        # Nothing but the standard library is there; before 3.11, that reads no TOML.
+        # Only the standard library is installed, which cannot read TOML before 3.11.
         does = (
             "import talkhead" if minor < 11 else "from talkhead.weights import verify as talkhead"
         )
@@ -239,7 +239,7 @@ def test_a_users_program_is_checked_against_the_types_of_the_wheel(
     folder = run(
         *(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"), cwd=tmp_path
     )
-    # The wheel, and after it what it depends on.
+    # The wheel first, then its dependencies.
     paths = f"{packages.installed}\n{sysconfig.get_path('purelib')}\n"
     Path(folder.stdout.strip(), "paths.pth").write_text(paths)
 

@@ -78,7 +78,7 @@ def listing(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-# What comes out.
+# Outputs.
 
 
 def test_the_output_says_what_was_made(output: TalkheadPipelineOutput, tiny_weights: Path) -> None:
@@ -138,7 +138,7 @@ def test_steps_and_rate_and_motion_are_those_asked_for(
     assert np.ptp(track_of(output).points, axis=0).max() > 0.1
 
 
-# What goes in.
+# Inputs.
 
 
 def test_a_picture_may_be_a_file_a_pil_image_or_an_array(
@@ -210,7 +210,7 @@ def test_a_seed_or_a_generator_decides_everything_random(
 
 def test_global_generators_are_left_alone(pipeline: TalkheadPipeline) -> None:
     def states() -> tuple[bytes, str]:
-        numbers = np.random.get_state(legacy=False)  # noqa: NPY002 - looked at, not drawn from
+        numbers = np.random.get_state(legacy=False)  # noqa: NPY002 - only inspects the state
         return torch.get_rng_state().numpy().tobytes(), repr(numbers)
 
     before = states()
@@ -218,7 +218,7 @@ def test_global_generators_are_left_alone(pipeline: TalkheadPipeline) -> None:
     assert states() == before
 
 
-# What is refused.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_picture_without_a_face_says_so(pipeline: TalkheadPipeline) -> None:
         pipeline(np.full((128, 128, 3), 120, np.uint8), VOICE)
 
 
-# Frames that come as they are made.
+# Streaming frames.
 
 
 def test_frames_that_were_read_are_let_go(pipeline: TalkheadPipeline) -> None:
@@ -348,7 +348,7 @@ def test_a_saved_pipeline_has_the_same_tensors_and_makes_the_same_frames(
         "mine",
         *(f"mine/{name}" for name in listing(tiny_weights)),
     ]
-    assert resolve_weights(folder) == folder  # what --weights does
+    assert resolve_weights(folder) == folder  # as --weights does
     for part in PIPELINE_PARTS:
         stored = load_file(folder / part / "model.safetensors")
         for name, tensor in load_file(tiny_weights / part / "model.safetensors").items():
@@ -368,7 +368,7 @@ def test_the_published_weights_saved_as_float16_are_the_published_files(tmp_path
         for path, digest in digests(published).items()
         if Path(path).parts[0] in PIPELINE_PARTS
     }
-    assert digests(tmp_path / "copy") == expected  # cards, too
+    assert digests(tmp_path / "copy") == expected  # including the model cards
 
 
 def test_saving_replaces_networks_and_leaves_other_files(
@@ -410,7 +410,7 @@ def test_weights_that_are_not_there_or_do_not_serve_are_refused(
         TalkheadPipeline.from_pretrained(hearing)
 
 
-# Where it computes.
+# Devices.
 
 
 def test_device_and_precision_are_told_and_changed(tiny_weights: Path) -> None:
@@ -451,7 +451,7 @@ def test_a_video_has_frames_sound_and_the_note(
     assert info.fps == 25
     read = np.stack(list(read_frames(path)))
     assert len(read) == NUM_FRAMES
-    assert np.abs(read.astype(int) - pixels(output)).mean() < 3  # the loss is that of the colours
+    assert np.abs(read.astype(int) - pixels(output)).mean() < 3  # encoding loses colour detail
     assert float(scan_audio(path).duration_s) == pytest.approx(0.5, abs=0.07)
     messages = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
     assert f"Synthetic: made by talkhead {talkhead.__version__}, weights unlisted, " in messages

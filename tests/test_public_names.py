@@ -13,7 +13,7 @@ HEAVY = ["torch", "numpy", "PIL", "mediapipe", "transformers", "diffusers", "sci
 
 
 def loaded_by(program: str) -> str:
-    """Which of the heavy packages a program has loaded at its end."""
+    """Return the heavy packages that a program has imported by its end."""
     script = f"import sys\n{program}\nprint([name for name in {HEAVY} if name in sys.modules])"
     return subprocess.run(
         [sys.executable, "-c", script], cwd=TOP, capture_output=True, text=True, check=True
@@ -21,7 +21,7 @@ def loaded_by(program: str) -> str:
 
 
 def names_for_type_checkers() -> dict[str, str]:
-    """Names that `talkhead` imports under TYPE_CHECKING, and their modules."""
+    """Return the names that `talkhead` imports under TYPE_CHECKING, with their modules."""
     tree = ast.parse(Path(talkhead.__file__).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     return {

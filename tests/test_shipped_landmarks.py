@@ -1,4 +1,4 @@
-"""What the landmark generator that ships has learned."""
+"""Tests of the shipped landmark generator."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def generator() -> LandmarkGenerator:
 
 
 def lips(generator: LandmarkGenerator, audio: Path) -> Floats:
-    """Landmarks of a still head that does not blink."""
+    """Return landmarks with a still head and no blinks."""
     face = mean_mesh(100, 256, 256)
     _, windows = predict_landmarks(generator, audio, face, pose="still", blink_per_minute=0)
     return np.concatenate(list(windows))

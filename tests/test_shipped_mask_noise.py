@@ -1,4 +1,4 @@
-"""What mask-noise's networks that ship do with examples/face.png and voices."""
+"""Tests of the shipped mask-noise networks, with examples/face.png and voices."""
 
 from pathlib import Path
 
@@ -45,14 +45,14 @@ def mesh(picture: Pixels, detector_is_here: None) -> Floats:
 
 
 def seen(frames: Pixels) -> Floats:
-    """The faces that the detector sees in frames, upright, in eye distances."""
+    """Return the faces detected in frames, made upright, in eye distances."""
     with FaceDetector() as detector:
         meshes = np.stack([detector.detect(frame)[0] for frame in frames])
     return fit_head_pose(meshes).to_face(meshes)
 
 
 def speaking(pipeline: MaskNoisePipeline, mesh: Floats, openings: Floats) -> Floats:
-    """Meshes whose lips open so far, in eye distances."""
+    """Return meshes with the given lip openings, in eye distances."""
     pose = fit_head_pose(mesh)
     shut = close_lips(pose.to_face(mesh), pipeline.basis)
     direction = opening_direction(pipeline.basis.components)

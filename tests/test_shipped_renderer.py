@@ -1,4 +1,4 @@
-"""What the denoiser that ships does with examples/face.png."""
+"""Tests of the shipped denoiser, with examples/face.png."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def mesh(picture: Pixels, detector_is_here: None) -> Floats:
 
 
 def face_of(mesh: Floats, picture: Pixels) -> tuple[slice, slice]:
-    """The crop's rows and columns in the picture."""
+    """Return the crop's rows and columns in the picture."""
     crop = face_crop(mesh)
     top, left = round(crop.y - crop.side / 2), round(crop.x - crop.side / 2)
     side = round(crop.side)
@@ -61,7 +61,7 @@ def test_a_face_that_does_not_move_is_a_still_picture(
     outside = np.ones(picture.shape[:2], np.bool_)
     outside[face_of(mesh, picture)] = False
     assert steps[:15, outside].max() == 0
-    # The last, smaller batch may round a value in a million the other way, on some processors.
+    # On some processors, the smaller last batch rounds one value in a million differently.
     assert steps[15:, outside].max() <= 1
     assert (steps[15:, outside] > 0).mean() < 4e-6
 
@@ -82,4 +82,4 @@ def test_a_mouth_that_opens_shows_teeth_and_the_dark_behind_them(
     inside = slice(y0, y1), slice(x0 + 4, x1 - 4)
     assert np.abs(wide.astype(int) - shut)[inside].mean() > 10
     grey = wide[inside].mean(-1)
-    assert np.ptp(np.percentile(grey, [5, 95])) > 60  # teeth, and the dark behind them
+    assert np.ptp(np.percentile(grey, [5, 95])) > 60  # teeth, and the dark area behind them

@@ -51,7 +51,7 @@ def short(tmp_path: Path) -> Path:
 
 
 class Full(Denoiser):
-    """A denoiser on a device that holds so many frames at a time."""
+    """A denoiser on a device with memory for a limited number of frames."""
 
     def __init__(self, model: Denoiser, room: int) -> None:
         super().__init__(model.config)
@@ -76,7 +76,7 @@ def picture(width: int = 201, height: int = 177) -> Pixels:
 
 
 def identity(width: int = 201, height: int = 177) -> Floats:
-    """A mesh whose crop lies inside the picture."""
+    """Return a mesh whose crop lies inside the picture."""
     return mean_mesh(40, width / 2, height / 2)
 
 
@@ -186,7 +186,7 @@ def test_levels_read_in_windows_are_those_of_the_whole(tmp_path: Path) -> None:
     write_waveform(audio, waveform)
     total = -(-len(waveform) // 640)
     expected = frame_levels(waveform, total, 25.0)
-    loud = expected > -60  # below, the file's 16 bits are heard
+    loud = expected > -60  # below that, 16-bit quantisation shows
     levels = hearing._levels(audio, total, 25.0)
     assert levels.shape == (total,)
     np.testing.assert_allclose(levels[loud], expected[loud], atol=0.1)
@@ -213,10 +213,10 @@ def test_windows_give_what_the_whole_gives(
     spread = whole.coefficients.std()
     assert spread > 0.1
     difference = np.abs(parts.coefficients - whole.coefficients)
-    # An untrained encoder listens to all of a window alike, so that its length shows everywhere.
+    # An untrained encoder attends to the whole window evenly, so the window length matters a bit.
     assert difference.mean() < 0.1 * spread
     assert np.corrcoef(parts.coefficients.ravel(), whole.coefficients.ravel())[0, 1] > 0.98
-    # No jump where windows meet: as smooth there as everywhere.
+    # No jump where windows meet: the motion is as smooth there as elsewhere.
     jumps = np.abs(np.diff(parts.coefficients, axis=0)).max(1)
     meeting = jumps[[199, 200, 399, 400]]
     assert meeting.max() <= jumps.max()
@@ -433,7 +433,7 @@ def test_an_unknown_pose_is_refused(pipeline: Pipeline, short: Path) -> None:
 
 @pytest.fixture
 def talking(pipeline: Pipeline) -> Floats:
-    """Four meshes of the identity with the mouth more and more open."""
+    """Return four meshes of the identity with an increasingly open mouth."""
     return np.stack([opened(identity(), by) for by in (0.0, 2.0, 4.0, 6.0)])
 
 
@@ -447,7 +447,7 @@ def test_frames_have_the_size_of_the_picture(pipeline: Pipeline, talking: Floats
 def test_the_background_is_the_pictures(pipeline: Pipeline, talking: Floats) -> None:
     pixels, face = picture(301, 277), identity(301, 277)
     crop = face_crop(face)
-    half = STAGE_SIDE_PX / CROP_SIDE_PX * crop.side / 2 + 16  # crops are on whole pixels
+    half = STAGE_SIDE_PX / CROP_SIDE_PX * crop.side / 2 + 16  # crops are aligned to whole pixels
     rows, columns = (slice(int(at - half), int(at + half)) for at in (crop.y, crop.x))
     assert 0 < rows.start < rows.stop < 277
     assert 0 < columns.start < columns.stop < 301
@@ -490,7 +490,7 @@ def test_frames_are_made_one_window_at_a_time(pipeline: Pipeline, talking: Float
     made = render_frames(pipeline, picture(), identity(), windows())
     next(made)
     next(made)
-    assert len(taken) <= 7  # two read, and two in the hands of each of the stages
+    assert len(taken) <= 7  # two read ahead, and two in each stage
 
 
 # Weights.

@@ -294,7 +294,7 @@ except WeightsError as error:
     snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / REVISION
 
     def resolved() -> str:
-        # The hub's cache is chosen when its package is imported.
+        # huggingface_hub sets its cache folder at import.
         environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
         return subprocess.run(
             [sys.executable, "-c", script, str(tmp_path)],

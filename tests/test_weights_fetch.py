@@ -1,4 +1,4 @@
-"""Downloads from a server that runs on this machine and fails as servers fail."""
+"""Downloads from a local server that fails in the ways real servers do."""
 
 import hashlib
 import os
@@ -50,7 +50,7 @@ def test_a_file_arrives_whole_and_leaves_no_part(server: WeightsServer, target: 
     assert seen[-1] == ("a.bin", len(CONTENT), len(CONTENT))
     assert [here for _, here, _ in seen] == sorted(here for _, here, _ in seen)
     download(server.url + "/a", target, listed())
-    assert len(server.asked) == 1  # what is here is not asked for
+    assert len(server.asked) == 1  # existing files are not requested
 
 
 def test_a_connection_that_is_cut_is_taken_up_where_it_broke(
@@ -156,7 +156,7 @@ def test_a_slow_server_that_sends_is_waited_for(server: WeightsServer, target: P
     server.files["/a"] = Served(CONTENT[:100], pause_s=0.2)
     started = time.monotonic()
     download(server.url + "/a", target, listed(CONTENT[:100]))
-    assert time.monotonic() - started > 1  # longer than a server may be silent
+    assert time.monotonic() - started > 1  # longer than the timeout for a silent server
     assert len(server.asked) == 1
 
 

@@ -1,4 +1,4 @@
-"""A complete folder of tiny weights: real networks, untrained; and voices to feed them."""
+"""A complete folder of tiny weights (real, untrained networks), and voices to drive them."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.meshes import hand_made_basis
 
 
 def write_tiny_weights(folder: Path) -> Path:
-    """Write autoencoder, denoiser and landmark generator as `--weights FOLDER` takes them."""
+    """Write autoencoder, denoiser and landmark generator in the layout of `--weights FOLDER`."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         models: dict[str, tuple[nn.Module, object]] = {
@@ -31,7 +31,7 @@ def write_tiny_weights(folder: Path) -> Path:
 
 
 def write_tiny_mask_noise(folder: Path) -> Path:
-    """Write emotion classifier, landmark generator and video denoiser, alike."""
+    """Write emotion classifier, landmark generator and video denoiser in the same layout."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         models: dict[str, tuple[nn.Module, object]] = {
@@ -45,7 +45,7 @@ def write_tiny_mask_noise(folder: Path) -> Path:
 
 
 def tiny_video_denoiser() -> video_denoiser.VideoDenoiser:
-    """A video denoiser whose layers all do something, and whose happy faces have wide mouths."""
+    """Return a video denoiser with no idle layers, whose happy faces have wide mouths."""
     model = video_denoiser.VideoDenoiser(video_denoiser.TINY)
     for parameter in model.parameters():
         if not bool(parameter.any()):
@@ -59,21 +59,21 @@ def tiny_video_denoiser() -> video_denoiser.VideoDenoiser:
 
 
 def tiny_autoencoder() -> autoencoder.Autoencoder:
-    """Patches to their mean colours and the slopes of their brightness, and back."""
+    """Return an autoencoder that keeps each patch's mean colour and brightness gradient."""
     model = autoencoder.Autoencoder(autoencoder.TINY)
     model.set_linear_path(torch.zeros(3 * 64), smooth_components(8), 8.0)
     return model
 
 
 def tiny_denoiser() -> denoiser.Denoiser:
-    """A denoiser that already changes a little what it is given."""
+    """Return an untrained denoiser that changes its input slightly."""
     model = denoiser.Denoiser(denoiser.TINY)
     nn.init.normal_(model.conv_out.weight, std=0.02)
     return model
 
 
 def tiny_generator() -> landmarks.LandmarkGenerator:
-    """A generator whose coefficients are about one standard deviation, and follow the sound."""
+    """Return a generator whose coefficients follow the audio, at about one standard deviation."""
     model = landmarks.LandmarkGenerator(landmarks.TINY)
     basis = hand_made_basis()
     with torch.no_grad():
@@ -87,7 +87,7 @@ def tiny_generator() -> landmarks.LandmarkGenerator:
 
 
 def smooth_components(count: int) -> Tensor:
-    """Orthonormal patches (count, 192) in the order of `pixel_unshuffle`: low frequencies first."""
+    """Return orthonormal patches (count, 192) in `pixel_unshuffle` order, low frequencies first."""
     line = (torch.arange(8) - 3.5) / 4
     y, x = torch.meshgrid(line, line, indexing="ij")
     shapes = [torch.ones(8, 8), x, y, x * y, x * x, y * y]
@@ -100,7 +100,7 @@ def smooth_components(count: int) -> Tensor:
 
 
 def voice(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Noise in syllables, four a second, shape = (N,) at 16 kHz."""
+    """Return noise in syllables, four per second, shape = (N,) at 16 kHz."""
     rng = np.random.default_rng(seed)
     time_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     syllables = np.clip(np.sin(2 * np.pi * 4 * time_s + rng.uniform(0, 6)), 0, 1)
@@ -109,13 +109,13 @@ def voice(seconds: float, seed: int = 0) -> npt.NDArray[np.float32]:
 
 
 def write_voice(path: Path, seconds: float, seed: int = 0) -> Path:
-    """Write `voice` as wav."""
+    """Write `voice` to a wav file."""
     write_waveform(path, voice(seconds, seed))
     return path
 
 
 def write_noise(path: Path, seconds: float) -> Path:
-    """Write steady noise as wav, in which nobody speaks."""
+    """Write steady noise without speech to a wav file."""
     count = round(seconds * SAMPLE_RATE_HZ)
     noise = 0.1 * np.random.default_rng(0).normal(size=count)
     write_waveform(path, noise.astype(np.float32))
@@ -123,6 +123,6 @@ def write_noise(path: Path, seconds: float) -> Path:
 
 
 def write_silence(path: Path, seconds: float) -> Path:
-    """Write digital silence as wav."""
+    """Write digital silence to a wav file."""
     write_waveform(path, np.zeros(round(seconds * SAMPLE_RATE_HZ), np.float32))
     return path

@@ -1,4 +1,4 @@
-"""A certificate for a web server on the loopback address, which signs for itself."""
+"""A self-signed certificate for a web server on the loopback address."""
 
 import datetime
 import ipaddress
@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 def write_web_certificate(path: Path) -> Path:
-    """Write the certificate and its key into one PEM file."""
+    """Write the certificate and its key to one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.timezone.utc)

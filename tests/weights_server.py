@@ -1,4 +1,4 @@
-"""A web server on the loopback address that fails as servers fail, and one that speaks as a hub."""
+"""Local servers: one that fails in the ways real servers do, and one that acts as a model hub."""
 
 import dataclasses
 import hashlib
@@ -21,23 +21,23 @@ TAG = '"tag"'
 
 @dataclasses.dataclass
 class Served:
-    """A file and how it is sent."""
+    """A file, and how to send it."""
 
     content: bytes = b""
     status: int = 200
     cut_after: int = 0
-    """Bytes after which a connection is cut; 0 for never."""
+    """Number of bytes after which to cut the connection; 0 for never."""
     knows_range: bool = True
     states_length: bool = True
     stated_length: int | None = None
     pause_s: float = 0.0
-    """Before every tenth of the content."""
+    """Pause before each tenth of the content."""
     hangs: bool = False
     leads_to: str = ""
 
 
 class Asked(dict[str, str]):
-    """A request: its headers, by names in small letters."""
+    """A request; header names are in lower case."""
 
     def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
         super().__init__({name.lower(): value for name, value in headers.items()})
@@ -45,7 +45,7 @@ class Asked(dict[str, str]):
 
 
 class WeightsServer:
-    """Serves `files`, by path, and keeps what it was asked for; used in a ``with``."""
+    """Serves `files` by path and records requests; use it in a ``with`` statement."""
 
     def __init__(self, certificate: Path | None = None) -> None:
         self.files: dict[str, Served] = {}
@@ -117,7 +117,7 @@ def send(
 def send_file(
     handler: BaseHTTPRequestHandler, file: Served, asked: Asked, closing: threading.Event
 ) -> None:
-    """Send a file, or what is asked of it, as `file` says."""
+    """Send a file, or the requested part of it, in the way `file` specifies."""
     if file.hangs:
         closing.wait(30)
         handler.close_connection = True
@@ -153,13 +153,13 @@ def send_file(
             handler.wfile.write(content[at : at + block])
             handler.wfile.flush()
     except OSError:
-        pass  # whoever asked has heard enough
+        pass  # the client closed the connection
 
 
 class HubServer(WeightsServer):
-    """Speaks the routes of a hub that huggingface-hub uses to fetch and to upload models.
+    """Implements the hub routes that huggingface-hub uses to download and upload models.
 
-    `repos` holds files by repository and revision; `gated` repositories want the token.
+    `repos` holds files by repository and revision; `gated` repositories require the token.
     """
 
     TOKEN = "hf_of_a_test"
@@ -171,7 +171,7 @@ class HubServer(WeightsServer):
         self.gated: set[str] = set()
         self.stored: dict[str, bytes] = {}
         self.breaks: dict[str, Served] = {}
-        """How a file of this name is sent, in place of well."""
+        """Faulty ways to send files, by file name."""
 
     def answer(self, handler: BaseHTTPRequestHandler, asked: Asked) -> None:
         path = asked.path
@@ -287,7 +287,7 @@ class HubServer(WeightsServer):
 
 
 def etag_of(path: str, content: bytes) -> str:
-    """Name a file as the hub does: large ones by sha256, small ones by git's SHA-1."""
+    """Return a file's hub identifier: sha256 for large files, git's SHA-1 for small ones."""
     if path.endswith(".safetensors"):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -1,7 +1,7 @@
-"""Where videos lie: a CSV list, a plain folder, or a data set as it is distributed.
+"""List training videos from a CSV list, a plain folder, or a data set as distributed.
 
-A data set is recognised by its names alone. What a reader finds odd, a video whose sound is missing
-for example, is told with the sources, never passed over.
+A data set is recognised by its file names alone. Readers report irregularities, such as a video
+whose audio is missing, together with the sources.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from talkhead.media.video import probe_video
 Layout = Literal["auto", "csv", "mead", "hdtf", "grid", "folder"]
 
 MAX_NAME_BYTES = 200
-"""Of a video's name, to which the names of files add a number and a suffix: they have 255."""
+"""Limit for a video's name: output files add a number and a suffix, and may have 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -49,78 +49,78 @@ class Source:
     licence: str
     transcript: str = ""
     audio: Path | None = None
-    """The sound, where it is a file of its own; else it is the video's."""
+    """Separate audio file; None if the audio is in the video."""
     emotion: str = ""
     level: int = 0
-    """How strong the emotion is, from 1 on; 0 where that is not known."""
+    """Intensity of the emotion, from 1; 0 if unknown."""
     view: str = ""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Videos to prepare, and what is odd about the place where they lie."""
+    """Videos to prepare, and notes about irregularities."""
 
     sources: tuple[Source, ...]
     layout: Layout
-    """What the place was read as; never `auto`."""
+    """The layout used; never `auto`."""
     notes: tuple[str, ...] = ()
     """One line each, with a count and the first few names."""
 
 
 def list_sources(videos: Path, layout: Layout = "auto") -> Listing:
-    """List the videos of a folder, of a data set, or of a CSV list.
+    """List the videos of a folder, a data set, or a CSV list.
 
-    `csv`: the list has the column `file` (relative paths start at the list) and, where it is known,
-    `id`, `split`, `person`, `sound`, `licence`, `transcript`, `audio` (the file of the sound, if
-    that is not in the video), `emotion` (one of `EMOTIONS`), `level` and `view`.
+    `csv`: the list has the column `file` (paths relative to the list) and the optional columns
+    `id`, `split`, `person`, `sound`, `licence`, `transcript`, `audio` (a separate audio file),
+    `emotion` (one of `EMOTIONS`), `level` and `view`.
 
     `mead`: `M030/video/front/happy/level_1/001.mp4` with `M030/audio/happy/level_1/001.m4a`. Videos
-    without their sound are left out, and so are sounds without a video. What is in the official
-    test set (see `official_test`) has the split `test`, the rest `train`.
+    without audio and audio files without a video are skipped. Videos of the official test set (see
+    `official_test`) get the split `test`, the others `train`.
 
-    `hdtf`: `Radio11_0.mp4` or `RD_Radio11_000.mp4`; a person is a speaker's name. The number at a
-    name's end counts the speaker's videos, but in `Radio11` it is all the name there is. A clip
-    without a sound track is kept for its pictures. `RD_annotion_time.txt` and the other lists may
-    lie in the folder or beside it.
+    `hdtf`: `Radio11_0.mp4` or `RD_Radio11_000.mp4`; the person is the speaker's name. A number at
+    the end of a name counts the speaker's videos, except in `Radio11`, where it is part of the
+    name. A clip without an audio track is kept for its frames. `RD_annotion_time.txt` and the
+    other lists may be in the folder or next to it.
 
     `grid`: `s1/bbaf2n.mpg`, or nested deeper in `s1`; the name is the transcript.
 
-    `folder`: any videos, each a person of its own. All are of the split `train`, as in HDTF and
-    GRID.
+    `folder`: any videos, each treated as a different person. All get the split `train`, as in HDTF
+    and GRID.
 
     Args:
         videos: a folder or a CSV list.
-        layout: `auto` takes a file for a list, and a folder for the data set that at least half of
-            its videos are named like.
+        layout: `auto` reads a file as a list, and a folder as the data set whose naming scheme at
+            least half of its videos follow.
 
     Raises:
-        TalkheadError: nothing is there, or nothing that fits the layout; the list lacks its column;
-            or two videos have one name.
+        TalkheadError: the path does not exist, holds nothing that fits the layout, or is a list
+            without the required column; or two videos get the same name.
     """
     if not videos.exists():
         raise TalkheadError(f"{videos} does not exist: give a folder of videos or a CSV list")
     if videos.is_dir() == (layout == "csv") and layout != "auto":
-        kind = "a folder" if videos.is_dir() else "no folder"
-        raise TalkheadError(f"{videos} is {kind}: the layout {layout} does not fit")
+        kind = "a folder" if videos.is_dir() else "not a folder"
+        raise TalkheadError(f"{videos} is {kind}, so the layout {layout} does not fit")
     listing = _in_folder(videos, layout) if videos.is_dir() else _in_list(videos)
     taken: dict[str, Path] = {}
     for source in listing.sources:
         if len(source.name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
             raise TalkheadError(
-                f"{source.path} would have a name of more than {MAX_NAME_BYTES} bytes: rename it,"
+                f"{source.path} would get a name longer than {MAX_NAME_BYTES} bytes: rename it,"
                 " or give it an id in a CSV list"
             )
         other = taken.setdefault(source.name, source.path)
         if other is not source.path:
             raise TalkheadError(
-                f"{other} and {source.path} are both named {source.name}: rename one, or give them"
-                " different ids in a CSV list"
+                f"{other} and {source.path} would both be named {source.name}: rename one, or give"
+                " them different ids in a CSV list"
             )
     return listing
 
 
 def in_short(names: Sequence[str], num_shown: int = 3) -> str:
-    """Write how many names there are, and the first few of them."""
+    """Return the number of names, with the first few in parentheses."""
     rest = ", ..." if len(names) > num_shown else ""
     return f"{len(names)} ({', '.join(names[:num_shown])}{rest})"
 
@@ -137,15 +137,15 @@ def _in_list(path: Path) -> Listing:
     except (UnicodeDecodeError, csv.Error) as error:
         raise TalkheadError(f"{path} is not a CSV list of videos: {error}") from error
     if not rows or "file" not in rows[0]:
-        raise TalkheadError(f"{path} needs a column named file, and a row for every video")
+        raise TalkheadError(f"{path} needs a column named file and one row per video")
     sources = []
     for number, row in enumerate(rows, 1):
         if not row["file"]:
-            raise TalkheadError(f"{path}: video {number} of the list has no file")
+            raise TalkheadError(f"{path}: video {number} has no file name")
         level = row.get("level") or "0"
         if not re.fullmatch(r"[0-9]{1,9}", level):
             raise TalkheadError(
-                f"{path}: video {number} has the level {level[:20]!r}, not a number"
+                f"{path}: video {number} has level {level[:20]!r}, which is not a number"
             )
         name = _name_of(Path(row["file"]), row.get("id"))
         sources.append(
@@ -164,14 +164,14 @@ def _in_list(path: Path) -> Listing:
             )
         )
     strange = sorted({source.emotion for source in sources} - {"", *EMOTIONS})
-    notes = _notes((f"emotions that are none of {', '.join(EMOTIONS)}", strange))
+    notes = _notes((f"emotions other than {', '.join(EMOTIONS)}", strange))
     return Listing(tuple(sources), "csv", tuple(notes))
 
 
 def _in_folder(folder: Path, layout: Layout) -> Listing:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
     if not paths:
-        raise TalkheadError(f"{folder} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
+        raise TalkheadError(f"{folder} contains no videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
     chosen, notes = _recognise(folder, paths) if layout == "auto" else (layout, [])
     if chosen == "folder":
         names = [_name_of(path.relative_to(folder)) for path in paths]
@@ -183,17 +183,17 @@ def _in_folder(folder: Path, layout: Layout) -> Listing:
     tree = _TREES[chosen]
     sources, odd = tree.read(folder, [path for path in paths if tree.is_one(path)])
     strays = [str(path.relative_to(folder)) for path in paths if not tree.is_one(path)]
-    odd += _notes((f"not named as {tree.title} names its videos, left out", strays))
+    odd += _notes((f"skipped because they are not named like {tree.title} videos", strays))
     if not sources:
         raise TalkheadError(
-            f"{folder} holds nothing of {tree.title}, as {tree.example}, to prepare"
+            f"{folder} contains no {tree.title} videos to prepare, expected {tree.example}"
             f" ({'; '.join(odd)}): choose another layout"
         )
     return Listing(tuple(sources), chosen, (*notes, *odd))
 
 
 def _recognise(folder: Path, paths: Sequence[Path]) -> tuple[Layout, list[str]]:
-    """Return the layout that a folder's names speak for, and what there is to say about that."""
+    """Return the layout that a folder's file names suggest, with notes about the choice."""
     notes = []
     num_videos = sum(HDTF_RAW not in path.parts for path in paths)
     for layout, tree in _TREES.items():
@@ -202,17 +202,18 @@ def _recognise(folder: Path, paths: Sequence[Path]) -> tuple[Layout, list[str]]:
             continue
         if 2 * len(named) >= num_videos:
             return layout, [
-                f"read as {tree.title}, as its names are: if it is not, choose the layout folder"
+                f"read as {tree.title} because of the file names: if that is wrong, choose the"
+                " layout folder"
             ]
         names = [str(path.relative_to(folder)) for path in named]
         notes += _notes(
-            (f"read as a folder, although named as {tree.title} names its videos", names)
+            (f"read as a plain folder, although these are named like {tree.title} videos", names)
         )
     return "folder", notes
 
 
 def _name_of(path: Path, identifier: str | None = None) -> str:
-    """Return a name that serves as a file name and, having no dots, takes a clip's number."""
+    """Return a name that is safe in file names; it has no dots, as a dot starts a clip's number."""
     return re.sub(r"[^\w-]+", "_", identifier or "-".join(path.with_suffix("").parts))
 
 
@@ -248,25 +249,25 @@ def _read_mead(folder: Path, paths: Sequence[Path]) -> tuple[list[Source], list[
     views = {(take.person, view) for _, take, view in found}
     lacking = sorted(set(product(*map(set, zip(*views, strict=True)))) - views) if views else []
     return sources, _notes(
-        ("videos without their sound, left out", silent),
-        ("sounds without a video, left out", [take.name() for take in unseen]),
-        ("views that others have, but not these", [" ".join(pair) for pair in lacking]),
+        ("videos skipped because their audio is missing", silent),
+        ("audio files skipped because their video is missing", [take.name() for take in unseen]),
+        ("views missing for some people", [" ".join(pair) for pair in lacking]),
     )
 
 
 def _mead_sounds(folder: Path) -> dict[MeadTake, Path]:
-    """Find the sounds in a tree, and beside it where it is one person's `video` or a part of it."""
+    """Find the audio files in a tree, and next to it if it is inside one person's `video`."""
     above = [folder.absolute(), *folder.absolute().parents]
     beside = [place.with_name("audio") for place in above if place.name == "video"][:1]
     paths = [p for place in (folder, *beside) if place.is_dir() for p in place.rglob("*")]
     takes = [(take, path) for path in paths if (take := mead_sound(path))]
-    # Of two kinds of one sound, the one that is distributed.
+    # Where a take has audio in two formats, prefer the one that MEAD distributes.
     takes.sort(key=lambda pair: (SOUND_SUFFIXES.index(pair[1].suffix.lower()), pair), reverse=True)
     return dict(takes)
 
 
 def _is_hdtf(folder: Path, named: Sequence[Path]) -> bool:
-    """Whether more than the shape of the names speaks for HDTF."""
+    """Return whether anything beyond the pattern of the names suggests HDTF."""
     clips = [clip for path in named if (clip := hdtf_clip(path))]
     if any(clip.is_unmistakable for clip in clips):
         return True
@@ -276,7 +277,7 @@ def _is_hdtf(folder: Path, named: Sequence[Path]) -> bool:
 
 def _read_hdtf(folder: Path, paths: Sequence[Path]) -> tuple[list[Source], list[str]]:
     clips = [(path, clip) for path in paths if (clip := hdtf_clip(path))]
-    # The downloader's clips have no sound, and it counts them in another way.
+    # The downloader's clips have no audio and are numbered differently.
     authors = {clip.video for _, clip in clips if not clip.is_downloaders}
     doubles = {path for path, clip in clips if clip.is_downloaders and clip.video in authors}
     kept = [(path, clip) for path, clip in clips if path not in doubles]
@@ -300,10 +301,10 @@ def _read_hdtf(folder: Path, paths: Sequence[Path]) -> tuple[list[Source], list[
         if count is not None and 0 < counts[video] < count
     ]
     return sources, _notes(
-        ("clips without a sound track, kept for their pictures", _stems(silent)),
-        ("clips of videos that are there under the authors' names, left out", _stems(doubles)),
-        ("videos with fewer clips than the lists name", short),
-        ("videos of the lists without a clip", [video for video, _ in listed if not counts[video]]),
+        ("clips without an audio track, kept for their frames", _stems(silent)),
+        ("clips skipped because the authors' clips of the same video exist", _stems(doubles)),
+        ("videos with fewer clips than listed", short),
+        ("listed videos without clips", [video for video, _ in listed if not counts[video]]),
     )
 
 
@@ -312,7 +313,7 @@ def _stems(paths: Iterable[Path]) -> list[str]:
 
 
 def _may_sound(path: Path) -> bool:
-    """Whether a video has a sound track; what cannot be read fails later, and says why."""
+    """Return whether a video has an audio track; True if unreadable, as `prepare` reports that."""
     try:
         return probe_video(path).has_audio
     except TalkheadError:
@@ -320,7 +321,7 @@ def _may_sound(path: Path) -> bool:
 
 
 def _read_grid(folder: Path, paths: Sequence[Path]) -> tuple[list[Source], list[str]]:
-    del folder  # the names say it all
+    del folder  # the paths are enough
     return [
         Source(f"{found[0]}-{path.stem}", path, "train", found[0], "unknown", "CC BY 4.0", found[1])
         for path in paths
@@ -330,16 +331,16 @@ def _read_grid(folder: Path, paths: Sequence[Path]) -> tuple[list[Source], list[
 
 @dataclass(frozen=True)
 class _Tree:
-    """A data set: how its folder is recognised and read."""
+    """How to recognise and read a data set's folder."""
 
     title: str
     example: str
     is_one: Callable[[Path], object]
-    """True, or what is truthy, of a video that is named as the data set names it."""
+    """Truthy for a path that follows the data set's naming scheme."""
     read: Callable[[Path, Sequence[Path]], tuple[list[Source], list[str]]]
-    """Its sources and what is odd, of a folder and the videos in it that are named so."""
+    """Takes a folder and its matching videos; returns sources and notes."""
     is_likely: Callable[[Path, Sequence[Path]], bool] = lambda folder, named: True
-    """Whether such names, in such a folder, are the data set's and not somebody else's."""
+    """Takes a folder and its matching videos; False if the names probably match by chance."""
 
 
 _TREES: dict[Layout, _Tree] = {

@@ -1,4 +1,4 @@
-"""Videos to training clips: tracked crops, landmarks, sound, and a manifest."""
+"""Turn videos into training clips: tracked crops, landmarks, audio, and a manifest."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ Floats = npt.NDArray[np.float32]
 
 MIN_CLIP_FRAMES = 20
 MAX_CLIP_FRAMES = 500
-"""Longer stretches are cut, so that no clip's file and no worker's memory grows with the video."""
+"""Longer stretches are split, so that clip size and worker memory do not grow with the video."""
 MAX_GAP_FRAMES = 3
 MAX_JUMP = 0.35
-"""A step of the face by more than this many eye distances from one frame to the next is a cut."""
+"""A face that moves by more eye distances than this between two frames marks a cut."""
 MAX_YAW_DEG = 40.0
 MIN_EYE_DISTANCE_PX = 28.0
 CROP_SMOOTHING_S = 0.6
@@ -49,27 +49,27 @@ CROP_SMOOTHING_S = 0.6
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video: its clips, or why there are none."""
+    """Result for one video: its clips, or why it has none."""
 
     source: Source
     clips: tuple[str, ...]
     dropped: str = ""
     broken: bool = False
-    """It could not be read: a later run tries it again."""
+    """The video could not be read; a later run tries again."""
     num_frames: int | None = None
     num_without_face: int | None = None
-    """Frames of the video in which no face was found; None where nobody has counted."""
+    """Number of frames without a face; None if not counted."""
 
 
 def read_face_counts(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return every video's number of frames, and in how many of them no face was found.
+    """Return every video's number of frames and its number of frames without a face.
 
     Args:
         folder: made by `prepare`.
 
     Returns:
-        By the video's name, which a clip's has before its dot. Videos that an older talkhead has
-        prepared are missing, as it did not count.
+        Counts by video name, which is a clip's name up to the dot. Videos prepared by an older
+        talkhead are missing, as it did not count.
 
     Raises:
         TalkheadError: a record is damaged.
@@ -83,7 +83,7 @@ def read_face_counts(folder: Path) -> dict[str, tuple[int, int]]:
                 counts[path.stem] = (int(frames), int(without_face))
         except (KeyError, TypeError, ValueError) as error:
             raise TalkheadError(
-                f"{path} is damaged ({error}): remove it, and run talkhead prepare again"
+                f"{path} is damaged ({error}): remove it and run `talkhead prepare` again"
             ) from error
     return counts
 
@@ -91,16 +91,16 @@ def read_face_counts(folder: Path) -> dict[str, tuple[int, int]]:
 def prepare(
     sources: list[Source], output: Path, *, fps: Fraction = DEFAULT_FPS, num_workers: int = 2
 ) -> Generator[Outcome, None, None]:
-    """Prepare videos in several processes; what an earlier run finished is left as it is.
+    """Prepare videos in several processes; videos that an earlier run finished are not redone.
 
-    The manifest is written at the end, also when the caller stops early: then the worker processes
-    are ended at once, and what they have half done is removed.
+    The manifest is written at the end, even if the caller stops early; in that case the worker
+    processes are stopped at once and their partial output is removed.
 
     Yields:
-        One outcome per video, in the order in which they end.
+        One outcome per video, in order of completion.
 
     Raises:
-        TalkheadError: the folder was prepared at another rate, or a worker process was killed.
+        TalkheadError: the folder was prepared at a different rate, or a worker process was killed.
         WeightsError: the networks of mediapipe 1.x are missing.
     """
     done_folder = output / "done"
@@ -108,7 +108,7 @@ def prepare(
         rates = {row.fps for row in read_manifest(output)} - {str(fps)}
         if rates:
             raise TalkheadError(
-                f"{output} was prepared at {min(rates)} frames a second, not at {fps}:"
+                f"{output} was prepared at {min(rates)} frames per second, not {fps}:"
                 " choose another folder"
             )
     done_folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def prepare(
                 source,
                 tuple(record["clips"]),
                 record["dropped"],
-                num_frames=record.get("frames"),  # older records do not say
+                num_frames=record.get("frames"),  # missing in older records
                 num_without_face=record.get("frames_without_face"),
             )
         else:
@@ -159,10 +159,10 @@ def _prepare_one(source: Source, output: Path, fps: Fraction) -> Outcome:
 
 
 def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> Outcome:
-    """Write the clips of one video, with the sound of its own file where it has one.
+    """Write the clips of one video, with audio from its separate file if it has one.
 
     Raises:
-        TalkheadError: the video or the sound cannot be read.
+        TalkheadError: the video or the audio cannot be read.
     """
     info = probe_video(source.path)
     with FaceDetector(video=True) as detector:
@@ -233,17 +233,17 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
     return Outcome(
         source,
         tuple(names),
-        "" if names else "no stretch with one steady, frontal face",
+        "" if names else "no stretch with a steady, frontal face",
         num_frames=len(track),
         num_without_face=sum(points is None for points in track),
     )
 
 
 def find_stretches(track: list[Floats | None]) -> Iterator[tuple[int, Floats]]:
-    """Cut a track where the face is gone or jumps; gaps of a few frames are bridged.
+    """Split a track where the face is lost or jumps; short gaps are interpolated.
 
     Args:
-        track: mesh (478, 3) of every frame, or None.
+        track: mesh (478, 3) of every frame, or None without a face.
 
     Yields:
         First frame and meshes (T, 478, 3) of every stretch that is long enough.
@@ -276,11 +276,11 @@ def _is_jump(before: Floats, after: Floats) -> bool:
 
 
 def track_crops(points: Floats, fps: float) -> list[Crop]:
-    """Return one crop per frame: one side for the whole stretch, centres that follow the face.
+    """Return one crop per frame: all have the same side, and the centres follow the face.
 
     Args:
         points: shape = (T, 478, 3), pixels.
-        fps: frames a second; the centres are smoothed over time.
+        fps: frames per second, for smoothing the centres over time.
     """
     surface = points[:, :NUM_SURFACE_POINTS, :2]
     low, high = surface.min(1), surface.max(1)

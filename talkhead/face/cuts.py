@@ -1,4 +1,4 @@
-"""Cuts of a video, told from motion and from flashes."""
+"""Detect cuts in a video, and distinguish them from motion and flashes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Frames = npt.NDArray[np.uint8]
 
 THUMBNAIL_SIDE_PX = 32
 CUT_DIFFERENCE = 16.0
-"""Mean change of a picture, of 255, that can be a cut."""
+"""Minimum mean change of pixel values at a cut, out of 255."""
 CUT_RATIO = 4.0
-"""A cut changes the picture this many times as much as the frames before it did."""
+"""A cut changes the picture this many times more than the frames before it."""
 CUT_MEMORY = 8
 FLASH_FRAMES = 6
-"""A change that is undone within so many frames is a flash and no cut. They wait in memory."""
+"""A change undone within this many frames is a flash, not a cut; these frames wait in memory."""
 LIKE_CORRELATION = 0.85
-"""Pictures with this correlation show the same scene, in whatever light."""
+"""Pictures with a higher correlation show the same scene, regardless of the lighting."""
 
 
 class CutFinder:
-    """Tells the first frames of shots, looking at one frame after the other."""
+    """Finds the first frame of each shot, one frame at a time."""
 
     def __init__(self) -> None:
         self._before: Floats | None = None
         self._changes: deque[float] = deque(maxlen=CUT_MEMORY)
 
     def is_cut(self, frame: Frames) -> bool:
-        """Return whether a frame, uint8 (H, W, 3), begins a shot; the first one does."""
+        """Return whether a frame, uint8 (H, W, 3), starts a shot; the first frame does."""
         now = thumbnail(frame)
         before, self._before = self._before, now
         if before is None:
@@ -46,9 +46,9 @@ class CutFinder:
         return False
 
     def find(self, frames: Iterable[Frames]) -> Iterator[tuple[Frames, bool]]:
-        """Yield frames, and whether they begin a shot; flashes are none.
+        """Yield frames, and whether each starts a shot; flashes do not count.
 
-        Where the picture jumps, up to `FLASH_FRAMES` frames are read ahead.
+        At a sudden change, up to `FLASH_FRAMES` frames are read ahead.
         """
         source, ahead = iter(frames), deque[Frames]()
         while True:
@@ -70,7 +70,7 @@ class CutFinder:
             yield frame, is_cut
 
     def _flash_length(self, before: Floats, frame: Frames, ahead: Iterable[Frames]) -> int:
-        """Return the number of frames until the picture is as it was before; 0 if it stays new."""
+        """Return the number of frames until the old picture returns; 0 if it does not."""
         change = _change(before, thumbnail(frame))
         for count, later in enumerate(ahead, start=1):
             if _change(before, thumbnail(later)) < min(CUT_DIFFERENCE, change / 2):
@@ -79,14 +79,14 @@ class CutFinder:
 
 
 def thumbnail(frame: Frames) -> Floats:
-    """Return what pictures are compared by: float32 (32, 32, 3), 0 to 255."""
+    """Return a small copy for comparing pictures: float32 (32, 32, 3), 0 to 255."""
     side = (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
     small = Image.fromarray(frame).resize(side, Image.Resampling.BOX)
     return np.asarray(small, np.float32)
 
 
 def shows_same_scene(one: Floats, other: Floats) -> bool:
-    """Return whether two thumbnails show the same scene, in whatever light."""
+    """Return whether two thumbnails show the same scene, regardless of the lighting."""
     a, b = (thumb - thumb.mean((0, 1)) for thumb in (one, other))
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return norm > 0 and float((a * b).sum()) / norm > LIKE_CORRELATION

@@ -1,9 +1,9 @@
-"""Find the faces of a picture, large or small, and place the 478-point mesh on each of them.
+"""Find the faces in a picture, large or small, and fit the 478-point mesh to each.
 
 mediapipe's own detectors see a picture at 128 or 192 px and miss small faces in wide pictures. So
-a picture is searched from coarse to fine through overlapping square windows. Each find must be
-confirmed in an enlarged crop or in the mirror image of it, and only then the mesh is placed, in a
-crop of its own. A watch or a dog's paw passes the first step, but not the second.
+the search goes from coarse to fine through overlapping square windows. Each detection must be
+confirmed in an enlarged crop or its mirror image; only then is the mesh fitted, in a separate crop.
+A watch or a dog's paw passes the first step but not the second.
 """
 
 from __future__ import annotations
@@ -42,42 +42,42 @@ from talkhead.face.windows import (
 )
 
 DETECTOR_NAME = SOLUTIONS_NAME
-"""The detector that our training data was made with; `FaceDetector.name` is the one at hand."""
+"""The detector behind our training data; `FaceDetector.name` is the one in use."""
 
 MAX_FACES = 32
-"""Number of faces to ask for where one of them is to be chosen."""
+"""Number of faces to request when the user chooses one of them."""
 
 MAX_FOLLOWED = 8
 
 FULL_SEARCH_EVERY = 25
-"""Of a video's frames without a face, one in so many is searched at every level."""
+"""While a video shows no face, one frame in this many is searched at every level."""
 
 MIN_CONFIRMED_SCORE = 0.6
-"""Of the enlarged crop and of its mirror image together."""
+"""Minimum sum of the scores in the enlarged crop and in its mirror image."""
 
 TURNS = {
     3: "90 degrees clockwise",
     1: "90 degrees counterclockwise",
     2: "180 degrees",
 }
-"""By numpy's number of quarter turns counterclockwise."""
+"""Keys are numbers of counterclockwise quarter turns, as in `numpy.rot90`."""
 
-NO_FACE = "no face found: use a picture in which a face is clearly visible"
+NO_FACE = "no face found: use a picture with a clearly visible face"
 
 _BLANK: Image = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 class FaceDetector:
-    """Places mediapipe's 478-point mesh on the faces of pictures, or of a video frame by frame.
+    """Fits mediapipe's 478-point mesh to faces in pictures, or in a video frame by frame.
 
     Args:
         max_faces: most faces to return.
-        video: the pictures are frames of one video, in order: each search starts at the last find.
-        networks: ``face_landmarker.task`` for mediapipe 1.x; by default the published one.
+        video: the pictures are consecutive frames of one video; searches start at the last face.
+        networks: ``face_landmarker.task`` for mediapipe 1.x; the published one by default.
 
     Raises:
-        TalkheadError: mediapipe is missing.
-        WeightsError: mediapipe is 1.x and its networks' file is missing or unreadable.
+        TalkheadError: mediapipe is not installed.
+        WeightsError: mediapipe is 1.x and its network file is missing or unreadable.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class FaceDetector:
     ) -> None:
         self._max_faces = max_faces
         self._video = video
-        self._window: Box | None = None  # where a small face of a video is followed
-        self._tracked: Box | None = None  # what `track` was last shown
-        self._num_empty = 0  # frames without a face since the last one
+        self._window: Box | None = None  # around a small face being followed
+        self._tracked: Box | None = None  # the last window passed to `track`
+        self._num_empty = 0  # frames since the last face
         self._quiet = False
         with native_logs_silenced():
             self._landmarker: Landmarker = open_landmarker(
@@ -109,18 +109,18 @@ class FaceDetector:
 
     def close(self) -> None:
         """Free the native graphs."""
-        with native_logs_silenced():  # it waits for the graphs' threads
+        with native_logs_silenced():  # closing waits for the graphs' threads, which may log
             self._landmarker.close()
 
     def detect(self, image: Image) -> list[Points]:
-        """Find the faces of a picture, or of a video's next frame.
+        """Find the faces in a picture, or in a video's next frame.
 
         Args:
             image: uint8 (H, W, 3), RGB.
 
         Returns:
-            One float32 (478, 3) per face, the largest first, in pixels: x right, y down, z in the
-            scale of x and negative toward the camera.
+            One float32 (478, 3) per face, largest first, in pixels: x right, y down, z on the same
+            scale as x and negative toward the camera.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"not a uint8 (H, W, 3) picture: {image.dtype} {image.shape}")
@@ -133,14 +133,14 @@ class FaceDetector:
     def search(
         self, image: Image, is_enough: Callable[[list[Points]], bool] | None = None
     ) -> list[Points]:
-        """Find the faces of one picture at every scale, whatever was seen before.
+        """Find the faces in one picture at every scale, regardless of earlier frames.
 
         Args:
             image: uint8 (H, W, 3), RGB.
-            is_enough: tells from the faces so far whether finer scales may be left out.
+            is_enough: given the faces so far, returns whether to skip finer scales.
 
         Returns:
-            As `detect`.
+            Meshes as from `detect`.
         """
         with self._silenced():
             faces = self._search(image, LEVELS, is_enough)
@@ -148,19 +148,19 @@ class FaceDetector:
         return sorted(faces, key=area_of, reverse=True)[: self._max_faces]
 
     def track(self, image: Image, window: Box | None = None) -> list[Points]:
-        """Find the large faces of a window of a video's next frame.
+        """Find the large faces in a window of a video's next frame.
 
-        Cheap: while the window stays where it is, meshes start from those of the frame before.
+        This is cheap: while the window does not move, fitting starts from the previous meshes.
 
         Args:
             image: uint8 (H, W, 3), RGB.
-            window: a square of the picture; None for the whole picture.
+            window: a square in the picture; None for the whole picture.
 
         Returns:
-            One float32 (478, 3) per face, as `detect`, in any order.
+            One float32 (478, 3) per face, as from `detect`, in any order.
         """
         if window != self._tracked:
-            self._landmarker.follow(_BLANK)  # forget where faces were in the other window
+            self._landmarker.follow(_BLANK)  # resets the tracker for the new window
             self._tracked = window
         view = View(image, 0, 0, 1) if window is None else cut_view(image, window)
         with self._silenced():
@@ -169,19 +169,19 @@ class FaceDetector:
         return faces
 
     def look(self, image: Image, window: Box) -> list[Box]:
-        """Find rough places of faces in a window; some are false alarms, see `examine`."""
+        """Return rough face boxes in a window; `examine` weeds out false positives."""
         with self._silenced():
             return self._look(image, window)
 
     def examine(self, image: Image, box: Box) -> Points | None:
-        """Place the mesh, float32 (478, 3), where a face may be; None if it is none after all."""
+        """Fit the mesh, float32 (478, 3), to a candidate box; None for a false positive."""
         with self._silenced():
             return self._examine(image, box)
 
     def turn_needed(self, image: Image) -> str | None:
-        """Return how to turn a picture so that a face in it is upright: a phrase, or None.
+        """Return the rotation that makes a face upright, as a phrase, or None if none does.
 
-        Meant for pictures without an upright face; it takes three searches.
+        Meant for pictures without an upright face; runs up to three searches.
         """
         for num_turns, phrase in TURNS.items():
             turned = np.ascontiguousarray(np.rot90(image, num_turns))
@@ -190,9 +190,9 @@ class FaceDetector:
         return None
 
     def _silenced(self) -> AbstractContextManager[None]:
-        """Keep the networks' chatter from stderr.
+        """Keep the networks' logs off stderr.
 
-        On a terminal only until they have seen a face: silence would make a progress bar flicker.
+        On a terminal this stops after the first face, as silencing makes a progress bar flicker.
         """
         may_speak = self._quiet and sys.stderr is not None and sys.stderr.isatty()
         return contextlib.nullcontext() if may_speak else native_logs_silenced()
@@ -203,7 +203,7 @@ class FaceDetector:
         levels: tuple[int, ...],
         is_enough: Callable[[list[Points]], bool] | None = None,
     ) -> list[Points]:
-        """Look through finer and finer windows until there are as many faces as are wanted."""
+        """Search finer and finer windows until enough faces are found."""
         faces: list[Points] = []
         examined: list[Box] = []
         for windows in search_windows(image.shape[1], image.shape[0], levels):
@@ -223,7 +223,7 @@ class FaceDetector:
         return faces
 
     def _look(self, image: Image, window: Box, *, mirrored: bool = False) -> list[Box]:
-        """Search one window of the picture; boxes are in the picture's pixels."""
+        """Search one window; boxes are in pixels of the whole picture."""
         view = cut_view(image, window)
         pixels = np.ascontiguousarray(view.pixels[:, ::-1]) if mirrored else view.pixels
         return [
@@ -237,7 +237,7 @@ class FaceDetector:
         ]
 
     def _examine(self, image: Image, box: Box) -> Points | None:
-        """The mesh at a place where a face may be, or None if there is none after all."""
+        """Return the mesh at a candidate box, or None for a false positive."""
         around = box._replace(side=3 * box.side)
         again = [
             max(matching, key=lambda other: other.score)
@@ -259,7 +259,7 @@ class FaceDetector:
         return [o for o in self._look(image, window, mirrored=mirrored) if is_same(box, o)]
 
     def _follow(self, image: Image) -> list[Points]:
-        """Follow the faces of a video; one that is too small for that gets a window of its own."""
+        """Follow the faces in a video; a single small face is followed in a window around it."""
         view = cut_view(image, self._window) if self._window else View(image, 0, 0, 1)
         faces = [view.to_picture(face) for face in self._landmarker.follow(view.pixels)]
         if faces and self._window:
@@ -276,22 +276,22 @@ class FaceDetector:
         return faces
 
     def _watch(self, image: Image, face: Box) -> None:
-        """Follow a face inside a window around it from the next frame on."""
+        """Follow a face in a window around it, starting with the next frame."""
         self._window = face._replace(side=3 * face.side)
-        self._landmarker.follow(np.zeros_like(image))  # forget the points of the old window
+        self._landmarker.follow(np.zeros_like(image))  # resets the tracker for the new window
 
 
 def choose_in_picture(detector: FaceDetector, image: Image, choice: str) -> Points:
-    """Find the faces of a picture and pick one of them.
+    """Find the faces in a picture and choose one of them.
 
     Args:
-        detector: made for pictures, with `MAX_FACES`.
+        detector: opened for pictures, with `MAX_FACES`.
         image: uint8 (H, W, 3), RGB.
-        choice: as `choose_face` takes it.
+        choice: as in `choose_face`.
 
     Raises:
-        NoFaceError: there is no face; where one lies on its side, the message says so.
-        TalkheadError: as `choose_face`.
+        NoFaceError: no face was found; the message says if rotating the picture reveals one.
+        TalkheadError: as in `choose_face`.
     """
     size = (image.shape[1], image.shape[0])
     check_choice(choice, size)
@@ -302,22 +302,22 @@ def choose_in_picture(detector: FaceDetector, image: Image, choice: str) -> Poin
 
 
 def no_face_error(message: str, images: Iterable[Image], detector: FaceDetector) -> NoFaceError:
-    """Return an error; where a picture has a face that is not upright, its message says so."""
+    """Return an error; if a rotated picture shows a face, the message says how to rotate it."""
     turns = (detector.turn_needed(image) for image in images)
     turn = next((turn for turn in turns if turn is not None), None)
     if turn is None:
         return NoFaceError(message)
     what = message.partition(":")[0]
     return NoFaceError(
-        f"{what} that is upright, but one is found when it is turned {turn}: turn it"
+        f"{what} that is upright, but one appears when it is rotated {turn}: rotate it"
     )
 
 
 def check_choice(choice: str, size: tuple[int, int]) -> None:
-    """Refuse a choice that cannot mean any face of a picture of (W, H), before any slow work.
+    """Check a choice against a picture's size (W, H), before any slow work.
 
     Raises:
-        TalkheadError: it is no word, no number and no pixel of the picture.
+        TalkheadError: it is not a known word, a number, or a pixel inside the picture.
     """
     word = choice.strip().lower()
     if word not in {"largest", "left", "right"} and not word.isdecimal():
@@ -325,17 +325,17 @@ def check_choice(choice: str, size: tuple[int, int]) -> None:
 
 
 def choose_face(faces: list[Points], choice: str, size: tuple[int, int]) -> Points:
-    """Pick one of the faces that were found.
+    """Choose one of several faces.
 
     Args:
         faces: float32 (478, 3) each, pixels.
         choice: ``largest``, ``left``, ``right``, a number (1 is the leftmost face) or ``X,Y``
-            (a pixel of the face).
+            (a pixel on the face).
         size: (W, H) of the picture.
 
     Raises:
-        NoFaceError: there are no faces.
-        TalkheadError: the choice is none of these, or names a face or a pixel that is not there.
+        NoFaceError: `faces` is empty.
+        TalkheadError: the choice is invalid, or no face has that number or contains that pixel.
     """
     if not faces:
         raise NoFaceError(NO_FACE)
@@ -348,7 +348,7 @@ def choose_face(faces: list[Points], choice: str, size: tuple[int, int]) -> Poin
     if word.isdecimal():
         if not 1 <= int(word) <= len(faces):
             count = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
-            raise TalkheadError(f"there is no face {word}: {count} found, counted from the left")
+            raise TalkheadError(f"no face {word}: {count} found, numbered from the left")
         return from_left[int(word) - 1]
     x, y = _parse_pixel(choice, size)
 
@@ -359,7 +359,7 @@ def choose_face(faces: list[Points], choice: str, size: tuple[int, int]) -> Poin
     if not around:
         near = box_of(min(faces, key=from_pixel))
         raise TalkheadError(
-            f"there is no face at {x:g},{y:g}: the nearest one is at {near.x:.0f},{near.y:.0f}"
+            f"no face at {x:g},{y:g}: the nearest one is at {near.x:.0f},{near.y:.0f}"
         )
     return min(around, key=from_pixel)
 
@@ -369,16 +369,16 @@ def _parse_pixel(choice: str, size: tuple[int, int]) -> tuple[float, float]:
         x, y = (float(part) for part in choice.split(","))
     except ValueError:
         raise TalkheadError(
-            f"cannot choose a face by {choice!r}: say largest, left, right, a number or X,Y in px"
+            f"cannot choose a face by {choice!r}: use largest, left, right, a number or X,Y in px"
         ) from None
     width, height = size
     if not (0 <= x < width and 0 <= y < height):
-        raise TalkheadError(f"{x:g},{y:g} is outside the picture of {width}x{height} pixels")
+        raise TalkheadError(f"{x:g},{y:g} is outside the picture, which is {width} x {height} px")
     return x, y
 
 
 def _has_upright(faces: list[Points]) -> bool:
-    """Faces on their side are sometimes found, too."""
+    """Return whether any face is upright: the detector sometimes finds faces on their side too."""
     ups = (face[FOREHEAD, :2] - face[CHIN, :2] for face in faces)
     return any(-up[1] > abs(up[0]) for up in ups)
 

@@ -1,4 +1,4 @@
-"""Following one face of a video, and looking for faces, at a bounded cost a frame."""
+"""Follow one face in a video, and search for faces, at a bounded cost per frame."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ from talkhead.face.windows import box_of, distance, is_same, search_windows
 from talkhead.media.video import probe_video, read_frames
 
 MAX_STEP = 0.35
-"""Eye distances that a face moves at most from one frame to the next."""
+"""Most a face moves from one frame to the next, in eye distances."""
 MAX_LOST_STEP = 1.5
-"""The same after it was lost for a while."""
+"""Most a face moves while it is lost, in eye distances."""
 MAX_GROWTH = 1.5
 WINDOW_SIDES = 3.0
-"""Side of the window around a face, in sides of the face."""
+"""Side of the window around a face, relative to the side of the face."""
 LARGE_FACE = 0.2
-"""Faces of at least this share of the picture's longer side need no window of their own."""
+"""Faces at least this large, relative to the picture's longer side, need no window."""
 LOOK_EVERY = 4
-"""A lost face is looked for more thoroughly in one of so many frames."""
+"""A lost face is searched for more thoroughly in one frame out of this many."""
 SWEEP_WINDOWS = 3
-"""Windows that are looked through in each frame without a face."""
+"""Number of windows searched in each frame without a face."""
 
 
 SETTLE_FRAMES = 12
-"""Where a shot fades in, its faces are looked at again after so many frames."""
+"""If a shot fades in, its faces are searched again this many frames after the first appears."""
 
 
 class FaceFollower:
-    """Follows one face of a video by its place and size.
+    """Follows one face in a video by position and size.
 
-    A small face is followed in a window of its own: mediapipe sees a frame at 128 px, and others
-    in the frame are of no concern.
+    A small face is followed in a window around it, as mediapipe sees a frame at 128 px. The window
+    also keeps other faces out.
 
     Args:
-        detector: made for a video. It may find faces for others between frames.
+        detector: opened for a video; may be shared with other users between frames.
     """
 
     def __init__(self, detector: FaceDetector) -> None:
         self._detector = detector
         self._window: Box | None = None
         self.last: Points | None = None
-        """The face where it was last seen, float32 (478, 3); None while nobody is followed."""
+        """The face when last seen, float32 (478, 3); None while no face is followed."""
         self.num_lost = 0
-        """Frames since then."""
+        """Number of frames since then."""
 
     def drop(self) -> None:
-        """Follow nobody until `take`."""
+        """Stop following until the next `take`."""
         self.last, self.num_lost = None, 0
 
     def take(self, frame: Image, face: Points) -> Points:
-        """Follow a face of this frame from now on, and return it as the tracker sees it."""
+        """Start following a face of this frame, and return its mesh from the tracker."""
         self.last, self.num_lost = face, 0
         return self._watch(frame, face)
 
     def follow(self, frame: Image) -> Points | None:
-        """Return the face in the next frame, or None where it is lost."""
+        """Return the face in the next frame, or None if it is lost."""
         assert self.last is not None, "take() comes first"
         face = same_face(self.last, self._detector.track(frame, self._window), self.num_lost)
         if face is None and self.num_lost % LOOK_EVERY == 0:
@@ -78,7 +78,7 @@ class FaceFollower:
         return face
 
     def _watch(self, frame: Image, face: Points) -> Points:
-        """Move the window to a face, and show the tracker the face there."""
+        """Move the window to a face, and return the tracker's mesh in it."""
         box = box_of(face)
         is_large = box.side >= LARGE_FACE * max(frame.shape[:2])
         self._window = None if is_large else box._replace(side=WINDOW_SIDES * box.side)
@@ -104,15 +104,15 @@ class FaceFollower:
 
 
 class FaceSearch:
-    """Looks for faces in frames that follow each other.
+    """Searches consecutive frames for faces.
 
-    The first frame is searched at every scale, which takes a second of a wide picture. Later ones
-    are looked through by the tracker and a few windows each; when something new turns up, the frame
-    is searched at every scale, too.
+    The first frame is searched at every scale, which takes a second for a wide picture. Later
+    frames are searched by the tracker and in a few windows each; if a new face appears, the frame
+    is searched at every scale too.
 
     Args:
-        detector: made for a video. It may follow a face for others between frames.
-        is_enough: tells from faces that were found whether smaller ones are of no concern.
+        detector: opened for a video; may follow a face for other users between frames.
+        is_enough: given the faces so far, returns whether to skip smaller ones.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class FaceSearch:
 
     @property
     def is_provisional(self) -> bool:
-        """Whether there may soon be more faces: there were none at first, so a shot fades in."""
+        """Whether more faces may appear soon, as the shot began without faces and is fading in."""
         return self._settle_in is not None
 
     def restart(self) -> None:
@@ -137,9 +137,9 @@ class FaceSearch:
         self._sweep, self._settle_in = None, None
 
     def settles(self) -> bool:
-        """Count a frame, and return whether it is the one in which a shot has faded in.
+        """Count a frame, and return whether the shot has just finished fading in.
 
-        It is searched at every scale then.
+        If so, the frame will be searched at every scale.
         """
         if self._settle_in is None:
             return False
@@ -150,7 +150,7 @@ class FaceSearch:
         return True
 
     def look(self, frame: Image) -> list[Points]:
-        """Return all faces of the frame, the largest first; nothing if there is nothing new."""
+        """Return all faces in the frame, largest first; empty if no new face has appeared."""
         self._age += 1
         is_first = self._sweep is None
         if not is_first and not self._has_news(frame):
@@ -183,7 +183,7 @@ class FaceSearch:
 
 
 def sampled_frames(video: Path) -> Generator[tuple[float, Image], None, None]:
-    """Yield about two frames a second of a video, from the first one on, with their times."""
+    """Yield about two frames per second of a video, starting with the first, with their times."""
     rate = probe_video(video).fps
     step = max(1, round(rate / 2))
     with closing(read_frames(video)) as frames:
@@ -193,18 +193,18 @@ def sampled_frames(video: Path) -> Generator[tuple[float, Image], None, None]:
 
 
 def first_frames(video: Path) -> list[Image]:
-    """Read two frames of a video's first second, to tell why no face was found."""
+    """Read two frames from a video's first second, to find out why no face was detected."""
     with closing(sampled_frames(video)) as frames:
         return [frame for _, frame in itertools.islice(frames, 2)]
 
 
 def same_face(last: Points, faces: list[Points], num_lost: int) -> Points | None:
-    """Return the face that can be the one seen `num_lost` + 1 frames ago, if there is one.
+    """Return the face that best matches one seen `num_lost` + 1 frames ago, or None.
 
     Args:
-        last: float32 (478, 3), pixels.
-        faces: alike.
-        num_lost: frames in between, in which it was not seen.
+        last: the earlier face, float32 (478, 3), pixels.
+        faces: candidates, in the same format.
+        num_lost: number of frames in between without the face.
     """
     reach = min(MAX_STEP * (1 + num_lost), MAX_LOST_STEP)
     same = [
@@ -222,6 +222,6 @@ def eye_distance(face: Points) -> float:
 
 
 def _step(before: Points, after: Points) -> float:
-    """Return how far a face moved, in eye distances."""
+    """Return the distance that a face moved, in eye distances."""
     moved = after[STABLE_POINTS, :2].mean(0) - before[STABLE_POINTS, :2].mean(0)
     return float(np.linalg.norm(moved)) / max(eye_distance(before), 1e-6)

@@ -1,8 +1,8 @@
-"""The two generations of mediapipe behind one small interface.
+"""A small common interface to both generations of mediapipe.
 
-0.10 carries its networks in the wheel (``mediapipe.solutions``) and exists up to Python 3.12. 1.x
-runs on newer versions of Python, has no ``solutions``, and reads its networks from a file,
-``face_landmarker.task``. Both place the same 478 points in the same order, by different networks.
+0.10 bundles its networks in the wheel (``mediapipe.solutions``) and supports Python up to 3.12. 1.x
+supports newer versions, has no ``solutions``, and reads its networks from a file,
+``face_landmarker.task``. Both fit the same 478 points in the same order, with different networks.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ TASK_FILE = "face_landmarker.task"
 
 MIN_SCORE = 0.5
 MIN_TASK_SCORE = 0.6
-"""The task hides its detector's scores, so that what is doubtful has to go here and not later."""
+"""The task hides its detector's scores, so doubtful faces must be rejected here, not later."""
 
 NUM_PASSES = 3
-"""How often a still picture is shown to the mesh: each pass starts from the points of the last one,
-as in a video, and after the third they move by less than 0.5 % of a face's width."""
+"""Mesh passes over a still picture. Each pass starts from the points of the last, as in a video;
+after the third they move by less than 0.5 % of the face's width."""
 
 FRAME_MS = 40
-"""The tasks want rising time stamps; only their order matters to us."""
+"""The tasks require increasing time stamps; only the order matters here."""
 
 
 _BLANK: Image = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 class Box(NamedTuple):
-    """A square around a face: centre and side in pixels, and how sure the detector is (0 to 1)."""
+    """A square around a face: centre and side in pixels, and the detector's score (0 to 1)."""
 
     x: float
     y: float
@@ -55,18 +55,18 @@ class Box(NamedTuple):
 
 
 class Landmarker(Protocol):
-    """What `FaceDetector` needs: uint8 (H, W, 3) RGB pictures in, pixels of that picture out."""
+    """The backend of `FaceDetector`: takes uint8 (H, W, 3) RGB pictures, returns pixels."""
 
     name: str
 
     def find(self, picture: Image) -> list[Box]:
-        """Rough places of faces, in any order, false alarms included."""
+        """Return rough face boxes, in any order, including false positives."""
 
     def place(self, picture: Image) -> list[Points]:
-        """The mesh (478, 3) on each of the few large faces of a still picture."""
+        """Return the mesh (478, 3) of each large face in a still picture, a few at most."""
 
     def follow(self, frame: Image) -> list[Points]:
-        """The mesh (478, 3) on each face of a video's next frame."""
+        """Return the mesh (478, 3) of each face in a video's next frame."""
 
     def close(self) -> None:
         """Free the native graphs."""
@@ -78,7 +78,7 @@ class SolutionsLandmarker:
     name = SOLUTIONS_NAME
 
     def __init__(self, num_followed: int) -> None:
-        # `mediapipe.python.solutions` is what 0.10 has and 1.x lacks.
+        # Only 0.10 has `mediapipe.python.solutions`.
         with opencv_may_be_missing():
             from mediapipe.python.solutions import face_detection, face_mesh
 
@@ -90,20 +90,20 @@ class SolutionsLandmarker:
 
         try:
             self._finder = opened(face_detection.FaceDetection(MIN_SCORE, model_selection=1))
-            # One graph for each use: a graph remembers where the faces of its last picture were.
+            # Each use needs its own graph, as a graph remembers the faces of its last picture.
             self._placer = opened(face_mesh.FaceMesh(max_num_faces=3, refine_landmarks=True))
             if num_followed:
                 self._follower = opened(
                     face_mesh.FaceMesh(max_num_faces=num_followed, refine_landmarks=True)
                 )
-            for graph in self._graphs:  # they start, and say so, in threads of their own: wait here
+            for graph in self._graphs:  # wait for their threads, which log while starting
                 graph.process(_BLANK)
         except BaseException:
-            self.close()  # waits for those threads, before anybody hears them
+            self.close()  # waits for those threads while logs are still silenced
             raise
 
     def find(self, picture: Image) -> list[Box]:
-        """Rough places of faces."""
+        """Return rough face boxes."""
         height, width = picture.shape[:2]
         boxes = []
         for detection in self._finder.process(picture).detections or []:
@@ -119,14 +119,14 @@ class SolutionsLandmarker:
         return boxes
 
     def place(self, picture: Image) -> list[Points]:
-        """The mesh on the faces of a still picture."""
+        """Return the meshes of the faces in a still picture."""
         for _ in range(NUM_PASSES):
             found = self._placer.process(picture).multi_face_landmarks
-        self._placer.process(np.zeros_like(picture))  # a black picture makes it forget the faces
+        self._placer.process(np.zeros_like(picture))  # a black picture resets the graph
         return [_to_pixels(face.landmark, picture) for face in found or []]
 
     def follow(self, frame: Image) -> list[Points]:
-        """The mesh on the faces of a video's next frame."""
+        """Return the meshes of the faces in a video's next frame."""
         found = self._follower.process(frame).multi_face_landmarks
         return [_to_pixels(face.landmark, frame) for face in found or []]
 
@@ -137,10 +137,10 @@ class SolutionsLandmarker:
 
 
 class TasksLandmarker:
-    """mediapipe 1.x: the Face Landmarker task, which finds and places in one go.
+    """mediapipe 1.x: the Face Landmarker task, which detects faces and fits meshes in one step.
 
     Raises:
-        WeightsError: the networks' file is missing, or mediapipe cannot read it.
+        WeightsError: the network file is missing, or mediapipe cannot read it.
     """
 
     name = TASKS_NAME
@@ -167,10 +167,10 @@ class TasksLandmarker:
             self._placer = open_task(vision.RunningMode.IMAGE, 3)
             self._tasks = [self._placer]
             if num_followed:
-                # With a single face the task smooths its points over time, and lips come late.
+                # With a single face the task smooths points over time, which delays the lips.
                 self._follower = open_task(vision.RunningMode.VIDEO, max(2, num_followed))
                 self._tasks.append(self._follower)
-            self.place(_BLANK)  # starts the threads, which chatter
+            self.place(_BLANK)  # starts the threads here, as they log while starting
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"mediapipe cannot read {networks} ({error}): fetch it again with "
@@ -178,7 +178,7 @@ class TasksLandmarker:
             ) from error
 
     def find(self, picture: Image) -> list[Box]:
-        """Rough places of faces: the boxes of meshes, as the task hides its detector and scores."""
+        """Return the boxes around fitted meshes, as the task hides its detector and scores."""
         boxes = []
         for face in self.place(picture):
             low, high = face[:, :2].min(axis=0), face[:, :2].max(axis=0)
@@ -187,12 +187,12 @@ class TasksLandmarker:
         return boxes
 
     def place(self, picture: Image) -> list[Points]:
-        """The mesh on the faces of a still picture."""
+        """Return the meshes of the faces in a still picture."""
         found = self._placer.detect(self._wrap(picture)).face_landmarks
         return [_to_pixels(face, picture) for face in found]
 
     def follow(self, frame: Image) -> list[Points]:
-        """The mesh on the faces of a video's next frame."""
+        """Return the meshes of the faces in a video's next frame."""
         self._clock_ms += FRAME_MS
         found = self._follower.detect_for_video(self._wrap(frame), self._clock_ms).face_landmarks
         return [_to_pixels(face, frame) for face in found]
@@ -213,11 +213,11 @@ def open_landmarker(num_followed: int, networks: Callable[[], Path]) -> Landmark
 
     Args:
         num_followed: most faces to follow in a video; 0 for still pictures only.
-        networks: gives the path of ``face_landmarker.task``; only called for mediapipe 1.x.
+        networks: returns the path of ``face_landmarker.task``; called for mediapipe 1.x only.
 
     Raises:
         TalkheadError: mediapipe is not installed.
-        WeightsError: the networks' file is missing or unreadable.
+        WeightsError: the network file is missing or unreadable.
     """
     try:
         return SolutionsLandmarker(num_followed)
@@ -233,11 +233,11 @@ def open_landmarker(num_followed: int, networks: Callable[[], Path]) -> Landmark
 
 @contextlib.contextmanager
 def opencv_may_be_missing() -> Iterator[None]:
-    """Let mediapipe be imported where OpenCV cannot be loaded.
+    """Allow importing mediapipe where OpenCV cannot be loaded.
 
-    mediapipe imports `cv2` for its drawing functions, which we do not use; OpenCV's wheel needs the
-    system's libGL.so.1, which a machine without a screen does not have. An empty module stands in
-    while mediapipe is imported, and only where the real one fails.
+    mediapipe imports `cv2` for its drawing functions, which we do not use. OpenCV's wheel needs the
+    system's libGL.so.1, which headless machines often lack. If `cv2` fails to import, an empty
+    module replaces it while mediapipe is imported.
     """
     try:
         importlib.import_module("cv2")
@@ -252,7 +252,10 @@ def opencv_may_be_missing() -> Iterator[None]:
 
 
 def _to_pixels(landmarks: Sequence[Any], picture: Image) -> Points:
-    """Landmarks in fractions of the picture, z in the scale of x, as float32 (478, 3) in pixels."""
+    """Convert landmarks from fractions of the picture to float32 (478, 3) in pixels.
+
+    z is on the same scale as x.
+    """
     height, width = picture.shape[:2]
     points = np.array([(point.x, point.y, point.z) for point in landmarks], dtype=np.float64)
     return np.asarray(points * (width, height, width), dtype=np.float32)
@@ -260,7 +263,7 @@ def _to_pixels(landmarks: Sequence[Any], picture: Image) -> Points:
 
 @contextlib.contextmanager
 def native_logs_silenced() -> Iterator[None]:
-    """Keep the start-up chatter of TF-lite and absl from the terminal."""
+    """Keep the start-up logs of TF-lite and absl off the terminal."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with stderr_silenced():

@@ -1,6 +1,6 @@
-"""How alike two faces look: proportions of the mesh, and colours in and around the face.
+"""Compare how two faces look, by mesh proportions and by colours in and around the face.
 
-A rough measure: it tells most people of one video apart, not any two people.
+The measure is rough: it separates most people within one video, but not arbitrary people.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from talkhead.face.pose import fit_head_pose
 Floats = npt.NDArray[np.float32]
 
 SAME = 1.2
-"""Distance below which a lone face is the same person's: 98 % of pairs of strangers are farther
-apart, 80 % of pairs of one person's closer."""
+"""A lone face below this distance is the same person's. 98 % of pairs of two people are farther
+apart, 80 % of pairs of one person's faces are closer."""
 SAME_OF_SEVERAL = 1.6
+"""Distance limit for the nearest of several faces."""
 MARGIN = 0.5
-"""Of several faces the nearest is the person, if it is below the limit and nearer by this much."""
+"""The nearest of several faces must also be closer than the second by this much."""
 NUM_REMEMBERED = 12
 _BROW, _RIGHT_CHEEK, _LEFT_CHEEK = 151, 50, 280
 _NOSE_TIP = 1
-_SHAPE_SCALE = 0.04  # root mean square of distances between points, in eye distances
-_COLOUR_SCALE = 0.2  # of logarithms of colours
+_SHAPE_SCALE = 0.04  # root mean square distance between points, in eye distances
+_COLOUR_SCALE = 0.2  # root mean square difference of log colours
 
 
 def _upper_points() -> npt.NDArray[np.int64]:
-    """Points above the mouth, which speech moves little."""
+    """Return the points above the mouth, which speech hardly moves."""
     lips = {*OUTER_LIPS.tolist(), *INNER_LIPS.tolist()}
     limit = float(MEAN_FACE[_NOSE_TIP, 1]) + 0.1
     upper = [k for k in range(NUM_SURFACE_POINTS) if MEAN_FACE[k, 1] < limit and k not in lips]
@@ -50,7 +51,7 @@ _UPPER = _upper_points()
 
 
 class Looks:
-    """How one face of one frame looks.
+    """The looks of one face in one frame.
 
     Args:
         frame: uint8 (H, W, 3), RGB.
@@ -62,7 +63,7 @@ class Looks:
         shape = pose.to_face(face)
         self._shape = ((shape + shape[MIRROR] * (-1, 1, 1)) / 2)[_UPPER]
         up = shape[FOREHEAD] - shape[CHIN]
-        # Hair and what is worn below the chin.
+        # Hair, and clothing below the chin.
         around = [shape[FOREHEAD] + 0.12 * up, shape[FOREHEAD] + 0.25 * up, shape[CHIN] - 0.55 * up]
         places = [*face[[_RIGHT_CHEEK, _LEFT_CHEEK, _BROW]], *pose.to_picture(np.stack(around))]
         radii = np.array([0.11, 0.11, 0.11, 0.14, 0.18, 0.22]) * float(pose.scale)
@@ -71,7 +72,7 @@ class Looks:
         )
 
     def distance(self, other: Looks) -> float:
-        """Return how much two faces differ: about 0.8 for one person, 2.3 for two."""
+        """Return how much two faces differ: about 0.8 for the same person, 2.3 for two people."""
         apart = np.linalg.norm(self._shape - other._shape) / np.sqrt(len(_UPPER))
         colours = np.square(self._colours - other._colours)
         difference = np.sqrt(np.nanmean(colours)) if not np.isnan(colours).all() else 0.0
@@ -79,7 +80,7 @@ class Looks:
 
 
 class Person:
-    """The looks of somebody, and of others who are seen beside them."""
+    """The looks of one person, and of other people in the same video."""
 
     def __init__(self) -> None:
         self._own: deque[Looks] = deque(maxlen=NUM_REMEMBERED)
@@ -93,15 +94,15 @@ class Person:
         self._own.append(Looks(frame, face))
 
     def remember_other(self, frame: Image, face: Points) -> None:
-        """Add the looks of somebody else."""
+        """Add another person's looks."""
         self._others.append(Looks(frame, face))
 
     def without_others(self, frame: Image, faces: list[Points]) -> list[Points]:
-        """Leave out the faces that are clearly somebody else's who was seen before."""
+        """Return the faces without those that clearly belong to another remembered person."""
         return [face for face in faces if not self._is_other(Looks(frame, face))]
 
     def recognise(self, frame: Image, faces: list[Points]) -> Points | None:
-        """Return the person's face in another frame, or None if looks do not tell."""
+        """Return the person's face in another frame, or None if the match is not clear."""
         distances = [_nearest(Looks(frame, face), self._own) for face in faces]
         ranked = np.argsort(distances)
         if not len(ranked):
@@ -127,13 +128,13 @@ def _nearest(looks: Looks, known: Iterable[Looks]) -> float:
 
 
 def _colour(frame: Image, place: Points, radius: float) -> Floats:
-    """Return logarithms of the ratios of the colours around a place, and of brightness, (3,)."""
+    """Return the log colour ratios and log brightness around a point, shape = (3,)."""
     (x, y), size = place[:2], frame.shape
     rows = slice(max(0, round(float(y - radius))), max(0, round(float(y + radius)) + 1))
     columns = slice(max(0, round(float(x - radius))), max(0, round(float(x + radius)) + 1))
     pixels = frame[rows, columns].reshape(-1, size[2])
     if not len(pixels):
         return np.full(3, np.nan, np.float32)
-    red, green, blue = pixels.mean(0) + 4.0  # of which darkness has no ratios
+    red, green, blue = pixels.mean(0) + 4.0  # keeps the ratios stable for dark pixels
     light = 0.5 * np.log(red + green + blue)
     return np.array([np.log(red / green), np.log(blue / green), light], np.float32)

@@ -1,4 +1,4 @@
-"""One person's face in the shots of a video."""
+"""Find one person's face across the shots of a video."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Frames = npt.NDArray[np.uint8]
 MIN_EYE_DISTANCE_PX = 16.0
 MAX_YAW_DEG = 55.0
 MIN_SEEN = 0.85
-"""Share of the mesh that has to lie within the picture."""
+"""Share of the mesh that must lie within the picture."""
 REMEMBER_EVERY = 50
-"""A person's looks are taken in one of so many frames."""
+"""The person's looks are recorded in one frame out of this many."""
 SCENES_REMEMBERED = 8
-"""Shots that a new one is compared with: a film goes back and forth between cameras."""
+"""Number of earlier shots to compare a new one with, as films cut back and forth."""
 _WORDS = {"largest", "left", "right"}
 
 
 class PersonFinder:
-    """Finds one person's face in one frame of a video after the other.
+    """Finds one person's face in consecutive frames of a video.
 
     Args:
-        detector: made for a video.
-        choice: which face, as `choose_face` takes it, in the first frame that shows any.
+        detector: opened for a video.
+        choice: which face in the first frame that shows any, as in `choose_face`.
         size: (W, H) of the frames.
     """
 
@@ -46,21 +46,21 @@ class PersonFinder:
         self._search = FaceSearch(detector, self._has_serving if is_largest else None)
         self._person = Person()
         self._scenes: deque[tuple[Floats, Floats]] = deque(maxlen=SCENES_REMEMBERED)
-        self._expected: Floats | None = None  # where the face was in an earlier shot of this scene
+        self._expected: Floats | None = None  # the face in an earlier shot of this scene
         self._before: Frames | None = None
         self._age = 0
         self._has_served = False
         self.has_switched = False
-        """Whether another face was taken than in the frames before, as the shot had to fade in."""
+        """Whether this frame switched to a different face, as the shot had faded in."""
         self.has_chosen = False
-        """Whether any face was followed, even if it cannot be dubbed."""
+        """Whether any face was followed, even one that cannot be dubbed."""
         self.refusal: TalkheadError | None = None
-        """Why no face was chosen where there were some."""
+        """Why none of the faces found was chosen."""
         self.is_certain = True
-        """Whether the face of this shot is known to be the same person's as in the shots before."""
+        """Whether the face in this shot is known to be the same person's as in earlier shots."""
 
     def start_shot(self, frame: Frames) -> None:
-        """Say that a shot begins with the frame that `find` is given next."""
+        """Start a new shot with `frame`, which must go to `find` next."""
         if self._before is not None and self._follower.last is not None and self._has_served:
             self._scenes.append((thumbnail(self._before), self._follower.last))
         now = thumbnail(frame)
@@ -71,11 +71,10 @@ class PersonFinder:
         self._has_served, self._age, self.is_certain = False, 0, True
 
     def find(self, frame: Frames) -> Floats | None:
-        """Return the face, float32 (478, 3), or None where it is not seen or cannot be dubbed.
+        """Return the face, float32 (478, 3), or None if it is not visible or cannot be dubbed.
 
         Raises:
-            TalkheadError: there are faces in the first frame that has some, and none of them at the
-                pixel that was asked for.
+            TalkheadError: this is the first frame with faces, and none contains the chosen pixel.
         """
         self._before, self.has_switched = frame, False
         face = self._face_of(frame)
@@ -104,7 +103,7 @@ class PersonFinder:
         return any(can_be_dubbed(face, self._size) for face in faces)
 
     def _may_choose_again(self) -> bool:
-        """Return whether a face was chosen that cannot be dubbed, and others may by now."""
+        """Return whether to choose again, as the chosen face could not be dubbed so far."""
         if self._has_served or self._choice.strip().lower() not in _WORDS:
             return False
         self._age += 1
@@ -114,7 +113,7 @@ class PersonFinder:
         return False
 
     def _pick(self, frame: Frames, faces: list[Floats]) -> Floats | None:
-        """Return the person's face among all faces of a frame, or None if it is not there."""
+        """Return the person's face among all faces in a frame, or None."""
         if not faces:
             return None
         serving = [face for face in faces if can_be_dubbed(face, self._size)] or faces
@@ -146,13 +145,13 @@ class PersonFinder:
             return choose_face(serving if is_word else faces, self._choice, self._size)
         except TalkheadError as error:
             if "," in self._choice and not self._person and not self._search.is_provisional:
-                raise  # a pixel means a place in the first frame that shows a face
+                raise  # a pixel refers to the first frame that shows a face
             self.refusal = error
             return None
 
 
 def can_be_dubbed(face: Floats, size: tuple[int, int]) -> bool:
-    """Return whether a face is large enough, looks this way, and lies within the picture.
+    """Return whether a face is large enough, faces the camera, and lies within the picture.
 
     Args:
         face: (478, 3), pixels.

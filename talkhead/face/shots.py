@@ -1,6 +1,6 @@
-"""The face to dub in a video: shots, stretches in which the face is seen, a mesh for every frame.
+"""Track the face to dub: a video's shots, the stretches that show the face, and its meshes.
 
-Meshes wait in a temporary file, so that memory does not grow with the length of the video.
+A temporary file holds the meshes, so that memory does not grow with the length of the video.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
 
 MAX_GAP_FRAMES = 3
-"""A face that is lost no longer than this is taken to have moved evenly."""
+"""Gaps up to this length are bridged by linear interpolation."""
 MIN_STRETCH_FRAMES = 3
 SMOOTH_S = 0.04
-"""Meshes are smoothed over this time: detectors tremble."""
+"""Meshes are smoothed over this time, as detections jitter."""
 CROP_SMOOTH_S = 0.6
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Frames `start` to `end` (not included) of one shot, in all of which the face is seen.
+    """Frames `start` to `end` (exclusive) of one shot, all of which show the face.
 
-    `fades_in` and `fades_out` tell whether the same shot goes on without the face on that side.
+    `fades_in` and `fades_out` are true if the shot extends beyond that end without the face.
     """
 
     start: int
@@ -52,13 +52,13 @@ class FaceTrack:
     """One person's face in a video.
 
     Attributes:
-        fps: frames a second.
-        size: (W, H) of the picture.
-        num_frames: of the video.
-        num_shots: parts between cuts.
-        stretches: where the face is seen, in order.
-        detector: what placed the points.
-        num_uncertain: shots with a face that may be somebody else's than in the shots before.
+        fps: frames per second.
+        size: (W, H) of the frames.
+        num_frames: number of frames in the video.
+        num_shots: number of shots, which cuts separate.
+        stretches: stretches that show the face, in order.
+        detector: name of the detector that produced the meshes.
+        num_uncertain: number of shots whose face may not be the same person's as before.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class FaceTrack:
 
     @property
     def num_faceless(self) -> int:
-        """Frames without a face that serves."""
+        """Number of frames without a face that can be dubbed."""
         return int((self._owner < 0).sum())
 
     def stretch_at(self, frame: int) -> int | None:
-        """Return the number of the stretch that a frame belongs to."""
+        """Return the number of the stretch that contains a frame, or None."""
         owner = int(self._owner[frame])
         return None if owner < 0 else owner
 
@@ -103,12 +103,12 @@ class FaceTrack:
         return np.asarray(np.tensordot(weights / weights.sum(), near, axes=1), np.float32)
 
     def crop_at(self, frame: int) -> Crop:
-        """Return the square around the face in a frame; its side is the same for a stretch."""
+        """Return the square around the face in a frame; its side is constant in a stretch."""
         x, y, side = self._crops[frame].tolist()
         return Crop(x, y, side)
 
     def samples(self, number: int, count: int) -> Floats:
-        """Return meshes spread over a stretch, shape = (at most `count`, 478, 3)."""
+        """Return meshes spread evenly over a stretch, shape = (at most `count`, 478, 3)."""
         stretch = self.stretches[number]
         picks = np.linspace(stretch.start, stretch.end - 1, min(count, stretch.end - stretch.start))
         return np.asarray(self._points[picks.round().astype(int)], np.float32)
@@ -133,22 +133,22 @@ def track_face(
     choose: str = "largest",
     follow: Callable[[Iterable[Frames], int | None], Iterable[Frames]] = lambda frames, _: frames,
 ) -> FaceTrack:
-    """Find shots, and one person's face in every frame where it can be dubbed.
+    """Find the shots, and one person's face in every frame where it can be dubbed.
 
-    The person is chosen among all faces of the first frame that shows any, looked for again in
-    every later shot, and followed by place and size: another face that turns up where it was lost
-    is not taken for it.
+    The person is chosen in the first frame that shows any face, and found again in every later
+    shot. Within a shot the face is followed by position and size, so that a different face that
+    appears after a loss is not mistaken for it.
 
     Args:
-        video: the file.
-        fps: frames a second; the video's own if None.
-        choose: which face, as `talkhead.face.detection.choose_face` takes it. `largest`, `left` and
+        video: the video file.
+        fps: frames per second; None for the video's own rate.
+        choose: which face, as in `talkhead.face.detection.choose_face`. `largest`, `left` and
             `right` prefer faces that can be dubbed.
-        follow: passes frames on, of which there are about as many as it is told.
+        follow: passes frames through; its second argument is their approximate number.
 
     Raises:
-        NoFaceError: no frame shows a face that serves.
-        TalkheadError: the video cannot be read, or the face that is asked for is in no frame.
+        NoFaceError: no frame shows a face that can be dubbed.
+        TalkheadError: the video cannot be read, or no frame shows the chosen face.
     """
     info = probe_video(video)
     rate, size = fps or info.fps, (info.width, info.height)
@@ -167,7 +167,7 @@ def track_face(
                 starts.append(len(seen))
                 person.start_shot(frame)
             found = person.find(frame)
-            if person.has_switched:  # the frames before show somebody else
+            if person.has_switched:  # earlier frames of this shot show someone else
                 seen[starts[-1] :] = [False] * (len(seen) - starts[-1])
             seen.append(found is not None)
             store.write((nothing if found is None else found).astype("<f4").tobytes())
@@ -177,12 +177,10 @@ def track_face(
             if person.refusal is not None:
                 raise person.refusal
             if person.has_chosen:
-                raise NoFaceError(
-                    f"{video} shows no face from the front that is large enough to dub"
-                )
+                raise NoFaceError(f"{video} shows no frontal face that is large enough to dub")
             raise no_face_error(f"{video} shows no face", first_frames(video), detector)
         store.flush()
-        # The map outlives the file's name and its handle.
+        # The mapping stays valid after the file is closed and deleted.
         points = np.memmap(store, "<f4", mode="r+", shape=(len(seen), NUM_POINTS, 3))
     stretches = list(_stretches(np.array(seen), [*starts[1:], len(seen)], points))
     return FaceTrack(
@@ -193,7 +191,7 @@ def track_face(
 def _stretches(
     seen: npt.NDArray[np.bool_], shot_ends: list[int], points: Floats
 ) -> Iterator[Stretch]:
-    """Bridge short gaps, in the points too, and leave out what is too short to dub."""
+    """Yield stretches long enough to dub; short gaps are bridged, also in `points`, in place."""
     start = 0
     for end in shot_ends:
         frames = start + np.flatnonzero(seen[start:end])

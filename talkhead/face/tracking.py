@@ -1,4 +1,4 @@
-"""The landmark track that a video shows."""
+"""Extract a landmark track from a video."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
 
 LOST_FRAMES = 5
-"""A face that is lost for longer may be anywhere in the picture."""
+"""After a longer loss the face may be anywhere in the picture."""
 
 
 def track_video(
@@ -37,24 +37,24 @@ def track_video(
 ) -> tuple[LandmarkTrack, int]:
     """Find a face in every frame of a video.
 
-    The face is chosen among all faces of the first frame that shows any, and followed by place and
-    size. If it stays lost, the nearest face that is none of the others of that frame is followed
-    instead. Where it is not seen, its mesh goes evenly from where it was to where it comes back.
+    The face is chosen in the first frame that shows any, and followed by position and size. If it
+    stays lost, the nearest face is followed instead, ignoring the other faces that were seen when
+    the lost one was chosen. Gaps are filled by linear interpolation.
 
     Args:
-        video: the file.
-        fps: frames a second; the video's own if None.
-        choose: which face, as `talkhead.face.detection.choose_face` takes it.
-        follow: passes frames on, of which there are about as many as it is told, and tells people
-            how far it is.
+        video: the video file.
+        fps: frames per second; None for the video's own rate.
+        choose: which face, as in `talkhead.face.detection.choose_face`.
+        follow: passes frames through and reports progress; its second argument is their
+            approximate number.
 
     Returns:
-        The track, and how many of its frames show no face.
+        The track, and the number of its frames without a face.
 
     Raises:
         NoFaceError: no frame shows a face.
-        TalkheadError: the video cannot be read, or the first frame with faces does not show the one
-            that was asked for.
+        TalkheadError: the video cannot be read, or the first frame with faces does not show the
+            chosen one.
     """
     info = probe_video(video)
     rate, size = fps or info.fps, (info.width, info.height)
@@ -66,7 +66,7 @@ def track_video(
         chosen = _ChosenFace(detector, choose, size)
         for frame in follow(read_frames(video, fps=rate), total):
             face = chosen.find(frame)
-            if chosen.has_switched:  # the frames before show somebody else
+            if chosen.has_switched:  # earlier frames show someone else
                 found.clear()
             if face is not None:
                 found[count] = face
@@ -81,7 +81,7 @@ def track_video(
 
 
 class _ChosenFace:
-    """Follows a face through a whole video, cuts included."""
+    """Follows a face through a whole video, across cuts."""
 
     def __init__(self, detector: FaceDetector, choice: str, size: tuple[int, int]) -> None:
         self._choice, self._size = choice, size
@@ -90,15 +90,15 @@ class _ChosenFace:
         self._search = FaceSearch(detector, bool if is_largest else None)
         self._others: list[Floats] = []
         self.refusal: TalkheadError | None = None
-        """Why no face was chosen in the first frame with faces, while the video fades in."""
+        """Why no face could be chosen, if the first faces appeared while the video faded in."""
         self.has_switched = False
-        """Whether another face was chosen than in the frames before, as the video fades in."""
+        """Whether this frame switched to a different face, as the video had faded in."""
 
     def find(self, frame: Frames) -> Floats | None:
         """Return the face in the next frame, float32 (478, 3), or None.
 
         Raises:
-            TalkheadError: this is the first frame with faces, and shows none like the choice.
+            TalkheadError: this is the first frame with faces, and none matches the choice.
         """
         last, has_settled = self._follower.last, self._search.settles()
         self.has_switched = False
@@ -115,12 +115,12 @@ class _ChosenFace:
             return face
         if num_lost == LOST_FRAMES:
             self._search.restart()
-        elif num_lost % 2:  # the tracker looks at one place at a time
+        elif num_lost % 2:  # follow and search in turn, as the tracker has only one window
             return None
         return self._take(frame, self._search.look(frame))
 
     def _take(self, frame: Frames, faces: list[Floats]) -> Floats | None:
-        """Follow one of all faces of a frame from now on."""
+        """Choose one of a frame's faces to follow from now on."""
         last = self._follower.last
         if last is None:
             face = self._choose(faces)

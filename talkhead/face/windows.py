@@ -1,4 +1,4 @@
-"""Square windows of a picture, and boxes around faces."""
+"""Square windows in a picture, and boxes around faces."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import PIL.Image
 from talkhead.face.landmarkers import Box, Image, Points
 
 LEVELS = (1, 2, 4)
-"""The windows of a level have a side of the picture's shorter side divided by this number."""
+"""The side of a level's windows is the picture's shorter side divided by this number."""
 
 MIN_WINDOW_PX = 192
 WORKING_PX = 512
-"""Larger crops are averaged down to one to two times this: the networks' sampling skips pixels."""
+"""Larger crops are averaged down to 1 to 2 times this: the networks' sampling skips pixels."""
 
 
 class View(NamedTuple):
-    """Part of a picture; its corner and the size of its pixels are in pixels of the picture."""
+    """Part of a picture; `left`, `top` and `scale` (its pixel size) are in the picture's pixels."""
 
     pixels: Image
     left: int
@@ -32,7 +32,7 @@ class View(NamedTuple):
 
 
 def cut_view(image: Image, window: Box) -> View:
-    """Cut out a square, averaged down if it is large; borders are repeated outside the picture."""
+    """Cut out a square, averaged down if large; edge pixels repeat outside the picture."""
     scale = max(1, int(window.side) // WORKING_PX)
     num_cells = max(1, round(window.side / scale))
     inside, borders, corner = [], [], []
@@ -54,10 +54,10 @@ def cut_view(image: Image, window: Box) -> View:
 def search_windows(
     width: int, height: int, levels: tuple[int, ...] = LEVELS
 ) -> Iterator[list[Box]]:
-    """Yield the squares to search, level by level: half overlapping, each level finer.
+    """Yield the squares to search, level by level; they overlap by half, and each level is finer.
 
-    The first level also holds the whole picture, plain and with a wide border: the detector needs
-    some background around a face.
+    The first level also includes the whole picture, with and without a wide border, as the detector
+    needs some background around a face.
     """
     short = min(width, height)
     for level in levels:
@@ -89,10 +89,10 @@ def area_of(face: Points) -> float:
 
 
 def distance(box: Box, other: Box) -> float:
-    """Return the distance between two centres, in sides of the larger box."""
+    """Return the distance between two centres, relative to the side of the larger box."""
     return float(np.hypot(box.x - other.x, box.y - other.y)) / max(box.side, other.side)
 
 
 def is_same(box: Box, other: Box) -> bool:
-    """Return whether two boxes can be around the same face."""
+    """Return whether two boxes may belong to the same face."""
     return distance(box, other) < 0.4 and 0.5 < box.side / other.side < 2

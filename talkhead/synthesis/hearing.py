@@ -1,4 +1,4 @@
-"""The first stage: what a face does that says a recording, window by window."""
+"""The first stage: predict face motion from a recording, window by window."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ Floats = npt.NDArray[np.float32]
 
 WINDOW_FRAMES = 200
 CONTEXT_FRAMES = 40
-"""Frames of context on both sides of a window; windows fade into each other over half of them."""
+"""Context frames on both sides of a window; neighbouring windows cross-fade over half of them."""
 LEAD_S = 0.3
-"""Sound given to the encoder before and after the frames of a window."""
+"""Extra audio given to the encoder before and after the frames of a window."""
 GATE_SOFT_DB = 8.0
 GATE_LEAD_S = 0.64
-"""People take breath: lips open this long before the first word sounds."""
+"""Speakers take a breath: lips open this long before the first word."""
 GATE_HOLD_S = 0.25
-"""Lips come to rest in this time after the last one."""
+"""Lips come to rest within this time after the last word."""
 MIN_GATE = 0.05
-"""Where the gate never opens further, nobody speaks."""
+"""A recording whose gate never opens further than this has no speech."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """What the first stage makes of a recording, at `fps`.
+    """Output of the first stage for a recording, at `fps`.
 
     Attributes:
-        coefficients: float32 (T, K) of the motion basis; at rest where nobody speaks.
-        activity: float32 (T,), loudness of the voice from 0 to 1; 0 where nobody speaks.
-        fps: frames a second.
+        coefficients: float32 (T, K) of the motion basis; at rest where there is no speech.
+        activity: float32 (T,), loudness of the voice from 0 to 1; 0 where there is no speech.
+        fps: frames per second.
         duration_s: exact length of the recording.
-        has_speech: whether somebody speaks anywhere.
-        is_silent: whether there is no sound at all, speech or other.
+        has_speech: whether the recording contains any speech.
+        is_silent: whether the recording contains no sound at all.
     """
 
     coefficients: Floats
@@ -65,7 +65,7 @@ class Speech:
     is_silent: bool = False
 
     def facts(self) -> dict[str, bool]:
-        """Return what scripts are told about the recording: speech, silent."""
+        """Return the facts reported to scripts: speech, silent."""
         return {"speech": self.has_speech, "silent": self.is_silent}
 
 
@@ -75,13 +75,13 @@ def listen(
     """Run the first stage over a recording, window by window.
 
     Args:
-        generator: speech encoder and LSTM; trained at 25 frames a second, it always runs at them.
-        audio: anything ffmpeg reads.
+        generator: speech encoder and LSTM; always runs at 25 frames per second, as trained.
+        audio: any file that ffmpeg can read.
         shape: (4,), the identity's proportions.
-        fps: rate of the result.
+        fps: frame rate of the result.
 
     Raises:
-        TalkheadError: the recording cannot be read, or has no length.
+        TalkheadError: the recording cannot be read or is empty.
     """
     info = scan_audio(audio)
     rate = float(DEFAULT_FPS)
@@ -128,9 +128,9 @@ def generate_coefficients(
 
     Args:
         generator: speech encoder and LSTM.
-        waveform: (N,), normalised loudness, with `LEAD_S` more at both ends.
-        count: frames.
-        rate: frames a second.
+        waveform: (N,), at normalised loudness, with `LEAD_S` extra at both ends.
+        count: number of frames.
+        rate: frames per second.
         shape: (4,), the identity's proportions.
 
     Returns:
@@ -150,7 +150,7 @@ def generate_coefficients(
 def generate_motion(
     generator: LandmarkGenerator, waveform: Floats, num_frames: int, fps: float, shape: Floats
 ) -> Floats:
-    """Generate motion in the default style for a whole waveform of normalised loudness.
+    """Generate motion in the default style for a whole waveform at normalised loudness.
 
     Returns:
         Coefficients, shape = (num_frames, K).
@@ -164,13 +164,13 @@ def generate_motion(
 def speech_features(
     generator: LandmarkGenerator, waveform: Floats, count: int, rate: float
 ) -> Floats:
-    """Return what a generator's encoder hears in every frame, shape = (count, 2 (D + 1)).
+    """Return the features that a generator's encoder extracts, shape = (count, 2 (D + 1)).
 
     Args:
-        generator: whose encoder listens.
-        waveform: (N,), normalised loudness, with `LEAD_S` more at both ends.
-        count: frames.
-        rate: frames a second.
+        generator: the generator whose encoder to run.
+        waveform: (N,), at normalised loudness, with `LEAD_S` extra at both ends.
+        count: number of frames.
+        rate: frames per second.
     """
     device = generator.style.device
     features, _, level = generator.speech(torch.from_numpy(waveform)[None].to(device))
@@ -182,7 +182,7 @@ def speech_features(
 
 
 def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Floats:
-    """Resample a series (T, ...) linearly to `count` frames, on time stamps (middles of frames)."""
+    """Resample a series (T, ...) linearly to `count` frames; time stamps are frame centres."""
     if fps == new_fps and count == len(values):
         return values
     at = (np.arange(count) + 0.5) * float(fps / new_fps) - 0.5
@@ -194,7 +194,7 @@ def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Fl
 
 
 def _levels(audio: Path, total: int, rate: float) -> Floats:
-    """Return the sound level of every frame, reading a window at a time."""
+    """Return the audio level of every frame, reading one window at a time."""
     per_frame = SAMPLE_RATE_HZ / rate
     parts, start = [], 0
     block = round(WINDOW_FRAMES * per_frame)
@@ -208,7 +208,7 @@ def _levels(audio: Path, total: int, rate: float) -> Floats:
 
 
 def _windows(audio: Path, total: int, rate: float) -> Iterator[tuple[int, Floats]]:
-    """Yield window starts and their sound, with context and half a second more on both sides."""
+    """Yield window starts and their audio, with context and `LEAD_S` more on both sides."""
     per_frame = round(SAMPLE_RATE_HZ / rate)
     lead = round(LEAD_S * SAMPLE_RATE_HZ)
     blocks = stream_waveform(audio, WINDOW_FRAMES * per_frame)
@@ -228,7 +228,7 @@ def _windows(audio: Path, total: int, rate: float) -> Iterator[tuple[int, Floats
 
 
 def _sample_gains(gain: float, raised_db: Floats, count: int) -> Floats | np.float32:
-    """Return the factor of every sample of a window, `LEAD_S` of which are before its frames."""
+    """Return the gain of every sample of a window that starts `LEAD_S` before its frames."""
     if not raised_db.any():
         return np.float32(gain)
     per_frame = SAMPLE_RATE_HZ / float(DEFAULT_FPS)
@@ -238,7 +238,7 @@ def _sample_gains(gain: float, raised_db: Floats, count: int) -> Floats | np.flo
 
 
 def _fade(first: int, last: int, start: int, total: int) -> Floats:
-    """Weights of a window's frames, shape = (T, 1): 1 inside, ramps where another takes over."""
+    """Return weights for a window's frames, shape = (T, 1): 1 inside, ramps where two overlap."""
     half = CONTEXT_FRAMES // 2
     at = np.arange(first, last) + 0.5
     rise = np.ones_like(at) if start == 0 else np.clip((at - (start - half)) / (2 * half), 0, 1)
@@ -248,7 +248,7 @@ def _fade(first: int, last: int, start: int, total: int) -> Floats:
 
 
 def _gate(levels: Floats, raised_db: Floats, rate: float) -> Floats:
-    """Return 1 where somebody speaks and 0 in silence, shape = (T,); it opens before the sound."""
+    """Return 1 during speech and 0 in silence, shape = (T,); the gate opens ahead of the speech."""
     quietest = loudest_level(levels, rate) - VOICE_RANGE_DB - raised_db
     threshold = np.maximum(quietest, room_levels(levels, rate) + ABOVE_FLOOR_DB)
     speaks = np.clip((levels - threshold) / GATE_SOFT_DB, 0, 1)

@@ -23,7 +23,7 @@ SIDE = 256
 
 
 class Ended(NamedTuple):
-    """How a command ended, and everything that it and the libraries beneath it have printed."""
+    """How a command ended, and all output of the command and its libraries."""
 
     returncode: int
     stdout: str
@@ -35,7 +35,7 @@ RunHere = Callable[..., Ended]
 
 @pytest.fixture
 def run_talkhead(tmp_path: Path) -> Run:
-    """Run the command as a user does: a process of its own, in an empty folder."""
+    """Run the command like a user, in a separate process and an empty folder."""
 
     def run(*arguments: str, home: Path | None = None) -> "subprocess.CompletedProcess[str]":
         environment = os.environ | {
@@ -58,7 +58,7 @@ def run_talkhead(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def copied_talkhead(tmp_path: Path) -> Path:
-    """A folder with a talkhead of its own, whose weights a test may spoil."""
+    """A folder with a copy of talkhead whose weights a test may damage."""
     home = tmp_path / "home"
     shutil.copytree(
         PACKAGE,
@@ -73,7 +73,7 @@ def copied_talkhead(tmp_path: Path) -> Path:
 def run_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> RunHere:
-    """Run the command in this process, where torch is loaded already: seconds faster."""
+    """Run the command in this process, which is seconds faster as torch is already loaded."""
     command = typer.main.get_command(app)
     monkeypatch.chdir(tmp_path)
 
@@ -105,7 +105,7 @@ def write_face(path: Path, width: int = SIDE, height: int = SIDE) -> Path:
 
 
 def refused(ended: "Ended | subprocess.CompletedProcess[str]", code: int, *words: str) -> None:
-    """One line on stderr that says these words, nothing on stdout, and the exit code."""
+    """Check for one line on stderr with these words, an empty stdout, and the exit code."""
     assert ended.stderr.startswith("talkhead: "), ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr
     for word in words:

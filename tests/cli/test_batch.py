@@ -1,4 +1,4 @@
-"""Many videos by one command, as a user runs it."""
+"""Render many videos with one command, like a user does."""
 
 import json
 import os
@@ -32,7 +32,7 @@ OWN = {JOURNAL_NAME, LOCK_NAME}
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_weights: Path) -> Path:
-    """A face, three sounds, and weights under a short name."""
+    """A face, three recordings, and weights with a short name."""
     write_face(tmp_path / "face.png", SIDE, SIDE)
     for number, name in enumerate("abc"):
         write_voice(tmp_path / f"{name}.wav", 0.4, number)
@@ -45,7 +45,7 @@ def lines(ended: Ended) -> list[dict[str, Any]]:
 
 
 def states(ended: Ended) -> dict[str, str]:
-    """What became of each item by its output's name, from `--json`; the summary is checked."""
+    """Return each item's state by output name, from `--json`, after checking the summary."""
     *items, summary = lines(ended)
     found = {Path(item["output"]).name: item["state"] for item in items}
     assert len(found) == len(items)
@@ -57,7 +57,7 @@ def states(ended: Ended) -> dict[str, str]:
 
 
 def made(folder: Path) -> dict[str, bytes]:
-    """Everything in a folder but what belongs to the journal."""
+    """Return everything in a folder except the journal's files."""
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in OWN}
 
 
@@ -85,14 +85,14 @@ def test_a_batch_makes_what_single_commands_make_and_goes_on_where_it_was(
     assert sorted(
         each["output"] for each in journal(folder / "out") if each["state"] == "done"
     ) == [*("a.mp4", "b.mp4", "c.mp4")]
-    # Given again: nothing is made again but what is gone.
+    # A second run makes only the missing video.
     (folder / "out" / "b.mp4").unlink()
     before = (folder / "out" / "a.mp4").stat()
     ended = run_here(*batch)
     assert states(ended) == {"a.mp4": "skipped", "b.mp4": "done", "c.mp4": "skipped"}
     assert made(folder / "out") == videos
     assert (folder / "out" / "a.mp4").stat().st_mtime_ns == before.st_mtime_ns
-    # Other options: refused, unless they may overwrite.
+    # Different options are refused unless overwriting is allowed.
     ended = run_here(*batch, "--seed", "9")
     assert ended.returncode == 5
     assert states(ended) == dict.fromkeys(videos, "failed")
@@ -144,7 +144,7 @@ def test_with_fail_fast_nothing_is_begun_after_a_failure(folder: Path, run_here:
     assert "3 items: 1 failed, 2 undone (--keep-going makes the others)" in ended.stderr
     assert "out/b.mp4: absent.png does not exist" in ended.stderr
     assert listing(folder) == before
-    # A failure that only shows when the item is made stops what comes after it.
+    # A failure that only occurs during rendering stops the following items.
     (folder / "absent.png").write_bytes(b"no picture")
     ended = run_here(*batch, "--fail-fast")
     assert states(ended) == {"a.mp4": "done", "b.mp4": "failed"}
@@ -234,7 +234,7 @@ def test_one_video_that_exists_can_be_skipped(folder: Path, run_here: RunHere) -
     assert (folder / "out.mp4").read_text() == "precious"
 
 
-# Processes that end early.
+# Interrupted processes.
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -250,7 +250,7 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def children(process: "subprocess.Popen[str]") -> Iterator[int]:
-    """The processes that make videos: not the one that only counts what they share."""
+    """Yield the rendering processes, without multiprocessing's resource tracker."""
     for path in Path(f"/proc/{process.pid}/task").glob("*/children"):
         for child in path.read_text().split():
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
@@ -280,8 +280,8 @@ def test_who_ends_a_batch_keeps_what_is_done_and_nothing_half_made(
     process = start(folder, *batch)
     try:
         wait_for_the_first_video(process)
-        time.sleep(0.5)  # into the long one
-        os.killpg(process.pid, number)  # as a terminal does
+        time.sleep(0.5)  # while the long one renders
+        os.killpg(process.pid, number)  # like a terminal does
         out, err = process.communicate(timeout=120)
     finally:
         process.kill()

@@ -1,4 +1,4 @@
-"""Videos as people have them: every one gets the right length, rate and size, and new lips."""
+"""Dub videos of many kinds: each gets the right length, rate and size, and new lips."""
 
 import json
 from collections.abc import Callable
@@ -183,11 +183,11 @@ def test_a_video_gets_the_length_of_the_sound_and_keeps_its_rate_and_size(
     assert made.has_audio
     assert scan_audio(tmp_path / "out.mp4").duration_s >= Fraction(64, 100)
     assert told["shots"] == (2 if name in {"nobody at first", "a cut"} else 1)
-    # Played forth and back: 0 1 2 3 4 3 2.
+    # Played forward and back: 0 1 2 3 4 3 2.
     assert told["frames_without_face"] == {"nobody at first": 2, "a cut": 3}.get(name, 0)
     source = next(read_frames(video))[: size[1], : size[0]]
     change = np.abs(frames[0].astype(int) - source)
-    assert change[: size[1] // 5].mean() < 4  # above the face it is the same picture
+    assert change[: size[1] // 5].mean() < 4  # above the face the picture is unchanged
 
 
 def test_lips_move_and_what_is_around_the_face_does_not(
@@ -202,7 +202,7 @@ def test_lips_move_and_what_is_around_the_face_does_not(
     frames = np.stack(list(read_frames(tmp_path / "one.mp4"))).astype(int)
     moved = np.abs(np.diff(frames, axis=0)).max((0, 3))
     assert moved[150:175, 100:140].max() > 40
-    assert moved[:, :30].max() <= 8  # what encoding adds
+    assert moved[:, :30].max() <= 8  # encoding noise
     assert moved[:60].max() <= 8
 
 
@@ -241,10 +241,10 @@ def test_a_track_is_followed_in_a_video(
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (("--pose", "still"), 2, "leave --pose out"),
-        (("--loop", "spin"), 2, "--loop takes pingpong, hold, error"),
+        (("--pose", "still"), 2, "leave out the pose"),
+        (("--loop", "spin"), 2, "loop must be one of pingpong, hold, error"),
         (("--loop", "error"), 2, "has 5 frames, the sound lasts 7"),
-        (("--choose", "3"), 2, "there is no face 3"),
+        (("--choose", "3"), 2, "no face 3: "),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

@@ -31,12 +31,12 @@ from tests.prepared import describe_clip, lip_motion, make_clip, voice
 from tests.tiny import tiny_generator
 
 NUM_SPOKEN = 50
-"""Clips whose sound is made use of have to last two seconds."""
+"""Clips must last two seconds for their audio to be scored."""
 NUM_SEEN = 14
 
 
 def write_data(folder: Path, num_frames: int) -> Path:
-    """Two people to score, one to train on; what is said is not known."""
+    """Write clips of two people to score and one for training, without transcripts."""
     for seed, (name, split) in enumerate((("anna", "dev"), ("bert", "train"), ("cleo", "dev"))):
         clip = make_clip(num_frames, seed)
         info = describe_clip(name, clip, split=split)
@@ -57,7 +57,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A landmark generator that differs from that of the tiny weights."""
+    """Write a landmark generator that differs from the one in the tiny weights."""
     folder = tmp_path_factory.mktemp("other")
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -67,7 +67,7 @@ def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scores_of(ended: Ended, code: int = 0) -> dict[str, Any]:
-    """The scores of a command that prints their place, and nothing else, on stdout."""
+    """Return the scores of a command that prints only their path on stdout."""
     assert ended.returncode == code, ended.stderr
     assert ended.stdout == "report/scores.json\n"
     return dict(json.loads(Path("report/scores.json").read_text(encoding="utf-8")))
@@ -133,7 +133,7 @@ def test_frames_from_sound_are_scored_as_json(
     psnr = {name: one["values"]["psnr"]["mean"] for name, one in systems.items()}
     assert max(psnr, key=psnr.__getitem__) == REAL
     assert all(one["frames"] == NUM_SPOKEN for one in systems.values())
-    # What is absent is told, in the words that say how to get it, and is no number.
+    # Missing scores are reported with instructions for getting them, and have no value.
     _, missing = find_networks()
     assert set(missing.values()) <= set(scores["not_computed"].values())
     for key, why in scores["not_computed"].items():
@@ -188,7 +188,7 @@ def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
     values = scores["groups"][NEVER_SEEN]["systems"]["their tool"]["values"]
     assert (values["psnr"]["mean"] > 30, values["psnr"]["clips"]) == (True, 1)
     assert "their tool" in Path("report/report.html").read_text(encoding="utf-8")
-    # Parts of one tool are never taken for those of another.
+    # Partial results of one tool are never reused for another.
     shutil.copytree(theirs, tmp_path / "another")
     ended = run_here(*given, "--predicted", "another")
     refused(ended, 2, "another, unfinished evaluation")

@@ -134,7 +134,11 @@ def test_what_cannot_sign_is_refused_before_slow_work(
     render: RunHere, inputs: Inputs, tmp_path: Path
 ) -> None:
     chain, key = map(str, inputs.identity)
-    refused(render("-o", "a.mp4", "--c2pa-key", key), 2, "--c2pa-certificate", "together")
+    refused(
+        render("-o", "a.mp4", "--c2pa-key", key),
+        2,
+        "content credentials need both a certificate and a key",
+    )
     none = ("--c2pa-certificate", "none.pem", "--c2pa-key", key)
     refused(render("-o", "a.mp4", *none), 2, "none.pem does not exist")
     old = write_identity(tmp_path / "old", valid_days=(-9, -1))
@@ -194,7 +198,7 @@ def test_a_whole_note_of_a_stranger_is_shown_escaped(run_here: RunHere, tmp_path
 def test_without_c2pa_the_note_is_read_and_the_command_says_what_is_missing(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", {"comment": "a holiday"})
     program = (
-        "import sys; sys.modules['c2pa'] = None\n"  # what Python does for one that is not there
+        "import sys; sys.modules['c2pa'] = None\n"  # makes the import fail
         "from talkhead.cli.app import main; main()"
     )
     ended = subprocess.run(

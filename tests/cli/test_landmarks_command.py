@@ -56,7 +56,7 @@ def test_a_voice_becomes_a_track_that_reads_back(
     assert track.fps == 25
     assert track.size == (result["width"], result["height"])
     assert names(tmp_path) == {"voice.wav", "track.npz"}
-    # Without a picture: a mean face in the middle of an empty one, that moves.
+    # Without a picture, a moving mean face at the centre of an empty picture.
     assert track.points[..., :2].min() > 0
     assert track.points[..., :2].max() < min(track.size)
     rest = fit_head_pose(track.points).to_face(track.points)
@@ -100,7 +100,7 @@ def test_npz_and_json_hold_the_same_and_two_runs_the_same_bytes(
 def test_rendering_a_track_is_rendering_its_voice(
     face: Path, audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
 ) -> None:
-    torch.set_num_threads(1)  # as every command but the first of a process has
+    torch.set_num_threads(1)  # as for every command in a process after the first
     shared = ("--weights", str(tiny_weights), "--seed", "7")
     steps = [
         ("landmarks", str(audio), "--face", str(face), "-o", "track.json", *shared),
@@ -185,7 +185,7 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(
 
 
 def red_share(picture: npt.NDArray[np.uint8]) -> float:
-    """Share of the pixels that have the colour of drawn lips."""
+    """Return the share of pixels with the colour of drawn lips."""
     red, green, blue = (picture[..., c].astype(int) for c in range(3))
     return float(((red > 150) & (green < 110) & (blue < 150)).mean())
 
@@ -226,7 +226,7 @@ def test_the_track_that_a_video_shows_is_written(
     track = LandmarkTrack.read(tmp_path / "seen.npz")
     assert track.size == (SIDE, SIDE)
     shift = np.diff(track.points[..., 0].mean(1))
-    np.testing.assert_allclose(shift, 2, atol=1.2)  # evenly, the frame without a face too
+    np.testing.assert_allclose(shift, 2, atol=1.2)  # evenly, including the frame without a face
     assert len(list(read_frames(tmp_path / "look.mp4"))) == 6
 
 
@@ -274,7 +274,7 @@ def test_the_head_follows_a_track_or_a_video(
     one, two, three = (LandmarkTrack.read(tmp_path / f"{n}.npz") for n in ("one", "two", "three"))
     np.testing.assert_array_equal(one.points, two.points)
     nose = one.points[:, 168, 0]
-    assert np.diff(nose[1:7]).min() > 0.3  # to the right, as the video does, and back
+    assert np.diff(nose[1:7]).min() > 0.3  # to the right, like the video, and back
     assert np.diff(nose[8:13]).max() < -0.3
     assert np.ptp(three.points[:, 168, 0]) < 0.01
 
@@ -282,10 +282,10 @@ def test_the_head_follows_a_track_or_a_video(
 @pytest.mark.parametrize(
     ("pose", "message"),
     [
-        ("wild", "--pose takes natural, still, a track (.npz, .json) or a video, not 'wild'"),
+        ("wild", "pose must be natural, still, a track (.npz, .json) or a video, not 'wild'"),
         ("missing.npz", "missing.npz"),
         ("missing.mp4", "missing.mp4"),
-        ("voice.wav", "--pose takes natural, still, a track (.npz, .json) or a video, not"),
+        ("voice.wav", "pose must be natural, still, a track (.npz, .json) or a video, not"),
     ],
 )
 def test_a_pose_that_cannot_be_followed_is_refused(

@@ -1,4 +1,4 @@
-"""The second system, as users of `render` and `eval` meet it, with tiny weights."""
+"""The second system in `render` and `eval`, with tiny weights."""
 
 import json
 import shutil
@@ -62,7 +62,7 @@ def test_what_the_systems_do_not_have_is_refused_before_slow_work(
     before = listing(tmp_path)
     for option in (["--emotion", "happy"], ["--start-step", "100"]):
         ended = run_here(*given, str(tiny_weights), *option)
-        refused(ended, 4, "belong to --weights mask-noise")
+        refused(ended, 4, "apply only to the mask-noise weights")
     ended = run_here(*given, str(mask_noise), "--emotion", "bored")
     refused(ended, 2, "the emotion must be one of auto, angry", "not 'bored'")
     refused(run_here(*given, str(mask_noise), "--start-step", "1001"), 2, "--start-step")
@@ -79,7 +79,7 @@ def test_what_the_systems_do_not_have_is_refused_before_slow_work(
         for _ in range(5):
             writer.write(draw_face(SIDE))
     given[1] = str(video)
-    refused(run_here(*given, str(mask_noise)), 4, "mask-noise brings pictures to life")
+    refused(run_here(*given, str(mask_noise)), 4, "mask-noise animates pictures only")
     assert not Path("out.mp4").exists()
 
 

@@ -37,7 +37,7 @@ def audio(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files, of this process and of those it starts."""
+    """The folder for temporary files of this process and its children."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -48,7 +48,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(
     folder: Path, *arguments: object, stdin: int | None = None, stdout: int = subprocess.PIPE
 ) -> "subprocess.Popen[bytes]":
-    """A command as a user starts it, in a process of its own."""
+    """Start a command like a user, in a separate process."""
     return subprocess.Popen(
         command_line(*arguments),
         cwd=folder,
@@ -78,7 +78,7 @@ def test_a_voice_from_a_pipe_becomes_a_video_in_a_pipe(
     sound = scan_audio(tmp_path / "piped.mp4")
     assert float(sound.duration_s) == pytest.approx(SECONDS, abs=0.07)
     assert sound.rms == pytest.approx(scan_audio(audio).rms, rel=0.1)
-    # Redirected to a file, the same bytes and nothing else.
+    # Redirected to a file, stdout holds the same bytes and nothing else.
     with (
         (tmp_path / "redirected.mp4").open("w") as stdout,
         audio.open() as stdin,
@@ -180,13 +180,13 @@ def test_closed_pipes_are_refused_in_one_line(face: Path, audio: Path, tmp_path:
 
 
 def encoders_of(mark: str) -> list[str]:
-    """The running programs that were started, directly or not, with a mark in their environment."""
+    """Return the names of running programs with a mark in their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (folder / "environ").read_bytes():
                 found.append((folder / "comm").read_text().strip())
-        except OSError:  # it has just ended, or is somebody else's
+        except OSError:  # it has just ended, or belongs to another user
             continue
     return found
 
@@ -204,7 +204,7 @@ def test_a_reader_that_stops_ends_the_command_in_one_line(
     assert process.stderr is not None
     try:
         assert process.stdout.read(8)[4:] == b"ftyp"
-        assert process.poll() is None  # it is still rendering
+        assert process.poll() is None  # rendering is still running
         assert len(encoders_of(mark)) == 2
         process.stdout.close()
         messages = process.stderr.read()

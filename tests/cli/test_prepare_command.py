@@ -32,7 +32,7 @@ def needs_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_talking_head(path: Path, num_frames: int, *, has_sound: bool = True) -> None:
-    """A video of a drawn face, and a voice as loud as its mouth is open."""
+    """Write a video of a drawn face, with a voice whose loudness follows the mouth opening."""
     opening = lip_motion(num_frames, seed=0)
     levels = np.linspace(0, 0.08, 5)
     drawings = [draw_face(256, float(level)) for level in levels]
@@ -67,7 +67,7 @@ def test_a_batch_with_a_broken_video_exits_5_and_goes_on_where_it_was(
     assert len(lines) == 3, first.stderr
     assert lines[0].startswith(f"broken failed: {videos / 'broken.mp4'} cannot be decoded")
     assert lines[1] == "talkhead: 1 of 3 videos cannot be read: see the lines above"
-    assert lines[2] == "wall dropped: no stretch with one steady, frontal face"
+    assert lines[2] == "wall dropped: no stretch with a steady, frontal face"
 
     (row,) = read_manifest(data)
     assert (row.clip, row.num_frames, row.fps, row.has_sound) == ("talk", 40, "25", True)
@@ -80,7 +80,7 @@ def test_a_batch_with_a_broken_video_exits_5_and_goes_on_where_it_was(
     written = (data / "clips" / "talk.npz").stat().st_mtime_ns
 
     (videos / "broken.mp4").unlink()
-    write_wall(videos / "broken.mp4")  # mended: it is tried again, the others are not
+    write_wall(videos / "broken.mp4")  # repaired: only this video is tried again
     second = run_talkhead(*command, str(tiny_weights), "--json")
     assert second.returncode == 0, second.stderr
     summary = json.loads(second.stdout)
@@ -103,10 +103,10 @@ def test_what_is_odd_about_a_data_set_is_told(run_talkhead: Run, tmp_path: Path)
     ended = run_talkhead(*command, "--json")
     assert ended.returncode == 0, ended.stderr
     notes = [
-        "read as HDTF, as its names are: if it is not, choose the layout folder",
-        "clips without a sound track, kept for their pictures: 1 (WDA_BenCardin1_000)",
-        "videos with fewer clips than the lists name: 1 (BenCardin1 1 of 2)",
-        "videos of the lists without a clip: 1 (KatieHill)",
+        "read as HDTF because of the file names: if that is wrong, choose the layout folder",
+        "clips without an audio track, kept for their frames: 1 (WDA_BenCardin1_000)",
+        "videos with fewer clips than listed: 1 (BenCardin1 1 of 2)",
+        "listed videos without clips: 1 (KatieHill)",
     ]
     assert ended.stderr.splitlines() == [f"{videos}: {note}" for note in notes]
     summary = json.loads(ended.stdout)
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_the_workers_and_leaves_nothing_half_done(tmp_path: Path) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a process group, as a terminal has one
+        start_new_session=True,  # a process group, as in a terminal
     )
     while not (data / "done" / "a.json").exists():
         assert process.poll() is None
@@ -143,10 +143,10 @@ def test_ctrl_c_ends_the_workers_and_leaves_nothing_half_done(tmp_path: Path) ->
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines()[-1] == "talkhead: interrupted"
-    assert set(err.splitlines()[:-1]) <= {"a dropped: no stretch with one steady, frontal face"}
+    assert set(err.splitlines()[:-1]) <= {"a dropped: no stretch with a steady, frontal face"}
     assert list(data.rglob("*.partial")) == []
     assert not (data / "done" / "b.json").exists()
-    for _ in range(500):  # a worker's ffmpeg ends a moment after it
+    for _ in range(500):  # a worker's ffmpeg ends slightly later
         try:
             os.killpg(process.pid, 0)
         except ProcessLookupError:
@@ -162,12 +162,15 @@ def test_nothing_to_do_exits_2_with_one_line(run_talkhead: Run, tmp_path: Path) 
     (tmp_path / "videos").mkdir()
     write_wall(tmp_path / "videos" / "wall.mp4")
     for arguments, message in (
-        (["empty", "-o", "data"], "empty holds no videos"),
+        (["empty", "-o", "data"], "empty contains no videos"),
         (["missing", "-o", "data"], "missing does not exist"),
         (["videos", "-o", "file"], "file is not a folder"),
         (["videos", "-o", "data", "--fps", "fast"], "frame rate 'fast' is not a number"),
-        (["videos", "-o", "data", "--layout", "mead"], "videos holds nothing of MEAD, as M030/"),
-        (["videos", "-o", "data", "--layout", "csv"], "videos is a folder: the layout csv does"),
+        (
+            ["videos", "-o", "data", "--layout", "mead"],
+            "videos contains no MEAD videos to prepare, expected M030/",
+        ),
+        (["videos", "-o", "data", "--layout", "csv"], "videos is a folder, so the layout csv does"),
         (["videos", "-o", "data", "--layout", "lrs3"], "Invalid value for '--layout'"),
         (["videos", "-o", "data", "--workers", "0"], "Invalid value for '--workers'"),
         (["videos"], "Missing option '--output' / '-o'"),

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("detector_is_here")
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """What the first run left: its inputs, its output and what it printed."""
+    """The first run's inputs, output file and printed text."""
 
     face: Path
     audio: Path
@@ -57,7 +57,7 @@ class Rendered:
 
 @pytest.fixture(scope="module")
 def rendered(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    """One render as a user starts it, in a process of its own."""
+    """Run one render like a user, in a separate process."""
     folder = tmp_path_factory.mktemp("render")
     face = write_face(folder / "face.png")
     audio = write_voice(folder / "voice.wav", SECONDS)
@@ -87,7 +87,7 @@ def streams(path: Path) -> str:
     return ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
 
 
-# What comes out.
+# Outputs.
 
 
 def test_a_render_ends_well_and_says_what_it_made(rendered: Rendered) -> None:
@@ -116,7 +116,7 @@ def test_the_video_is_h264_and_aac_of_the_pictures_size_and_the_sounds_length(
     assert "Audio: aac" in text
     assert len(rendered.frames()) == 13
     sound = scan_audio(rendered.output)
-    assert float(sound.duration_s) == pytest.approx(SECONDS, abs=0.07)  # whole packets of AAC
+    assert float(sound.duration_s) == pytest.approx(SECONDS, abs=0.07)  # AAC has whole packets only
     assert sound.rms == pytest.approx(scan_audio(rendered.audio).rms, rel=0.1)
 
 
@@ -131,7 +131,7 @@ def test_the_face_moves_and_the_edge_of_the_picture_does_not(rendered: Rendered)
         crop = face_crop(detector.detect(drawn)[0])
     y, x = np.mgrid[:SIDE, :SIDE]
     edge = np.minimum(np.minimum(x, SIDE - 1 - x), np.minimum(y, SIDE - 1 - y)) < 6
-    assert np.abs(frames[:, edge] - drawn[edge]).max() <= 16  # what H.264 leaves of edges
+    assert np.abs(frames[:, edge] - drawn[edge]).max() <= 16  # H.264 blurs edges
     assert np.abs(np.diff(frames[:, edge], axis=0)).mean() < 0.5
     face = np.hypot(x - crop.x, y - crop.y) < crop.side / 4
     assert np.abs(frames[-1] - frames[0])[face].mean() > 1
@@ -178,7 +178,7 @@ def test_an_odd_picture_another_rate_and_the_sound_of_a_video(
     assert json.loads(ended.stdout)["frames"] == expected
     assert scan_audio(output).duration_s == length_s  # AAC is copied
     first = next(iter(read_frames(output))).astype(int)
-    edge = np.s_[:, :8]  # what is dropped is the last row and column, not the first
+    edge = np.s_[:, :8]  # the last row and column are dropped, not the first
     assert np.abs(first[edge] - draw_face(SIDE)[:230, :254][edge]).mean() < 2
 
 
@@ -196,7 +196,7 @@ def test_silence_gives_a_resting_face(
     assert (facts["speech"], facts["silent"]) == (False, True)
     frames = np.stack(list(read_frames(output))).astype(int)
     assert len(frames) == 13
-    assert np.abs(np.diff(frames, axis=0)).max() <= 6  # the encoder's own changes
+    assert np.abs(np.diff(frames, axis=0)).max() <= 6  # encoder noise
     assert float(scan_audio(output).duration_s) == pytest.approx(SECONDS, abs=0.07)
 
 
@@ -226,7 +226,7 @@ def test_an_output_is_replaced_only_when_allowed(
     assert probe_video(output).width == SIDE
 
 
-# What is refused.
+# Errors.
 
 
 def test_weights_that_follow_no_landmarks_make_no_videos(
@@ -239,7 +239,7 @@ def test_weights_that_follow_no_landmarks_make_no_videos(
     save_checkpoint(weights / "denoiser", architecture="denoiser", config=config, state=state)
     arguments = (face, audio, "-o", tmp_path / "out.mp4", "--weights", weights)
     ended = run_here("render", *map(str, arguments))
-    refused(ended, 4, "hears the sound and follows no landmarks")
+    refused(ended, 4, "is driven by audio instead of landmarks")
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -462,7 +462,7 @@ def test_a_face_that_is_not_there_cannot_be_chosen(
 ) -> None:
     arguments = ("render", str(face), str(audio), "-o", "out.mp4", "--weights", str(tiny_weights))
     before = listing(tmp_path)
-    refused(run_here(*arguments, "--choose", "2"), 2, "there is no face 2")
+    refused(run_here(*arguments, "--choose", "2"), 2, "no face 2: 1 face was found")
     refused(run_here(*arguments, "--choose", "nicest"), 2, "cannot choose a face by 'nicest'")
     assert listing(tmp_path) == before
 
@@ -561,7 +561,7 @@ def test_bad_landmarks_are_refused_in_one_line(
 
 
 def is_being_written(process: "subprocess.Popen[str]", folder: Path) -> bool:
-    """Whether a process holds a file of a folder that has content and no name, or a hidden one."""
+    """Return whether a process holds a non-empty unnamed or hidden file in a folder."""
     held = [*folder.glob(".talkhead-*"), *Path(f"/proc/{process.pid}/fd").glob("*")]
     for path in held:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a process is started with: odd names of files, closed streams, other locales."""
+"""Unusual process environments: odd file names, closed streams, other locales."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("detector_is_here")
 def run(
     folder: Path, *arguments: str, redirect: str = "", **environment: str
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run the command in a folder, as a shell starts it with such a redirection."""
+    """Run the command from a shell in a folder, with a redirection."""
     return subprocess.run(
         ["sh", "-c", f'exec "$0" "$@" {redirect}', sys.executable, "-m", "talkhead", *arguments],
         cwd=folder,
@@ -146,7 +146,7 @@ def test_a_large_picture_is_scaled_down_and_the_command_says_so(
     track = run(inputs, "landmarks", "voice.wav", "--face", "face.png", "-o", "full.npz", *weights)
     assert (track.returncode, track.stderr) == (0, b"")
     said = b"talkhead: face.png is scaled down from 256 x 256 to 160 x 160 px (--max-size changes"
-    # A track of the full size serves the smaller picture too.
+    # A track made at full size also works for the smaller picture.
     ended = run(
         inputs,
         *("render", "face.png", "voice.wav", "-o", "out.mp4", "--json", "--max-size", "160"),
@@ -164,7 +164,7 @@ def test_a_large_picture_is_scaled_down_and_the_command_says_so(
 @pytest.mark.parametrize(
     ("limit", "arguments", "words"),
     [
-        # No file can be written, in any folder.
+        # No file can be written anywhere.
         ("ulimit -f 0", ("inspect", "voice.wav"), b"set TMPDIR"),
         ("ulimit -v 400000", ("doctor", "face.png"), b"memory ran out"),
     ],

@@ -16,7 +16,7 @@ from tests.prepared import write_prepared
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
-    """Settings in the default precision, with paths that start at the file."""
+    """Settings with the default precision and paths relative to the settings file."""
     write_prepared(tmp_path / "data", num_frames=20)
     model = "\n".join(f"{key} = {value}" for key, value in dataclasses.asdict(TINY).items())
     path = tmp_path / "tiny.toml"

@@ -11,7 +11,7 @@ from tests.test_weights import TinyConfig, model_entry
 
 
 def with_model(home: Path) -> Path:
-    """Add a tiny model to a copied talkhead; it is listed and not pinned."""
+    """Add a tiny model to a copied talkhead, listed but not pinned."""
     torch.manual_seed(0)
     (home / "weights.toml").write_text(model_entry("denoiser"))
     folder = home / "talkhead" / "checkpoints" / "denoiser"

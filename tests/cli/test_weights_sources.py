@@ -1,4 +1,4 @@
-"""Weights of other people: from a hub, from a web server, from a folder, and to a hub."""
+"""Third-party weights: from a hub, a web server or a folder, and published to a hub."""
 
 import json
 import os
@@ -26,7 +26,7 @@ Talkhead = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline with its cards, read by all tests."""
+    """A pipeline with its model cards, shared by all tests."""
     folder = write_tiny_weights(tmp_path_factory.mktemp("pipeline"))
     for name in MODELS:
         (folder / name / "README.md").write_text(f"# {name}\n")
@@ -35,7 +35,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def talkhead(tmp_path: Path) -> Talkhead:
-    """Run the command with caches of its own; `more` is its further environment."""
+    """Run the command with separate caches; `more` adds environment variables."""
 
     def run(*arguments: object, **more: str) -> "subprocess.CompletedProcess[str]":
         environment = {name: value for name, value in os.environ.items() if "HF_" not in name}
@@ -63,7 +63,7 @@ def talkhead(tmp_path: Path) -> Talkhead:
 
 @pytest.fixture
 def hub(pipeline: Path) -> Iterator[HubServer]:
-    """A hub with somebody's pipeline on it, and files that are nobody's business."""
+    """A hub with a third-party pipeline, and files that must not be downloaded."""
     with HubServer() as server:
         files = {path: (pipeline / path).read_bytes() for path in PIPELINE_FILES}
         server.repos[REPO] = {REVISION: files | {"run.py": b"import os", "data.zip": b"PK"}}

@@ -75,4 +75,4 @@ def test_a_far_lag_has_to_agree_better_than_a_near_one() -> None:
     assert best_lag(seen, expected)[0] == 8
     lag, agreement = best_lag(seen, expected, cost=0.02)
     assert lag == 0
-    assert agreement == best_lag(seen, expected, max_lag=0)[1]  # the correlation itself
+    assert agreement == best_lag(seen, expected, max_lag=0)[1]  # without the cost

@@ -34,7 +34,7 @@ def touch(folder: Path, *names: str) -> Path:
 def write_mead(
     folder: Path, person: str, emotion: str, numbers: Sequence[int], *, views: Sequence[str]
 ) -> None:
-    """The videos and sounds of one person and emotion, level 1."""
+    """Write the videos and audio files of one person and emotion, level 1."""
     for number in numbers:
         facts = {"person": person, "emotion": emotion, "level": 1, "number": number}
         touch(folder, MEAD_SOUND.format(**facts))
@@ -42,7 +42,7 @@ def write_mead(
 
 
 def write_video(path: Path, *, has_sound: bool) -> None:
-    """Two grey frames."""
+    """Write a video of two grey frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sound = path.with_suffix(".wav")
     write_waveform(sound, np.full(1280, 0.1, np.float32))
@@ -108,7 +108,7 @@ def test_a_list_gives_sounds_and_emotions(tmp_path: Path) -> None:
     assert three.audio is None
     (note,) = listing.notes
     assert note == (
-        "emotions that are none of angry, contempt, disgusted, fear, happy, neutral, sad,"
+        "emotions other than angry, contempt, disgusted, fear, happy, neutral, sad,"
         " surprised: 1 (calm)"
     )
 
@@ -118,14 +118,14 @@ def test_a_list_gives_sounds_and_emotions(tmp_path: Path) -> None:
     [
         ("", "is empty"),
         ("path\na.mp4\n", "needs a column named file"),
-        ("file\n", "needs a column named file, and a row for every video"),
-        ("id,file\na,a.mp4\nb,\n", "video 2 of the list has no file"),
-        ("file\nx/a.mp4\nx-a.mp4\n", "are both named x-a"),
-        ("file\na.mp4\na.mov\n", "are both named a"),
-        ("file,level\na.mp4,\nb.mp4,strong\n", "video 2 has the level 'strong', not a number"),
-        (f"file,level\na.mp4,{'9' * 5000}\n", r"video 1 has the level '9{20}', not a number"),
-        (f"file,id\na.mp4,{'x' * 201}\n", "a.mp4 would have a name of more than 200 bytes"),
-        ("file\n" + "\u00e9" * 101 + ".mp4\n", "would have a name of more than 200 bytes"),
+        ("file\n", "needs a column named file and one row per video"),
+        ("id,file\na,a.mp4\nb,\n", "video 2 has no file name"),
+        ("file\nx/a.mp4\nx-a.mp4\n", "would both be named x-a"),
+        ("file\na.mp4\na.mov\n", "would both be named a"),
+        ("file,level\na.mp4,\nb.mp4,strong\n", "video 2 has level 'strong', which is not a number"),
+        (f"file,level\na.mp4,{'9' * 5000}\n", r"video 1 has level '9{20}', which is not a number"),
+        (f"file,id\na.mp4,{'x' * 201}\n", "a.mp4 would get a name longer than 200 bytes"),
+        ("file\n" + "\u00e9" * 101 + ".mp4\n", "would get a name longer than 200 bytes"),
     ],
 )
 def test_a_list_that_does_not_serve_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -136,16 +136,16 @@ def test_a_list_that_does_not_serve_is_refused(tmp_path: Path, content: str, mes
 
 
 def test_what_is_no_list_and_no_folder_of_videos_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TalkheadError, match="holds no videos"):
+    with pytest.raises(TalkheadError, match="contains no videos"):
         list_sources(tmp_path)
     with pytest.raises(TalkheadError, match="does not exist"):
         list_sources(tmp_path / "missing", "mead")
     (tmp_path / "film.mp4").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(TalkheadError, match="is not a CSV list"):
         list_sources(tmp_path / "film.mp4")
-    with pytest.raises(TalkheadError, match="is no folder: the layout hdtf does not fit"):
+    with pytest.raises(TalkheadError, match="is not a folder, so the layout hdtf does not fit"):
         list_sources(tmp_path / "film.mp4", "hdtf")
-    with pytest.raises(TalkheadError, match="is a folder: the layout csv does not fit"):
+    with pytest.raises(TalkheadError, match="is a folder, so the layout csv does not fit"):
         list_sources(tmp_path, "csv")
     for layout, example in (("mead", "level_1/001.mp4"), ("hdtf", "Radio11_0"), ("grid", "bbaf")):
         with pytest.raises(TalkheadError, match=example):
@@ -171,18 +171,18 @@ def test_mead_is_recognised_and_its_folders_are_read(tmp_path: Path) -> None:
     assert (source.person, source.emotion, source.level) == ("M030", "happy", 1)
     assert (source.view, source.licence) == ("left_30", "research only")
     assert listing.notes == (
-        "read as MEAD, as its names are: if it is not, choose the layout folder",
+        "read as MEAD because of the file names: if that is wrong, choose the layout folder",
     )
 
 
 def test_holes_of_mead_are_left_out_and_told(tmp_path: Path) -> None:
     write_mead(tmp_path, "M011", "sad", range(1, 7), views=["front"])
     write_mead(tmp_path, "M030", "sad", range(1, 4), views=["front", "top"])
-    for number in range(1, 6):  # the videos stay
+    for number in range(1, 6):  # keep the videos
         (
             tmp_path / MEAD_SOUND.format(person="M011", emotion="sad", level=1, number=number)
         ).unlink()
-    (tmp_path / "M030/video/front/sad/level_1/002.mp4").unlink()  # the sound has another view
+    (tmp_path / "M030/video/front/sad/level_1/002.mp4").unlink()  # the audio still has another view
     (tmp_path / "M030/video/front/sad/level_1/003.mp4").unlink()
     (tmp_path / "M030/video/top/sad/level_1/003.mp4").unlink()
     touch(tmp_path, "M030/video/front/bored/level_1/001.mp4", "M030/video/readme.mp4")
@@ -195,10 +195,10 @@ def test_holes_of_mead_are_left_out_and_told(tmp_path: Path) -> None:
     ]
     names = "M011-front-sad-level_1-001, M011-front-sad-level_1-002, M011-front-sad-level_1-003"
     assert listing.notes[1:] == (
-        f"videos without their sound, left out: 5 ({names}, ...)",
-        "sounds without a video, left out: 1 (M030-sad-level_1-003)",
-        "views that others have, but not these: 1 (M011 top)",
-        "not named as MEAD names its videos, left out:"
+        f"videos skipped because their audio is missing: 5 ({names}, ...)",
+        "audio files skipped because their video is missing: 1 (M030-sad-level_1-003)",
+        "views missing for some people: 1 (M011 top)",
+        "skipped because they are not named like MEAD videos:"
         " 2 (M030/video/front/bored/level_1/001.mp4, M030/video/readme.mp4)",
     )
 
@@ -230,7 +230,7 @@ def test_mead_is_found_however_deep_it_lies(
 
 def test_a_mead_tree_without_any_sound_is_refused_but_is_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "M030/video/front/happy/level_1/001.mp4")
-    with pytest.raises(TalkheadError, match=r"without their sound, left out: 1 .*another layout"):
+    with pytest.raises(TalkheadError, match=r"because their audio is missing: 1 .*another layout"):
         list_sources(tmp_path)
     (source,) = list_sources(tmp_path, "folder").sources
     assert source.audio is None
@@ -264,7 +264,7 @@ def test_the_official_test_set_is_the_last_ten_or_six(tmp_path: Path) -> None:
     assert official_test("sad", []) == frozenset()
     write_mead(tmp_path, "M030", "neutral", range(1, 13), views=["front"])
     write_mead(tmp_path, "M030", "angry", range(1, 9), views=["front", "top"])
-    # Without its sound, 008 is not there: 002 is in the last six of what is.
+    # Without audio, 008 does not count, so 002 is among the last six.
     (tmp_path / "M030/audio/angry/level_1/008.m4a").unlink()
     sources = list_sources(tmp_path).sources
     tests = [source.name for source in sources if source.split == "test"]
@@ -305,7 +305,7 @@ def test_hdtf_without_its_lists_is_recognised(tmp_path: Path) -> None:
         "WDA_BenCardin1_000": "BenCardin",
     }
     assert listing.notes[-1].startswith(
-        "not named as HDTF names its videos, left out: 4 (_videos_raw/RD_Radio11.mp4, "
+        "skipped because they are not named like HDTF videos: 4 (_videos_raw/RD_Radio11.mp4, "
     )
     touch(tmp_path / "authors", "Radio11_0.mp4", "KellyAyotte_0.mp4")
     listing = list_sources(tmp_path / "authors")
@@ -340,8 +340,8 @@ def test_lists_of_hdtf_with_a_bom_and_trailing_spaces_tell_what_is_missing(tmp_p
     listing = list_sources(tmp_path)
     assert len(listing.sources) == 3
     assert listing.notes[1:] == (
-        "videos with fewer clips than the lists name: 1 (CarolynMaloney2 2 of 3)",
-        "videos of the lists without a clip: 1 (BarackObama)",
+        "videos with fewer clips than listed: 1 (CarolynMaloney2 2 of 3)",
+        "listed videos without clips: 1 (BarackObama)",
     )
     (tmp_path / "RD_video_url.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TalkheadError, match=r"RD_video_url\.txt is not a list of HDTF"):
@@ -357,7 +357,7 @@ def test_clips_of_hdtf_without_a_sound_track_are_kept_and_told(tmp_path: Path) -
         ("RD_Radio11_001", "unknown"),
     ]
     assert listing.notes[1:] == (
-        "clips without a sound track, kept for their pictures: 1 (RD_Radio11_000)",
+        "clips without an audio track, kept for their frames: 1 (RD_Radio11_000)",
     )
 
 
@@ -367,7 +367,7 @@ def test_where_both_namings_lie_together_the_authors_are_kept(tmp_path: Path) ->
     listing = list_sources(tmp_path)
     assert [source.name for source in listing.sources] == ["Radio11_0", "WDA_BobCasey0_000"]
     assert listing.notes[1:] == (
-        "clips of videos that are there under the authors' names, left out:"
+        "clips skipped because the authors' clips of the same video exist:"
         " 2 (RD_Radio11_000, RD_Radio11_001)",
     )
 
@@ -377,7 +377,7 @@ def test_the_name_of_a_grid_video_is_its_transcript() -> None:
     assert grid_transcript("lwwzzs") == "lay white with z zero soon"
     assert grid_transcript("pgbk9a") == "place green by k nine again"
     assert grid_transcript("sriq1p") == "set red in q one please"
-    for code in ("bbaw2n", "bbaf0n", "xbaf2n", "bbaf2", "bbaf2nn", ""):  # GRID says no w, no 0
+    for code in ("bbaw2n", "bbaf0n", "xbaf2n", "bbaf2", "bbaf2nn", ""):  # GRID has no w and no 0
         assert grid_transcript(code) is None
 
 
@@ -393,8 +393,8 @@ def test_grid_is_recognised_and_read(tmp_path: Path) -> None:
     ]
     assert {(s.split, s.licence) for s in listing.sources} == {("train", "CC BY 4.0")}
     assert listing.notes == (
-        "read as GRID, as its names are: if it is not, choose the layout folder",
-        "not named as GRID names its videos, left out: 2 (bbaf2n.mpg, s34/intro.mpg)",
+        "read as GRID because of the file names: if that is wrong, choose the layout folder",
+        "skipped because they are not named like GRID videos: 2 (bbaf2n.mpg, s34/intro.mpg)",
     )
     (source,) = list_sources(tmp_path / "s1").sources
     assert source.person == "s1"
@@ -405,11 +405,13 @@ def test_a_few_names_of_a_data_set_do_not_make_a_folder_one(tmp_path: Path) -> N
     listing = list_sources(tmp_path)
     assert (listing.layout, len(listing.sources)) == ("folder", 3)
     assert listing.notes == (
-        "read as a folder, although named as GRID names its videos: 1 (s1/bbaf2n.mpg)",
+        "read as a plain folder, although these are named like GRID videos: 1 (s1/bbaf2n.mpg)",
     )
     listing = list_sources(tmp_path, "grid")
     assert [source.name for source in listing.sources] == ["s1-bbaf2n"]
-    assert listing.notes == ("not named as GRID names its videos, left out: 2 (a.mp4, b.mp4)",)
+    assert listing.notes == (
+        "skipped because they are not named like GRID videos: 2 (a.mp4, b.mp4)",
+    )
 
 
 def test_names_are_shortened_after_the_first_few() -> None:

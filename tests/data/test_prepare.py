@@ -59,7 +59,7 @@ def test_long_gaps_and_jumps_cut() -> None:
     gap: Track = [None] * 4
     assert lengths([*still_face(30), *gap, *still_face(25)]) == [(0, 30), (34, 25)]
     assert lengths([*still_face(30), *still_face(25, x=40.0)]) == [(0, 30), (30, 25)]
-    # A jump is seen across a gap, too.
+    # Jumps are detected across gaps too.
     assert lengths([*still_face(30), None, *still_face(25, x=40.0)]) == [(0, 30), (31, 25)]
 
 
@@ -81,7 +81,7 @@ def test_crops_hold_the_face_and_follow_it_smoothly() -> None:
         inside = crop.to_crop(mesh)[:NUM_SURFACE_POINTS, :2]
         assert inside.min() > 20
         assert inside.max() < 236
-        # A dropping jaw needs its room below.
+        # A dropping jaw needs room below the face.
         assert 256 - inside[:, 1].max() > inside[:, 1].min() - 25
 
 
@@ -91,7 +91,7 @@ def test_a_folder_keeps_the_rate_that_it_was_prepared_at(tmp_path: Path) -> None
     write_manifest(tmp_path)
     (tmp_path / "b.mp4").touch()
     sources = list(list_sources(tmp_path).sources)
-    with pytest.raises(TalkheadError, match="was prepared at 25 frames a second, not at 30"):
+    with pytest.raises(TalkheadError, match="was prepared at 25 frames per second, not 30"):
         next(prepare(sources, tmp_path, fps=Fraction(30)))
 
 
@@ -157,7 +157,7 @@ def test_a_video_of_mead_is_prepared_with_the_sound_beside_it(tmp_path: Path) ->
     expected = read_waveform(audio)[: len(heard)]
     np.testing.assert_allclose(heard, expected.clip(-1, 1), atol=1e-4)
     assert heard.std() > 0.05  # not the hum
-    # Its own sound serves where the layout does not tell of another.
+    # The video's own audio is used if the layout names no separate file.
     (plain,) = list_sources(tmp_path / "M030" / "video", "folder").sources
     (outcome,) = prepare([plain], tmp_path / "plain", num_workers=1)
     assert read_clip(tmp_path / "plain", outcome.clips[0]).waveform_float().std() < 0.01

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 CPU = torch.device("cpu")
 
-# Width and height, the middle of the face and the distance of its eyes.
+# Width, height, centre of the face (x, y) and eye distance.
 SCENES = {
     "small": (150, 140, 75.0, 75.0, 30.0),
     "odd": (301, 233, 150.5, 115.2, 44.3),
@@ -199,7 +199,7 @@ def test_the_crop_is_moved_to_whole_pixels_and_the_picture_is_left_alone() -> No
     canvas, points = scene("odd")
     before = canvas.picture.copy()
     side = canvas.crop.side
-    assert side % 16 == 0  # the stage's margin is on whole pixels too
+    assert side % 16 == 0  # so that the stage's margin is whole pixels too
     assert abs(side - face_crop(points).side) <= 8
     assert (canvas.crop.x - side / 2).is_integer()
     assert canvas.small.shape == (1, 3, CROP_SIDE_PX, CROP_SIDE_PX)

@@ -56,7 +56,7 @@ def test_a_crop_inside_the_picture_shows_what_is_there(crop: Crop, side_px: int)
     made = crop.extract(gradient(200, 180), side_px)
     assert made.shape == (side_px, side_px, 3)
     assert made.dtype == np.uint8
-    # Rounded once in each direction.
+    # Each of the two resampling passes rounds once.
     assert np.abs(made - expected(crop, side_px, 200, 180)).max() <= 1.1
 
 
@@ -74,7 +74,7 @@ def test_a_crop_inside_the_picture_shows_what_is_there(crop: Crop, side_px: int)
 def test_beyond_the_border_the_last_pixels_are_repeated(crop: Crop) -> None:
     made = crop.extract(gradient(200, 180)).astype(float)
     difference = np.abs(made - expected(crop, CROP_SIDE_PX, 200, 180))
-    # At the border itself the bicubic filter sees a corner in the brightness.
+    # At the border, the bicubic filter overshoots at the kink in brightness.
     assert difference.max() <= 2.2
     assert np.percentile(difference, 90) <= 1.1
 

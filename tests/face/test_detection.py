@@ -41,7 +41,7 @@ def open_detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Fac
 def pasted(
     size: tuple[int, int], *faces: tuple[int, int, int], opening: float = 0.0
 ) -> npt.NDArray[np.uint8]:
-    """Faces (left, top, side) on a plain picture of (width, height)."""
+    """Draw faces (left, top, side) on a plain picture of (width, height)."""
     picture = np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
     for left, top, side in faces:
         picture[top : top + side, left : left + side] = draw_face(side, opening)
@@ -147,7 +147,7 @@ def test_a_mirrored_picture_has_mirrored_points(open_detector: Callable[..., Fac
 def test_a_video_is_followed_frame_by_frame(
     side: int, open_detector: Callable[..., FaceDetector]
 ) -> None:
-    # At 70 px in 900 the tracker alone finds nothing: the face is followed in a window of its own,
+    # At 70 px in 900 the tracker alone finds nothing, so the face is followed in its own window,
     # which has to move with it.
     video = open_detector(video=True)
     lefts = [20 + round(0.05 * side * index) for index in range(16)]
@@ -187,7 +187,7 @@ def test_only_eight_bit_rgb_is_taken(
 def test_nothing_is_written_to_stderr_and_mediapipe_is_loaded_late(
     open_detector: Callable[..., FaceDetector],
 ) -> None:
-    open_detector()  # skips where there are no networks
+    open_detector()  # skips the test if the networks are missing
     program = """if True:
         import sys, time
         from talkhead.face.detection import FaceDetector
@@ -227,7 +227,7 @@ def test_the_networks_of_mediapipe_1_are_in_the_list_of_weights() -> None:
 
 
 def face_at(x: float, y: float, side: float) -> Points:
-    """Points that fill a square around (x, y)."""
+    """Return points that fill a square around (x, y)."""
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (478, 3))
     points[:2] = [(-0.5, -0.5, 0), (0.5, 0.5, 0)]
     return np.asarray(points * side + (x, y, 0), np.float32)
@@ -302,9 +302,9 @@ def test_a_face_that_is_not_upright_is_found_or_the_way_to_turn_it_is_said(
     except NoFaceError as error:
         message = str(error)
     if face is None:
-        assert f"when it is turned {phrases[num_turns]}" in message
+        assert f"when it is rotated {phrases[num_turns]}" in message
         assert "\n" not in message
-    else:  # one on its side may be found as it is
+    else:  # a face on its side may be found without rotation
         up = face[10, :2] - face[152, :2]
         assert num_turns != 2
         assert abs(up[0]) > 2 * abs(up[1])
@@ -312,7 +312,7 @@ def test_a_face_that_is_not_upright_is_found_or_the_way_to_turn_it_is_said(
 
 
 def test_faces_are_found_where_opencv_cannot_be_loaded(tmp_path: Path) -> None:
-    # What OpenCV's wheel does on a machine without libGL.so.1.
+    # This is how OpenCV's wheel fails on a machine without libGL.so.1.
     broken = "raise ImportError('libGL.so.1: cannot open shared object file')"
     (tmp_path / "cv2.py").write_text(broken)
     script = """

@@ -98,7 +98,7 @@ def test_blurring_keeps_what_is_even_and_spreads_a_point_over_its_window() -> No
     point = torch.zeros(1, 1, 21, 21)
     point[0, 0, 10, 10] = 1
     spread = blur(point, 4)[0, 0]
-    # Twice a window of 5: a triangle of 1 2 3 4 5 4 3 2 1 over 25 each way.
+    # Two passes of a 5-pixel box give a triangle, 1 2 3 4 5 4 3 2 1 over 25, in each direction.
     triangle = torch.tensor([1.0, 2, 3, 4, 5, 4, 3, 2, 1]) / 25
     torch.testing.assert_close(spread[6:15, 6:15], triangle[:, None] * triangle[None])
     assert float(spread.sum()) == pytest.approx(1)

@@ -220,7 +220,7 @@ def test_closure_is_zero_for_usual_eyes_and_one_for_closed_ones(basis: MotionBas
     fitted = fit_blink(MEAN_FACE, basis)
     shapes = MEAN_FACE + fitted.deform(np.zeros((40, 4), np.float32), blink)
     closure = eye_closure(shapes)
-    np.testing.assert_allclose(closure, blink, atol=0.25)  # lids that meet still differ in depth
+    np.testing.assert_allclose(closure, blink, atol=0.25)  # closed lids still differ in depth
     assert closure[11] > 0.75
 
 

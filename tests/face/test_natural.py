@@ -269,7 +269,7 @@ def turning_track(moved: HeadMotion, fps: int = 25) -> LandmarkTrack:
 
 
 def slow_turn(count: int, size: float = 0.08) -> HeadMotion:
-    """A head that turns, nods, tilts and shifts, each at its own pace, from the first frame on."""
+    """Return head motion that turns, nods, tilts and shifts from the start, at different rates."""
     time = np.arange(count)[:, None] / 25
     angles = size * np.sin(time * [1.1, 0.9, 0.7])
     shift = np.concatenate([0.3 * size * np.sin(time * [0.8, 1.2]), np.zeros((count, 1))], 1)

@@ -1,4 +1,4 @@
-"""Several people in a video: the one who is chosen is found, followed, and found again."""
+"""Videos with several people: the chosen one is found, followed, and found again."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ ANN, BEN = head(200), head(180, BLUE, mirrored=True)
 
 
 def wide(k: int) -> Pixels:
-    """A large face on the left, a small one on the right."""
+    """Return a frame with a large face on the left and a small one on the right."""
     return room(WIDE, (LARGE, 600 + moved(k), 560), (SMALL, 1500 + moved(k + 3), 500))
 
 
@@ -72,7 +72,7 @@ def test_a_pixel_beside_all_faces_is_refused(find: Callable[..., object], wide_v
 def test_what_can_mean_no_face_is_refused_before_the_video_is_searched(
     find: Callable[..., object], tmp_path: Path
 ) -> None:
-    video = film(tmp_path / "v.mp4", [room((64, 64))] * 2)  # without a face, which is found later
+    video = film(tmp_path / "v.mp4", [room((64, 64))] * 2)  # has no face, which fails later
     with pytest.raises(TalkheadError, match="cannot choose a face by 'biggest'"):
         find(video, choose="biggest")
 
@@ -141,7 +141,7 @@ def test_a_flash_is_no_cut(tmp_path: Path) -> None:
 
 def test_after_a_long_flash_the_face_at_the_old_place_is_followed(tmp_path: Path) -> None:
     white = np.full((720, 1280, 3), 255, np.uint8)
-    same = room(MIDDLE, (BEN, 400, 380), (BEN, 950, 360))  # looks cannot tell who is who
+    same = room(MIDDLE, (BEN, 400, 380), (BEN, 950, 360))  # all of them look alike
     frames = [same] * 4 + [white] * (FLASH_FRAMES + 2) + [same] * 4
     track = track_face(film(tmp_path / "v.mp4", frames), choose="right")
     assert (track.num_shots, track.num_uncertain) == (3, 0)

@@ -123,7 +123,7 @@ def test_the_head_pose_of_a_persons_own_shape_is_exact() -> None:
 
 def test_angles_turn_about_x_then_y_then_z_as_scipy_does() -> None:
     angles = np.random.default_rng(6).uniform(-1, 1, (7, 3)).astype(np.float32)
-    expected = Rotation.from_euler("xyz", angles).as_matrix()  # lower case: about fixed axes
+    expected = Rotation.from_euler("xyz", angles).as_matrix()  # lower case means fixed axes
     np.testing.assert_allclose(rotation_from_angles(angles), expected, atol=1e-6)
     np.testing.assert_allclose(rotation_from_angles(angles[0]), expected[0], atol=1e-6)
 

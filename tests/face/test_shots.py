@@ -26,7 +26,7 @@ def empty(colour: tuple[int, int, int] = BACKGROUND) -> Pixels:
 
 
 def scene(*faces: tuple[int, int], colour: tuple[int, int, int] = BACKGROUND) -> Pixels:
-    """Faces, given by the left of their square and its side."""
+    """Return a frame with faces, each given by the left edge and the side of its square."""
     picture = empty(colour)
     for left, side in faces:
         face = draw_face(side)
@@ -68,7 +68,7 @@ def test_a_cut_begins_a_shot_and_the_face_is_chosen_anew(tmp_path: Path) -> None
 def test_frames_without_the_face_are_counted_and_fade(tmp_path: Path) -> None:
     frames = [empty()] * 2 + [scene((100, 200))] * 6 + [empty()] * 6 + [scene((104, 200))] * 4
     track = tracked(tmp_path, frames)
-    assert track.num_shots == 1  # nobody in sight is no cut, unless all of the picture changes
+    assert track.num_shots == 1  # a missing face is not a cut, unless the whole picture changes
     assert track.num_faceless == 8
     assert [track.stretch_at(k) for k in (0, 1, 2, 7, 8, 13, 14, 17)] == [
         *(None, None, 0, 0, None, None, 1, 1)
@@ -98,7 +98,7 @@ def test_the_person_is_chosen(tmp_path: Path, choose: str, is_left: bool) -> Non
 
 
 def test_a_person_who_is_never_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TalkheadError, match="no face 2"):
+    with pytest.raises(TalkheadError, match=r"^no face 2: "):
         tracked(tmp_path, [scene((0, 200))] * 3, "2")
 
 

@@ -264,14 +264,14 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 def ramp(num_frames: int, fps: Fraction) -> LandmarkTrack:
-    """Every coordinate is 100 times the time in seconds."""
+    """Return a track whose coordinates are all 100 times the time in seconds."""
     times_s = np.arange(num_frames) / float(fps)
     points = np.broadcast_to(100 * times_s[:, None, None], (num_frames, 478, 3))
     return LandmarkTrack(points.astype(np.float32), fps, (64, 64), "d")
 
 
 def test_resampling_by_hand() -> None:
-    track = ramp(3, Fraction(10))  # 0, 10, 20 at 0, 0.1, 0.2 s; over at 0.3 s
+    track = ramp(3, Fraction(10))  # 0, 10, 20 at 0, 0.1, 0.2 s; ends at 0.3 s
     faster = track.resample(Fraction(20))
     np.testing.assert_allclose(faster.points[:, 0, 0], [0, 5, 10, 15, 20, 20], atol=1e-5)
     assert faster.fps == 20

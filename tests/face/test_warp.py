@@ -39,7 +39,7 @@ from tests.meshes import as_batch, crop_mesh, floats, opened, turning
 Doubles = npt.NDArray[np.float64]
 RING, FRAME = slice(-2 * NUM_RING_POINTS, -NUM_RING_POINTS), slice(-NUM_RING_POINTS, None)
 WIDE = (-372.0, -372.0, 628.0, 628.0)
-"""Bounds far from a face in the middle of the crop."""
+"""Bounds far from a face at the centre of the crop."""
 SIZE = 40
 """Size of the images that are also drawn triangle by triangle."""
 
@@ -59,9 +59,8 @@ def drawn_one_by_one(
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Draw with a loop over triangles and a depth buffer, as in textbooks.
 
-    Returns values (size, size, K), triangle numbers (size, size), and how far every pixel's middle
-    is from the nearest edge of any triangle, in barycentric units: what lies on an edge may go to
-    either side.
+    Returns values (size, size, K), triangle numbers (size, size), and each pixel centre's distance
+    to the nearest triangle edge, in barycentric units: pixels on an edge may belong to either side.
     """
     y, x = np.mgrid[:size, :size] + 0.5
     out = np.zeros((size, size, values.shape[1]))
@@ -111,7 +110,7 @@ def test_triangles_are_drawn_as_one_by_one(yaw_rad: float) -> None:
 
 def test_triangles_with_a_level_edge_are_drawn() -> None:
     face = as_batch(crop_mesh())
-    _, goal = warp_points(face, face)  # the frame's top and bottom are level
+    _, goal = warp_points(face, face)  # top and bottom of the frame are level edges
     _, index = rasterize(goal * (SIZE / CROP_SIDE_PX), goal, SIZE)
     exact = goal[0].double().numpy() * (SIZE / CROP_SIDE_PX)
     _, number, margin = drawn_one_by_one(exact, exact, SIZE)
@@ -184,7 +183,7 @@ def test_a_shifted_mesh_shifts_the_texture_with_it() -> None:
     on_face = maps[0, 1] > 0
     moved = displacement_px(grid)[0][on_face]
     torch.testing.assert_close(moved, torch.tensor([-6.0, 4.0]).expand_as(moved), atol=0.01, rtol=0)
-    # A gradient, read through the grid at full size, moves by as much.
+    # A gradient sampled through the full-size grid moves by the same amount.
     line = torch.arange(CROP_SIDE_PX) + 0.5
     picture = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None]
     warped = warp_image(picture, resize_grid(grid, (CROP_SIDE_PX, CROP_SIDE_PX)))
@@ -199,7 +198,7 @@ def test_a_dropped_lip_is_read_from_where_it_was() -> None:
     face = crop_mesh()
     grid, _ = draw_maps(as_batch(face), as_batch(opened(face, 16)))
     full = displacement_px(grid)
-    x, y = ((face[17, :2] + (0, 16)) / 2).astype(int)  # the lower lip's edge, in the grid's pixels
+    x, y = ((face[17, :2] + (0, 16)) / 2).astype(int)  # the lower lip's edge, in grid pixels
     assert float(full[0, y, x, 1]) == pytest.approx(-16, abs=1.5)
     brow = (face[105, :2] / 2).astype(int)
     assert full[0, brow[1], brow[0]].abs().max() < 0.01
@@ -257,7 +256,7 @@ def test_teeth_keep_their_size_when_the_mouth_opens_wider() -> None:
     for points in (source, goal):
         shown = (points[0, teeth] - points[0, UPPER_INNER_LIP.tolist()])[:, 1]
         gap = face[LOWER_INNER_LIP, 1] - face[UPPER_INNER_LIP, 1]
-        np.testing.assert_allclose(shown, gap, atol=0.15)  # the lip also moves a little sideways
+        np.testing.assert_allclose(shown, gap, atol=0.15)  # the lip also moves slightly sideways
 
 
 def test_a_closing_mouth_covers_its_teeth_and_has_no_cavity() -> None:

@@ -1,4 +1,4 @@
-"""Small real media, made on the spot."""
+"""Small real media, generated on demand."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +17,7 @@ Convert = Callable[..., Path]
 
 @pytest.fixture
 def refused() -> Refusal:
-    """A block that must fail for the user to act on: one line, with the file and the reason."""
+    """A block that must raise a one-line TalkheadError with the file and the reason."""
 
     @contextmanager
     def block(path: Path, reason: str) -> Iterator[None]:
@@ -34,7 +34,7 @@ def refused() -> Refusal:
 
 @pytest.fixture
 def convert() -> Convert:
-    """Turn a media file into another kind with ffmpeg itself."""
+    """Convert a media file to another format with ffmpeg."""
 
     def run(source: Path, target: Path, *args: str) -> Path:
         status, _, messages = ffmpeg.run_ffmpeg(
@@ -48,7 +48,7 @@ def convert() -> Convert:
 
 @pytest.fixture
 def chirp() -> npt.NDArray[np.float32]:
-    """Two seconds at 48 kHz that resemble nothing but themselves, shifted by any amount."""
+    """Two seconds at 48 kHz that correlate with no shifted copy of themselves."""
     seconds = np.arange(96_000) / 48_000
     wave = 0.3 * np.sin(2 * np.pi * (200 + 150 * seconds) * seconds)
     return np.asarray(wave * (0.6 + 0.4 * np.sin(9 * seconds)), np.float32)
@@ -56,6 +56,6 @@ def chirp() -> npt.NDArray[np.float32]:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind(tmp_path: Path) -> Iterator[None]:
-    """Every test, whatever it does: no temporary file stays beside the targets."""
+    """Check after every test that no temporary file is left next to its targets."""
     yield
     assert not list(tmp_path.rglob(".talkhead-*"))

@@ -41,7 +41,7 @@ def test_no_more_is_made_than_may_wait() -> None:
     items = run_ahead(source(), depth=2)
     assert next(items) == 0
     items.close()
-    # The one that was read, two that waited, one that was being put, and one more after the end.
+    # One read, two queued, one being queued, and one more after the end.
     assert len(made) <= 5
 
 
@@ -81,7 +81,7 @@ def test_a_thread_ends_though_its_start_was_interrupted(monkeypatch: pytest.Monk
 
     def interrupted(thread: threading.Thread) -> None:
         start(thread)
-        raise KeyboardInterrupt  # as a signal does
+        raise KeyboardInterrupt  # like a signal
 
     def source() -> Iterator[int]:
         for number in range(1000):

@@ -10,7 +10,7 @@ from talkhead.media.arrays import READ_ERRORS, ArrayArchive
 
 
 def npy(kind: str, shape: str, content: bytes) -> bytes:
-    """An array whose header says what it likes."""
+    """Return an array file with an arbitrary header."""
     file = io.BytesIO()
     np.lib.format.write_array(file, np.zeros(3, np.float32))  # type: ignore[no-untyped-call]
     size = 10 + int.from_bytes(file.getvalue()[8:10], "little")

@@ -91,9 +91,9 @@ def test_compressed_sound_has_the_length_and_timing_of_its_original(
 ) -> None:
     path = convert(wav, tmp_path / name)
     info = scan_audio(path)
-    # ffmpeg before version 8 decodes the padding of the last packet too: 1024 samples at most.
+    # ffmpeg before version 8 also decodes the last packet's padding, at most 1024 samples.
     assert -0.001 < float(info.duration_s) - 2.0 <= 1024 / 48_000
-    # ... and starts webm 7 ms late: the best of all lags up to 8 ms.
+    # It also starts webm 7 ms late, so take the best of all lags up to 8 ms.
     found, expected = read_waveform(path), read_waveform(wav)
     assert max(likeness(found[lag:], expected) for lag in range(129)) > 0.99
 
@@ -103,7 +103,7 @@ def test_compressed_sound_has_the_length_and_timing_of_its_original(
     [(".wav", 2), (".wav", 3), (".wav", 6), (".flac", 6), (".ogg", 2), (".aiff", 6)],
 )
 def test_channels_are_averaged(tmp_path: Path, suffix: str, num_channels: int) -> None:
-    # Channel k is a tone of its own; the mean holds each with 1 / channels of its strength.
+    # Each channel is a different tone; the mean contains each at 1 / channels of its amplitude.
     seconds = np.arange(48_000) / 48_000
     hz = 300 * (1 + np.arange(num_channels))
     tones = 0.5 * np.sin(2 * np.pi * seconds[:, None] * hz)
@@ -115,7 +115,7 @@ def test_channels_are_averaged(tmp_path: Path, suffix: str, num_channels: int) -
 
 
 def voice_at(rate_hz: int, seconds: float = 3.0) -> Samples:
-    """Noise in syllables, between 100 and 200 Hz in pitch, shape = (N,)."""
+    """Return noise in syllables, with a pitch between 100 and 200 Hz, shape = (N,)."""
     time_s = np.arange(round(seconds * rate_hz)) / rate_hz
     syllables = np.clip(np.sin(2 * np.pi * 3 * time_s), 0, 1)
     pitch = np.sin(2 * np.pi * (150 * time_s + 5 * np.sin(7 * time_s)))
@@ -123,7 +123,7 @@ def voice_at(rate_hz: int, seconds: float = 3.0) -> Samples:
 
 
 def every_way(path: Path) -> Samples:
-    """The waveform of a file, which has to be the same however it is read."""
+    """Return a file's waveform, after checking that all ways of reading it agree."""
     whole = read_waveform(path)
     blocks = np.concatenate(list(stream_waveform(path, 777)))
     np.testing.assert_array_equal(blocks, whole)
@@ -197,7 +197,7 @@ def test_a_constant_offset_is_removed(tmp_path: Path, rate_hz: int, offset: floa
     soundfile.write(tmp_path / "a.wav", voice + offset, rate_hz)
     waveform, plain = every_way(tmp_path / "a.wav"), read_waveform(tmp_path / "plain.wav")
     assert likeness(waveform, plain) > 0.99
-    # In the pauses too, and at both ends.
+    # Also in the pauses and at both ends.
     pauses = np.abs(plain) < 1e-4
     assert np.abs(waveform[pauses]).max() < 0.02
     assert abs(waveform.mean()) < 1e-4
@@ -225,7 +225,7 @@ def test_sound_of_a_video_is_read_and_starts_where_it_is_heard(
     grey = ["-f", "lavfi", "-i", "color=gray:s=64x64:r=25:d=3", "-map", "0:a", "-map", "1:v"]
     whole = convert(wav, tmp_path / "video.mp4", *grey)
     assert likeness(read_waveform(whole), read_waveform(wav)) > 0.99
-    # Late by half a second, by time stamps alone: that much silence comes first.
+    # Time stamps delay the audio by half a second, so it starts with that much silence.
     delayed = tmp_path / "late.mkv"
     convert(whole, delayed, "-itsoffset", "0.5", "-i", str(wav), "-map", "0:v", "-map", "1:a")
     late = read_waveform(delayed)
@@ -238,7 +238,7 @@ def test_a_sound_whose_time_stamps_begin_late_is_read(
     wav: Path, tmp_path: Path, convert: Convert, name: str
 ) -> None:
     path = convert(wav, tmp_path / name, "-c:a", "libopus", "-output_ts_offset", "1.5")
-    # Containers say in their own ways when it begins; nothing is lost in any.
+    # Containers store the start time in different ways; none loses any audio.
     assert float(scan_audio(path).duration_s) % 1.5 == pytest.approx(0.5, abs=0.1)
 
 

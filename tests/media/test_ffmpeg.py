@@ -134,7 +134,7 @@ def test_a_list_of_streams_is_no_reason() -> None:
 
 
 def test_many_messages_do_not_block_a_process() -> None:
-    # A pipe that nobody reads holds 64 KiB; here are 500 frames with a few lines for each.
+    # An unread pipe holds 64 KiB; this produces 500 frames with a few lines each.
     source = "color=gray:s=16x16:r=25:d=20"
     status, output, messages = ffmpeg.run_ffmpeg(
         ["-f", "lavfi", "-i", source, "-vf", "showinfo", "-f", "rawvideo", "pipe:1"]

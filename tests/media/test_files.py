@@ -10,7 +10,7 @@ from talkhead.media.files import check_input, check_output, replacing
 from tests.media.conftest import Refusal
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[2]
-READ_ONLY = Path("/sys")  # nobody can write here, root neither
+READ_ONLY = Path("/sys")  # not even root can write here
 
 
 def test_what_is_no_file_with_content_is_no_input(tmp_path: Path, refused: Refusal) -> None:
@@ -30,7 +30,7 @@ def test_what_is_no_file_with_content_is_no_input(tmp_path: Path, refused: Refus
 def test_a_pipe_or_a_device_is_refused_at_once_and_not_waited_for(
     tmp_path: Path, refused: Refusal
 ) -> None:
-    os.mkfifo(tmp_path / "pipe.wav")  # nobody will ever write to it
+    os.mkfifo(tmp_path / "pipe.wav")  # nothing ever writes to it
     (tmp_path / "endless.wav").symlink_to("/dev/zero")
     for name in ("pipe.wav", "endless.wav"):
         with refused(tmp_path / name, "not a regular file"):
@@ -92,7 +92,7 @@ SYSTEMS = ["plain"] if not hasattr(os, "O_TMPFILE") else ["plain", "unnamed"]
 
 
 def run_writer(code: str, target: Path, system: str) -> subprocess.CompletedProcess[str]:
-    """Write a file in a process of its own, on a system with or without files that have no name."""
+    """Write a file in a separate process, on a system with or without unnamed files."""
     command = [sys.executable, "-c", WRITE + code, str(target), system]
     return subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE_FOLDER, check=False)
 

@@ -18,7 +18,7 @@ BRIGHTNESS = [40 + 5 * k for k in range(NUM_FRAMES)]
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video whose frames grow brighter, so that each can be told from the others."""
+    """A video whose frames get brighter, so that each is recognisable."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     with VideoWriter(path, size=(SIDE, SIDE), fps=Fraction(25), sound=None, crf=5) as writer:
         for value in BRIGHTNESS:
@@ -66,7 +66,7 @@ def test_a_video_is_one_whatever_it_is_called(
     assert is_video(video)
     assert probe_video(video).fps == 25
     seen = [float(frame.mean()) for frame in read_frames(video)]
-    # Some containers show the first picture for a frame longer; none loses any at its start.
+    # Some containers show the first picture one frame longer; none loses frames at the start.
     assert NUM_FRAMES - 1 <= len(seen) <= NUM_FRAMES + 2
     assert seen[0] == pytest.approx(BRIGHTNESS[0], abs=8)
     assert seen[-1] == pytest.approx(BRIGHTNESS[-1], abs=8)
@@ -88,7 +88,7 @@ def test_a_part_is_the_same_as_in_the_whole(
     video = animate(tmp_path / name) if name == "a.webp" else convert(film, tmp_path / name)
     whole = [float(frame.mean()) for frame in read_frames(video, fps=Fraction(25))]
     part = read_frames(video, fps=Fraction(25), start_s=0.8, duration_s=0.2)
-    # A frame is 5 brighter than the one before; time stamps may round to the next.
+    # Each frame is 5 brighter than the last; time stamps may round to the next frame.
     np.testing.assert_allclose([float(f.mean()) for f in part], whole[20:25], atol=7)
 
 

@@ -22,7 +22,7 @@ def levels(waveform: Floats) -> Floats:
 
 
 def room(seconds: float, level_db: float | None, seed: int = 0) -> Floats:
-    """Noise at a level, or digital silence."""
+    """Return noise at a given level, or digital silence."""
     count = round(seconds * SAMPLE_RATE_HZ)
     scale = 0.0 if level_db is None else 10 ** (level_db / 20)
     return np.asarray(scale * np.random.default_rng(seed).normal(size=count), np.float32)
@@ -36,14 +36,14 @@ def within(sound: Floats, part: Floats, at_s: float) -> Floats:
 
 
 def slam() -> Floats:
-    """A door: half a second at full scale that dies away."""
+    """Return a door slam: half a second of decaying sound from full scale."""
     time_s = np.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ
     noise = np.random.default_rng(3).uniform(-1, 1, len(time_s))
     return np.asarray(noise * np.exp(-time_s / 0.12), np.float32)
 
 
 def ticks(seconds: float, loudness: float) -> Floats:
-    """A clock: a click of 10 ms every second."""
+    """Return a ticking clock: a click of 10 ms every second."""
     sound = room(seconds, None)
     time_s = np.arange(160) / SAMPLE_RATE_HZ
     click = loudness * np.sin(2 * np.pi * 2500 * time_s) * np.exp(-time_s / 0.002)

@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @pytest.fixture
 def pixels() -> Pixels:
-    """96 x 80: a gradient in each channel, so that every turn and mix-up shows."""
+    """96 x 80: a different gradient in each channel, to reveal rotations and channel swaps."""
     y, x = np.mgrid[:80, :96]
     return np.asarray(np.stack([x * 2, y * 3, 255 - x - y], axis=-1), np.uint8)
 
@@ -45,7 +45,7 @@ def test_writing_a_picture_twice_gives_the_same_bytes(tmp_path: Path, pixels: Pi
 def test_the_camera_may_be_held_any_way(
     tmp_path: Path, pixels: Pixels, orientation: int, suffix: str
 ) -> None:
-    # What each tag says of the stored rows and columns, undone.
+    # The stored pixels for each tag, so that applying the tag restores the picture.
     stored = {
         1: pixels,
         2: pixels[:, ::-1],
@@ -130,7 +130,7 @@ def test_a_colour_profile_is_applied_and_a_broken_one_ignored(tmp_path: Path) ->
     np.testing.assert_array_equal(read_picture(tmp_path / "srgb.png").pixels, grey)
     Image.fromarray(grey).save(tmp_path / "broken.png", icc_profile=b"no profile")
     np.testing.assert_array_equal(read_picture(tmp_path / "broken.png").pixels, grey)
-    # The same primaries stored in the order blue, green, red: a profile that swaps the channels.
+    # Store the same primaries in the order blue, green, red, so that the profile swaps channels.
     swapped = bytearray(profile)
     red, blue = swapped.index(b"rXYZ"), swapped.index(b"bXYZ")
     swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
@@ -155,7 +155,7 @@ def test_a_large_picture_is_bounded_and_keeps_its_shape(tmp_path: Path) -> None:
 
 
 def test_20_000_pixels_are_read_and_more_refused(tmp_path: Path, refused: Refusal) -> None:
-    # More pixels than Pillow allows by itself; a JPEG is decoded at an eighth of its size.
+    # More pixels than Pillow allows by default; a JPEG is decoded at an eighth of its size.
     Image.new("L", (20_000, 9_000)).save(tmp_path / "long.jpg")
     picture = read_picture(tmp_path / "long.jpg", limit=SizeLimit.parse("1000"))
     assert picture.pixels.shape == (450, 1000, 3)

@@ -41,7 +41,7 @@ def listing(pictures: str, *more: str) -> str:
 
 @pytest.fixture
 def encode(tmp_path: Path) -> Encode:
-    """Make a video of RGB frames with ffmpeg itself, through filters of the test's choice."""
+    """Encode RGB frames with ffmpeg, through filters that the test chooses."""
 
     def run(
         frames: Frames, name: str, filters: str, *options: str, fps: Fraction = Fraction(25)
@@ -61,14 +61,14 @@ def encode(tmp_path: Path) -> Encode:
 
 @pytest.fixture
 def face(tmp_path: Path, convert: Convert) -> Path:
-    """A lossless SDR video of the face, of five pictures that stand still."""
+    """A lossless SDR video of the face: five identical frames."""
     scaled = f"scale=256:256:out_color_matrix=bt709:out_range=tv,format=yuv444p10le,{SDR}"
     options = ("-vf", f"{scaled},loop=4:1", "-c:v", "ffv1")
     return convert(ROOT / "examples" / "face.png", tmp_path / "sdr.mkv", *options)
 
 
 def hdr(transfer: str, pixels: str = "yuv444p10le") -> str:
-    """Filters from SDR to HDR, where white is 203 nits."""
+    """Return filters that convert SDR to HDR, with white at 203 nits."""
     return (
         "zscale=t=linear,format=gbrpf32le,"
         f"zscale=p=bt2020:t={transfer}:m=bt2020nc:r=tv:npl=203,format={pixels}"
@@ -227,7 +227,7 @@ def test_light_above_white_keeps_its_steps_and_its_hue(encode: Encode) -> None:
     assert (np.ptp(row, axis=1) <= 1).all()
     assert row[0, 0] == 255
     assert (np.diff(row[1:, 0]) < 0).all()
-    assert 235 < row[3, 0] < 250  # the reference white
+    assert 235 < row[3, 0] < 250  # reference white
     assert row[4, 0] == pytest.approx(255 * (100 / 203) ** (1 / 2.4), abs=3)
 
 
@@ -294,7 +294,7 @@ def test_colours_of_a_video_without_tags_are_those_of_its_size(
 
 
 def check_colours(path: Path, folder: Path, tolerance: int = 2) -> None:
-    """What is read has the colours, and what is written from it has them still."""
+    """Check the colours of a video as read, and again after writing and reading it."""
     frame = next(read_frames(path))
     np.testing.assert_allclose(colours_of(frame), COLOURS, atol=tolerance)
     size = (frame.shape[1], frame.shape[0])
@@ -326,7 +326,7 @@ def test_colours_are_those_that_the_tags_say(
     tmp_path: Path, encode: Encode, name: str, filters: str, codec: str
 ) -> None:
     matrix, span, pixels, tag = filters.split()
-    # The tag is that of the matrix; primaries stay BT.709's, so that the colours are the same.
+    # The tag sets the matrix only; primaries stay BT.709, so that the colours do not change.
     primaries = "" if tag == "unknown" else ":color_primaries=bt709:color_trc=bt709"
     chain = (
         f"scale=out_color_matrix={matrix}:out_range={span}:flags=accurate_rnd+full_chroma_int,"
@@ -335,7 +335,7 @@ def test_colours_are_those_that_the_tags_say(
     options = {"libx264": LOSSLESS, "dnxhd": ("-c:v", codec, "-b:v", "120M")}.get(
         codec, ("-c:v", codec, "-b:v", "20M", "-q:v", "1")
     )
-    # DNxHD has few sizes.
+    # DNxHD supports few sizes.
     size = (1920, 1080) if codec == "dnxhd" else (1280, 720) if codec == "libvpx" else (192, 144)
     path = encode(colour_bars(*size), name, chain, *options)
     check_colours(path, tmp_path, tolerance=4 if codec in ("libvpx", "prores_ks", "dnxhd") else 2)
@@ -389,7 +389,7 @@ def test_wide_colours_are_mapped_to_those_of_hd(encode: Encode, primaries: str) 
         f"scale=out_color_matrix=bt709:out_range=tv,format=yuv444p12le,{SDR},"
         f"zscale=p={primaries}:t=bt709:m={matrix},format=yuv444p12le"
     )
-    # Next to black, the steps of light are coarse.
+    # Avoid colours near black, where quantisation steps are coarse.
     frames = colour_bars(192, 144) // 2 + 64
     path = encode(frames, "a.mkv", filters, "-c:v", "ffv1")
     assert probe_video(path).picture.primaries == primaries
@@ -432,11 +432,11 @@ def test_fields_become_whole_pictures_at_the_same_times(
     assert probe_video(path).fps == 25
     assert len(read) == 20
     assert combing(fields[::2]) < 0.01
-    # Eight columns at each edge of the bar are combed where nothing is done: about 3.
+    # Without deinterlacing, eight columns at each edge of the bar are combed, for about 3.
     assert combing(read) < 0.5
-    # The bar is where it is at the first of the two fields.
+    # The bar has its position in the first of the two fields.
     assert np.abs(read.astype(int) - fields[::2]).mean() < 2
-    # A window is a slice of the whole.
+    # A window equals a slice of the whole video.
     (window,) = read_frames(path, start_s=15 / 25, duration_s=1 / 25, size=(720, 576))
     assert np.abs(window.astype(int) - read[15]).mean() < 0.2
 
@@ -506,7 +506,7 @@ def test_the_fourth_byte_of_raw_pictures_is_not_taken_for_transparency(encode: E
 
 
 def with_dolby_vision(path: Path, profile: int, compatibility: int) -> Path:
-    """Add the box of Dolby Vision to an mp4 of HEVC whose index is at its end."""
+    """Add the Dolby Vision box to an HEVC mp4 whose index is at its end."""
     record = bytes([1, 0, profile << 1, 1 << 3 | 0b101, compatibility << 4]) + bytes(19)
     box = (8 + len(record)).to_bytes(4, "big") + b"dvvC" + record
     data = bytearray(path.read_bytes())

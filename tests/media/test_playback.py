@@ -27,7 +27,7 @@ def played(video: Path, count: int, loop: str, num_frames: int = 7) -> list[int]
 def test_a_video_is_played_forth_and_back(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     want = list(islice(cycle([0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1]), 31))
     assert played(video, 31, "pingpong") == want
-    monkeypatch.setattr(playback, "BACKWARD_BYTES", 3 * 96 * 64 * 2)  # two frames a block
+    monkeypatch.setattr(playback, "BACKWARD_BYTES", 3 * 96 * 64 * 2)  # two frames per block
     assert played(video, 31, "pingpong") == want
 
 

@@ -19,7 +19,7 @@ from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 )
 def test_the_default_fits_what_phones_play(size: tuple[int, int], fitted: tuple[int, int]) -> None:
     assert DEFAULT_LIMIT.fit(*size) == fitted
-    # Level 5.2 of H.264: 36,864 blocks of 16 x 16 px a frame and 2,073,600 a second.
+    # H.264 level 5.2: 36,864 blocks of 16 x 16 px per frame and 2,073,600 per second.
     blocks = -(-fitted[0] // 16) * -(-fitted[1] // 16)
     assert blocks <= 36_864
     assert blocks * 60 <= 2_073_600
@@ -37,7 +37,7 @@ def test_a_limit_is_a_side_or_two() -> None:
     assert SizeLimit.parse("4096").fit(4032, 3024) == (4032, 3024)
     assert SizeLimit.parse("1080x1920").fit(3000, 4000) == (1247, 1662)
     assert SizeLimit.parse("1280 ").fit(2560, 1440) == (1280, 720)
-    assert SizeLimit.parse("8192").fit(8192, 8192)[0] < 8192  # no level of H.264 has more
+    assert SizeLimit.parse("8192").fit(8192, 8192)[0] < 8192  # no H.264 level allows more
     for wrong in ("", "big", "63", "8193", "0x0", "100x", "-5", "1e3", "1920x20000"):
         with pytest.raises(TalkheadError, match="max-size"):
             SizeLimit.parse(wrong)

@@ -33,7 +33,7 @@ FFMPEG_TRIMS = (
 
 
 def counting_frames(count: int, width: int = 96, height: int = 64) -> Frames:
-    """Frames that carry their number: eight bars, dark for 0 and light for 1."""
+    """Return frames that encode their number in eight bars: dark for 0, light for 1."""
     bits = (np.arange(count)[:, None] >> np.arange(8)) & 1
     bars = np.repeat(60 + 130 * bits, width // 8, axis=1).astype(np.uint8)
     padded = np.pad(bars, ((0, 0), (0, width - bars.shape[1])), mode="edge")
@@ -54,9 +54,9 @@ def write(path: Path, frames: Frames, *, fps: Fraction = FPS, sound: Path | None
 
 
 def is_as_long(path: Path, sound: Path, rate_hz: int = 48_000) -> bool:
-    """Whether a video's sound lasts as long as the file it was made from.
+    """Return whether a video's audio is as long as its source file.
 
-    ffmpeg before version 8 decodes the padding of the last packet too, up to 1024 samples.
+    ffmpeg before version 8 also decodes the last packet's padding, up to 1024 samples.
     """
     excess_s = float(scan_audio(path).duration_s - scan_audio(sound).duration_s)
     return -0.001 < excess_s <= (0.001 if FFMPEG_TRIMS else 1024 / min(rate_hz, 96_000))
@@ -214,7 +214,7 @@ def test_aac_is_copied_untouched(tmp_path: Path, wav: Path, convert: Convert) ->
     packets = ["-map", "0:a", "-c", "copy", "-f", "streamhash", "pipe:1"]
     hashes = [ffmpeg.run_ffmpeg(["-i", str(file), *packets])[1] for file in (song, path)]
     assert hashes[0] == hashes[1] != b""
-    # And from another video, whose picture plays no part.
+    # The audio may also come from another video.
     again = write(tmp_path / "b.mp4", counting_frames(50), sound=path)
     np.testing.assert_array_equal(read_waveform(again), read_waveform(song))
 
@@ -245,7 +245,7 @@ def test_neither_sound_nor_picture_is_cut_to_the_other(tmp_path: Path, wav: Path
 
 
 def test_an_hour_is_streamed(tmp_path: Path) -> None:
-    """Frames are read as they are asked for: the tenth of a very long video comes at once."""
+    """Frames are read on demand: the tenth frame of a very long video comes at once."""
     path = tmp_path / "long.mp4"
     source = "color=gray:s=64x64:r=1:d=3600"
     ffmpeg.run_ffmpeg(["-f", "lavfi", "-i", source, "-preset", "ultrafast", str(path)])
@@ -256,7 +256,7 @@ def test_an_hour_is_streamed(tmp_path: Path) -> None:
 
 @contextmanager
 def pipe_into(got: bytearray) -> Iterator[IO[bytes]]:
-    """A pipe whose reader keeps what comes, as it comes."""
+    """A pipe whose reader collects the data as it arrives."""
     reader, writer = os.pipe()
 
     def collect() -> None:
@@ -274,7 +274,7 @@ def pipe_into(got: bytearray) -> Iterator[IO[bytes]]:
 
 
 def stream(path: Path, frames: Frames, sound: Path | None) -> Path:
-    """Write frames to a pipe, and what comes out of it to a file."""
+    """Write frames to a pipe, and the pipe's output to a file."""
     got = bytearray()
     size = (frames.shape[2], frames.shape[1])
     with pipe_into(got) as pipe, VideoWriter(pipe, size=size, fps=FPS, sound=sound) as writer:
@@ -284,7 +284,7 @@ def stream(path: Path, frames: Frames, sound: Path | None) -> Path:
 
 
 def boxes(data: bytes) -> list[tuple[str, bytes]]:
-    """Name and content of the boxes that an mp4, or one of its boxes, consists of."""
+    """Yield the name and content of each box in an mp4 or in one of its boxes."""
     found = []
     while data:
         size = int.from_bytes(data[:4], "big")
@@ -300,7 +300,7 @@ def test_a_stream_has_the_frames_and_the_sound_of_a_file(tmp_path: Path, wav: Pa
     assert [number_of(frame) for frame in read_frames(path)] == list(range(50))
     before, after = read_waveform(wav), read_waveform(path)
     assert np.corrcoef(before[:31_000], after[:31_000])[0, 1] > 0.98
-    # Fragments have no list of edits at the end, which would cut off the rest of the last packet.
+    # Fragments have no edit list to trim the last packet.
     assert 0 <= len(after) - len(before) <= 1024 * 16_000 / 48_000
     silent = stream(tmp_path / "silent.mp4", counting_frames(3), None)
     assert [number_of(frame) for frame in read_frames(silent)] == [0, 1, 2]
@@ -319,7 +319,7 @@ def test_a_stream_copies_aac_untouched(
 def test_a_stream_is_fragments_of_a_second_with_pictures_and_their_sound(
     tmp_path: Path, wav: Path
 ) -> None:
-    frames = np.repeat(counting_frames(1), 50, 0)  # nothing but the rule asks for key frames
+    frames = np.repeat(counting_frames(1), 50, 0)  # only the rule asks for key frames
     whole = boxes(stream(tmp_path / "a.mp4", frames, wav).read_bytes())
     assert [name for name, _ in whole] == ["ftyp", "moov", "moof", "mdat", "moof", "mdat", "mfra"]
     for second, moof in enumerate(content for name, content in whole if name == "moof"):
@@ -338,7 +338,7 @@ def test_a_stream_is_the_same_bytes_in_a_pipe_and_in_a_file(tmp_path: Path, wav:
     ):
         for frame in counting_frames(50):
             writer.write(frame)
-            time.sleep(0.01)  # as if it were rendered
+            time.sleep(0.01)  # simulate rendering
     assert (tmp_path / "b.mp4").read_bytes() == piped
 
 
@@ -507,7 +507,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, wav: Path, refused: Refusal
 
 
 def make_video(path: Path, source: str, *options: str) -> Path:
-    """Make a video of grey pictures, as ffmpeg's filter draws them."""
+    """Make a video of grey pictures with ffmpeg's filter."""
     args = ["-y", "-loglevel", "error", "-f", "lavfi", "-i", f"color=gray:{source}", *options]
     status, _, messages = ffmpeg.run_ffmpeg([*args, "-pix_fmt", "yuv420p", str(path)])
     assert status == 0, messages
