@@ -155,7 +155,7 @@ def test_silence_rests(audio: Path, run_here: RunHere, tiny_weights: Path, tmp_p
         (("voice.wav", "-o", "t.npz", "--face", "absent.png"), 2, "absent.png does not exist"),
         (("voice.wav", "-o", "t.npz", "--face", "text.png"), 2, "text.png is not a picture"),
         (("voice.wav", "-o", "t.npz", "--face", "video.mp4"), 2, "video.mp4 is a video"),
-        (("text.wav", "-o", "t.npz"), 2, "cannot be read as sound"),
+        (("text.wav", "-o", "t.npz"), 2, "cannot be read as audio"),
         (("voice.wav", "-o", "t.npz", "--weights", "absent"), 4, "no weights named 'absent'"),
         (("voice.wav", "-o", "t.npz", "--fps", "0"), 2, "out of range"),
     ],

@@ -375,12 +375,12 @@ def sound_with_nan(folder: Path) -> Path:
         (missing, ("absent", "does not exist")),
         (directory, ("folder", "is a directory")),
         (empty, ("empty.png", "is empty")),
-        (text_as_sound, ("text.wav", "cannot be read as sound")),
-        (empty_sound, ("zero.wav", "no sound in it")),
+        (text_as_sound, ("text.wav", "cannot be read as audio")),
+        (empty_sound, ("zero.wav", "contains no sound")),
         (corrupt_sound, ("corrupt.flac", "is corrupt")),
         (cut_off_sound, ("cut.wav", "is cut off")),
-        (sound_with_nan, ("nan.wav", "not numbers")),
-        (silent_video, ("video.mp4", "no sound in it")),
+        (sound_with_nan, ("nan.wav", "NaN or infinite")),
+        (silent_video, ("video.mp4", "no audio stream")),
     ],
 )
 def test_a_bad_sound_is_refused_in_one_line(
