@@ -141,7 +141,7 @@ def test_frames_from_sound_are_scored_as_json(
         assert all(key not in one["values"] for one in systems.values())
     if missing:
         assert "not computed: run talkhead weights download" in ended.stderr
-    for words in ("PSNR, dB ↑", "SSIM ↑", "milliseconds a frame", "codec: H.264, crf 18"):
+    for words in ("PSNR, dB ↑", "SSIM ↑", "milliseconds per frame", "codec: H.264, crf 18"):
         assert words in ended.stderr
 
 
@@ -177,7 +177,7 @@ def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
     assert scores["broken"] == [broken]
     assert ended.stderr == (
         "talkhead: one video could not be scored (anna by their tool: there is no video named"
-        " anna): the same command tries again\n"
+        " anna): run the same command to try again\n"
     )
     assert (scores["stage"], scores["weights"]) == ("predicted", {})
     pairs = [(one["clip"], one["system"]) for one in scores["clips"]]
@@ -256,10 +256,10 @@ def test_two_scores_are_compared_as_text_and_as_json(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("DATA --stage landmarks --steps 2", "--steps belongs to stages that make frames"),
-        ("DATA --stage landmarks --dtype float32", "--dtype float32 belongs to stages that make"),
-        ("DATA --stage render --pose natural", "--pose natural belongs to what is made from sound"),
-        ("DATA --predicted DATA --pose still", "--pose still belongs to what is made from sound"),
+        ("DATA --stage landmarks --steps 2", "--steps is for stages that render frames"),
+        ("DATA --stage landmarks --dtype float32", "--dtype float32 is for stages that render"),
+        ("DATA --stage render --pose natural", "--pose natural is for motion generated from sound"),
+        ("DATA --predicted DATA --pose still", "--pose still is for motion generated from sound"),
         (
             "DATA --predicted DATA --weights WEIGHTS",
             "--steps, --start-step and --stage out",
@@ -272,11 +272,11 @@ def test_two_scores_are_compared_as_text_and_as_json(
             "DATA --predicted DATA --stage both",
             "--steps, --start-step and --stage out",
         ),
-        ("DATA --predicted DATA --dtype float32", "--dtype float32 belongs to stages that make"),
-        ("DATA --predicted DATA --predicted DATA", "there is a system named"),
+        ("DATA --predicted DATA --dtype float32", "--dtype float32 is for stages that render"),
+        ("DATA --predicted DATA --predicted DATA", "a system is already named"),
         ("DATA --predicted .", "holds no videos"),
         ("DATA --predicted nowhere", "nowhere is no folder of videos"),
-        ("", "give DATA and -o REPORT, or --compare with two scores.json"),
+        ("", "give DATA and -o REPORT, or --compare with two scores.json files"),
         ("DATA --weights WEIGHTS --people nobody", "nobody is named nobody"),
         ("DATA --weights WEIGHTS --split test", "none of the split test with sound that fits"),
         ("DATA --weights WEIGHTS --protocol seed-90-10", "name one with --people"),

@@ -71,7 +71,7 @@ def test_a_sound_without_speech_gives_a_track_at_rest_and_a_warning(
     for name, write, warning in (
         ("voice.wav", write_voice, ""),
         ("silence.wav", write_silence, ""),
-        ("noise.wav", write_noise, "talkhead: warning: no speech was found in noise.wav"),
+        ("noise.wav", write_noise, "talkhead: warning: no speech found in noise.wav"),
     ):
         write(tmp_path / name, SECONDS)
         ended = run_here("landmarks", name, *shared)
@@ -234,7 +234,7 @@ def test_the_track_that_a_video_shows_is_written(
     ("arguments", "code", "message"),
     [
         (("voice.wav", "--detect"), 2, "no picture"),
-        (("v.mp4", "--detect", "--face", "v.mp4"), 2, "leave --face out"),
+        (("v.mp4", "--detect", "--face", "v.mp4"), 2, "leave out --face"),
         (("v.mp4", "--detect"), 3, "shows no face"),
         (("v.mp4", "--detect", "--preview", "look.avi"), 2, "end the output's name in .mp4"),
     ],
