@@ -24,7 +24,7 @@ from talkhead.cli.output import (
 from talkhead.errors import TalkheadError
 
 STARTED = "TALKHEAD_BENCHMARK_STARTED"
-"""Environment variable that tells a child process to time the first frame since this moment."""
+"""Environment variable with the time from which a child process times its first frame."""
 FIRST_SECONDS = 0.32
 
 

@@ -59,7 +59,7 @@ PREVIEW_SIDE_PX = 720
 
 @dataclass(frozen=True)
 class _Motion:
-    """What to write: one mesh per frame, and the pictures that they belong to."""
+    """The meshes to write, one per frame, and the pictures that they belong to."""
 
     rate: Fraction
     size: tuple[int, int]

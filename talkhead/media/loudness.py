@@ -35,9 +35,9 @@ MAX_PAUSE_S = 0.6
 MIN_SENTENCE_S = 1.0
 """In a recording with sentences, the loudness of shorter sounds, such as a door, does not count."""
 QUIET_SENTENCE_DB = 12.0
-"""A sentence may be this much quieter than the loudest speech; any further gap is raised."""
+"""A sentence may be this much quieter than the loudest speech; it is raised if it is quieter."""
 MAX_RAISE_DB = 18.0
-"""Anything with a larger gap is breath or a voice in another room, and stays as it is."""
+"""Anything that needs a larger raise is breath or a voice in another room, and stays as it is."""
 
 
 def frame_levels(waveform: Floats, num_frames: int, fps: float) -> Floats:

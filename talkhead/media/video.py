@@ -46,7 +46,7 @@ _SUFFIXES = (".mp4", ".m4v", ".mov")
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video declares about itself.
+    """A video's properties, as its file declares them.
 
     Width and height are as displayed: rotated, with square pixels. The rate is that of the
     container, or 25 if it declares none or one above 120; `duration_s` is that of the longest
