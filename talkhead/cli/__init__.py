@@ -1,1 +1,1 @@
-"""The command line: the only code that prints, parses, sets up logging, or exits."""
+"""The command line: the only code that prints, parses arguments, sets up logging, or exits."""

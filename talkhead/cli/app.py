@@ -1,4 +1,4 @@
-"""The `talkhead` command: its sub-commands, and the way every one of them ends."""
+"""The `talkhead` command and its subcommands."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ app = typer.Typer(
     name="talkhead",
     help="Generate a talking-head video from a portrait or video and speech.",
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="markdown",  # paragraphs are wrapped anew
-    # A bug shows Python's own traceback: it can be searched for and pasted.
+    rich_markup_mode="markdown",  # rewraps paragraphs
+    # A bug shows Python's own traceback, which can be searched for and pasted.
     pretty_exceptions_enable=False,
 )
 app.command("render")(render.render)
@@ -62,7 +62,7 @@ def _root(
 
 
 def main() -> NoReturn:
-    """Run the command line of this process and exit with its code."""
+    """Run the command line and exit with its exit code."""
     prepare_streams()
     command = typer.main.get_command(app)
     sys.exit(

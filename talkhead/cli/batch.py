@@ -1,4 +1,4 @@
-"""`talkhead render` of many videos: its options, the checks before it, and who makes it."""
+"""`talkhead render` for batches: the options, the checks and the workers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ RayOption = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class BatchOptions:
-    """What the command line says about a batch, beside the options of its items."""
+    """Command-line options of a batch, without the options of its items."""
 
     table: Path | None
     jobs: int | None
@@ -93,7 +93,7 @@ class BatchOptions:
     quiet: bool
 
     def wanted(self) -> str | None:
-        """Return an option that only a batch has, if one was given."""
+        """Return the name of a batch-only option that was given, or None."""
         given = {
             "--list": self.table is not None,
             "--jobs": self.jobs is not None,
@@ -105,10 +105,10 @@ class BatchOptions:
 
 
 def is_batch(audio: Sequence[Path], output: str, options: BatchOptions) -> bool:
-    """Whether more than one video is meant, or could be.
+    """Return whether the arguments ask for more than one video, or could.
 
     Raises:
-        TalkheadError: an option of batches was given for a single video.
+        TalkheadError: a batch-only option was given for a single video.
     """
     from talkhead.batch.naming import is_pattern, is_template
 
@@ -118,7 +118,7 @@ def is_batch(audio: Sequence[Path], output: str, options: BatchOptions) -> bool:
         return True
     if (name := options.wanted()) is not None:
         raise TalkheadError(
-            f"{name} is for batches: give several sounds, --list, or a folder as in -o videos/"
+            f"{name} is for batches: give several sounds, --list, or a folder such as -o videos/"
         )
     return False
 
@@ -133,14 +133,14 @@ def plan_batch(
     """Return the jobs of a batch.
 
     Args:
-        face: of all items, or of rows that name none.
-        audio: sounds, and patterns for them.
+        face: the face of all items, or of rows without one.
+        audio: sounds, or patterns that match sounds.
         output: a folder or a name template.
-        base: the options of all items.
-        options: of the batch.
+        base: options that all items share.
+        options: options of the batch.
 
     Raises:
-        TalkheadError: what is wanted makes no batch.
+        TalkheadError: the arguments do not describe a batch.
     """
     from talkhead.batch.naming import NameTemplate, expand_sounds
     from talkhead.batch.table import read_table
@@ -150,7 +150,7 @@ def plan_batch(
     template = None if output is None else NameTemplate.read(output)
     if options.table is not None:
         if audio:
-            raise TalkheadError("--list names the sounds: leave out AUDIO, or the list")
+            raise TalkheadError("--list already names the sounds: leave out AUDIO or --list")
         return read_table(options.table, base, face, template)
     assert face is not None
     assert template is not None
@@ -161,11 +161,11 @@ def plan_batch(
 
 
 def render_batch(jobs: Sequence[RenderJob], options: BatchOptions) -> None:
-    """Make the videos of a batch, and say what became of each.
+    """Render the videos of a batch, and report the result of each.
 
     Raises:
-        BatchError: an item has failed.
-        TalkheadError: nothing can be begun.
+        BatchError: an item failed.
+        TalkheadError: the batch cannot start.
     """
     from talkhead.batch.items import check_items
     from talkhead.batch.run import Journals, known_results, run_batch
@@ -199,7 +199,7 @@ def render_batch(jobs: Sequence[RenderJob], options: BatchOptions) -> None:
         tally.end()
         return
     with Journals(items) as journals:
-        items = check()  # again: another batch may have ended just before
+        items = check()  # check again: another batch may have just ended
         with _workers(options, folder, jobs[0].weights, len(items)) as workers:
             results = _results(
                 known_results(items),
@@ -237,7 +237,7 @@ def _workers(
         return
     from talkhead.batch.ray_cluster import RayWorkers
 
-    # Another machine has its own copy of listed weights; a user's folder is a shared one.
+    # Each machine has its own copy of listed weights, but a user's folder is shared.
     where = str(Path(name).resolve()) if Path(name).is_dir() else name
     settings = Settings(where, options.device, options.dtype, options.offline, shares=1)
     uses_gpu = options.device.startswith("cuda")
@@ -255,7 +255,7 @@ def _with_bar(
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    # What is printed meanwhile goes above the bar, but a file or a pipe gets its lines itself.
+    # In a terminal, lines printed meanwhile go above the bar; a file or a pipe gets them directly.
     with (
         Progress(
             console=console,

@@ -1,4 +1,4 @@
-"""What is told about a batch: a line for each item as it ends, and a count of all."""
+"""Report a batch: one line for each item as it ends, and a final count."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ FAILURES_SHOWN = 3
 
 
 class Tally:
-    """Says what becomes of each item, counts, and says it all in the end."""
+    """Reports the result of each item, counts results, and prints a summary."""
 
     def __init__(self, total: int, options: BatchOptions, started: float) -> None:
         self._total, self._options, self._started = total, options, started
         self._counts = {"done": 0, "skipped": 0, "failed": 0}
-        # Ray tells of lost machines on stdout, which is for results: see `talkhead.cli.batch`.
+        # Ray reports lost machines on stdout, which `talkhead.cli.batch` therefore redirects.
         self._stdout = None if options.ray is None else sys.stdout
         self._failures: list[str] = []
 
     def tell(self, result: Result) -> None:
-        """Say what became of an item."""
+        """Report the result of an item."""
         job, output = result.item.job, str(result.item.job.output)
         if result.state == "done":
             warn_without_speech(job.audio, result.facts)
@@ -60,16 +60,16 @@ class Tally:
             self._say(f"{output}: {result.error}, skipped")
 
     def _say(self, line: str) -> None:
-        # The system takes names that are no UTF-8, a terminal does not.
+        # The system accepts names that are not UTF-8; a terminal does not.
         shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         typer.echo(shown, file=self._stdout)
-        (self._stdout or sys.stdout).flush()  # somebody may be waiting for it
+        (self._stdout or sys.stdout).flush()  # a program may be waiting for it
 
     def _say_json(self, values: Mapping[str, Any]) -> None:
         self._say(json.dumps(values, allow_nan=False))
 
     def foresee(self, item: Item) -> None:
-        """Say what would become of an item."""
+        """Report what would happen to an item."""
         output = str(item.job.output)
         if item.state != "waiting":
             self._count(item.state, f"{output}: {item.why}")
@@ -78,15 +78,15 @@ class Tally:
             line |= {"audio": str(item.job.audio), "output": output}
             self._say_json(line | ({"reason": item.why} if item.why else {}))
         elif item.state == "waiting":
-            self._say(f"{output}: to be made of {item.job.face} and {item.job.audio}")
+            self._say(f"{output}: to be rendered from {item.job.face} and {item.job.audio}")
         else:
             self._say(f"{output}: {item.state}, {item.why}")
 
     def end(self) -> None:
-        """Say how many items there were of each kind.
+        """Print how many items had each result.
 
         Raises:
-            BatchError: one has failed.
+            BatchError: an item failed.
         """
         counts = {**self._counts, "undone": self._total - sum(self._counts.values())}
         if self._options.as_json:
@@ -99,7 +99,7 @@ class Tally:
             more = counts["failed"] - len(self._failures)
             rest = f"; and {more} more" if more else ""
             stopped = counts["undone"] and not self._options.keep_going
-            advice = " (--keep-going makes the others)" if stopped else ""
+            advice = " (--keep-going renders the others)" if stopped else ""
             raise BatchError(f"{items}: {told}{advice}: {first}{rest}")
         if not self._options.quiet:
             typer.echo(f"talkhead: {items}: {told}", err=True)
@@ -111,11 +111,11 @@ class Tally:
 
 
 def made_line(output: str, facts: Mapping[str, Any]) -> str:
-    """Return what is said of a video that was made."""
+    """Return the line that reports a finished video."""
     missing = facts.get("frames_without_face", 0)
-    without = f", {missing} of them left as they are" if missing else ""
+    without = f", {missing} frames without a face left unchanged" if missing else ""
     return (
         f"{output}: {facts['frames']} frames at {facts['fps']} fps, "
         f"{facts['width']} x {facts['height']} px, "
-        f"{facts['frames_per_second']} frames a second{without}"
+        f"{facts['frames_per_second']} frames per second{without}"
     )

@@ -1,4 +1,4 @@
-"""`talkhead benchmark`: how fast this machine is."""
+"""`talkhead benchmark`: time rendering on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from talkhead.cli.output import (
 from talkhead.errors import TalkheadError
 
 STARTED = "TALKHEAD_BENCHMARK_STARTED"
-"""Environment variable of the process that is started to time the first frame."""
+"""Environment variable with the time from which a child process times its first frame."""
 FIRST_SECONDS = 0.32
 
 
@@ -120,7 +120,7 @@ def benchmark(
         "peak_memory_mb": memory,
     }
     if theirs is not None:
-        torch.set_num_threads(threads)  # nothing works beside it
+        torch.set_num_threads(threads)  # nothing else runs now
         milliseconds = time_peer(theirs, torch_device, torch_dtype)
         result["peer"] = {
             "name": theirs.name,
@@ -134,7 +134,7 @@ def benchmark(
 
 
 def _first_frame_s(size: int, steps: int, weights: str, device: str, dtype: str) -> float:
-    """Start a process as a user does, and return the seconds until it has its first frame."""
+    """Start a process as a user would, and return the seconds until its first frame."""
     import json
 
     command = [sys.executable, "-m", "talkhead", "benchmark", "--json", "--size", str(size)]
@@ -148,7 +148,7 @@ def _first_frame_s(size: int, steps: int, weights: str, device: str, dtype: str)
     )
     if ended.returncode != 0:
         raise TalkheadError(
-            f"the process for the first frame failed: {ended.stderr.strip()[-300:]}"
+            f"the process that times the first frame failed: {ended.stderr.strip()[-300:]}"
         )
     return float(json.loads(ended.stdout)["first_frame_s"])
 
@@ -158,14 +158,19 @@ def _print(result: dict[str, Any]) -> None:
     rows = [
         ("where", f"{where}, {result['dtype']}"),
         ("picture", f"{result['size']} px, {result['seconds_of_sound']:g} s of sound"),
-        ("end to end", f"{result['frames_per_second']:.1f} frames a second"),
-        *((f"  {name}", f"{value:.2f} ms a frame") for name, value in result["stages_ms"].items()),
-        ("landmarks", f"{result['landmarks_s_per_minute']:.2f} s for a minute of sound"),
-        ("first frame", f"{result['first_frame_s']:.1f} s after a cold start"),
+        ("end to end", f"{result['frames_per_second']:.1f} frames per second"),
+        *(
+            (f"  {name}", f"{value:.2f} ms per frame")
+            for name, value in result["stages_ms"].items()
+        ),
+        ("landmarks", f"{result['landmarks_s_per_minute']:.2f} s per minute of sound"),
+        ("first frame", f"{result['first_frame_s']:.1f} s from a cold start"),
     ]
     if result["peak_memory_mb"] is not None:
-        rows.append(("memory", f"{result['peak_memory_mb']:.0f} MB at the peak"))
+        rows.append(("memory", f"{result['peak_memory_mb']:.0f} MB at peak"))
     if "peer" in result:
         peer = result["peer"]
-        rows.append((peer["name"], f"{peer['milliseconds']:.1f} ms a frame, {peer['ratio']:.1f} x"))
+        rows.append(
+            (peer["name"], f"{peer['milliseconds']:.1f} ms per frame, {peer['ratio']:.1f} x")
+        )
     print_columns(rows)

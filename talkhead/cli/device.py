@@ -1,4 +1,4 @@
-"""Options for the device, and the cores to use."""
+"""Device options, and the number of cores to use."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ DtypeOption = Annotated[
 
 @functools.cache
 def share_cores() -> None:
-    """Give each of the two stages of rendering that compute half of the cores.
+    """Limit PyTorch to half of the cores, because two compute stages of rendering run in parallel.
 
-    They work side by side, each in a thread: two teams that both want every core wait for each
-    other more than they gain. Said twice, it is done once.
+    If both stages used every core, their threads would wait for each other more than they gain.
+    Further calls have no effect.
     """
     import torch
 
@@ -46,6 +46,6 @@ def share_cores() -> None:
 
 
 def usable_cores() -> int:
-    """Return how many worker processes fit this machine: one per core, up to 8."""
+    """Return how many worker processes suit this machine: one per core, up to 8."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(count or 1, MAX_DEFAULT_WORKERS)

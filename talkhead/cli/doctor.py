@@ -1,4 +1,4 @@
-"""`talkhead doctor`: what this machine has, and what is broken."""
+"""`talkhead doctor`: check the installation, or list the faces in a picture or video."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def doctor(
 
 
 def _list_faces(path: Path, *, as_json: bool) -> None:
-    """Print the faces that `--choose` can name, from the left."""
+    """Print the faces that `--choose` can select, from the left."""
     from talkhead.face.person import can_be_dubbed
     from talkhead.job import is_video
     from talkhead.media.files import check_input
@@ -85,7 +85,7 @@ def _list_faces(path: Path, *, as_json: bool) -> None:
         return
     where = f" at {time_s:.2f} s" if moves else ""
     typer.echo(f"{path}{where}: {len(rows)} face{'s' if len(rows) > 1 else ''}, from the left")
-    notes = ["" if can else "too small, turned or cut off to dub" for can in serving]
+    notes = ["" if can else "too small, turned or cut off for dubbing" for can in serving]
     notes[largest] = "the largest, the default"
     print_columns(
         [
@@ -98,7 +98,7 @@ def _list_faces(path: Path, *, as_json: bool) -> None:
                 if k == largest
                 else ""
                 if serving[k]
-                else "too small, turned or cut off to dub",
+                else "too small, turned or cut off for dubbing",
             )
             for k, row in enumerate(rows)
         ]
@@ -108,7 +108,7 @@ def _list_faces(path: Path, *, as_json: bool) -> None:
 def _first_faces(
     path: Path, *, moves: bool
 ) -> tuple[float, tuple[int, int], list[npt.NDArray[np.float32]]]:
-    """Return the time and the size (W, H) of the first picture with faces, and the faces."""
+    """Return the time and the size (W, H) of the first frame with faces, and the faces."""
     from talkhead.face.detection import MAX_FACES, FaceDetector, no_face_error
 
     first: list[npt.NDArray[np.uint8]] = []
@@ -125,7 +125,7 @@ def _first_faces(
 def _pictures(
     path: Path, moves: bool
 ) -> Generator[tuple[float, npt.NDArray[np.uint8]], None, None]:
-    """Yield the picture; of a video two frames a second, with their times."""
+    """Yield a picture, or two frames per second of a video, with their times."""
     if not moves:
         from talkhead.media.picture import read_picture
 
@@ -161,7 +161,7 @@ def _describe(face: npt.NDArray[np.float32]) -> Facts:
 def _checked(check: Callable[[], Facts]) -> Facts:
     try:
         return check()
-    except Exception as error:  # noqa: BLE001 -- whatever is broken is what the doctor is asked for
+    except Exception as error:  # noqa: BLE001 -- every fault belongs in the report
         kind = "" if isinstance(error, TalkheadError) else f"{type(error).__name__}: "
         return {"error": " ".join(f"{kind}{error}".split())}
 
@@ -199,7 +199,7 @@ def _torch() -> Facts:
     device = resolve_device("auto")
     one = torch.ones(2, 2, device=device)
     if float((one @ one).sum()) != 8:
-        raise TalkheadError(f"{device} computes wrongly")
+        raise TalkheadError(f"{device} gives wrong results")
     facts: Facts = {"version": torch.__version__, "device": device.type}
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)

@@ -1,6 +1,6 @@
-"""How a command ends: every known error is one line on stderr and the exit code of its kind.
+"""How a command ends: each known error becomes one line on stderr and an exit code.
 
-A bug is not caught here: it keeps its traceback, and Python exits with 1.
+Bugs are not caught here: they keep their traceback, and Python exits with 1.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _MACHINE_ERRORS = frozenset(
 
 
 def exit_code_of(command: Callable[[], Any]) -> int:
-    """Run a command and say how it ended.
+    """Run a command and return its exit code.
 
     Args:
-        command: what to run; an int it returns is an exit code.
+        command: what to run; an int that it returns is its exit code.
 
     Returns:
-        0, or the code of the error whose line was printed.
+        0, or the code of the error that was printed.
 
     Raises:
         Exception: a bug.
     """
     if not sys.warnoptions:
-        # Warnings of the packages underneath speak to programmers; `python -W` shows them.
+        # Warnings from other packages are meant for programmers; `python -W` shows them.
         warnings.simplefilter("ignore")
     _end_cleanly_on_signals()
     try:
@@ -48,9 +48,9 @@ def exit_code_of(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except _Ended as ending:
-        return _fail(f"ended by {signal.Signals(ending.number).name}", 128 + ending.number)
+        return _fail(f"terminated by {signal.Signals(ending.number).name}", 128 + ending.number)
     except BrokenPipeError:
-        # Whoever read our output has enough; Python would complain again at exit.
+        # The reader of our output has closed it; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except Exception as error:
@@ -63,7 +63,7 @@ def exit_code_of(command: Callable[[], Any]) -> int:
 
 
 def _told(error: Exception) -> tuple[str, int] | None:
-    """What is said of an error, and its exit code; None of a bug."""
+    """Return the message and the exit code of an error, or None for a bug."""
     if (fault := fault_of_machine(error)) is not None:
         return fault, TalkheadError.exit_code
     if isinstance(error, TalkheadError):
@@ -87,7 +87,7 @@ def _hint(error: typer.TyperException) -> str:
 
 
 class _Ended(SystemExit):
-    """A signal asks the process to end. What it says waits: stderr may be silenced just now."""
+    """A signal asked the process to end. The message has to wait: stderr may be silenced now."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -98,7 +98,7 @@ def _end_cleanly_on_signals() -> None:
     """Let SIGTERM and SIGHUP unwind the stack, so that half-written files are removed."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends at once
         raise _Ended(number)
 
     for name in ("SIGTERM", "SIGHUP"):

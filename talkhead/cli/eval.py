@@ -196,20 +196,20 @@ def evaluate(
             print_comparison(result)
         return
     if data is None or output is None:
-        raise TalkheadError("give DATA and -o REPORT, or --compare with two scores.json")
+        raise TalkheadError("give DATA and -o REPORT, or --compare with two scores.json files")
     if predicted and (weights or steps or start_steps or stage):
         raise TalkheadError(
-            "--predicted scores what is there: leave --weights, --steps, --start-step and --stage"
-            " out"
+            "--predicted scores existing videos: leave out --weights, --steps, --start-step and"
+            " --stage"
         )
     if start_steps and stage == "landmarks":
-        raise TalkheadError("--start-step belongs to stages that make frames, not to landmarks")
+        raise TalkheadError("--start-step is for stages that render frames, not for landmarks")
     if steps and stage == "landmarks":
-        raise TalkheadError("--steps belongs to stages that make frames, not to landmarks")
+        raise TalkheadError("--steps is for stages that render frames, not for landmarks")
     if pose != "true" and (stage == "render" or predicted):
-        raise TalkheadError(f"--pose {pose} belongs to what is made from sound")
+        raise TalkheadError(f"--pose {pose} is for motion generated from sound: leave it out")
     if dtype != "auto" and (stage == "landmarks" or predicted):
-        raise TalkheadError(f"--dtype {dtype} belongs to stages that make frames")
+        raise TalkheadError(f"--dtype {dtype} is for stages that render frames: leave it out")
     from talkhead.evaluation.run import PAGE, SCORES, check_report
 
     check_report(output, overwrite=overwrite)
@@ -258,19 +258,19 @@ def evaluate(
         first = broken[0]
         raise BatchError(
             f"{count} could not be scored ({first['clip']} by {first['system']}: {first['why']}):"
-            " the same command tries again"
+            " run the same command to try again"
         )
 
 
 def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
-    """Name the systems of others by their folders."""
+    """Map the folder names of other systems to their folders."""
     from talkhead.evaluation.scores import BASELINES
 
     named: dict[str, Path] = {}
     for folder in folders:
         name = folder.resolve().name
         if name in named or name in BASELINES:
-            raise TalkheadError(f"{folder}: there is a system named {name} already; rename it")
+            raise TalkheadError(f"{folder}: a system is already named {name}; rename the folder")
         named[name] = folder
     return named
 
@@ -278,12 +278,12 @@ def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
 def _folders(
     names: list[str], start_steps: list[int], emotion: str, *, offline: bool
 ) -> dict[str, Path]:
-    """Find the weights by their names; raises TalkheadError for options that none of them takes."""
+    """Resolve weights by name; raises TalkheadError for options that none of them supports."""
     check_emotion(emotion)
     from talkhead.weights import is_mask_noise, resolve_weights
 
     folders = {name: resolve_weights(name, offline=offline) for name in names}
     has_emotions = any(map(is_mask_noise, folders.values()))
     if (start_steps or emotion != AUTO) and not has_emotions:
-        raise TalkheadError("--emotion and --start-step belong to --weights mask-noise")
+        raise TalkheadError("--emotion and --start-step need --weights mask-noise")
     return folders

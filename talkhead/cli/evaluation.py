@@ -1,4 +1,4 @@
-"""What `talkhead eval` does between its options and its tables."""
+"""The steps of `talkhead eval` between parsing options and printing tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PoseName = Literal["true", "natural", "still"]
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What the options ask for."""
+    """Parsed options of `talkhead eval`."""
 
     data: Path
     output: Path
@@ -36,9 +36,9 @@ class EvaluationRequest:
     weights: dict[str, Path]
     steps: list[int]
     start_steps: list[int]
-    """Of mask-noise; none for where it starts by itself."""
+    """For mask-noise; empty for its default."""
     emotion: str
-    """Of mask-noise."""
+    """For mask-noise."""
     pose: PoseName
     protocol: ProtocolName
     split: str | None
@@ -54,7 +54,7 @@ class EvaluationRequest:
 
 
 def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
-    """Prepare, make, score and write; returns the content of scores.json."""
+    """Prepare clips, generate, score and write the report; return the content of scores.json."""
     from talkhead.device import resolve_device, resolve_dtype
     from talkhead.evaluation.gather import gather, write_report
     from talkhead.evaluation.predicted import find_predicted
@@ -79,7 +79,7 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
 
 
 def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
-    """Return the folder of clips, prepared first where DATA are videos, and what broke then."""
+    """Return the folder of clips, after preparing DATA if it holds videos, and what failed."""
     import dataclasses
 
     from talkhead.data.clips import MANIFEST
@@ -93,7 +93,7 @@ def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
         return data, unread
     listing = list_sources(data, request.layout)
     sources = list(listing.sources)
-    if all(source.split == "train" for source in sources):  # no splits of their own
+    if all(source.split == "train" for source in sources):  # the data has no splits
         sources = [dataclasses.replace(source, split="test") for source in sources]
     begin_preparation(
         request.output, f"{data.resolve()} as {listing.layout}", overwrite=request.overwrite
@@ -133,7 +133,7 @@ def _choose(prepared: Path, request: EvaluationRequest) -> Chosen:
 
 
 def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Return the networks at hand with their digests, and by measure why it is not computed."""
+    """Return the available networks with their digests, and why other measures are not computed."""
     from talkhead.evaluation.articulation import espeak_is_there
     from talkhead.evaluation.frames import flow_is_there
     from talkhead.evaluation.networks import list_networks
@@ -141,14 +141,14 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
 
     not_computed: dict[str, str] = {}
     if not espeak_is_there():
-        not_computed["closure_recall"] = "not computed: install talkhead[train], it has espeak-ng"
+        not_computed["closure_recall"] = "not computed: install talkhead[train] for espeak-ng"
     if request.stage == "landmarks":
         return {}, not_computed
     networks, missing = list_networks()
     for family, why in missing.items():
         not_computed |= dict.fromkeys(FAMILY_MEASURES[family], why)
     if not flow_is_there():
-        not_computed["pixel_mse"] = "not computed: OpenCV cannot be loaded (libGL.so.1?)"
+        not_computed["pixel_mse"] = "not computed: OpenCV cannot be loaded (no libGL.so.1?)"
     return networks, not_computed
 
 
@@ -161,7 +161,7 @@ def _plan(
     dtype: str,
     not_computed: Mapping[str, str],
 ) -> Plan:
-    """Gather everything that scores depend on."""
+    """Collect everything that the scores depend on."""
     from talkhead import __version__
     from talkhead.evaluation.predicted import find_predicted
     from talkhead.evaluation.run import CRF, Plan, digests_of
@@ -227,7 +227,7 @@ def _plan(
 
 
 def _left_out(prepared: Path, chosen: Chosen) -> str:
-    """Say how many frames of the clips' videos are in no clip for want of a face."""
+    """Describe how many frames of the clips' videos are in no clip because they show no face."""
     from talkhead.data.prepare import read_face_counts
 
     counts = read_face_counts(prepared)
@@ -251,7 +251,7 @@ def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.devic
 
 
 def _generator_folder(folder: Path) -> Path:
-    """Return the generator's place in a pipeline's folder; a run's checkpoint is one itself."""
+    """Return the generator's folder inside a pipeline's; a run's checkpoint is one itself."""
     from talkhead.weights import parts_of
 
     inside = parts_of(folder)["landmarks"]

@@ -1,4 +1,4 @@
-"""`talkhead inspect`: what a file is, and what it says about how it was made."""
+"""`talkhead inspect`: show what a file is, and what it says about how it was made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Facts = dict[str, Any]
 Rows = list[tuple[str, str]]
 
 SHOWN_CHARACTERS = 300
-"""Of a text that somebody else wrote."""
+"""Limit for an untrusted text."""
 PICTURE_SUFFIXES = frozenset(
     {
         *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
@@ -73,7 +73,7 @@ def inspect(
     hashes = facts["note"] or (facts["credentials"] or {}).get("note") or {}
     facts |= _comparison("face", face, hashes) | _comparison("sound", audio, hashes)
     if as_json:
-        # ASCII alone: a terminal takes other bytes for commands too.
+        # ASCII only: a terminal may take other bytes for commands.
         typer.echo(json.dumps(facts, indent=2, allow_nan=False))
         return
     typer.echo(in_print(str(file)))
@@ -81,7 +81,7 @@ def inspect(
 
 
 def in_print(text: str) -> str:
-    """Write a text that somebody else wrote: one line, bounded, nothing that a terminal obeys."""
+    """Make an untrusted text safe to print: one line, bounded, no terminal control characters."""
     shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in shown
@@ -89,7 +89,7 @@ def in_print(text: str) -> str:
 
 
 def _content(path: Path) -> Facts:
-    """Say what a file holds."""
+    """Describe the content of a file."""
     from talkhead.job import TRACK_SUFFIXES
 
     suffix = path.suffix.lower()
@@ -132,7 +132,7 @@ def _content(path: Path) -> Facts:
 
 
 def _note(path: Path, kind: str) -> tuple[dict[str, str], Note | None, str | None]:
-    """Read the container's notes, talkhead's among them, and what is wrong with it."""
+    """Return the container's metadata, talkhead's note in it, and what is wrong with that note."""
     from talkhead.media.notes import read_notes
     from talkhead.provenance import find_note
 
@@ -157,7 +157,7 @@ def _credentials(path: Path) -> Facts:
 
 
 def _comparison(name: str, path: Path | None, hashes: Facts) -> Facts:
-    """Compare a file with the hash in the note; None where there is nothing to compare."""
+    """Compare a file with the hash in the note; the answer is None without a hash."""
     from talkhead.provenance import sha256_of
 
     if path is None:
@@ -170,7 +170,7 @@ def _rows(facts: Facts) -> Rows:
     rows = [("content", _in_words(facts)), *_note_rows(facts), *_credential_rows(facts)]
     for name in ("face", "sound"):
         if f"{name}_matches" in facts:
-            answer = {True: "the same file", False: "another file", None: "no hash to compare"}
+            answer = {True: "the same file", False: "a different file", None: "no hash to compare"}
             rows.append((f"{name} given", answer[facts[f"{name}_matches"]]))
     return rows
 
@@ -180,7 +180,7 @@ def _in_words(facts: Facts) -> str:
     if "width" in facts:
         parts.append(f"{facts['width']} x {facts['height']} px")
     if "fps" in facts:
-        parts.append(f"{facts['fps']} frames a second")
+        parts.append(f"{facts['fps']} frames per second")
     if facts.get("duration_s"):
         parts.append(f"{facts['duration_s']:.2f} s")
     parts += [facts[name] for name in ("video_codec", "audio_codec", "detector") if facts.get(name)]
@@ -190,7 +190,7 @@ def _in_words(facts: Facts) -> str:
 def _note_rows(facts: Facts) -> Rows:
     note, fault, comment = facts["note"], facts["note_fault"], facts["comment"]
     if note is None:
-        rows = [("note", fault or "none of talkhead's")]
+        rows = [("note", fault or "no talkhead note")]
         return [*rows, ("comment", comment)] if comment else rows
     says = "synthetic" if note["synthetic"] else "not synthetic"
     return [
@@ -210,7 +210,7 @@ def _credential_rows(facts: Facts) -> Rows:
     by = ", ".join(text for text in (found["signer"], found["issuer"]) if text)
     rows = [
         ("credentials", ", ".join([f"{found['state']} (C2PA)", *found["faults"]])),
-        ("signed by", f"{by or 'nobody named'} {found['signed_at']}".rstrip()),
+        ("signed by", f"{by or 'an unnamed signer'} {found['signed_at']}".rstrip()),
         ("made with", found["generator"]),
     ]
     for each in found["actions"]:

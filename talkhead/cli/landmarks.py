@@ -1,4 +1,4 @@
-"""`talkhead landmarks`: a voice in, a landmark track out; or the track that a video shows."""
+"""`talkhead landmarks`: generate a landmark track from speech, or detect one in a video."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.uint8]
 
 DEFAULT_SIDE_PX = 512
-"""Side of the empty picture that a track is made for when no face is given."""
+"""Side of the blank picture that a track is for if no face is given."""
 PREVIEW_SIDE_PX = 720
 """Larger previews are scaled down to this."""
 
 
 @dataclass(frozen=True)
 class _Motion:
-    """What is to be written: meshes, one a frame, and the pictures that they belong to."""
+    """The meshes to write, one per frame, and the pictures that they belong to."""
 
     rate: Fraction
     size: tuple[int, int]
@@ -69,7 +69,7 @@ class _Motion:
     pictures: Iterator[Pixels]
     sound: Path | None
     facts: dict[str, Any] = field(default_factory=dict)
-    """More for scripts: frames_without_face of a video; speech and silent of a sound."""
+    """More JSON fields: frames_without_face for a video; speech and silent for a sound."""
 
 
 def landmarks(
@@ -136,7 +136,7 @@ def landmarks(
     if output.suffix.lower() not in TRACK_SUFFIXES:
         raise TalkheadError(f"{output} must end in .npz or .json")
     if detect and face is not None:
-        raise TalkheadError("--detect looks for the face in the video: leave --face out")
+        raise TalkheadError("--detect finds the face in the video: leave out --face")
     check_pose(pose)
     with sound_file(audio) as sound:
         if detect:
@@ -191,7 +191,7 @@ def landmarks(
 def _identity(
     face: Path | None, choose: str, limit: SizeLimit
 ) -> tuple[Floats, tuple[int, int], str, Pixels]:
-    """Return the mesh to move, its picture's size, what placed it, and the picture."""
+    """Return the mesh to animate, its picture's size, the detector's name, and the picture."""
     import numpy as np
 
     from talkhead.face.detection import (
@@ -221,7 +221,7 @@ def _identity(
 
 
 def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _Motion:
-    """Find the face in every frame of a video."""
+    """Detect the face in every frame of a video."""
     from talkhead.face.tracking import track_video
     from talkhead.media.video import probe_video, read_frames
 
@@ -272,7 +272,7 @@ def _preview_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _drawn(motion: _Motion, writer: VideoWriter) -> Iterator[Floats]:
-    """Pass meshes on, and write them to the preview."""
+    """Pass meshes through, drawing each one in the preview."""
     import numpy as np
     from PIL import Image
 

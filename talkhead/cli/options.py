@@ -1,4 +1,4 @@
-"""Options that several commands share, and the panels that group options in --help."""
+"""Options that several commands share, and the panels that group them in --help."""
 
 from __future__ import annotations
 
@@ -139,10 +139,10 @@ C2paKeyOption = Annotated[
 
 
 def parse_blink(text: str) -> float:
-    """Return blinks per minute from the text of an option.
+    """Parse the text of --blink as blinks per minute.
 
     Raises:
-        TalkheadError: it is neither `off` nor a rate from 0 to 60.
+        TalkheadError: the text is neither `off` nor a rate from 0 to 60.
     """
     if text == "off":
         return 0.0
@@ -151,12 +151,12 @@ def parse_blink(text: str) -> float:
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= 60:
-        raise TalkheadError(f"--blink takes off, or blinks per minute from 0 to 60, not {text!r}")
+        raise TalkheadError(f"--blink must be off or 0 to 60 blinks per minute, not {text!r}")
     return rate
 
 
 def refuse_video(face: Path) -> None:
-    """Refuse a video where only a picture will do.
+    """Reject a video where only a picture will do.
 
     Raises:
         TalkheadError: the face is a video.

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, progress with the time left on stderr."""
+"""Command output: results on stdout, progress with the remaining time on stderr."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.
 
 
 def print_json(result: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Print a result as JSON; NaN and infinities, which JSON does not have, are a bug.
+    """Print a result as JSON; NaN and infinities, which JSON does not allow, are a bug.
 
-    It is UTF-8, or ASCII where stdout has another encoding. Bytes of a file's name that are no
-    UTF-8 are escaped as Python has them: E9 as the half of a pair, DCE9.
+    The text is UTF-8, or ASCII if stdout has another encoding. Bytes in file names that are not
+    UTF-8 are escaped as in Python: E9 becomes the lone surrogate DCE9.
     """
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -41,7 +41,7 @@ def _has_surrogates(text: str) -> bool:
 
 
 def print_columns(rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of texts in columns, two blanks apart."""
+    """Print rows of texts in columns, two spaces apart."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -52,14 +52,14 @@ def print_columns(rows: Iterable[Sequence[str]]) -> None:
 def with_progress(
     items: Iterable[ItemT], *, label: str, total: int | None = None, quiet: bool = False
 ) -> Generator[ItemT, None, None]:
-    """Yield items while a bar on stderr shows how many are done and the time that is left.
+    """Yield items while a bar on stderr shows how many are done and the time left.
 
-    Where stderr is no terminal, nothing is shown.
+    If stderr is not a terminal, nothing is shown.
 
     Args:
-        items: what to iterate over; it is closed with this iterator when it is a generator.
+        items: what to iterate over; a generator is closed along with this one.
         label: what the items are, for example "frames".
-        total: their number, where it is known.
+        total: their number, if known.
         quiet: show nothing.
     """
     from rich.console import Console
@@ -92,7 +92,7 @@ def with_progress(
 
 
 def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iterable[Any]]:
-    """Return a function that passes frames on under a bar."""
+    """Return a function that wraps frames in a progress bar."""
 
     def follow(frames: Iterable[Any], total: int | None) -> Iterable[Any]:
         return with_progress(frames, label="frames", total=total, quiet=quiet)
@@ -101,32 +101,32 @@ def frame_progress(*, quiet: bool) -> Callable[[Iterable[Any], int | None], Iter
 
 
 def warn_without_speech(audio: Path, facts: Mapping[str, Any]) -> None:
-    """Warn that lips rest because a sound, though not silent, has no speech in it.
+    """Warn that the lips stay at rest because a sound, though not silent, contains no speech.
 
     Args:
-        audio: the sound, under the name that the user gave.
-        facts: speech and silent; without them, nothing is said.
+        audio: the sound, named as the user gave it.
+        facts: speech and silent; without them, nothing is printed.
     """
     if facts.get("speech", True) or facts.get("silent", False):
         return
     name = "stdin" if audio == Path("-") else str(audio)
     shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    typer.echo(f"talkhead: warning: no speech was found in {shown}: the lips rest", err=True)
+    typer.echo(f"talkhead: warning: no speech found in {shown}: the lips stay at rest", err=True)
 
 
 def tell_scaling(picture: Path, original: tuple[int, int], size: tuple[int, int]) -> None:
-    """Say on stderr that a picture was scaled down, if it was."""
+    """Report on stderr that a picture was scaled down, if it was."""
     if (note := scaled_note(picture, original, size)) is not None:
         typer.echo(f"talkhead: {' '.join(note.split())}", err=True)
 
 
 def in_megabytes(num_bytes: int) -> str:
-    """Write a size for people, in units of a million bytes."""
+    """Format a size in megabytes of a million bytes."""
     return f"{num_bytes / 1e6:.1f} MB"
 
 
 def peak_memory_mb() -> float | None:
-    """Return the most memory this process has held, where the system tells."""
+    """Return this process's peak memory, or None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

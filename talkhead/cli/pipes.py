@@ -1,4 +1,4 @@
-"""`-` in place of a file's name: the sound comes from stdin, the video goes to stdout."""
+"""`-` as a file name: the sound comes from stdin, the video goes to stdout."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DASH = Path("-")
 
 
 def check_sound(audio: Path) -> None:
-    """Refuse what cannot be a sound, before anything is read.
+    """Reject what cannot be a sound, before anything is read.
 
     Raises:
-        TalkheadError: as for `check_input`; or nobody feeds stdin.
+        TalkheadError: as for `check_input`; or stdin is closed or a terminal.
     """
     if audio != DASH:
         check_input(audio)
@@ -33,10 +33,10 @@ def check_sound(audio: Path) -> None:
 
 @contextmanager
 def sound_file(audio: Path) -> Iterator[Path]:
-    """Yield the file to read the sound from: `audio`, or a copy of stdin that is removed after.
+    """Yield the file to read the sound from: `audio`, or a temporary copy of stdin.
 
-    Sound is read more than once, its length first, so that a pipe is stored; on disk, because it
-    may be long. Errors that are met meanwhile say stdin and not the copy's name.
+    Sound is read more than once, first for its length, so a pipe has to be stored; on disk, because
+    it may be long. Errors raised meanwhile name stdin instead of the copy.
 
     Raises:
         TalkheadError: stdin is empty, or cannot be copied.
@@ -52,7 +52,7 @@ def sound_file(audio: Path) -> Iterator[Path]:
         except OSError as error:
             raise TalkheadError(f"stdin cannot be copied to {folder} ({error.strerror})") from error
         if path.stat().st_size == 0:
-            raise TalkheadError("stdin is empty: the program before the pipe gave no sound")
+            raise TalkheadError("stdin is empty: the program before the pipe wrote no sound")
         try:
             yield path
         except TalkheadError as error:
@@ -60,15 +60,17 @@ def sound_file(audio: Path) -> Iterator[Path]:
 
 
 def check_video(output: Path, *, overwrite: bool, as_json: bool) -> None:
-    """Refuse what a video could not be written to, before the slow work starts.
+    """Reject an output that a video cannot be written to, before slow work starts.
 
     Raises:
-        TalkheadError: as for `check_output`; or stdout is no place for a video.
+        TalkheadError: as for `check_output`; or stdout is closed, a terminal, or needed for JSON.
     """
     if output != DASH:
         check_output(output, overwrite=overwrite)
     elif as_json:
-        raise TalkheadError("stdout takes the video or the JSON: leave out --json, or name a file")
+        raise TalkheadError(
+            "stdout cannot carry both the video and JSON: leave out --json, or name a file"
+        )
     elif sys.stdout is None or is_closed(1):
         raise TalkheadError("stdout is closed: pipe the video into a program, or name a file")
     elif sys.stdout.isatty():
@@ -77,9 +79,9 @@ def check_video(output: Path, *, overwrite: bool, as_json: bool) -> None:
 
 @contextmanager
 def video_target(output: Path) -> Iterator[Path | IO[bytes]]:
-    """Yield what the video is written to: `output`, or stdout.
+    """Yield what to write the video to: `output`, or stdout.
 
-    Whatever prints meanwhile, a library for example, prints to stderr.
+    Anything printed meanwhile, for example by a library, goes to stderr.
     """
     if output != DASH:
         yield output

@@ -1,4 +1,4 @@
-"""`talkhead prepare`: videos to training clips."""
+"""`talkhead prepare`: turn videos into training clips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from talkhead.data.prepare import Outcome
 
 Layout = Literal["auto", "csv", "mead", "hdtf", "grid", "folder"]
-"""As talkhead.data.layouts has them, which would load too much for --help."""
+"""A copy of the names in talkhead.data.layouts, which is too slow to import for --help."""
 
 
 def prepare(
@@ -87,7 +87,7 @@ def prepare(
     sources = list(listing.sources)
     if output.exists() and not output.is_dir():
         raise TalkheadError(f"{output} is not a folder: choose another one for the clips")
-    # Missing weights are found out before the slow work.
+    # Detect missing weights before slow work starts.
     generator = None if weights == "none" else parts_of(resolve_weights(weights))["landmarks"]
     for note in listing.notes:
         typer.echo(f"{videos}: {note}", err=True)
@@ -112,11 +112,11 @@ def prepare(
             f"{len(summary['failed'])} of {len(sources)} videos cannot be read: see the lines above"
         )
     if not summary["clips"]:
-        raise NoFaceError(f"no video of {videos} has a stretch with one steady, frontal face")
+        raise NoFaceError(f"no video in {videos} has a stretch with one steady, frontal face")
 
 
 def _measure_agreement(data: Path, generator: Path, *, quiet: bool) -> None:
-    """Measure the clips that no generator has measured yet."""
+    """Measure the sync of the clips that no generator has measured yet."""
     import torch
 
     from talkhead.data.av_sync import measure_agreement, unmeasured
@@ -132,7 +132,7 @@ def _measure_agreement(data: Path, generator: Path, *, quiet: bool) -> None:
 def _summary(
     output: Path, rows: list[ClipInfo], listing: Listing, dropped: list[Outcome]
 ) -> dict[str, Any]:
-    """Describe a prepared folder as it is now, earlier runs included."""
+    """Describe a prepared folder as it is now, including earlier runs."""
     from fractions import Fraction
 
     splits: dict[str, dict[str, Any]] = {}

@@ -163,11 +163,11 @@ def render(
     from talkhead.media.rates import parse_fps
 
     if face is None and table is None:
-        raise TalkheadError("name a FACE and an AUDIO, or a list of them by --list")
+        raise TalkheadError("FACE is missing: give FACE and AUDIO, or --list")
     if not audio and table is None:
-        raise TalkheadError(f"name an AUDIO that {face} is to say, or a list of them by --list")
+        raise TalkheadError(f"AUDIO is missing: give a sound for {face} to say, or --list")
     if output is None and table is None:
-        raise TalkheadError("name the video to write, as in -o out.mp4, or a folder for several")
+        raise TalkheadError("the output is missing: give -o out.mp4, or a folder for a batch")
     # Everything that can be wrong with the request is found before any slow work.
     job = RenderJob(
         face=face or Path(),
@@ -220,7 +220,7 @@ def render(
 
 
 def _render_one(job: RenderJob, options: BatchOptions) -> None:
-    """Make one video; what is printed is about it alone."""
+    """Render one video and print its result."""
     from talkhead.job import check_job, render_job
 
     check_input(job.face)

@@ -1,4 +1,4 @@
-"""Scores as people read them in a terminal."""
+"""Print scores as tables in a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TITLE_WIDTH, CELL_WIDTH = 52, 20
 
 
 def print_tables(result: Mapping[str, Any], report: Path) -> None:
-    """Print the tables of scores.json for people, on stderr."""
+    """Print the tables of scores.json on stderr."""
     from rich.console import Console
     from rich.table import Table
 
@@ -26,7 +26,7 @@ def print_tables(result: Mapping[str, Any], report: Path) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=needed)
-    # Where there is no room for intervals, scores.csv and the page have them.
+    # Leave out intervals if they do not fit; scores.csv and the page have them.
     with_intervals = console.width >= needed
     times = _times(report)
     for name, group in result["groups"].items():
@@ -51,7 +51,7 @@ def print_tables(result: Mapping[str, Any], report: Path) -> None:
         without = [str(system["frames_without_face"]) for system in group["systems"].values()]
         table.add_row("frames without a face", *without)
         if times:
-            table.add_row("milliseconds a frame", *(times.get(s, "") for s in group["systems"]))
+            table.add_row("milliseconds per frame", *(times.get(s, "") for s in group["systems"]))
         console.print(table)
     reasons: dict[str, list[str]] = {}
     for key, why in result["not_computed"].items():
@@ -65,7 +65,7 @@ def print_tables(result: Mapping[str, Any], report: Path) -> None:
             value = ", ".join(f"{key} {str(text)[:12]}" for key, text in value.items()) or "none"
         console.print(f"{name.replace('_', ' ')}: {value}", highlight=False, markup=False)
     for warning in result["warnings"]:
-        console.print(f"beware: {warning}", highlight=False)
+        console.print(f"warning: {warning}", highlight=False)
 
 
 def _cell(value: Mapping[str, float] | None, digits: int, with_interval: bool) -> str:
@@ -78,7 +78,7 @@ def _cell(value: Mapping[str, float] | None, digits: int, with_interval: bool) -
 
 
 def _times(report: Path) -> dict[str, str]:
-    """Return how long making a frame took, by system."""
+    """Return the milliseconds per frame of each system, as text."""
     from talkhead.evaluation.run import TIMINGS
 
     path = report / TIMINGS
@@ -89,7 +89,7 @@ def _times(report: Path) -> dict[str, str]:
 
 
 def print_comparison(result: Mapping[str, Any]) -> None:
-    """Print what changed between two scores.json, on stdout."""
+    """Print the differences between two scores.json files on stdout."""
     for name, group in result["groups"].items():
         for pair in group["pairs"]:
             title = " -> ".join(dict.fromkeys((pair["before"], pair["after"])))

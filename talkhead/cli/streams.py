@@ -1,4 +1,4 @@
-"""The process's own streams: stdin, stdout and stderr, whatever it was started with."""
+"""Make stdin, stdout and stderr usable, whatever state the process starts with."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ _closed: set[int] = set()
 
 
 def prepare_streams() -> None:
-    """Open the descriptors 0, 1 and 2 where they are closed, and let any name be printed.
+    """Open descriptors 0, 1 and 2 if they are closed, and make every file name printable.
 
-    The next file that is opened would get a closed one's number: what libraries write to stderr
-    would then be in a video. The null device takes their places, in programs that are started too.
-    Names of files that are not UTF-8 are printed with escapes.
+    Otherwise the next file opened would get the number of a closed one, and what libraries write to
+    stderr would end up in a video. The null device takes their place, in child processes too.
+    File names that are not UTF-8 are printed with escapes.
 
-    It is called before anything opens a file.
+    Call this before anything opens a file.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
             _closed.add(number)
-            # The lowest free number is taken: this one, as those before it are open.
+            # This gets the lowest free number, which is `number`, as those before it are open.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            with contextlib.suppress(ValueError):  # a stream that somebody closed
+            with contextlib.suppress(ValueError):  # a closed stream
                 stream.reconfigure(errors="backslashreplace")
 
 
 def is_closed(number: int) -> bool:
-    """Whether a descriptor was closed when the command began."""
+    """Return whether a descriptor was closed when the command started."""
     return number in _closed

@@ -1,4 +1,4 @@
-"""`talkhead train`: a TOML file to a checkpoint."""
+"""`talkhead train`: train a model from the settings in a TOML file."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def train(
 
 
 def _line(report: Report) -> str:
-    """Write a report for people, with the time that is left."""
+    """Format a report as one line, with the time left."""
     values = dict(report.values)
     speed = values.pop("steps_per_s", None)
     parts = [f"{report.kind} {report.step}/{report.steps}"]
@@ -94,7 +94,7 @@ def _duration(seconds: float) -> str:
 
 
 def _last_scores(run: Path) -> dict[str, Any]:
-    """Return the scores of the last validation that the run's log holds."""
+    """Return the scores of the last validation in the run's log."""
     lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
     for line in reversed(lines):
         values: dict[str, Any] = json.loads(line)

@@ -1,4 +1,4 @@
-"""`talkhead weights`: what there is, whether it is intact, how to get it, add it and publish it."""
+"""`talkhead weights`: list, verify, download, add and publish weights."""
 
 from __future__ import annotations
 
@@ -72,13 +72,11 @@ def verify_weights(names: NamesArgument = None, as_json: JsonOption = False) -> 
         try:
             states[name] = "ok" if weights.verify(name) else "not fetched"
         except WeightsError as error:
-            weights.entry(name)  # an unknown name ends the command
+            weights.entry(name)  # raises if the name is unknown
             states[name] = "broken"
             faults.append(str(error))
         if names and states[name] == "not fetched":
-            faults.append(
-                f"{name} is not on this machine: `talkhead weights download {name}` gets it"
-            )
+            faults.append(f"{name} is not on this machine: run `talkhead weights download {name}`")
     if as_json:
         print_json(states)
     else:
@@ -102,7 +100,7 @@ def download_weights(
     from talkhead.weights import installed_list
 
     weights = installed_list()
-    for name in names:  # a wrong name is told before anything is fetched
+    for name in names:  # reject unknown names before fetching anything
         weights.entry(name)
     with _download_bars(quiet=quiet or as_json) as watch:
         folders = {name: str(weights.resolve(name, offline=offline, watch=watch)) for name in names}
@@ -229,7 +227,7 @@ def pin_weights(names: NamesArgument = None, as_json: JsonOption = False) -> Non
 
 
 def _check_networks(folder: Path, kind: Literal["model", "pipeline"]) -> None:
-    """Refuse a pipeline whose files do not fit the networks of this talkhead."""
+    """Reject a pipeline whose files do not fit the networks of this version of talkhead."""
     if kind != "pipeline":
         return
     import torch
@@ -241,7 +239,7 @@ def _check_networks(folder: Path, kind: Literal["model", "pipeline"]) -> None:
 
 @contextmanager
 def _download_bars(*, quiet: bool) -> Iterator[Watch]:
-    """Show a bar for every file that arrives over https, where stderr is a terminal."""
+    """Show a progress bar for each file downloaded over https, if stderr is a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

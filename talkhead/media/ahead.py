@@ -1,4 +1,4 @@
-"""An iterator that works ahead of its reader, in a thread: stages of a pipeline side by side."""
+"""Read an iterator ahead of its consumer in a thread, so that pipeline stages run in parallel."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 POLL_S = 0.05
-"""How soon an abandoned thread is noticed to have ended."""
+"""How often to check whether an abandoned thread has ended."""
 
 
 def run_ahead(source: Iterable[Item], depth: int = 1) -> Generator[Item, None, None]:
-    """Yield the items of an iterable that is read in a thread of its own.
+    """Yield the items of an iterable that a background thread reads ahead.
 
-    Order and items stay the same. An error of the source is raised where its item would have come;
-    a reader that stops early ends the thread, after the item that is being made, and closes the
-    source there, as a generator wants it.
+    The items and their order do not change. An error in the source is raised where its item would
+    have come. If the consumer stops early, the thread finishes the current item, closes the source
+    if it is a generator, and ends.
 
     Args:
-        source: read and closed by the thread alone.
-        depth: items that wait for the reader at most; one more is being made.
+        source: the iterable; only the thread reads and closes it.
+        depth: how many finished items may wait for the consumer; one more may be in progress.
     """
     waiting: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(depth)
     is_over = threading.Event()
@@ -37,18 +37,18 @@ def run_ahead(source: Iterable[Item], depth: int = 1) -> Generator[Item, None, N
                 waiting.put((item,))
                 if is_over.is_set():
                     break
-        except BaseException as error:  # noqa: BLE001 - raised where it is read
+        except BaseException as error:  # noqa: BLE001 - raised again in the consumer
             end = error
         try:
             if isinstance(source, Generator):
                 source.close()
-        except BaseException as error:  # noqa: BLE001 - the same
+        except BaseException as error:  # noqa: BLE001 - raised again in the consumer
             end = end or error
         waiting.put(end)
 
     thread = threading.Thread(target=work, name="ahead", daemon=True)
     try:
-        # In here: a signal may come while it starts, and what it has begun must end all the same.
+        # Inside the try: the thread must also end if a signal arrives while it starts.
         thread.start()
         while (got := waiting.get()) is not None:
             if isinstance(got, BaseException):
@@ -56,6 +56,6 @@ def run_ahead(source: Iterable[Item], depth: int = 1) -> Generator[Item, None, N
             yield got[0]
     finally:
         is_over.set()
-        while thread.is_alive():  # it may wait for room
+        while thread.is_alive():  # it may be blocked on a full queue
             with suppress(queue.Empty):
                 waiting.get(timeout=POLL_S)

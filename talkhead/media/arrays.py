@@ -1,4 +1,4 @@
-"""Archives of arrays (.npz) from anybody: no pickles, and nothing larger than what is there."""
+"""Read untrusted array archives (.npz): no pickles, and no array larger than its stored data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READ_ERRORS = (
     *(OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, RecursionError),
     *(zipfile.BadZipFile, zlib.error),
 )
-"""What reading a damaged archive may raise."""
+"""Exceptions that reading a damaged archive may raise."""
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
@@ -25,25 +25,25 @@ _BLOCK_BYTES = 1 << 20
 
 
 class ArrayArchive:
-    """An open .npz, of which nothing is believed: a few bytes may state, or unpack to, terabytes.
+    """An open, untrusted .npz file: a few bytes may claim, or unpack to, terabytes.
 
     Attributes:
-        names: of the arrays, in the archive's order; one that is twice there is twice named.
+        names: names of the arrays, in the archive's order; a duplicate appears twice.
     """
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
-        """Open it.
+        """Open an archive.
 
         Args:
             path: the file.
-            max_bytes: the most that its arrays may have together, unpacked.
+            max_bytes: limit for the total unpacked size of its arrays.
 
         Raises:
-            ValueError: it is no archive, larger, or packed in a way that numpy does not write.
+            ValueError: it is not an archive, or its arrays are too large.
             OSError: it cannot be read.
         """
         if not zipfile.is_zipfile(path):
-            raise ValueError("it is no .npz archive")
+            raise ValueError("it is not an .npz archive")
         self._archive = zipfile.ZipFile(path)
         members = self._archive.infolist()
         self.names = [member.filename.removesuffix(".npy") for member in members]
@@ -52,8 +52,8 @@ class ArrayArchive:
         if total > max_bytes:
             self._archive.close()
             raise ValueError(
-                f"it unpacks to {total / 1e6:,.0f} MB, and at most {max_bytes / 1e6:,.0f} MB are"
-                " read"
+                f"it unpacks to {total / 1e6:,.0f} MB, more than the limit of"
+                f" {max_bytes / 1e6:,.0f} MB"
             )
 
     def __enter__(self) -> ArrayArchive:
@@ -71,13 +71,14 @@ class ArrayArchive:
         """Read one array.
 
         Raises:
-            KeyError: there is none of that name.
-            ValueError: it holds objects, or its header states another size than it has.
-            Exception: one of `READ_ERRORS`, where the archive is damaged.
+            KeyError: no array has that name.
+            ValueError: it holds Python objects, its size differs from the one in its header, or it
+                is packed in a way that numpy does not write.
+            Exception: one of `READ_ERRORS`, if the archive is damaged.
         """
         member = self._members[name]
         if member.compress_type not in _PACKINGS or member.flag_bits & _ENCRYPTED:
-            raise ValueError(f"{name} is encrypted, or packed as numpy does not pack")
+            raise ValueError(f"{name} is encrypted, or packed in a way that numpy does not write")
         with self._archive.open(member) as file:
             return _read_array(name, file, member.file_size)
 
@@ -89,16 +90,16 @@ def _read_array(name: str, file: IO[bytes], num_bytes: int) -> npt.NDArray[Any]:
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     if version not in readers:
-        raise ValueError(f"{name} has a header of another version")
+        raise ValueError(f"{name} has a header with an unsupported version")
     try:
         shape, is_fortran, dtype = readers[version](file)  # type: ignore[no-untyped-call]
     except tokenize.TokenError as error:
         raise ValueError(f"{name} has a header that cannot be parsed") from error
     if dtype.hasobject:
-        raise ValueError(f"{name} holds objects, a pickle: none is opened")
+        raise ValueError(f"{name} holds Python objects (a pickle), which are not loaded")
     stated, there = math.prod(shape) * dtype.itemsize, num_bytes - file.tell()
     if min(shape, default=0) < 0 or stated != there:
-        raise ValueError(f"{name} states {stated:,} bytes as {shape}, and has {there:,}")
+        raise ValueError(f"{name} declares {stated:,} bytes as {shape}, but has {there:,}")
     content = np.empty(there, np.uint8)
     rest = content.data
     while rest:

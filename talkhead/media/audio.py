@@ -1,4 +1,4 @@
-"""Sound files to waveforms: float32, mono, 16 kHz, whole or in blocks."""
+"""Read audio files as waveforms: float32, mono, 16 kHz, whole or in blocks."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from talkhead.media.rates import SAMPLE_RATE_HZ
 Waveform = npt.NDArray[np.float32]
 
 MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 384_000
-"""Of a file's own samples. Below, nothing of speech is left, and a second of it would become hours;
-above, no converter works."""
+"""Limits for a file's own sample rate. Speech does not survive below the minimum, and a second's
+worth of samples could last hours; no resampler works above the maximum."""
 MAX_CHANNELS = 64
-"""Those of ambisonics of the seventh order: no recording has more."""
+"""The channel count of seventh-order ambisonics; no recording has more."""
 
-_BLOCK_S = 4  # decoded at a time; the result does not depend on it
-_BLOCK_BYTES = 1 << 25  # at most, for sounds of many channels
-# wav, its 64-bit kind and flac: exact, and quick through soundfile. It reads more, but says nothing
-# of damage there, and ffmpeg, which makes the output's sound, must agree on the length.
+_BLOCK_S = 4  # decoded at a time; does not affect the result
+_BLOCK_BYTES = 1 << 25  # upper limit, for files with many channels
+# WAV, RF64 and FLAC, which soundfile reads exactly and fast. It reads other formats too, but does
+# not report damage in them, and could disagree on the length with ffmpeg, which encodes the output.
 _SOUNDFILE_MAGIC = (b"RIFF", b"RF64", b"fLaC")
-# A file may end this much before its stated end: containers count whole packets.
+# A file may be this much shorter than it declares: containers count whole packets.
 _MAX_MISSING_S = 0.25
-# Packets are 20 to 60 ms; a click now and then is no reason to refuse an hour of sound.
+# Packets are 20 to 60 ms long; an occasional click is no reason to reject an hour of audio.
 _MAX_ERRORS_PER_S = 2
 _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset, size, encoding, rate, channels
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What is known of a sound file after it was decoded.
+    """Measurements of a decoded audio file.
 
-    `duration_s` is exact, at the file's own rate; `num_samples`, `rms` and `peak` are those of
-    the waveform at 16 kHz.
+    `duration_s` is exact, at the file's own rate; `num_samples`, `rms` and `peak` describe the
+    waveform at 16 kHz.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class AudioInfo:
 
 @dataclass
 class _Source:
-    """A decoder at work: blocks of its samples, shape = (n, channels), at its own rate."""
+    """A running decoder: blocks of samples, shape = (n, channels), at the file's own rate."""
 
     rate_hz: int
     blocks: Iterator[npt.NDArray[np.float32]]
@@ -66,12 +66,12 @@ class _Source:
 
 
 def scan_audio(path: Path) -> AudioInfo:
-    """Decode a sound file in bounded memory, and measure it.
+    """Decode an audio file in bounded memory and measure it.
 
     Raises:
-        TalkheadError: the file is missing, a directory, empty, without a sound stream, without
-            samples, corrupt, cut off, has samples that are not finite, or a rate or channels beyond
-            those that are read.
+        TalkheadError: the file is missing, a directory, empty, corrupt or cut off; it has no audio
+            stream, no samples, or samples that are not finite; or its sample rate or channel count
+            is out of range.
     """
     path = Path(path)
     num_samples, energy, peak = 0, 0.0, 0.0
@@ -87,19 +87,19 @@ def scan_audio(path: Path) -> AudioInfo:
 
 
 def stream_waveform(path: Path, block_samples: int) -> Iterator[Waveform]:
-    """Decode a sound file block by block; memory does not grow with its length.
+    """Decode an audio file block by block; memory does not grow with its length.
 
-    The audible channels are averaged. Where they cancel out, as in stereo whose right channel is
-    the left one inverted, the loudest is taken. A constant offset is filtered out.
+    The audible channels are averaged. If they cancel out, as in stereo whose right channel is the
+    left one inverted, the loudest channel is used. A constant offset is filtered out.
 
     Yields:
-        float32, mono, 16 kHz, shape = (block_samples,); the last may be shorter.
+        float32, mono, 16 kHz, shape = (block_samples,); the last block may be shorter.
 
     Raises:
         TalkheadError: as `scan_audio`, before the first block.
     """
     if block_samples < 1:
-        raise ValueError(f"a block has at least one sample, not {block_samples}")
+        raise ValueError(f"block_samples must be at least 1, not {block_samples}")
     rest = np.zeros(0, np.float32)
     path = Path(path)
     mixdown = _mixdown_of(path)
@@ -115,22 +115,22 @@ def stream_waveform(path: Path, block_samples: int) -> Iterator[Waveform]:
 
 
 def read_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
-    """Read a sound file, or a part of it.
+    """Read an audio file, or a part of it.
 
     Args:
-        path: a sound file, or a video with sound.
-        start_s: where the part starts.
-        duration_s: its length, cut at the end of the sound; to the end if None.
+        path: an audio file, or a video with sound.
+        start_s: start of the part.
+        duration_s: length of the part, which may end early with the file; None reads to the end.
 
     Returns:
-        float32, mono, 16 kHz, shape = (N,); samples as the whole file has them from
+        float32, mono, 16 kHz, shape = (N,): the samples of the whole file's waveform from
         round(start_s * 16000) on.
 
     Raises:
-        TalkheadError: as `scan_audio`; or the sound ends before `start_s`.
+        TalkheadError: as `scan_audio`; or the audio ends before `start_s`.
     """
     if start_s < 0:
-        raise ValueError(f"sound starts at 0 s, not at {start_s} s")
+        raise ValueError(f"start_s must be at least 0, not {start_s}")
     start = round(start_s * SAMPLE_RATE_HZ)
     stop = None if duration_s is None else start + round(duration_s * SAMPLE_RATE_HZ)
     parts, position = [], 0
@@ -143,16 +143,16 @@ def read_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None 
             break
     if not parts:
         raise TalkheadError(
-            f"{path} ends at {position / SAMPLE_RATE_HZ:.2f} s; choose a start before that"
+            f"{path} ends at {position / SAMPLE_RATE_HZ:.2f} s; choose an earlier start"
         )
     return np.concatenate(parts)
 
 
 def write_waveform(path: Path, waveform: Waveform) -> None:
-    """Write a waveform, mono, 16 kHz, as 16-bit wav; an existing file is replaced.
+    """Write a mono 16 kHz waveform as 16-bit WAV, replacing an existing file.
 
     Raises:
-        TalkheadError: the folder is missing or cannot be written to.
+        TalkheadError: the folder is missing or not writable.
     """
     with replacing(Path(path)) as temporary:
         name = native_name(temporary)
@@ -160,7 +160,7 @@ def write_waveform(path: Path, waveform: Waveform) -> None:
 
 
 def _mixdown_of(path: Path) -> Mixdown:
-    """Decode a file once to choose its mixdown, and remember it: files are read several times."""
+    """Decode a file once to choose its mixdown; cached, because files are read several times."""
     check_input(path)
     found = path.stat()
     return _measure(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
@@ -172,18 +172,16 @@ def _measure(path: Path, _version: tuple[int, ...]) -> Mixdown:
         meter = MixdownMeter(source.rate_hz)
         for block in source.blocks:
             if not np.isfinite(block).all():
-                raise TalkheadError(
-                    f"{path} has samples that are not numbers (NaN or infinite); export it again"
-                )
+                raise TalkheadError(f"{path} contains NaN or infinite samples; export it again")
             source.num_decoded += len(block)
             meter.add(block)
     if source.num_decoded == 0:
-        raise TalkheadError(f"{path} has no sound in it (its length is zero); record it again")
+        raise TalkheadError(f"{path} contains no sound (its length is zero); record it again")
     return meter.choose()
 
 
 def _resample(source: _Source, mixdown: Mixdown) -> Iterator[Waveform]:
-    """Bring a file's samples to one channel and to 16 kHz."""
+    """Mix a source down to one channel and resample it to 16 kHz."""
     stream = soxr.ResampleStream(source.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
     high_pass = HighPass(source.rate_hz) if mixdown.has_offset else None
     for block in source.blocks:
@@ -201,7 +199,7 @@ def _open_source(path: Path) -> Iterator[_Source]:
     if magic in _SOUNDFILE_MAGIC:
         try:
             sound = soundfile.SoundFile(native_name(path))
-        except (soundfile.LibsndfileError, TypeError):  # an avi for example; or named .raw
+        except (soundfile.LibsndfileError, TypeError):  # for example an AVI, or a name in .raw
             sound = None
         if sound is not None:
             with sound:
@@ -213,19 +211,19 @@ def _open_source(path: Path) -> Iterator[_Source]:
     if not kinds:
         reason = ffmpeg.first_error(listing)
         raise TalkheadError(
-            f"{path} cannot be read as sound ({reason}); copy it again, or convert it"
+            f"{path} cannot be read as audio ({reason}); copy it again, or convert it"
         )
     if "Audio" not in kinds:
-        raise TalkheadError(f"{path} has no sound in it; name a file with a sound stream")
-    # Of several streams, the longest may not be the sound.
+        raise TalkheadError(f"{path} has no audio stream; choose a file with sound")
+    # With several streams, the longest may not be the audio.
     declared_s = ffmpeg.declared_duration_s(listing) if kinds == ["Audio"] else None
     if declared_s is not None:
-        # Matroska counts from 0, whenever the sound begins; ffmpeg decodes from the beginning.
+        # Matroska counts from 0 even if the audio starts later; ffmpeg decodes from its start.
         declared_s -= max(ffmpeg.declared_start_s(listing), 0.0)
     with ffmpeg.running_ffmpeg(ffmpeg.read_sound_args(path)) as process:
         header = process.stdout.read(_AU_HEADER.size)
         if len(header) < _AU_HEADER.size:
-            raise TalkheadError(f"{path} has no sound that can be decoded; export it again")
+            raise TalkheadError(f"{path} has no audio that can be decoded; export it again")
         _, offset, _, _, rate_hz, num_channels = _AU_HEADER.unpack(header)
         _check_format(path, rate_hz, num_channels)
         process.stdout.read(offset - _AU_HEADER.size)
@@ -236,18 +234,18 @@ def _open_source(path: Path) -> Iterator[_Source]:
 def _check_format(path: Path, rate_hz: int, num_channels: int) -> None:
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise TalkheadError(
-            f"{path} has {rate_hz:,} samples a second; from {MIN_RATE_HZ:,} to {MAX_RATE_HZ:,} can"
-            " be read: export it at 16,000 or more"
+            f"{path} has a sample rate of {rate_hz:,} Hz, outside the supported {MIN_RATE_HZ:,} to"
+            f" {MAX_RATE_HZ:,} Hz; export it at 16,000 to 48,000 Hz"
         )
     if not 1 <= num_channels <= MAX_CHANNELS:
         raise TalkheadError(
-            f"{path} has {num_channels:,} channels, at most {MAX_CHANNELS} can be read: export it"
-            " in mono or stereo"
+            f"{path} has {num_channels:,} channels, more than the supported {MAX_CHANNELS}; export"
+            " it in mono or stereo"
         )
 
 
 def _block_samples(rate_hz: int, num_channels: int) -> int:
-    """How many samples of every channel are decoded at a time."""
+    """Return how many samples per channel to decode at a time."""
     return min(_BLOCK_S * rate_hz, _BLOCK_BYTES // (4 * num_channels))
 
 
@@ -261,13 +259,13 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[npt.ND
     except soundfile.LibsndfileError as error:
         reason = error.error_string.removeprefix("Error : ").rstrip(".")
         raise TalkheadError(f"{path} is corrupt ({reason}); copy or export it again") from error
-    if num_read:  # else there is nothing whose share could be told
+    if num_read:  # a file without samples gets an error of its own
         declared_s = sound.frames / sound.samplerate / _riff_share(path)
         _check_length(path, num_read / sound.samplerate, declared_s)
 
 
 def _riff_share(path: Path) -> float:
-    """The share of a wav's stated data that is there: 1 if all is, or nothing is stated."""
+    """Return the fraction of a WAV's declared data that is present; 1 if it declares none."""
     num_bytes = path.stat().st_size
     with path.open("rb") as file:
         if file.read(12)[:4] != b"RIFF":
@@ -275,7 +273,7 @@ def _riff_share(path: Path) -> float:
         while len(header := file.read(8)) == 8:
             kind, size = struct.unpack("<4sI", header)
             if kind == b"data":
-                # Programs that write to a pipe do not know the size: they state 0 or a huge one.
+                # Programs that write to a pipe do not know the size, and declare 0 or a huge one.
                 is_stated = 0 < size < 0x7FFF_0000
                 return min(1.0, (num_bytes - file.tell()) / size) if is_stated else 1.0
             file.seek(size + size % 2, 1)
@@ -298,7 +296,7 @@ def _ffmpeg_blocks(
     status, messages = process.wait(), process.stderr_text()
     num_errors = ffmpeg.num_decoding_errors(messages)
     is_damaged = num_errors > 1 + _MAX_ERRORS_PER_S * num_read / rate_hz
-    # An ogg page that fails its checksum is about a second of sound, and ffmpeg goes on without.
+    # An Ogg page holds about a second of audio, and ffmpeg skips a page with a wrong checksum.
     if status != 0 or is_damaged or "CRC mismatch" in messages:
         reason = ffmpeg.first_error(messages)
         raise TalkheadError(f"{path} is corrupt ({reason}); copy or export it again")
@@ -308,6 +306,6 @@ def _ffmpeg_blocks(
 def _check_length(path: Path, duration_s: float, declared_s: float) -> None:
     if declared_s - duration_s > _MAX_MISSING_S:
         raise TalkheadError(
-            f"{path} is cut off: {duration_s:.2f} s of {declared_s:.2f} s can be decoded;"
+            f"{path} is cut off: only {duration_s:.2f} s of {declared_s:.2f} s can be decoded;"
             " copy or export it again"
         )

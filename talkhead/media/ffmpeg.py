@@ -1,7 +1,7 @@
-"""ffmpeg: argument lists from pure functions, processes that never hang and never stay behind.
+"""Run ffmpeg: pure functions build the arguments; processes never hang and are never left behind.
 
-The binary comes with the imageio-ffmpeg package. Arguments are lists, no shell is involved. The
-messages of ffmpeg go to an unnamed temporary file: a pipe that nobody drains would block it.
+The binary comes with the imageio-ffmpeg package. Arguments are lists; no shell is involved.
+ffmpeg's messages go to an unnamed temporary file, because a pipe that is not drained would block.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from talkhead.media.picture_format import (
     video_line,
 )
 
-# x264 makes other bytes with other numbers of threads; a fixed one keeps machines comparable.
+# x264's output depends on the number of threads; a fixed number makes it the same everywhere.
 NUM_ENCODER_THREADS = 8
 ENCODER_PRESET = "veryfast"
 SOUND_BITRATE = "192k"
 _AAC_RATES_HZ = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MAX_AAC_RATE_HZ = _AAC_RATES_HZ[-1]
-"""Of the sound of a video: phones and browsers play no more."""
+"""Limit for a video's audio: phones and browsers play no higher rate."""
 FRAGMENT_S = 1
 KEY_FRAME_S = 30
-"""Key frames are at most so far apart: at each, a background that stands still jumps a little."""
+"""Longest distance between key frames. A still background jumps slightly at each one."""
 MAX_PIXELS = 8192 * 4320
-"""Of a video's pictures, those of 8K. A decoder holds dozens at a time, and a file of kilobytes can
-hold pictures of a gigabyte."""
+"""Limit for a video's frames: 8K. A decoder holds dozens of frames at a time, and a file of
+kilobytes can hold frames of a gigabyte."""
 
-# What the mp4 container stores by itself; other keys need a more general, less readable box.
+# Keys that mp4 has boxes for; other keys need a more general, less readable box.
 _MP4_KEYS = frozenset(
     ("album", "artist", "comment", "composer", "copyright", "date", "description", "genre", "title")
 )
@@ -51,10 +51,10 @@ _MP4_KEYS = frozenset(
 
 @cache
 def ffmpeg_exe() -> str:
-    """The path of the ffmpeg binary (``IMAGEIO_FFMPEG_EXE`` chooses another).
+    """Return the path of the ffmpeg binary (``IMAGEIO_FFMPEG_EXE`` overrides it).
 
     Raises:
-        TalkheadError: there is none for this platform.
+        TalkheadError: no binary exists for this platform.
     """
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
@@ -66,13 +66,13 @@ def ffmpeg_exe() -> str:
 
 @cache
 def filter_names() -> frozenset[str]:
-    """The filters that this ffmpeg has."""
+    """Return the filters that this ffmpeg supports."""
     _, output, _ = run_ffmpeg(["-hide_banner", "-loglevel", "error", "-filters"])
     return frozenset(re.findall(r"^ [A-Z.|]+ +(\w+) +\S+->", output.decode(), re.MULTILINE))
 
 
 def input_name(path: Path) -> str:
-    """A name that ffmpeg takes for a file, never for an option or a protocol."""
+    """Return a name that ffmpeg takes for a file, never for an option or a protocol."""
     return str(path.absolute())
 
 
@@ -81,7 +81,7 @@ def _common_args() -> list[str]:
 
 
 def _input_args(path: Path) -> list[str]:
-    # Play lists must not lead to the network.
+    # Playlists must not make ffmpeg use the network.
     return ["-protocol_whitelist", "file", "-i", input_name(path)]
 
 
@@ -91,9 +91,9 @@ def _pictures_args(path: Path, demuxer: str | None) -> list[str]:
 
 
 def probe_args(path: Path, demuxer: str | None = None) -> list[str]:
-    """List the streams on stderr and write the first picture's header as YUV4MPEG to stdout.
+    """List the streams on stderr, and write the first frame with its YUV4MPEG header to stdout.
 
-    The header holds size and rate exactly, after rotation and with square pixels. `demuxer` is
+    The header holds the exact size and rate, after rotation and with square pixels. `demuxer` is
     for files that ffmpeg would read as something else.
     """
     return [
@@ -106,19 +106,19 @@ def probe_args(path: Path, demuxer: str | None = None) -> list[str]:
 
 
 def list_streams_args(path: Path) -> list[str]:
-    """List the streams on stderr; ffmpeg then fails for want of an output, which is expected."""
+    """List the streams on stderr; ffmpeg then fails because it has no output, as expected."""
     return ["-hide_banner", "-nostdin", *_input_args(path)]
 
 
 def read_notes_args(path: Path) -> list[str]:
-    """Write the notes of a container to stdout, in ffmpeg's text form of them."""
+    """Write a container's metadata to stdout, in ffmpeg's text format."""
     return [*_common_args(), *_input_args(path), "-f", "ffmetadata", "pipe:1"]
 
 
 def read_sound_args(path: Path) -> list[str]:
-    """Decode the first sound stream to float32 at its own rate and channels, as AU on stdout.
+    """Decode the first audio stream to float32 at its own rate and channels, as AU on stdout.
 
-    A stream that starts late, or has gaps, is filled with silence: sample n is at n / rate.
+    A late start and gaps are filled with silence, so that sample n is at n / rate.
     """
     return [
         *_common_args(),
@@ -139,12 +139,12 @@ def read_frames_args(
     demuxer: str | None = None,
     can_seek: bool = True,
 ) -> list[str]:
-    """Decode pictures to raw RGB on stdout, one each 1 / fps seconds from `start_s` on.
+    """Decode frames to raw RGB on stdout, one every 1 / fps seconds from `start_s` on.
 
     Frame k is the picture shown at start_s + k / fps. The seek goes a little further back, so
-    that rounding cannot lose the picture at `start_s` itself. Frames are counted anew after it:
-    with a time stamp that begins late, the raw output would repeat the first one to fill the gap.
-    `demuxer` is as for `probe_args`; without `can_seek` everything before `start_s` is decoded too.
+    that rounding cannot lose the picture at `start_s` itself. Frames are renumbered after it: if
+    the time stamps started late, the raw output would repeat the first frame to fill the gap.
+    `demuxer` is as for `probe_args`; without `can_seek`, everything before `start_s` is decoded.
     """
     seek_s = max(0.0, start_s - 0.5) if can_seek else 0.0
     limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
@@ -157,12 +157,12 @@ def read_frames_args(
     decoder = [] if picture.decoder is None else ["-c:v", picture.decoder]
     return [
         *_common_args(),
-        # Even a seek to the start loses pictures where a container has no index, as FLV.
+        # Even a seek to the start loses frames if the container has no index, such as FLV.
         *(("-ss", f"{seek_s:.6f}") if seek_s else ()),
         *decoder,
         *_pictures_args(path, demuxer),
         *("-map", "0:V:0", "-vf", ",".join(filters), *limit),
-        # ffmpeg 7 forgets the rate when frames are counted, and would drop some to reach 25.
+        # ffmpeg 7 forgets the rate when frames are renumbered, and would drop some to reach 25.
         *("-r", _rate(fps), "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
     ]
 
@@ -177,13 +177,13 @@ def write_video_args(
     copy_sound: bool,
     metadata: Mapping[str, str],
 ) -> list[str]:
-    """Encode raw RGB from stdin, with a sound file, to mp4: H.264 in yuv420p, AAC, faststart.
+    """Encode raw RGB from stdin and an audio file to mp4: H.264 in yuv420p, AAC, faststart.
 
-    Without a target, the mp4 goes to stdout in fragments, each with its pictures and their sound,
-    that start with a key frame and are at most about `FRAGMENT_S` long.
+    Without a target, the mp4 goes to stdout in fragments of frames and their audio. Each fragment
+    starts with a key frame and is at most about `FRAGMENT_S` long.
 
-    The last column or row of an odd size is dropped, because yuv420p has none. Colours are BT.709
-    and say so. Nothing in the file depends on the date or on the number of cores.
+    The last column or row of an odd size is dropped, because yuv420p needs even sizes. Colours are
+    BT.709 and tagged as such. Nothing in the file depends on the date or the number of cores.
     """
     width, height = size
     picture_filters = (
@@ -210,10 +210,10 @@ def write_video_args(
         args += ["-metadata", f"{key}={value}"]
     tags = "" if set(metadata) <= _MP4_KEYS else "+use_metadata_tags"
     if target is None:
-        # AAC starts before time 0; only a header that waits for the first fragment can say so.
+        # AAC starts before time 0; only a header that waits for the first fragment can record that.
         fragments = f"+frag_keyframe+empty_moov+delay_moov+default_base_moof{tags}"
         if copy_sound:
-            # AAC of a file without a container; mp4 in one piece converts it unasked.
+            # Raw AAC (ADTS) has to be converted; for an mp4 in one piece, ffmpeg does so itself.
             args += ["-bsf:a", "aac_adtstoasc"]
         return [*args, "-movflags", fragments, "-f", "mp4", "pipe:1"]
     return [*args, "-movflags", f"+faststart{tags}", "-f", "mp4", "-y", input_name(target)]
@@ -222,8 +222,8 @@ def write_video_args(
 def _sound_args(*, copy_sound: bool) -> list[str]:
     if copy_sound:
         return ["-c:a", "copy"]
-    # AAC knows these layouts; any other is mixed to the nearest. Rates likewise: AAC knows higher
-    # ones, but phones do not play them.
+    # AAC supports these layouts; any other is mixed to the nearest. Rates likewise: AAC supports
+    # higher ones, but phones do not play them.
     rates = "|".join(str(rate_hz) for rate_hz in _AAC_RATES_HZ)
     formats = f"aformat=sample_rates={rates}:channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1"
     return ["-c:a", "aac", "-b:a", SOUND_BITRATE, "-af", formats, "-flags:a", "+bitexact"]
@@ -242,24 +242,24 @@ class FfmpegProcess:
 
     @property
     def stdin(self) -> IO[bytes]:
-        """Where the encoder's input goes."""
+        """The pipe to write the encoder's input to."""
         if self.process.stdin is None:
             raise ValueError("this ffmpeg was started without an input pipe")
         return self.process.stdin
 
     @property
     def stdout(self) -> IO[bytes]:
-        """Where the decoder's output comes from."""
+        """The pipe to read the decoder's output from."""
         if self.process.stdout is None:
             raise ValueError("this ffmpeg was started without an output pipe")
         return self.process.stdout
 
     def wait(self) -> int:
-        """Wait for the end and return the exit status."""
+        """Wait for the process to end and return its exit status."""
         return self.process.wait()
 
     def stderr_text(self) -> str:
-        """Everything ffmpeg has said so far."""
+        """Return everything that ffmpeg has printed so far."""
         self.messages.seek(0)
         return self.messages.read().decode("utf-8", "replace")
 
@@ -272,11 +272,11 @@ def running_ffmpeg(
     output: IO[bytes] | None = None,
     inherited: int | None = None,
 ) -> Iterator[FfmpegProcess]:
-    """Run ffmpeg with a pipe for its input (`feed`) or its output; it is gone at the end, always.
+    """Run ffmpeg with a pipe for its input (`feed`) or its output; it never outlives the context.
 
-    With `feed`, its stdout is the open file `output`, or nothing. It runs in a session of its own:
-    Ctrl-C reaches only Python, which then stops ffmpeg. A file without a name that it writes to is
-    `inherited`, by its descriptor.
+    With `feed`, stdout goes to the open file `output`, or is discarded. ffmpeg runs in its own
+    session: Ctrl-C reaches only Python, which then stops ffmpeg. `inherited` is the descriptor of
+    an unnamed file that ffmpeg writes to.
     """
     sink = subprocess.DEVNULL if output is None else output
     with tempfile.TemporaryFile() as messages:
@@ -295,21 +295,21 @@ def running_ffmpeg(
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    with suppress(OSError):  # what was still in the buffer has no reader
+                    with suppress(OSError):  # the rest of the buffer has no reader
                         pipe.close()
 
 
 def run_ffmpeg(args: Sequence[str]) -> tuple[int, bytes, str]:
-    """Run ffmpeg to its end; return its exit status, its stdout and its messages."""
+    """Run ffmpeg to completion; return its exit status, stdout and messages."""
     with running_ffmpeg(args) as ffmpeg:
         output = ffmpeg.stdout.read()
         return ffmpeg.wait(), output, ffmpeg.stderr_text()
 
 
 def first_error(stderr: str) -> str:
-    """Return the first telling line of ffmpeg's messages, without the address of its origin.
+    """Return the first informative line of ffmpeg's messages, without its `[...]` prefix.
 
-    A list of streams tells nothing: its head and its indented lines are left out.
+    The list of streams explains nothing: its head and its indented lines are skipped.
     """
     said = [line for line in stderr.splitlines() if not re.match(r"\s|Input #|Stream map", line)]
     lines = [re.sub(r"^(\[[^]]*\]\s*)+", "", line).strip() for line in said]
@@ -320,18 +320,18 @@ def first_error(stderr: str) -> str:
 
 
 def num_decoding_errors(stderr: str) -> int:
-    """How many packets could not be decoded; ffmpeg goes on without them."""
+    """Count the packets that could not be decoded; ffmpeg skips them."""
     return len(re.findall(r"Error submitting packet to decoder|Decoding error: ", stderr))
 
 
 def demuxer(stderr: str) -> str | None:
-    """The name of the demuxer that reads the input, None where ffmpeg knows none."""
+    """Return the name of the demuxer that reads the input, or None if ffmpeg has none."""
     match = re.search(r"^Input #0, (\S+), from ", stderr, re.MULTILINE)
     return match.group(1) if match else None
 
 
 def stream_kinds(stderr: str) -> list[str]:
-    """The kinds in ffmpeg's list of streams: ``Video``, ``Audio``, ...; cover pictures left out."""
+    """Return the kinds of the listed streams (``Video``, ``Audio``, ...), without cover art."""
     lines = re.findall(r"^\s*Stream #0:\d+.*", stderr, re.MULTILINE)
     kinds = [re.search(r": (Video|Audio|Subtitle|Data|Attachment): ", line) for line in lines]
     return [
@@ -342,25 +342,25 @@ def stream_kinds(stderr: str) -> list[str]:
 
 
 def audio_codec(stderr: str) -> str | None:
-    """The codec of the first sound stream in ffmpeg's list of streams, None without one."""
+    """Return the codec of the first audio stream listed, or None without one."""
     match = re.search(r"^\s*Stream #0:\d+.*?: Audio: (\w+)", stderr, re.MULTILINE)
     return match.group(1) if match else None
 
 
 def audio_rate_hz(stderr: str) -> int | None:
-    """The rate of the first sound stream in ffmpeg's list of streams, None where it has none."""
+    """Return the sample rate of the first audio stream listed, or None if it has none."""
     match = re.search(r"^\s*Stream #0:\d+.*?: Audio: .*?, (\d+) Hz", stderr, re.MULTILINE)
     return int(match.group(1)) if match else None
 
 
 def video_codec(stderr: str) -> str | None:
-    """The codec of the first picture stream in ffmpeg's list of streams; covers are left out."""
+    """Return the codec of the first video stream listed, or None without one; ignore cover art."""
     match = re.search(r": Video: (\w+)", video_line(stderr) or "")
     return match.group(1) if match else None
 
 
 def declared_duration_s(stderr: str) -> float | None:
-    """The duration that the container states, None where it states none (or ffmpeg guesses)."""
+    """Return the duration that a container declares; None without one, or if ffmpeg guesses it."""
     match = re.search(r"^\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", stderr, re.MULTILINE)
     if match is None or "Estimating duration from bitrate" in stderr:
         return None
@@ -369,6 +369,6 @@ def declared_duration_s(stderr: str) -> float | None:
 
 
 def declared_start_s(stderr: str) -> float:
-    """When the first stream of a container begins, 0 where it does not say."""
+    """Return the start time of a container's first stream, or 0 if it declares none."""
     match = re.search(r"^\s*Duration: .*?, start: (-?\d+(?:\.\d+)?)", stderr, re.MULTILINE)
     return float(match.group(1)) if match else 0.0

@@ -1,4 +1,4 @@
-"""Checks on the files a user names, and outputs that appear whole or not at all."""
+"""Checks of the files that a user names, and outputs that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ VIDEO_SUFFIXES = frozenset(
         *(".wmv", ".asf", ".flv", ".f4v", ".ogv", ".rm", ".rmvb"),
     }
 )
-"""How videos in a folder are found. A file that is named is what it holds: `kinds.is_video`."""
+"""Suffixes of videos in a folder. The content of a file named explicitly decides: see `kinds`."""
 _DESCRIPTORS = "/proc/self/fd"
 
 
 def check_input(path: Path) -> None:
-    """Refuse what cannot be an input file, before any decoder sees it.
+    """Reject a path that cannot be an input file, before a decoder opens it.
 
     Raises:
         TalkheadError: the path is missing, a directory, a pipe, a device, empty, or not readable.
@@ -33,7 +33,7 @@ def check_input(path: Path) -> None:
             raise TalkheadError(f"{path} is a directory; name a file in it")
         if not path.exists():
             raise TalkheadError(f"{path} does not exist; check the name and the folder")
-        # A pipe that nobody writes to would be waited for, and a device has no end.
+        # Reading a pipe without a writer would block, and a device has no end.
         if not path.is_file():
             raise TalkheadError(f"{path} is not a regular file; copy its content to one")
         with path.open("rb") as file:
@@ -45,12 +45,12 @@ def check_input(path: Path) -> None:
 
 
 def native_name(path: Path) -> str | bytes:
-    """A file's name for libraries that encode texts strictly: not every name is UTF-8."""
+    """Return a file's name for libraries that encode text strictly: not every name is UTF-8."""
     return str(path) if os.name == "nt" else os.fsencode(path)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse an output that could not be written, before the slow work starts.
+    """Reject an output that cannot be written, before slow work starts.
 
     Raises:
         TalkheadError: the folder is missing or read-only, the target is not a regular file, or it
@@ -60,7 +60,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise TalkheadError(f"{path} is a directory; name a file in it")
     if _is_ring(path):
-        raise TalkheadError(f"{path} is a link that leads to itself; choose another output")
+        raise TalkheadError(f"{path} is a circular symbolic link; choose another output")
     if not folder.is_dir():
         raise TalkheadError(f"output folder {folder} does not exist; create it first")
     if path.exists():
@@ -68,7 +68,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
             raise TalkheadError(f"{path} is not a regular file; choose another output")
         if not overwrite:
             raise TalkheadError(f"{path} exists; choose another name or allow overwriting")
-    # Permission bits do not tell the whole story (root, read-only mounts, quotas): make one file.
+    # Permission bits do not tell the whole story (root, read-only mounts, quotas): create a file.
     try:
         PendingFile(path).close()
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
@@ -87,24 +87,23 @@ def _is_ring(path: Path) -> bool:
 
 
 class PendingFile:
-    """A file that gets its name when it is whole, and has none before.
+    """An output file that has no name until it is complete.
 
-    Even a process that is killed leaves nothing of it behind. Where the system has no files without
-    a name (everywhere but on Linux, and on some network drives), it has a hidden one in the folder
-    of its target.
+    Even a killed process leaves nothing behind. If the system does not support unnamed files (only
+    Linux does, and not on every network drive), the file gets a hidden name in its target's folder.
 
     Attributes:
         path: where to write; another program has to inherit the descriptor.
-        descriptor: of the file without a name, else None.
+        descriptor: descriptor of the unnamed file, or None if it has a hidden name.
     """
 
     def __init__(self, target: Path) -> None:
-        """Make the file, empty.
+        """Create the file, empty.
 
         Raises:
-            OSError: the target's folder is missing or cannot be written to.
+            OSError: the target's folder is missing or not writable.
         """
-        self.target = target.resolve()  # what a link points to is replaced, not the link
+        self.target = target.resolve()  # replace what a link points to, not the link
         self.descriptor: int | None = None
         flag = getattr(os, "O_TMPFILE", None)
         if flag is not None and Path(_DESCRIPTORS).is_dir():
@@ -117,17 +116,17 @@ class PendingFile:
             self.path.touch(exist_ok=False)
 
     def publish(self, *, overwrite: bool) -> None:
-        """Give the file its name, at once and as a whole.
+        """Give the file its name, atomically.
 
         Raises:
-            FileExistsError: something has that name and `overwrite` is false.
-            OSError: the name cannot be given.
+            FileExistsError: the target exists and `overwrite` is false.
+            OSError: the file cannot be given that name.
         """
         if self.descriptor is not None:
             if not overwrite:
                 _link(self.path, self.target)
                 return
-            # A link replaces nothing, a renaming does.
+            # Linking cannot replace a file, but renaming can.
             named = temporary_sibling(self.target)
             _link(self.path, named)
             try:
@@ -141,7 +140,7 @@ class PendingFile:
             self.path.replace(self.target)
 
     def close(self) -> None:
-        """Forget the file, unless it was published."""
+        """Discard the file unless it was published."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
@@ -150,7 +149,7 @@ class PendingFile:
 
 
 def _link(path: Path, target: Path) -> None:
-    # Only with a folder's descriptor does Python follow the link that stands for the open file.
+    # Python follows the link that stands for the open file only if given a folder's descriptor.
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.link(path, target.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
@@ -159,16 +158,16 @@ def _link(path: Path, target: Path) -> None:
 
 
 def temporary_sibling(path: Path) -> Path:
-    """A hidden, unused name in the same folder with the same suffix, so that a rename is atomic."""
+    """Return a hidden, unused name with the same folder and suffix, so that a rename is atomic."""
     return path.with_name(f".talkhead-{secrets.token_hex(6)}{path.suffix}")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield where to write what becomes `path` at the end, as a whole, or not at all on an error.
+    """Yield a path to write to, which becomes `path` at the end or is discarded on an error.
 
     Raises:
-        TalkheadError: the folder is missing or cannot be written to.
+        TalkheadError: the folder is missing or not writable.
     """
     check_output(path, overwrite=True)
     try:

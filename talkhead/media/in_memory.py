@@ -1,4 +1,4 @@
-"""Pictures and sounds that a program holds already: checked, and brought to the form of files'."""
+"""Validate pictures and audio passed in memory, and convert them to the form that files have."""
 
 from __future__ import annotations
 
@@ -29,40 +29,41 @@ _FULL_SCALE = {"int16": 2**15, "int32": 2**31}
 
 
 def pixels_of(image: Any, limit: SizeLimit = DEFAULT_LIMIT) -> Pixels:
-    """Return the pixels of a picture, uint8 (H, W, 3), RGB; a warning says if it is scaled down.
+    """Return a picture's pixels, uint8 (H, W, 3), RGB; warn if the picture is scaled down.
 
     Args:
-        image: a file, a PIL image (turned upright, on white where transparent), or an array, uint8
+        image: a path, a PIL image (turned upright, transparency becomes white), or a uint8 array
             (H, W, 3), RGB.
-        limit: larger pictures are scaled down to fit it, as `read_picture` does it.
+        limit: larger pictures are scaled down to fit, as in `read_picture`.
 
     Raises:
-        TalkheadError: the file or the image cannot be read, is a video, or too small.
-        TypeError: it is nothing of this, or another array.
+        TalkheadError: the file or the image cannot be read, is a video, or is too small.
+        TypeError: it has another type, or it is another kind of array.
     """
     if isinstance(image, (str, os.PathLike)):
         path = Path(image)
         if is_video(path):
-            raise TalkheadError(f"{path} is a video: give a picture, or dub it by talkhead render")
+            raise TalkheadError(f"{path} is a video: pass a picture, or dub it by talkhead render")
         picture = read_picture(path, limit=limit)
         _warn(path, picture.original_size, picture.pixels)
         return picture.pixels
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise TypeError(
-                f"image is {image.dtype} {image.shape}, not uint8 (H, W, 3): colours are RGB from"
-                " 0 to 255, channels last"
+                f"image is {image.dtype} {image.shape}, not uint8 (H, W, 3): pass RGB from 0 to"
+                " 255, channels last"
             )
         image = Image.fromarray(image)
     elif isinstance(image, Image.Image):
         image = _upright_rgb(image)
     else:
         raise TypeError(
-            f"image is a {type(image).__name__}, not a path, a PIL image or a uint8 array"
+            f"image is a {type(image).__name__}: pass a path, a PIL image or a uint8 array"
         )
     if min(image.size) < MIN_SIDE_PX:
         raise TalkheadError(
-            f"image is {image.width} x {image.height} px: sides must have {MIN_SIDE_PX} or more"
+            f"image is {image.width} x {image.height} px: each side must be {MIN_SIDE_PX} px or"
+            " more"
         )
     original, size = image.size, limit.fit(*image.size)
     pixels = np.array(image if size == original else image.resize(size, Image.Resampling.LANCZOS))
@@ -75,14 +76,14 @@ def _warn(name: object, original: tuple[int, int], pixels: Pixels) -> None:
     if original != size:
         warnings.warn(
             f"{name} is scaled down from {original[0]} x {original[1]} to {size[0]} x {size[1]} px:"
-            " max_size changes that",
+            " max_size sets the limit",
             stacklevel=4,
         )
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        raise TalkheadError(f"image has mode {image.mode}, more than 8 bits: give its file's path")
+        raise TalkheadError(f"image has mode {image.mode}, more than 8 bits: pass its path instead")
     try:
         image = ImageOps.exif_transpose(image)
         if image.has_transparency_data:
@@ -95,52 +96,53 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def samples_of(audio: Any, rate_hz: int) -> Samples:
-    """Return a sound as float32, (N,) or (N, channels).
+    """Return audio as float32, shape = (N,) or (N, channels).
 
     Args:
-        audio: an array, (N,), (N, channels) or (channels, N): the longer side is time. Floats in
-            [-1, 1], or int16 or int32, which are scaled to that.
-        rate_hz: samples a second.
+        audio: an array, (N,), (N, channels) or (channels, N); the longer side is time. Floats in
+            [-1, 1], or int16 or int32, which are scaled to that range.
+        rate_hz: samples per second.
 
     Raises:
-        TalkheadError: it is empty, has values that are not finite, or a rate or channels that no
-            sound has.
-        TypeError: it is no such array.
+        TalkheadError: it is empty, has values that are not finite, or its sample rate or channel
+            count is out of range.
+        TypeError: it is not such an array.
     """
     if not isinstance(audio, np.ndarray):
-        raise TypeError(f"audio is a {type(audio).__name__}, not a path or an array")
+        raise TypeError(f"audio is a {type(audio).__name__}: pass a path or an array")
     if audio.ndim not in (1, 2):
-        raise TypeError(f"audio has the shape {audio.shape}: (N,) or (channels, N) is needed")
+        raise TypeError(f"audio has shape {audio.shape}: it must be (N,) or (channels, N)")
     if audio.dtype.kind != "f" and audio.dtype.name not in _FULL_SCALE:
-        raise TypeError(f"audio is {audio.dtype}: floats, int16 or int32 are needed")
+        raise TypeError(f"audio is {audio.dtype}: it must be floating point, int16 or int32")
     if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, np.integer)):
-        raise TypeError(f"sampling_rate is {rate_hz!r}, not a whole number")
+        raise TypeError(f"sampling_rate is {rate_hz!r}: it must be an integer")
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise TalkheadError(
-            f"sampling_rate is {rate_hz:,}: {MIN_RATE_HZ:,} to {MAX_RATE_HZ:,} a second can be used"
+            f"sampling_rate is {rate_hz:,}: it must be {MIN_RATE_HZ:,} to {MAX_RATE_HZ:,} Hz"
         )
     if audio.size == 0:
         raise TalkheadError("audio has no samples")
     if audio.ndim == 2 and audio.shape[0] < audio.shape[1]:
         audio = audio.T
     if audio.ndim == 2 and audio.shape[1] > MAX_CHANNELS:
-        raise TalkheadError(f"audio has {audio.shape[1]} channels: at most {MAX_CHANNELS} are used")
-    with np.errstate(over="ignore"):  # what becomes infinite is refused as such
+        raise TalkheadError(f"audio has {audio.shape[1]} channels: the limit is {MAX_CHANNELS}")
+    with np.errstate(over="ignore"):  # an overflow becomes infinite, which is rejected below
         samples = np.array(audio, np.float32, order="C")
     samples /= _FULL_SCALE.get(audio.dtype.name, 1)
     if not np.isfinite(samples).all():
-        raise TalkheadError("audio has samples that are not numbers (NaN or infinite)")
+        raise TalkheadError("audio contains NaN or infinite samples")
     return samples
 
 
 @contextmanager
 def sound_file(samples: Samples, rate_hz: int) -> Iterator[Path]:
-    """Yield a file of these samples as they are, which is removed after.
+    """Yield a temporary file with these samples, unchanged.
 
-    So a waveform takes the way of every sound: the same averaging of channels, the same resampling.
+    This way a waveform is treated like any other audio: the same averaging of channels, the same
+    resampling.
 
     Raises:
-        TalkheadError: there is no room for it.
+        TalkheadError: the file cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="talkhead-") as folder:
         path = Path(folder) / "waveform.wav"
@@ -148,6 +150,6 @@ def sound_file(samples: Samples, rate_hz: int) -> Iterator[Path]:
             soundfile.write(native_name(path), samples, rate_hz, subtype="FLOAT", format="RF64")
         except (soundfile.LibsndfileError, OSError) as error:
             raise TalkheadError(
-                f"audio cannot be kept in {folder} ({error}): make room, or set TMPDIR"
+                f"audio cannot be stored in {folder} ({error}): free some space, or set TMPDIR"
             ) from error
         yield path

@@ -1,7 +1,7 @@
-"""Is a file a picture or a video? Its content decides; its name only where the content is unclear.
+"""Tell pictures from videos by content; the name decides only if the content is unclear.
 
-A few bytes tell the common containers apart, Pillow knows pictures by their headers, and ffmpeg is
-asked about the rest. Nothing is decoded.
+A few bytes identify the common containers, Pillow recognises pictures by their headers, and ffmpeg
+handles the rest. Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _CONTAINERS = (
     b"\x00\x00\x01\xba",  # MPEG program stream: .mpg, .vob
     b"\x06\x0e\x2b\x34\x02\x05\x01\x01",  # MXF
 )
-"""Beginnings of files that hold videos. Sound alone is found out when the video is probed."""
-# ffmpeg also reads single pictures, lists of other files, and any text as a film of letters.
+"""First bytes of video containers. A file with audio alone is rejected when the video is probed."""
+# ffmpeg also takes single pictures, lists of other files, and any text (as a terminal's output).
 _NO_VIDEO_DEMUXERS = frozenset({"image2", "ico", "tty", "concat", "hls", "dash", "imf"})
 _PATTERN_CHARACTERS = re.compile(r"[%*?{]")
 
@@ -40,8 +40,8 @@ _PATTERN_CHARACTERS = re.compile(r"[%*?{]")
 def is_video(path: Path) -> bool:
     """Return whether a file is a video; animated GIF, WebP and PNG files are.
 
-    Multi-page files and AVIF sequences are pictures: their first picture counts. A file that cannot
-    be read, or that nobody recognises, goes by its name.
+    Multi-page files and AVIF sequences are pictures, of which only the first is used. If a file is
+    unreadable or not recognised, its suffix decides.
     """
     by_name = path.suffix.lower() in VIDEO_SUFFIXES
     head = _head(path)
@@ -66,18 +66,18 @@ def is_video(path: Path) -> bool:
 
 
 def brand_of(head: bytes) -> bytes | None:
-    """Return the major brand of an ISO media file (mp4, mov, 3gp, HEIC, AVIF) from its beginning.
+    """Return the major brand of an ISO media file (mp4, mov, 3gp, HEIC, AVIF) from its first bytes.
 
-    None if it is another file.
+    None for any other file.
     """
     return head[8:12] if head[4:8] == b"ftyp" else None
 
 
 def demuxer_of(path: Path) -> str | None:
-    """Return the demuxer that ffmpeg has to be told to read a video, None where it finds its own.
+    """Return the demuxer to force for a video, or None if ffmpeg chooses the right one.
 
-    ffmpeg takes an animated PNG for a still one, and a name with a percent sign or a star that ends
-    like a picture's for a pattern that stands for many files.
+    ffmpeg takes an animated PNG for a still one. It takes a name that has a percent sign or a star
+    and ends like a picture's for a pattern that matches many files.
     """
     head = _head(path)
     if head.startswith(PNG_SIGNATURE) and is_animated_png(path):
@@ -94,7 +94,7 @@ def demuxer_of(path: Path) -> str | None:
 
 
 def is_animated_png(path: Path) -> bool:
-    """Return whether a PNG file announces an animation, which it does before its pixels."""
+    """Return whether a PNG file declares an animation, which it does before its pixels."""
     with suppress(OSError), path.open("rb") as file:
         for kind in _png_chunks(file):
             if kind in (b"acTL", b"IDAT"):
@@ -106,11 +106,11 @@ def _png_chunks(file: IO[bytes]) -> Iterator[bytes]:
     file.seek(len(PNG_SIGNATURE))
     while len(header := file.read(8)) == 8:
         yield header[4:]
-        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)  # its data and its checksum
+        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)  # data and checksum
 
 
 def _head(path: Path) -> bytes:
-    """The beginning of a regular file; nothing of anything else, which might never answer."""
+    """Return the first bytes of a regular file, and none of anything else, which might block."""
     with suppress(OSError, ValueError):  # ValueError: a null character in the name
         if path.is_file():
             with path.open("rb") as file:
@@ -123,7 +123,7 @@ def _is_avi(head: bytes) -> bool:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """MPEG-TS: packets of 188 bytes, or in .m2ts and .MTS of 192, each with a sync byte."""
+    """Recognise MPEG-TS: packets of 188 bytes (192 in .m2ts and .MTS), each with a sync byte."""
     return any(
         len(head) > start + size and head[start] == head[start + size] == 0x47
         for start, size in ((0, 188), (4, 192))

@@ -1,4 +1,4 @@
-"""Sound level per video frame, and the gain that brings a recording's speech to one loudness."""
+"""Audio level per video frame, and the gain that normalises the loudness of speech."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ Floats = npt.NDArray[np.float32]
 FLOOR_DB = -100.0
 LEVEL_RATE_HZ = 25.0
 SPEECH_LEVEL_DB = -20.0
-"""Mean level of speech after normalisation, decibels of full scale."""
+"""Mean level of speech after normalisation, dBFS."""
 SPEECH_RANGE_DB = 30.0
-"""What is at most this far below the loudest stretches counts as speech."""
+"""Frames at most this far below the loudest stretches count as speech."""
 VOICE_RANGE_DB = 32.0
-"""Sound this far below the loudest speech is silence between words."""
+"""Audio this far below the loudest speech is silence between words."""
 SILENCE_DB = -70.0
-"""A recording whose loudest stretches stay below this has no speech in it."""
+"""A recording whose loudest stretches stay below this level contains no speech."""
 FLOOR_S = 8.0
-"""The sound of the room is what remains in the quietest moments of a stretch of this length."""
+"""Window, in seconds, whose quietest moments give the level of the room noise."""
 FLOOR_PERCENTILE = 5.0
 ABOVE_FLOOR_DB = 6.0
-"""Sound that is less than this above the room's counts as silence: hum, hiss, a held tone."""
+"""Audio less than this above the room noise counts as silence: hum, hiss, a held tone."""
 LOUDEST_PERCENTILE = 95.0
 MIN_SPEECH_SHARE = 1 / 3
-"""In a recording of speech, this much at least is above the room's sound. Any pauses beyond that
+"""At least this fraction of a speech recording is expected above the room noise. Pauses beyond that
 do not count when its loudness is measured."""
 MIN_SOUND_S = 0.12
-"""Anything shorter is the tick of a clock or a click: no syllable."""
+"""Anything shorter is a click or the tick of a clock, not a syllable."""
 MAX_PAUSE_S = 0.6
 MIN_SENTENCE_S = 1.0
-"""Where there are sentences, the loudness of shorter sounds, such as a door's, does not count."""
+"""In a recording with sentences, the loudness of shorter sounds, such as a door, does not count."""
 QUIET_SENTENCE_DB = 12.0
-"""A sentence may be this much quieter than the loudest speech; it is raised by what it lacks."""
+"""A sentence may be this much quieter than the loudest speech; it is raised if it is quieter."""
 MAX_RAISE_DB = 18.0
-"""What lacks more is breath or another room's voice, and stays as it is."""
+"""Anything that needs a larger raise is breath or a voice in another room, and stays as it is."""
 
 
 def frame_levels(waveform: Floats, num_frames: int, fps: float) -> Floats:
-    """Return every frame's level in decibels of full scale, at least -100, shape = (T,)."""
+    """Return the level of each frame in dBFS, at least -100, shape = (T,)."""
     edges = np.round(np.arange(num_frames + 1) / fps * SAMPLE_RATE_HZ).astype(int)
     power = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
     edges = edges.clip(0, len(waveform))
@@ -50,18 +50,18 @@ def frame_levels(waveform: Floats, num_frames: int, fps: float) -> Floats:
 
 
 def room_levels(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> Floats:
-    """Return the level of the room's sound at every frame, shape = (T,)."""
+    """Return the level of the room noise at each frame, shape = (T,)."""
     size = 2 * round(FLOOR_S * fps / 2) + 1
     room: Floats = percentile_filter(levels_db, FLOOR_PERCENTILE, size=size, mode="nearest")
     return room
 
 
 def loudest_level(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> float:
-    """Return the level of the loudest speech, however little of it a recording has.
+    """Return the level of the loudest speech, however little speech a recording has.
 
     Args:
-        levels_db: shape = (T,), level of every frame of the whole recording.
-        fps: frames a second.
+        levels_db: shape = (T,), level of each frame of the whole recording.
+        fps: frames per second.
     """
     if not len(levels_db):
         return FLOOR_DB
@@ -72,11 +72,11 @@ def loudest_level(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> float:
 
 
 def quiet_speech_raise(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> Floats:
-    """Return by how many decibels sentences are raised that are much quieter than others, (T,).
+    """Return how many decibels to raise the frames of unusually quiet sentences, shape = (T,).
 
     Args:
-        levels_db: shape = (T,), level of every frame of the whole recording.
-        fps: frames a second.
+        levels_db: shape = (T,), level of each frame of the whole recording.
+        fps: frames per second.
     """
     raised = np.zeros(len(levels_db), np.float32)
     quietest = loudest_level(levels_db, fps) - QUIET_SENTENCE_DB
@@ -90,7 +90,7 @@ def quiet_speech_raise(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> Floats:
 
 
 def _rare_speech(levels_db: Floats, fps: float) -> npt.NDArray[np.intp] | None:
-    """Return the frames of speech where there is little of it, None where all frames count."""
+    """Return the frames of speech if a recording has little of it; None if all frames count."""
     at = _frames_above_the_room(levels_db, fps)
     if len(at) == 0 or len(at) >= MIN_SPEECH_SHARE * len(levels_db):
         return None
@@ -99,7 +99,7 @@ def _rare_speech(levels_db: Floats, fps: float) -> npt.NDArray[np.intp] | None:
 
 
 def _frames_above_the_room(levels_db: Floats, fps: float) -> npt.NDArray[np.intp]:
-    """Return the frames with sounds that are long enough for a syllable."""
+    """Return the frames of sounds that are long enough to be a syllable."""
     if not len(levels_db):
         return np.zeros(0, np.intp)
     is_sound = levels_db > np.maximum(room_levels(levels_db, fps) + ABOVE_FLOOR_DB, SILENCE_DB)
@@ -107,13 +107,13 @@ def _frames_above_the_room(levels_db: Floats, fps: float) -> npt.NDArray[np.intp
 
 
 def _sentences(at: npt.NDArray[np.intp], fps: float) -> list[npt.NDArray[np.intp]]:
-    """Divide frames with sound at long pauses; short parts are left out."""
+    """Split frames with sound at long pauses, and drop short parts."""
     parts = np.split(at, np.flatnonzero(np.diff(at) > MAX_PAUSE_S * fps + 1) + 1)
     return [part for part in parts if len(part) and part[-1] - part[0] >= MIN_SENTENCE_S * fps - 1]
 
 
 def _level_of_sounds(levels_db: Floats) -> float:
-    """Return what `LOUDEST_PERCENTILE` is with as many pauses as speech may have."""
+    """Return the level at `LOUDEST_PERCENTILE` as if pauses took up their largest share."""
     return float(np.percentile(levels_db, 100 - (100 - LOUDEST_PERCENTILE) / MIN_SPEECH_SHARE))
 
 
@@ -121,8 +121,8 @@ def speech_gain(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> float:
     """Return the factor that brings speech to `SPEECH_LEVEL_DB`; 0 for a recording without any.
 
     Args:
-        levels_db: shape = (T,), level of every frame of the whole recording.
-        fps: frames a second.
+        levels_db: shape = (T,), level of each frame of the whole recording.
+        fps: frames per second.
     """
     loudest = loudest_level(levels_db, fps)
     if loudest < SILENCE_DB:
@@ -135,13 +135,13 @@ def speech_gain(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> float:
 
 
 def loudness_of_voice(levels_db: Floats, fps: float = LEVEL_RATE_HZ) -> Floats:
-    """Return how loud a voice is, shape = (T,): 1 for its loudest, 0 for `VOICE_RANGE_DB` less."""
+    """Return how loud a voice is, shape = (T,): 1 at its loudest, 0 at `VOICE_RANGE_DB` below."""
     above_db = levels_db - (loudest_level(levels_db, fps) - VOICE_RANGE_DB)
     return np.clip(above_db / VOICE_RANGE_DB, 0, 1).astype(np.float32)
 
 
 def normalise_speech(waveform: Floats) -> Floats:
-    """Bring the speech of a whole recording, (N,), to `SPEECH_LEVEL_DB`; silence becomes zeros."""
+    """Scale a whole recording, (N,), so that speech is at `SPEECH_LEVEL_DB`; silence becomes 0."""
     count = int(len(waveform) / SAMPLE_RATE_HZ * LEVEL_RATE_HZ)
     gain = speech_gain(frame_levels(waveform, count, LEVEL_RATE_HZ))
     return np.asarray(waveform * np.float32(gain), np.float32)

@@ -1,6 +1,6 @@
-"""Many channels to one: which are averaged, and whether a constant offset has to be filtered out.
+"""Mix channels down to one: which to average, and whether to filter out a constant offset.
 
-Both are decided over the whole file, so that they do not change in the middle of it.
+Both are decided from the whole file, so that they do not change in the middle of it.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from scipy.signal import butter, sosfilt
 Samples = npt.NDArray[np.float32]
 
 SILENT_CHANNEL_DB = -40.0
-"""A channel this far below the loudest adds nothing to a voice: it would only lower the mean."""
+"""A channel this far below the loudest adds nothing to a voice, and would only lower the mean."""
 CANCELLED = 0.25
-"""A block cancels out if its mean keeps less than this share of the energy that it would have if
-the channels had nothing to do with each other."""
+"""A block cancels out if its mean keeps less than this fraction of the energy that the mean of
+uncorrelated channels would have."""
 CANCELLED_SHARE = 0.1
-"""A file cancels out if blocks that do hold this share of its energy."""
+"""A file cancels out if such blocks hold more than this fraction of its energy."""
 OFFSET_DB = -28.0
-"""An offset this far below the sound does not disturb the pauses between words."""
+"""An offset this far below the signal does not disturb the pauses between words."""
 HIGH_PASS_HZ = 10.0
 
 
 @dataclass(frozen=True)
 class Mixdown:
-    """How the samples of a file become one channel.
+    """How to mix a file down to one channel.
 
     Attributes:
-        channels: those that are averaged.
-        has_offset: whether a high-pass filter removes a constant.
+        channels: the channels to average.
+        has_offset: whether a high-pass filter has to remove a constant offset.
     """
 
     channels: tuple[int, ...]
@@ -48,7 +48,7 @@ class Mixdown:
 class MixdownMeter:
     """Measures a file, block by block, to choose its mixdown.
 
-    Energies leave out each block's mean, so that an offset does not count as sound.
+    Energies exclude each block's mean, so that an offset does not count as signal.
     """
 
     def __init__(self, rate_hz: int) -> None:
@@ -66,7 +66,7 @@ class MixdownMeter:
         sums = block.sum(axis=0, dtype=np.float64)
         energy = np.square(block, dtype=np.float64).sum(axis=0) - sums**2 / num_samples
         energy = energy.clip(0)
-        # The last block may be shorter than a cycle of the voice, whose mean is no offset.
+        # The last block may be shorter than a cycle of the voice, so its mean is not an offset.
         offset = np.abs(sums) / max(num_samples, self._rate_hz)
         self._num_samples += num_samples
         self._energy = self._energy + energy
@@ -80,8 +80,8 @@ class MixdownMeter:
                 self._cancelled += unrelated
 
     def choose(self) -> Mixdown:
-        """Return the mixdown of all blocks so far."""
-        # The first of those that are as loud, to within rounding.
+        """Return the mixdown for the blocks measured so far."""
+        # The first of the channels that are equally loud, to within rounding.
         loudest = int(np.argmax(self._energy > 0.99 * self._energy.max()))
         audible = self._energy >= self._energy[loudest] * 10 ** (SILENT_CHANNEL_DB / 10)
         if self._cancelled > CANCELLED_SHARE * self._unrelated:
@@ -93,7 +93,7 @@ class MixdownMeter:
 
 
 class HighPass:
-    """A first-order filter that removes a constant from blocks; their sizes make no difference."""
+    """A first-order filter that removes a constant offset; block sizes do not affect the result."""
 
     def __init__(self, rate_hz: int) -> None:
         self._sections = butter(1, HIGH_PASS_HZ, "highpass", fs=rate_hz, output="sos")
@@ -102,7 +102,7 @@ class HighPass:
     def __call__(self, block: Samples) -> Samples:
         """Filter the next block, (N,)."""
         if self._state is None:
-            # As if the first sample had always been there: the offset does not begin with a pop.
+            # Start as if the first sample had always been there, so that the offset causes no pop.
             self._state = np.array([[-float(block[0]) * self._sections[0, 0], 0.0]])
         filtered, self._state = sosfilt(self._sections, block.astype(np.float64), zi=self._state)
         return np.asarray(filtered, np.float32)

@@ -1,4 +1,4 @@
-"""What libraries beneath Python write to the terminal, kept from it."""
+"""Silence what native libraries write to stderr."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _REDIRECTING = threading.Lock()
 
 @contextlib.contextmanager
 def stderr_silenced() -> Iterator[None]:
-    """Send what is written to file descriptor 2 to nowhere.
+    """Discard everything written to file descriptor 2, one thread at a time.
 
-    Decoders and TF-lite write past `sys.stderr`, in part before any log level applies; the command
-    line promises one line on stderr. One thread at a time.
+    Decoders and TF Lite bypass `sys.stderr`, in part before any log level applies, but the command
+    line promises one line on stderr.
     """
     with _REDIRECTING:
         if sys.stderr is not None:
             sys.stderr.flush()
         try:
             kept = os.dup(2)
-        except OSError:  # there is no descriptor 2, so there is nothing to silence
+        except OSError:  # descriptor 2 is closed: nothing to silence
             yield
             return
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""The notes in a video's or sound's container, such as title and comment; and its codecs."""
+"""The metadata of a media container, such as title and comment, and its codecs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from talkhead.media import ffmpeg
 from talkhead.media.files import check_input
 
 MAX_NOTES_BYTES = 1_000_000
-"""Of all the notes together; what is beyond is not read."""
+"""Limit for all metadata together; the rest is not read."""
 
 _LINE = re.compile(r"([^\\\n]*(?:\\.[^\\\n]*)*)\n", re.DOTALL)
 _ENTRY = re.compile(r"([^\\=]*(?:\\.[^\\=]*)*)=(.*)", re.DOTALL)
@@ -21,40 +21,42 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What a container holds: the codecs of its first picture and sound stream, and its length."""
+    """A container's duration, and the codecs of its first video and audio streams."""
 
     video_codec: str | None
     audio_codec: str | None
     duration_s: float
-    """0 where the container states none."""
+    """0 if the container declares none."""
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """Read the notes of a container; nothing is decoded.
+    """Read a container's metadata; nothing is decoded.
 
     Returns:
-        Texts by their keys, which are in small letters. A stranger may have written them.
+        Values by lower-case key. Do not trust them: anyone may have written them.
 
     Raises:
-        TalkheadError: the file cannot be read, or no container is recognised.
+        TalkheadError: the file cannot be read, or its container is not recognised.
     """
     check_input(path)
     with ffmpeg.running_ffmpeg(ffmpeg.read_notes_args(path)) as process:
         output = process.stdout.read(MAX_NOTES_BYTES)
         if len(output) < MAX_NOTES_BYTES and process.wait() != 0:
             reason = ffmpeg.first_error(process.stderr_text())
-            raise TalkheadError(f"{path} is no sound or video that can be read ({reason})")
+            raise TalkheadError(
+                f"{path} cannot be read as audio or video ({reason}); copy it again, or convert it"
+            )
     return parse_notes(output.decode("utf-8", "replace"))
 
 
 def parse_notes(text: str) -> dict[str, str]:
-    """Parse ffmpeg's text form of notes: those of the whole file, which come first.
+    """Parse metadata in ffmpeg's text format: only the entries of the whole file, which come first.
 
-    The first of two notes with the same key counts.
+    If a key appears twice, the first entry counts.
     """
     notes: dict[str, str] = {}
     for line in _lines(text):
-        if line.startswith("["):  # from here on they are a stream's or a chapter's
+        if line.startswith("["):  # the rest belongs to streams and chapters
             break
         entry = _ENTRY.fullmatch(line)
         if entry is not None and not line.startswith(";"):
@@ -64,8 +66,8 @@ def parse_notes(text: str) -> dict[str, str]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield the lines, which may hold escaped line feeds; one that is cut off ends them."""
-    # Not with findall: it would look for an end anew at every character of a line that has none.
+    """Yield the lines, which may hold escaped line feeds, up to one that is cut off."""
+    # findall would search for a line's end again from every character of a line without one.
     start = 0
     while (line := _LINE.match(text, start)) is not None:
         yield line.group(1)
@@ -76,7 +78,7 @@ def probe_streams(path: Path) -> StreamInfo:
     """Read which codecs a container holds; nothing is decoded.
 
     Raises:
-        TalkheadError: the file cannot be read, or holds neither picture nor sound.
+        TalkheadError: the file cannot be read, or holds neither video nor audio.
     """
     check_input(path)
     _, _, messages = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
@@ -87,5 +89,7 @@ def probe_streams(path: Path) -> StreamInfo:
     )
     if info.video_codec is None and info.audio_codec is None:
         reason = ffmpeg.first_error(messages)
-        raise TalkheadError(f"{path} is no sound or video that can be read ({reason})")
+        raise TalkheadError(
+            f"{path} cannot be read as audio or video ({reason}); copy it again, or convert it"
+        )
     return info

@@ -1,4 +1,4 @@
-"""Pictures: any common file to upright 8-bit RGB of bounded size, and back."""
+"""Read common picture formats as upright 8-bit RGB of bounded size, and write pictures."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ from talkhead.media.sizes import DEFAULT_LIMIT, MIN_SIDE_PX, SizeLimit
 
 MAX_SIDE_PX = 20_000
 MAX_PIXELS = 250_000_000
-"""Cameras reach 150 million. Pillow takes 4 bytes for each, and some formats' readers as many more;
-a file of kilobytes can unpack to all of them."""
+"""Cameras reach 150 million. Pillow uses 4 bytes per pixel, and some decoders as many again; a file
+of kilobytes can unpack to the full limit."""
 MAX_CODED_PIXELS = 100_000_000
-"""The same of formats whose decoders hold the picture several times: up to 20 bytes for each."""
+"""The limit for formats whose decoders hold several copies: up to 20 bytes per pixel."""
 JPEG_QUALITY = 95
 
-# Formats whose readers are self-contained: Pillow's EPS reader, for one, starts another program.
+# Only formats with self-contained readers: Pillow's EPS reader, for one, starts another program.
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 _ANIMATED = ("GIF", "WEBP", "PNG")
 _CODED_WHOLE = ("WEBP", "AVIF", "JPEG2000")
-# What Pillow's readers raise on damaged files.
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
 DECODE_ERRORS = (*_READ_ERRORS, struct.error, zlib.error)
-"""What Pillow raises where a picture is damaged."""
+"""Exceptions that Pillow raises for a damaged picture."""
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,10 +53,10 @@ _pillow_limit = Lock()
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture ready to work on.
+    """A decoded picture.
 
-    `pixels` is uint8, RGB, shape = (H, W, 3), upright; `original_size` is (width, height) before
-    it was scaled down, upright too.
+    `pixels` is uint8, RGB, shape = (H, W, 3), upright; `original_size` is the upright
+    (width, height) before scaling down.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -65,17 +64,17 @@ class Picture:
 
 
 def read_picture(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> Picture:
-    """Read a picture: turned upright, on white where transparent, in sRGB, of bounded size.
+    """Read a picture as upright sRGB of bounded size; transparency becomes white.
 
-    Of animations and multi-page files the first picture is read. 16-bit grey is scaled to 8 bits.
+    Animations and multi-page files give their first picture. 16-bit grey is scaled to 8 bits.
 
     Args:
         path: PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF, PPM or JPEG 2000.
-        limit: larger pictures are scaled down to fit it.
+        limit: larger pictures are scaled down to fit.
 
     Raises:
-        TalkheadError: the file is missing, a directory, empty, not a picture, truncated, or has a
-            side below 64 or above 20,000 px, or more than 250 million pixels (100 of
+        TalkheadError: the file is missing, a directory, empty, not a picture, or truncated; it has
+            a side below 64 or above 20,000 px, or more than 250 million pixels (100 million for
             WebP, AVIF and JPEG 2000).
     """
     path = Path(path)
@@ -84,19 +83,19 @@ def read_picture(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> Picture:
         width, height = image.size
         if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_SIDE_PX:
             raise TalkheadError(
-                f"{path} is {width} x {height} px; sides must have {MIN_SIDE_PX} to"
-                f" {MAX_SIDE_PX} px: choose another size"
+                f"{path} is {width} x {height} px; scale it so that each side is {MIN_SIDE_PX} to"
+                f" {MAX_SIDE_PX} px"
             )
         most = MAX_CODED_PIXELS if image.format in _CODED_WHOLE else MAX_PIXELS
         if width * height > most:
             raise TalkheadError(
-                f"{path} has {width} x {height} px; at most {most / 1e6:.0f} million can be read of"
-                f" {image.format}: scale it down"
+                f"{path} is {width} x {height} px, above the limit of {most / 1e6:.0f} million"
+                f" pixels for {image.format}; scale it down"
             )
         target = limit.fit(width, height)
         try:
-            image.draft(None, target)  # a JPEG is decoded at 1/2, 1/4 or 1/8 if that is enough
-            with stderr_silenced():  # libtiff tells of damage by itself
+            image.draft(None, target)  # decodes a JPEG at 1/2, 1/4 or 1/8 if that is enough
+            with stderr_silenced():  # libtiff prints its own errors
                 image.load()
         except DECODE_ERRORS as error:
             reason = str(error).strip() or type(error).__name__
@@ -112,22 +111,22 @@ def read_picture(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> Picture:
 
 
 def write_picture(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write RGB pixels, uint8, shape = (H, W, 3), as .png or .jpg; an existing file is replaced.
+    """Write RGB pixels, uint8, shape = (H, W, 3), as .png or .jpg, replacing an existing file.
 
     Raises:
-        TalkheadError: another suffix, or the folder is missing or cannot be written to.
+        TalkheadError: the suffix is not supported, or the folder is missing or not writable.
     """
     path = Path(path)
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
     if kind is None:
-        raise TalkheadError(f"{path} is not named as a picture; end its name in .png or .jpg")
+        raise TalkheadError(f"{path} has no picture suffix; end its name in .png or .jpg")
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary, kind, quality=JPEG_QUALITY, subsampling=0)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open with our own limit on size, which Pillow's (a third of it) would come before."""
+    """Open a picture without Pillow's size limit, which is a third of ours."""
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
     try:
@@ -139,19 +138,19 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 Image.MAX_IMAGE_PIXELS = limit
     except DECODE_ERRORS as error:
         raise TalkheadError(_refusal(path)) from error
-    # Pillow warns of damaged tags that do not matter here.
+    # Pillow warns about damaged tags that do not matter here.
     with image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield image
 
 
 def _refusal(path: Path) -> str:
-    """Why a file cannot be read as a picture, and what to do about it."""
+    """Return why a file cannot be read as a picture, and what to do about it."""
     with path.open("rb") as file:
         brand = brand_of(file.read(12))
     if brand in HEIF_BRANDS:
         return (
-            f"{path} is a HEIC picture, which cannot be read; export it as JPEG (on an iPhone:"
+            f"{path} is a HEIC picture, which is not supported; export it as JPEG (on an iPhone:"
             " Settings, Camera, Formats, Most Compatible)"
         )
     if brand in AVIF_BRANDS and "AVIF" not in Image.OPEN:
@@ -159,11 +158,11 @@ def _refusal(path: Path) -> str:
             f"{path} is an AVIF picture, which this Pillow cannot read; update it with `pip install"
             " -U pillow`, or convert the picture to PNG or JPEG"
         )
-    return f"{path} is not a picture that can be read; convert it to PNG or JPEG"
+    return f"{path} is not a picture in a supported format; convert it to PNG or JPEG"
 
 
 def animation(path: Path) -> bool | None:
-    """Return whether a picture file moves (GIF, WebP, PNG); None if it is no picture we read.
+    """Return whether a picture is animated (GIF, WebP, PNG); None if it is not a readable picture.
 
     Only headers are read.
     """
@@ -175,7 +174,7 @@ def animation(path: Path) -> bool | None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where the tags are damaged."""
+    """Return the EXIF orientation, or 1 (upright) if the tags are damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except DECODE_ERRORS:
@@ -183,8 +182,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(path: Path, image: Image.Image, target: tuple[int, int]) -> Image.Image:
-    """Convert to RGB and scale down, band by band and then as a whole."""
-    # Averaging whole pixels first, to 1.5 times the target or more, needs little memory.
+    """Convert to RGB and scale down, first band by band and then as a whole."""
+    # Averaging whole pixels first, down to 1.5 times the target or more, saves memory.
     factor = max(1, int(min(image.width / target[0], image.height / target[1]) / 1.5))
     band_px = _BAND_PX * factor
     size = (-(-image.width // factor), -(-image.height // factor))
@@ -199,11 +198,11 @@ def _to_rgb(path: Path, image: Image.Image, target: tuple[int, int]) -> Image.Im
 
 
 def _flatten(path: Path, image: Image.Image) -> Image.Image:
-    """One picture of any mode to RGB, on white."""
+    """Convert a picture of any mode to RGB, on white."""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int32)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise TalkheadError(f"{path} has more than 16 bits a channel; export it with 8 or 16")
+            raise TalkheadError(f"{path} has more than 16 bits per channel; export it with 8 or 16")
         # 0..65535 to 0..255, rounded: 65535 = 255 * 257.
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
@@ -219,7 +218,7 @@ def _flatten(path: Path, image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Apply a colour profile; one that is damaged or of another kind of colours is ignored."""
+    """Apply a colour profile; ignore one that is damaged or for another colour space."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(source):

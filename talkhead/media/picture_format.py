@@ -1,4 +1,4 @@
-"""How a video stores its pictures, and the filters that make the RGB out of them that players show.
+"""How a video stores its frames, and the filters that turn them into the RGB that players show.
 
 Everything here is a pure function of ffmpeg's list of streams.
 """
@@ -14,22 +14,22 @@ from talkhead.errors import TalkheadError
 SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
 
 REFERENCE_WHITE_NITS = 203
-"""White paper in HDR, and what becomes SDR's white. Source: ITU-R BT.2408."""
+"""Luminance of white paper in HDR, mapped to SDR white. Source: ITU-R BT.2408."""
 PEAK_NITS = 1000
-"""Brighter light becomes white. It is HLG's nominal peak, and that of most PQ masters."""
+"""Brighter light becomes white. This is the nominal peak of HLG and of most PQ masters."""
 KNEE = 0.8
-"""Below this share of the reference white, light stays as it is; above, it is compressed."""
+"""Below this fraction of the reference white, light is unchanged; above, it is compressed."""
 MIN_BWDIF_SIDE_PX = 16
-"""bwdif refuses planes of less than four rows or columns; chroma may have a quarter of luma's."""
+"""bwdif rejects planes of fewer than four rows or columns; chroma may have a quarter of luma's."""
 
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 _WIDE_PRIMARIES = ("bt2020", "smpte431", "smpte432")
 _UNSPECIFIED = ("unknown", "reserved")
 _RGB_OR_GREY = re.compile(r"0?(rgb|bgr|gbr|argb|abgr|gray)|0(rgb|bgr)|x2|ya|pal8|mono")
 _ALPHA = re.compile(r"yuva|gbrap|rgba|bgra|argb|abgr|ya\d|ayuv|vuya|uyva|pal8")
-# The formats that bwdif takes as they are; any other would be converted first.
+# The formats that bwdif accepts directly; any other would be converted first.
 _BWDIF_FORMATS = re.compile(r"yuvj?4(10|11|20|22|40|44)p|yuv4(20|22|44)p(9|10|12|14|16)le")
-# Their pictures do not say that they are interlaced; only the container does, of all of them.
+# Their frames are not flagged as interlaced; only the container says so, for all frames at once.
 _CODECS_WITHOUT_FIELDS = ("huffyuv", "ffvhuff", "hymt", "utvideo", "magicyuv")
 _STREAM = re.compile(
     r": Video: (?P<codec>\w+).*?, (?P<pixels>\w+)(?:\((?P<details>.*?)\))?"
@@ -39,10 +39,10 @@ _STREAM = re.compile(
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """What a video stream says about its pictures, in ffmpeg's names.
+    """A video stream's frame format, in ffmpeg's terms.
 
     Width and height are as coded: not rotated, and pixels need not be square. Matrix, primaries,
-    transfer and range (``tv`` or ``pc``) are ``unknown`` where the stream does not say.
+    transfer and range (``tv`` or ``pc``) are ``unknown`` if the stream does not declare them.
     """
 
     codec: str
@@ -54,23 +54,23 @@ class PictureFormat:
     transfer: str = "unknown"
     range: str = "unknown"
     first_field: str | None = None
-    """``top`` or ``bottom`` where the stream says that it is interlaced, which not each does."""
+    """``top`` or ``bottom`` if the stream declares itself interlaced, which not all such do."""
     has_side_alpha: bool = False
-    """Transparency is a second stream inside WebM's packets, which only libvpx decodes."""
+    """Whether WebM packets carry transparency as a second stream, which only libvpx decodes."""
 
     @property
     def is_hdr(self) -> bool:
-        """Whether it is brighter than white: PQ or HLG."""
+        """Whether the transfer function is PQ or HLG."""
         return self.transfer in _HDR_TRANSFERS
 
     @property
     def needs_colour_mapping(self) -> bool:
-        """Whether its colours or its light do not fit into BT.709's."""
+        """Whether its colours or its luminance exceed BT.709."""
         return self.is_hdr or self.primaries in _WIDE_PRIMARIES
 
     @property
     def is_limited_grey(self) -> bool:
-        """Whether black is 16 and white 235 of 255, which ffmpeg overlooks without chroma."""
+        """Whether black is 16 and white is 235, a range that ffmpeg ignores without chroma."""
         if not self.pixel_format.startswith("gray"):
             return False
         return self.range == "tv" or (
@@ -79,14 +79,14 @@ class PictureFormat:
 
     @property
     def decoder(self) -> str | None:
-        """The decoder to use, None for ffmpeg's choice."""
+        """The decoder to use, or None for ffmpeg's choice."""
         if not self.has_side_alpha:
             return None
         return {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(self.codec)
 
 
 def video_line(listing: str) -> str | None:
-    """The line of the first picture stream in ffmpeg's list of streams; covers are left out."""
+    """Return the line of the first video stream in ffmpeg's list of streams; ignore cover art."""
     for line in re.findall(r"^\s*Stream #0:\d+.*", listing, re.MULTILINE):
         if ": Video: " in line and "(attached pic)" not in line:
             return str(line)
@@ -94,17 +94,17 @@ def video_line(listing: str) -> str | None:
 
 
 def parse_picture_format(listing: str) -> PictureFormat:
-    """Read the format of the first picture stream from ffmpeg's list of streams.
+    """Parse the format of the first video stream in ffmpeg's list of streams.
 
     Raises:
-        TalkheadError: there is none, it says nothing of its pictures, or its colours are those of
-            Dolby Vision without a picture for other players.
+        TalkheadError: the list has no video stream or not its format, or the colours are Dolby
+            Vision without a fallback for other players.
     """
     found = _STREAM.search(video_line(listing) or "")
     if found is None:
-        raise TalkheadError("ffmpeg does not say how its pictures are stored")
+        raise TalkheadError("ffmpeg does not report its pixel format")
     if re.search(r"DOVI configuration record: .*compatibility id: 0\b", listing):
-        raise TalkheadError("its colours are Dolby Vision's own, without HDR10, HLG or SDR")
+        raise TalkheadError("its Dolby Vision colours have no fallback to HDR10, HLG or SDR")
     details = (found["details"] or "").split(", ")
     matrix, primaries, transfer = _colours(details)
     return PictureFormat(
@@ -127,7 +127,7 @@ def _colours(details: list[str]) -> tuple[str, str, str]:
         names = part.split("/")
         if len(names) == 3:
             return names[0], names[1], names[2]
-        # All three have the same number; then ffmpeg prints one name.
+        # ffmpeg prints a single name if all three are the same.
         if part in ("bt709", "bt470bg", "smpte170m", "smpte240m"):
             return part, part, part
     return "unknown", "unknown", "unknown"
@@ -135,7 +135,7 @@ def _colours(details: list[str]) -> tuple[str, str, str]:
 
 def _first_field(details: list[str]) -> str | None:
     for part in details:
-        # As ffmpeg's own decoders do, it takes the field that is coded first for the first one.
+        # Like ffmpeg's own decoders, take the field that is coded first as the first one.
         found = re.match(r"(top|bottom) (coded )?first", part)
         if found is not None:
             return found[1]
@@ -143,14 +143,14 @@ def _first_field(details: list[str]) -> str | None:
 
 
 def field_filters(picture: PictureFormat) -> list[str]:
-    """Make whole pictures out of fields, and leave pictures without fields as they are.
+    """Return filters that deinterlace interlaced frames and leave the others unchanged.
 
-    Only the pictures themselves say reliably whether they are interlaced: the list of streams looks
-    at the first one, and DV says nothing there. For the others bwdif costs no time and no bytes, in
-    the formats that it takes as they are.
+    Only the frames themselves say reliably whether they are interlaced: the list of streams
+    reflects the first one, and DV declares nothing there. On progressive frames, in the formats
+    that it accepts directly, bwdif costs no time and changes no bytes.
 
-    A container such as AVI counts time in whole frames. Half a second may be none of them: bwdif
-    halves the unit, and so must a video without it.
+    A container such as AVI counts time in whole frames, and half a second may fall between two.
+    bwdif halves the time unit, so the filters without it must do the same.
     """
     large = min(picture.width, picture.height) >= MIN_BWDIF_SIDE_PX
     direct = _BWDIF_FORMATS.fullmatch(picture.pixel_format) is not None
@@ -163,7 +163,7 @@ def field_filters(picture: PictureFormat) -> list[str]:
 
 
 def rgb_filters(picture: PictureFormat, size: tuple[int, int]) -> list[str]:
-    """Scale to a size, and make the colours BT.709's in RGB: on white, without HDR."""
+    """Return filters that scale to a size and convert to BT.709 RGB: on white, without HDR."""
     matrix = _assumed_matrix(picture)
     scale = f"scale={size[0]}:{size[1]}:{SCALE_FLAGS}"
     if matrix is not None:
@@ -173,7 +173,7 @@ def rgb_filters(picture: PictureFormat, size: tuple[int, int]) -> list[str]:
     if picture.is_limited_grey:
         levels = ":".join(f"{channel}=(val-16)*255/219+0.5" for channel in "rgb")
         return [scale, "format=rgb24", f"lutrgb={levels}"]
-    # Raw pictures of four bytes a pixel leave the fourth unused as often as not.
+    # Raw video with four bytes per pixel often leaves the fourth unused.
     if picture.codec != "rawvideo" and (
         picture.decoder is not None or _ALPHA.match(picture.pixel_format)
     ):
@@ -182,10 +182,10 @@ def rgb_filters(picture: PictureFormat, size: tuple[int, int]) -> list[str]:
 
 
 def _assumed_matrix(picture: PictureFormat) -> str | None:
-    """The matrix of a stream that states none, as players assume it; None for ffmpeg's own choice.
+    """Return the matrix that players assume if a stream declares none; None for ffmpeg's choice.
 
-    ffmpeg takes BT.601. Since HD, that is right for small pictures alone, and for VP8, which has no
-    other.
+    ffmpeg assumes BT.601. Since HD, that is right only for small frames, and for VP8, which
+    supports no other.
     """
     if picture.matrix not in _UNSPECIFIED or _RGB_OR_GREY.match(picture.pixel_format):
         return None
@@ -196,9 +196,9 @@ def _assumed_matrix(picture: PictureFormat) -> str | None:
 
 
 def _colour_mapping(picture: PictureFormat) -> list[str]:
-    """Filters from RGB with the video's own primaries and light to BT.709.
+    """Return filters from RGB with the video's own primaries and transfer to BT.709.
 
-    The matrix is undone before, by the scaler: zscale refuses odd sizes in 4:2:0.
+    The scaler has undone the matrix before, because zscale rejects odd sizes in 4:2:0.
     """
     primaries = picture.primaries if picture.primaries not in _UNSPECIFIED else "bt2020"
     stored = f"pin={primaries}:min=gbr:rin=full"

@@ -1,4 +1,4 @@
-"""A video played for as long as a sound lasts: once, forth and back, or with its end held."""
+"""Play a video for as long as the audio lasts: once, back and forth, or holding the last frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Frames = npt.NDArray[np.uint8]
 
 LOOPS = ("pingpong", "hold", "error")
 BACKWARD_BYTES = 64_000_000
-"""Frames are read backwards a block of about this size at a time."""
+"""Approximate size of the blocks in which frames are read backwards."""
 
 
 def play(
@@ -27,32 +27,32 @@ def play(
 
     Args:
         video: the file.
-        fps: frames a second.
-        num_frames: of the video at that rate.
-        count: frames to play.
-        loop: what follows the end: `pingpong`, the video backwards and so on; `hold`, its last
-            picture; `error`.
+        fps: frames per second.
+        num_frames: length of the video at that rate.
+        count: number of frames to play.
+        loop: what to do at the end: `pingpong` plays backwards, then forwards, and so on; `hold`
+            repeats the last frame; `error` raises an error.
         size: (width, height) of the frames.
 
     Yields:
-        Number of the frame in the video, and the frame, uint8 (H, W, 3).
+        Index of the frame in the video, and the frame, uint8 (H, W, 3).
 
     Raises:
         TalkheadError: the video cannot be read, or is too short and `loop` is `error`.
     """
     if loop not in LOOPS:
-        raise TalkheadError(f"a video is looped by {', '.join(LOOPS)}, not by {loop!r}")
+        raise TalkheadError(f"loop must be one of {', '.join(LOOPS)}, not {loop!r}")
     if loop == "error" and count > num_frames:
         raise TalkheadError(
-            f"{video} has {num_frames} frames, the sound lasts {count}: give --loop pingpong or"
-            " hold, or shorter sound"
+            f"{video} has {num_frames} frames, but the sound needs {count}: set loop to pingpong"
+            " or hold, or shorten the sound"
         )
     played, backwards = 0, False
     while True:
         passing = _backwards if backwards else _forwards
         with closing(passing(video, fps, num_frames, size)) as frames:
             for index, frame in frames:
-                # Where the video turns, its picture is not shown twice.
+                # Do not play the frame at a turning point twice.
                 if played and index == (num_frames - 1 if backwards else 0):
                     continue
                 yield index, frame

@@ -1,4 +1,4 @@
-"""The base rates, stated once, and exact arithmetic between seconds and frames."""
+"""The base rates, defined once, and exact conversion between seconds and frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_FPS = Fraction(25)
 MIN_FPS = Fraction(1)
 MAX_FPS = Fraction(120)
 
-# The decimals that people write for the NTSC rates, which are multiples of 1000/1001.
+# The usual decimal spellings of the NTSC rates, which are multiples of 1000/1001.
 _NTSC_FPS = {
     "23.976": Fraction(24_000, 1001),
     "23.98": Fraction(24_000, 1001),
@@ -23,10 +23,10 @@ _NTSC_FPS = {
 
 
 def parse_fps(text: str) -> Fraction:
-    """Read a frame rate: ``25``, ``30000/1001`` or ``29.97`` (which means 30000/1001).
+    """Parse a frame rate: ``25``, ``30000/1001`` or ``29.97`` (which means 30000/1001).
 
     Raises:
-        TalkheadError: the text is not a number, or not between 1 and 120 frames a second.
+        TalkheadError: the text is not a number, or not between 1 and 120 frames per second.
     """
     advice = "give a number from 1 to 120, such as 25, 29.97 or 30000/1001"
     try:
@@ -39,5 +39,5 @@ def parse_fps(text: str) -> Fraction:
 
 
 def num_frames(duration_s: Fraction, fps: Fraction) -> int:
-    """The frames that cover a duration: ceil(duration_s * fps), exactly."""
+    """Return the number of frames that cover a duration: ceil(duration_s * fps), exactly."""
     return math.ceil(duration_s * fps)

@@ -1,4 +1,4 @@
-"""How large a picture may be: one limit for everything that is made from it."""
+"""Size limits for pictures, and so for everything made from them."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from talkhead.errors import TalkheadError
 MIN_SIDE_PX = 64
 MAX_SIDE_PX = 8192
 MAX_PIXELS = 8192 * 4320
-"""The largest pictures of H.264, level 6.2."""
+"""The largest frame in level 6.2 of H.264."""
 
 
 @dataclass(frozen=True)
 class SizeLimit:
-    """Larger pictures are scaled down to fit.
+    """A size that larger pictures are scaled down to fit.
 
-    The default, 3840 x 2160 in either orientation, is level 5.1 of H.264 up to 30 frames a second
+    The default, 3840 x 2160 in either orientation, is level 5.1 of H.264 up to 30 frames per second
     and 5.2 up to 60, which phones play.
     """
 
     side_px: int
-    """Of the longer side."""
+    """Limit for the longer side."""
     num_pixels: int
 
     @classmethod
     def parse(cls, text: str) -> SizeLimit:
-        """Read a limit: `1280`, for the longer side alone, or `1280x720`, for the pixels too.
+        """Parse a limit: `1280` for the longer side alone, or `1280x720` for the pixel count too.
 
         Raises:
-            TalkheadError: it is no such text, or a side is below 64 or above 8192.
+            TalkheadError: the text has another form, or a side is below 64 or above 8192.
         """
         match = re.fullmatch(r"([0-9]{1,5})(?:[xX]([0-9]{1,5}))?", text.strip())
         sides = [int(side) for side in match.groups() if side] if match else [0]
         if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in sides):
             raise TalkheadError(
-                f"max-size takes pixels of the longer side, or WxH, from {MIN_SIDE_PX} to"
+                f"max-size must be WxH or the longer side in pixels, from {MIN_SIDE_PX} to"
                 f" {MAX_SIDE_PX}, not {text!r}"
             )
         return cls(max(sides), math.prod(sides) if len(sides) == 2 else MAX_PIXELS)
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """Return the size that a picture is scaled down to; its own if that fits."""
+        """Return the size to scale a picture down to, or its own size if that fits."""
         pixels = min(self.num_pixels, MAX_PIXELS)
         scale = min(1.0, self.side_px / max(width, height), math.sqrt(pixels / (width * height)))
         if scale == 1.0:
@@ -59,10 +59,10 @@ DEFAULT_LIMIT = SizeLimit.parse(DEFAULT_SIZE)
 
 
 def scaled_note(name: object, original: tuple[int, int], size: tuple[int, int]) -> str | None:
-    """Say that a picture was scaled down; None if it was not."""
+    """Return a note that a picture was scaled down, or None if it was not."""
     if original == size:
         return None
     return (
         f"{name} is scaled down from {original[0]} x {original[1]} to {size[0]} x {size[1]} px"
-        " (--max-size changes that)"
+        " (max-size sets the limit)"
     )

@@ -1,4 +1,4 @@
-"""Videos: frames read one at a time, and written as they come."""
+"""Read videos frame by frame, and write frames to videos as they arrive."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_fram
 
 Frames = npt.NDArray[np.uint8]
 
-MAX_SIDE_PX = 16_384  # the largest that H.264 encoders take
+MAX_SIDE_PX = 16_384  # the largest that H.264 encoders accept
 MAX_ASPECT = 16
-"""Of a video that is read: no screen is longer. Faces are looked for in squares side by side."""
-# A thousandth of a frame, so that 2/3 s at 30 fps is 20 frames although a float says 20.0000001.
+"""Limit for input videos: no screen is longer. Face detection searches squares side by side."""
+# A thousandth of a frame, so that 2/3 s at 30 fps is 20 frames even if a float says 20.0000001.
 _ROUNDING = 0.001
 MAX_CRF = 51
 _MAPPING_FILTERS = ("zscale", "tonemap")
-# Streams without time stamps: after a seek, nobody knows which picture is the next.
+# Streams without time stamps: after a seek, the position is unknown.
 _NO_SEEKING = frozenset(
     {
         *("h261", "h263", "h264", "hevc", "vvc", "obu", "m4v", "mpegvideo", "vc1", "mjpeg"),
@@ -46,11 +46,11 @@ _SUFFIXES = (".mp4", ".m4v", ".mov")
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says about itself.
+    """A video's properties, as its file declares them.
 
-    Width and height are those of the picture as shown: rotated, with square pixels. The rate is
-    that of the container, or 25 where it states none or one above 120; `duration_s` is the longest
-    stream's, and 0 where the container states none.
+    Width and height are as displayed: rotated, with square pixels. The rate is that of the
+    container, or 25 if it declares none or one above 120; `duration_s` is that of the longest
+    stream, or 0 if the container declares none.
     """
 
     path: Path
@@ -61,16 +61,16 @@ class VideoInfo:
     has_audio: bool
     picture: PictureFormat
     demuxer: str = ""
-    """What ffmpeg calls the container."""
+    """ffmpeg's name for the container format."""
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """Read a video's size, rate and length; its first picture is decoded on the way.
+    """Read a video's size, rate and length; this decodes its first frame.
 
     Raises:
-        TalkheadError: the file is missing, empty, a directory, no video, larger or slower than any
-            video of a face (`ffmpeg.MAX_PIXELS`, `MAX_ASPECT`, a picture a second), or cannot be
-            decoded, or in colours that this ffmpeg cannot convert.
+        TalkheadError: the file is missing, empty, a directory or not a video; it is larger or
+            slower than any video of a face (`ffmpeg.MAX_PIXELS`, `MAX_ASPECT`, one frame per
+            second); or this ffmpeg cannot decode it or convert its colours.
     """
     path = Path(path)
     check_input(path)
@@ -79,7 +79,7 @@ def probe_video(path: Path) -> VideoInfo:
     if header is None:
         kinds = ffmpeg.stream_kinds(messages)
         if kinds and "Video" not in kinds:
-            raise TalkheadError(f"{path} has no picture stream; name a video")
+            raise TalkheadError(f"{path} has no video stream; choose a video")
         raise TalkheadError(
             f"{path} cannot be decoded as a video ({ffmpeg.first_error(messages)});"
             " convert it to mp4, or copy it again"
@@ -87,14 +87,14 @@ def probe_video(path: Path) -> VideoInfo:
     width, height, numerator, denominator = (int(group) for group in header.groups())
     if max(width, height) > MAX_SIDE_PX or max(width, height) > MAX_ASPECT * min(width, height):
         raise TalkheadError(
-            f"{path} has pictures of {width} x {height} px; sides to {MAX_SIDE_PX} px and"
-            f" {MAX_ASPECT}:1 can be read: scale or crop it"
+            f"{path} is {width} x {height} px; scale or crop it to sides of at most {MAX_SIDE_PX}"
+            f" px and an aspect ratio of at most {MAX_ASPECT}:1"
         )
     fps = Fraction(numerator, denominator) if denominator else Fraction(0)
-    if 0 < fps < MIN_FPS:  # its pictures would be repeated for hours
+    if 0 < fps < MIN_FPS:  # its frames would be repeated for hours
         raise TalkheadError(
-            f"{path} shows a picture every {float(1 / fps):.4g} s; a video of a face has at least"
-            f" {MIN_FPS} a second"
+            f"{path} has one frame every {float(1 / fps):.4g} s; choose a video with at least"
+            f" {MIN_FPS} per second"
         )
     return VideoInfo(
         path=path,
@@ -115,8 +115,9 @@ def _picture_format(path: Path, listing: str) -> PictureFormat:
         raise TalkheadError(f"{path} cannot be read ({error}); convert it to mp4") from error
     if picture.needs_colour_mapping and not ffmpeg.filter_names().issuperset(_MAPPING_FILTERS):
         raise TalkheadError(
-            f"{path} has the colours of HDR, which this ffmpeg cannot convert (it has no"
-            f" {' or no '.join(_MAPPING_FILTERS)}); unset IMAGEIO_FFMPEG_EXE, or convert it to SDR"
+            f"{path} has HDR or wide-gamut colours, which this ffmpeg cannot convert (it lacks"
+            f" {' or '.join(_MAPPING_FILTERS)}); unset IMAGEIO_FFMPEG_EXE, or convert the video"
+            " to SDR"
         )
     return picture
 
@@ -129,27 +130,27 @@ def read_frames(
     duration_s: float | None = None,
     size: tuple[int, int] | None = None,
 ) -> Generator[Frames, None, None]:
-    """Read a video one frame at a time, at a constant rate on its time stamps.
+    """Read a video one frame at a time, at a constant rate based on its time stamps.
 
-    Frame k is the picture that is shown at start_s + k / fps, to within half a frame; time 0 is
-    where the first of picture and sound starts. Pictures are repeated or left out where the
-    video's own rate differs.
+    Frame k is the picture shown at start_s + k / fps, to within half a frame; time 0 is where the
+    first stream, video or audio, starts. Frames are repeated or dropped if the video's own rate
+    differs.
 
-    Colours are BT.709's, as a player shows them on an ordinary screen: HDR and wide colours are
-    mapped to it, fields become whole pictures, and what is transparent is white.
+    Colours are BT.709, as a player shows them on an ordinary screen: HDR and wide-gamut colours are
+    mapped to it, interlaced frames are deinterlaced, and transparency becomes white.
 
     Args:
         path: the video.
-        fps: frames a second; the video's own rate if None.
-        start_s: the time of the first frame.
-        duration_s: how much to read, rounded up to whole frames; to the end if None.
-        size: (width, height) to scale to; the video's own if None.
+        fps: frames per second; None for the video's own rate.
+        start_s: time of the first frame.
+        duration_s: how much to read, rounded up to whole frames; None reads to the end.
+        size: (width, height) to scale to; None for the video's own.
 
     Yields:
-        uint8, shape = (H, W, 3), RGB; each a new array.
+        uint8, shape = (H, W, 3), RGB; a new array each time.
 
     Raises:
-        TalkheadError: as `probe_video`; nothing at `start_s`; or decoding broke off.
+        TalkheadError: as `probe_video`; the video has no frame at `start_s`; or decoding fails.
     """
     info = probe_video(path)
     rate = fps or info.fps
@@ -172,9 +173,9 @@ def read_frames(
             yield frame
         if process.wait() != 0:
             reason = ffmpeg.first_error(process.stderr_text())
-            raise TalkheadError(f"{path} breaks off while it is read ({reason}); copy it again")
+            raise TalkheadError(f"{path} cannot be decoded to its end ({reason}); copy it again")
         if is_empty and count != 0:
-            raise TalkheadError(f"{path} has no picture at {start_s:g} s; choose an earlier start")
+            raise TalkheadError(f"{path} has no frame at {start_s:g} s; choose an earlier start")
 
 
 def _read_frame(stream: IO[bytes], height: int, width: int) -> Frames | None:
@@ -189,16 +190,16 @@ def _read_frame(stream: IO[bytes], height: int, width: int) -> Frames | None:
 
 
 class VideoWriter:
-    """Write frames and a sound file to an mp4 that appears whole, or not at all; or to a stream.
+    """Write frames and an audio file to an mp4 that appears whole or not at all, or to a stream.
 
-    H.264 in yuv420p with faststart. Sound that is AAC already is copied untouched, any other is
-    encoded to AAC once, at its own channels and rate; rates above 48 kHz become 48 kHz. Neither
-    the sound nor the picture is cut to the other's length. The last column or row of an odd size
-    is dropped. The same input gives the same bytes. Used as a context manager: the file gets its
-    name at the end; any exception, Ctrl-C too, removes it.
+    H.264 in yuv420p with faststart. Audio that is already AAC is copied unchanged; any other is
+    encoded to AAC once, with its own channels and rate; rates above 48 kHz become 48 kHz. Neither
+    audio nor video is cut to the other's length. The last column or row of an odd size is dropped.
+    The same input gives the same bytes. Use it as a context manager: the file gets its name at the
+    end; any exception, including Ctrl-C, removes it.
 
-    A stream, a pipe for example, gets a fragmented mp4: about a second of it at a time, while
-    frames are still written. What an exception leaves there ends early.
+    A stream, such as a pipe, gets a fragmented mp4, about a second at a time, while frames are
+    still being written. After an exception, its content ends early.
     """
 
     def __init__(
@@ -213,21 +214,21 @@ class VideoWriter:
         overwrite: bool = False,
         seal: Callable[[Path, Path], None] | None = None,
     ) -> None:
-        """Check everything that can be checked before slow work starts; nothing is written yet.
+        """Check everything that can be checked before slow work starts; write nothing yet.
 
         Args:
-            target: the file to make, .mp4, .m4v or .mov; or a stream, open, with a descriptor.
+            target: the file to write, .mp4, .m4v or .mov; or an open stream with a descriptor.
             size: (width, height) of the frames.
-            fps: frames a second.
-            sound: a file with sound (a video's will do), or None for a silent video.
+            fps: frames per second.
+            sound: a file with audio (a video will do), or None for a silent video.
             crf: quality, from 0 (lossless) to 51 (worst).
-            metadata: notes for the container, such as ``comment``.
-            overwrite: whether an existing target may be replaced.
-            seal: writes the file that gets the target's name, from the one that was encoded: to
-                sign it, for example. A stream cannot be sealed.
+            metadata: metadata for the container, such as ``comment``.
+            overwrite: whether to replace an existing target.
+            seal: writes the final file from the encoded one, for example to sign it. A stream
+                cannot be sealed.
 
         Raises:
-            TalkheadError: the output cannot be written, or a size, quality or sound is unusable.
+            TalkheadError: the output cannot be written, or the size, quality or audio is unusable.
         """
         self._target = target
         self._name = str(target) if isinstance(target, Path) else "the video"
@@ -237,12 +238,13 @@ class VideoWriter:
             check_output(target, overwrite=overwrite)
         if not all(2 <= side <= MAX_SIDE_PX for side in size):
             raise TalkheadError(
-                f"{self._name} cannot be {size[0]} x {size[1]} px; sides go from 2 to {MAX_SIDE_PX}"
+                f"{self._name} cannot be {size[0]} x {size[1]} px; choose sides of 2 to"
+                f" {MAX_SIDE_PX} px"
             )
         if not 0 <= crf <= MAX_CRF:
             raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")
         if seal is not None and not isinstance(target, Path):
-            raise TalkheadError("a video that goes to a stream cannot be signed; name a file")
+            raise TalkheadError("a video written to a stream cannot be signed; name a file")
         copy_sound = sound is not None and _is_playable_aac(Path(sound))
         self._overwrite = overwrite
         self._seal = seal
@@ -278,9 +280,9 @@ class VideoWriter:
         """Append frames: uint8, RGB, shape = (T, H, W, 3) or (H, W, 3).
 
         Raises:
-            ValueError: the shape or type is another.
-            TalkheadError: the encoder gave up, for example because the disk is full, or nobody
-                reads the stream any more.
+            ValueError: the shape or type is wrong.
+            TalkheadError: the encoder stopped, for example because the disk is full or the stream
+                has no reader left.
         """
         width, height = self.size
         if frames.dtype != np.uint8 or frames.shape[-3:] != (height, width, 3):
@@ -301,7 +303,7 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Finish the file and rename it; after an exception, stop the encoder and remove it."""
+        """Finish and rename the file; after an exception, stop the encoder and remove the file."""
         with self._stack:
             if kind is None:
                 self._finish()
@@ -309,7 +311,7 @@ class VideoWriter:
     def _finish(self) -> None:
         if self._num_frames == 0:
             raise TalkheadError(f"{self._name} would have no frames; nothing was written")
-        with suppress(OSError):  # the exit status tells more
+        with suppress(OSError):  # the exit status is more informative
             self._process.stdin.close()
         if self._process.wait() != 0:
             raise self._failure()
@@ -327,8 +329,8 @@ class VideoWriter:
                 whole.publish(overwrite=self._overwrite)
             except FileExistsError as error:
                 raise TalkheadError(
-                    f"{self._name} has appeared while it was made; choose another name or allow"
-                    " overwriting"
+                    f"{self._name} appeared while the video was being made; choose another name or"
+                    " allow overwriting"
                 ) from error
             except OSError as error:
                 raise TalkheadError(f"{self._name} cannot be written ({error.strerror})") from error
@@ -337,22 +339,23 @@ class VideoWriter:
         messages = self._process.stderr_text()
         if self._pending is None and "Broken pipe" in messages:
             return TalkheadError(
-                "whoever reads the video stopped before its end; let it read on, or name a file"
+                "the program reading the video stopped early; let it read to the end, or name a"
+                " file"
             )
         reason = ffmpeg.first_error(messages)
         return TalkheadError(
-            f"{self._name} could not be written ({reason}); check the sound and the disk's space"
+            f"{self._name} could not be written ({reason}); check the sound and the free disk space"
         )
 
 
 def check_video_name(path: Path) -> None:
-    """Refuse a name that is none for a video that we write.
+    """Reject the name of an output that is not an mp4.
 
     Raises:
-        TalkheadError: it ends in something else than .mp4, .m4v or .mov.
+        TalkheadError: it does not end in .mp4, .m4v or .mov.
     """
     if path.suffix.lower() not in _SUFFIXES:
-        raise TalkheadError(f"{path} is not named as an mp4; end the output's name in .mp4")
+        raise TalkheadError(f"{path} has no mp4 suffix; end the output's name in .mp4")
 
 
 def _is_playable_aac(path: Path) -> bool:
@@ -360,5 +363,5 @@ def _is_playable_aac(path: Path) -> bool:
     _, _, messages = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
     codec, rate_hz = ffmpeg.audio_codec(messages), ffmpeg.audio_rate_hz(messages)
     if codec is None:
-        raise TalkheadError(f"{path} has no sound that can be read; name a file with sound")
+        raise TalkheadError(f"{path} has no readable audio stream; choose a file with sound")
     return codec == "aac" and rate_hz is not None and rate_hz <= ffmpeg.MAX_AAC_RATE_HZ

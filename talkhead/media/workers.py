@@ -19,9 +19,9 @@ from talkhead.errors import TalkheadError
 
 @contextmanager
 def worker_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Start a pool of fresh interpreters: mediapipe's threads do not survive a fork.
+    """Start a pool of fresh interpreters, because mediapipe's threads do not survive a fork.
 
-    After an exception the workers are ended at once, whatever they are doing.
+    After an exception, the workers are terminated at once, whatever they are doing.
 
     Raises:
         TalkheadError: a worker was killed.
@@ -37,8 +37,8 @@ def worker_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
             worker.terminate()
         if isinstance(error, BrokenProcessPool):
             raise TalkheadError(
-                "a worker process was killed, perhaps for want of memory: run the command again"
-                " with fewer workers; what is done is kept"
+                "a worker process was killed, perhaps because memory ran out: run the command again"
+                " with fewer workers; finished work is kept"
             ) from error
         raise
     finally:
@@ -46,7 +46,7 @@ def worker_pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def start_worker() -> None:
-    """Leave Ctrl-C to the parent process, and end with it."""
+    """Leave Ctrl-C to the parent process, and exit when it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

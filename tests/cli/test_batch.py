@@ -112,7 +112,7 @@ def test_a_batch_says_which_sounds_have_no_speech(folder: Path, run_here: RunHer
     assert ended.returncode == 0
     assert [line["speech"] for line in lines(ended)[:2]] == [True, False]
     warning, summary = ended.stderr.splitlines()
-    assert warning.startswith("talkhead: warning: no speech was found in b.wav")
+    assert warning.startswith("talkhead: warning: no speech found in b.wav")
     assert summary == "talkhead: 2 items: 2 done"
 
 
@@ -141,7 +141,7 @@ def test_with_fail_fast_nothing_is_begun_after_a_failure(folder: Path, run_here:
     assert (ended.returncode, states(ended)) == (5, {"b.mp4": "failed"})
     assert lines(ended)[-1]["undone"] == 2
     assert ended.stderr.count("\n") == 1
-    assert "3 items: 1 failed, 2 undone (--keep-going makes the others)" in ended.stderr
+    assert "3 items: 1 failed, 2 undone (--keep-going renders the others)" in ended.stderr
     assert "out/b.mp4: absent.png does not exist" in ended.stderr
     assert listing(folder) == before
     # A failure that only occurs during rendering stops the following items.
@@ -165,9 +165,9 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
     batch = ("render", "face.png", "*.wav", "absent.wav", "-o", "out/{n:02}.mp4", "--dry-run")
     ended = run_here(*batch, "--weights", "weights")
     assert ended.stdout.splitlines() == [
-        "out/01.mp4: to be made of face.png and a.wav",
-        "out/02.mp4: to be made of face.png and b.wav",
-        "out/03.mp4: to be made of face.png and c.wav",
+        "out/01.mp4: to be rendered from face.png and a.wav",
+        "out/02.mp4: to be rendered from face.png and b.wav",
+        "out/03.mp4: to be rendered from face.png and c.wav",
         "out/04.mp4: failed, absent.wav does not exist; check the name and the folder",
     ]
     assert ended.returncode == 5
@@ -186,12 +186,12 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(
         (("face.png", "a.wav", "b.wav", "-o", "-"), "- (stdin or stdout) is for one video"),
         (("face.png", "a.wav", "-o", "out.mp4", "--dry-run"), "--dry-run is for batches"),
         (("face.png", "a.wav", "-o", "out.mp4", "--jobs", "2"), "--jobs is for batches"),
-        (("face.png", "a.wav", "--list", "list.csv"), "leave out AUDIO, or the list"),
+        (("face.png", "a.wav", "--list", "list.csv"), "leave out AUDIO or --list"),
         (("--list", "absent.csv"), "absent.csv does not exist"),
         (("face.png", "a.wav", "-o", "out/", "--jobs", "0"), "--jobs"),
-        (("face.png", "a.wav", "b.wav"), "name the video to write"),
-        (("face.png", "-o", "out/"), "name an AUDIO"),
-        (("-o", "out/"), "name a FACE"),
+        (("face.png", "a.wav", "b.wav"), "the output is missing"),
+        (("face.png", "-o", "out/"), "AUDIO is missing"),
+        (("-o", "out/"), "FACE is missing"),
     ],
 )
 def test_what_makes_no_batch_is_refused_in_one_line(
@@ -269,7 +269,7 @@ def wait_for_the_first_video(process: "subprocess.Popen[str]") -> dict[str, Any]
     ("number", "code", "message"),
     [
         (signal.SIGINT, 130, "talkhead: interrupted\n"),
-        (signal.SIGTERM, 143, "talkhead: ended by SIGTERM\n"),
+        (signal.SIGTERM, 143, "talkhead: terminated by SIGTERM\n"),
     ],
 )
 def test_who_ends_a_batch_keeps_what_is_done_and_nothing_half_made(

@@ -103,7 +103,7 @@ def test_a_video_of_one_frame_is_listed_and_says_what_can_be_dubbed(
         (True, True),
         (False, False),
     ]
-    assert "too small, turned or cut off to dub" in run_here("doctor", "v.mp4").stdout
+    assert "too small, turned or cut off for dubbing" in run_here("doctor", "v.mp4").stdout
 
 
 @pytest.mark.usefixtures("without_networks")

@@ -80,8 +80,8 @@ def test_warnings_of_other_packages_are_not_shown() -> None:
     ("number", "code", "line"),
     [
         (signal.SIGINT, 130, "talkhead: interrupted\n"),
-        (signal.SIGTERM, 143, "talkhead: ended by SIGTERM\n"),
-        (signal.SIGHUP, 129, "talkhead: ended by SIGHUP\n"),
+        (signal.SIGTERM, 143, "talkhead: terminated by SIGTERM\n"),
+        (signal.SIGHUP, 129, "talkhead: terminated by SIGHUP\n"),
     ],
 )
 def test_a_signal_cleans_up_before_the_process_ends(
@@ -106,7 +106,7 @@ def command():
     with stderr_silenced():
         signal.raise_signal(signal.SIGTERM)
 """
-    assert ended(body) == (143, "", "talkhead: ended by SIGTERM\n")
+    assert ended(body) == (143, "", "talkhead: terminated by SIGTERM\n")
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:

@@ -141,7 +141,7 @@ def test_frames_from_sound_are_scored_as_json(
         assert all(key not in one["values"] for one in systems.values())
     if missing:
         assert "not computed: run talkhead weights download" in ended.stderr
-    for words in ("PSNR, dB ↑", "SSIM ↑", "milliseconds a frame", "codec: H.264, crf 18"):
+    for words in ("PSNR, dB ↑", "SSIM ↑", "milliseconds per frame", "codec: H.264, crf 18"):
         assert words in ended.stderr
 
 
@@ -256,10 +256,10 @@ def test_two_scores_are_compared_as_text_and_as_json(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("DATA --stage landmarks --steps 2", "--steps belongs to stages that make frames"),
-        ("DATA --stage landmarks --dtype float32", "--dtype float32 belongs to stages that make"),
-        ("DATA --stage render --pose natural", "--pose natural belongs to what is made from sound"),
-        ("DATA --predicted DATA --pose still", "--pose still belongs to what is made from sound"),
+        ("DATA --stage landmarks --steps 2", "--steps is for stages that render frames"),
+        ("DATA --stage landmarks --dtype float32", "--dtype float32 is for stages that render"),
+        ("DATA --stage render --pose natural", "--pose natural is for motion generated from sound"),
+        ("DATA --predicted DATA --pose still", "--pose still is for motion generated from sound"),
         (
             "DATA --predicted DATA --weights WEIGHTS",
             "--steps, --start-step and --stage out",

@@ -71,7 +71,7 @@ def test_a_sound_without_speech_gives_a_track_at_rest_and_a_warning(
     for name, write, warning in (
         ("voice.wav", write_voice, ""),
         ("silence.wav", write_silence, ""),
-        ("noise.wav", write_noise, "talkhead: warning: no speech was found in noise.wav"),
+        ("noise.wav", write_noise, "talkhead: warning: no speech found in noise.wav"),
     ):
         write(tmp_path / name, SECONDS)
         ended = run_here("landmarks", name, *shared)
@@ -155,7 +155,7 @@ def test_silence_rests(audio: Path, run_here: RunHere, tiny_weights: Path, tmp_p
         (("voice.wav", "-o", "t.npz", "--face", "absent.png"), 2, "absent.png does not exist"),
         (("voice.wav", "-o", "t.npz", "--face", "text.png"), 2, "text.png is not a picture"),
         (("voice.wav", "-o", "t.npz", "--face", "video.mp4"), 2, "video.mp4 is a video"),
-        (("text.wav", "-o", "t.npz"), 2, "cannot be read as sound"),
+        (("text.wav", "-o", "t.npz"), 2, "cannot be read as audio"),
         (("voice.wav", "-o", "t.npz", "--weights", "absent"), 4, "no weights named 'absent'"),
         (("voice.wav", "-o", "t.npz", "--fps", "0"), 2, "out of range"),
     ],
@@ -234,7 +234,7 @@ def test_the_track_that_a_video_shows_is_written(
     ("arguments", "code", "message"),
     [
         (("voice.wav", "--detect"), 2, "no picture"),
-        (("v.mp4", "--detect", "--face", "v.mp4"), 2, "leave --face out"),
+        (("v.mp4", "--detect", "--face", "v.mp4"), 2, "leave out --face"),
         (("v.mp4", "--detect"), 3, "shows no face"),
         (("v.mp4", "--detect", "--preview", "look.avi"), 2, "end the output's name in .mp4"),
     ],

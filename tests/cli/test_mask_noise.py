@@ -103,12 +103,12 @@ def test_eval_scores_start_steps_of_the_second_system_beside_the_first(
     refused(
         run_here("eval", str(data), "-o", "b", "--stage", "landmarks", "--start-step", "5"),
         2,
-        "--start-step belongs to stages that make frames",
+        "--start-step is for stages that render frames",
     )
     alone = ["--weights", str(tiny_weights), "--start-step", "5"]
-    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step belong to --weights")
+    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step need --weights")
     alone[-2:] = ["--emotion", "sad"]
-    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step belong to --weights")
+    refused(run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step need --weights")
     alone[-1] = "bored"
     refused(run_here("eval", str(data), "-o", "b", *alone), 2, "the emotion must be one of auto")
 

@@ -119,7 +119,7 @@ def test_a_voice_from_stdin_makes_what_its_file_makes(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "stdin is empty"), (b"neither a sound, nor a picture", "stdin cannot be read as sound")],
+    [(b"", "stdin is empty"), (b"neither a sound, nor a picture", "stdin cannot be read as audio")],
 )
 def test_a_bad_sound_on_stdin_is_refused_in_one_line(
     content: bytes,
@@ -212,7 +212,7 @@ def test_a_reader_that_stops_ends_the_command_in_one_line(
     finally:
         process.kill()
         process.stderr.close()
-    assert messages.startswith(b"talkhead: whoever reads the video stopped before its end")
+    assert messages.startswith(b"talkhead: the program reading the video stopped early")
     assert messages.count(b"\n") == 1
     assert encoders_of(mark) == []
     assert {name for name in listing(tmp_path) if "torchinductor" not in name} == before

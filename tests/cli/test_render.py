@@ -207,7 +207,7 @@ def test_a_sound_without_speech_is_made_with_a_warning(
     options = ("-o", "out.mp4", "--weights", str(tiny_weights), "--json")
     ended = run_here("render", str(face), str(noise), *options)
     assert ended.returncode == 0
-    assert ended.stderr.startswith(f"talkhead: warning: no speech was found in {noise}")
+    assert ended.stderr.startswith(f"talkhead: warning: no speech found in {noise}")
     assert ended.stderr.count("\n") == 1
     facts = json.loads(ended.stdout)
     assert (facts["speech"], facts["silent"]) == (False, False)
@@ -375,12 +375,12 @@ def sound_with_nan(folder: Path) -> Path:
         (missing, ("absent", "does not exist")),
         (directory, ("folder", "is a directory")),
         (empty, ("empty.png", "is empty")),
-        (text_as_sound, ("text.wav", "cannot be read as sound")),
-        (empty_sound, ("zero.wav", "no sound in it")),
+        (text_as_sound, ("text.wav", "cannot be read as audio")),
+        (empty_sound, ("zero.wav", "contains no sound")),
         (corrupt_sound, ("corrupt.flac", "is corrupt")),
         (cut_off_sound, ("cut.wav", "is cut off")),
-        (sound_with_nan, ("nan.wav", "not numbers")),
-        (silent_video, ("video.mp4", "no sound in it")),
+        (sound_with_nan, ("nan.wav", "NaN or infinite")),
+        (silent_video, ("video.mp4", "no audio stream")),
     ],
 )
 def test_a_bad_sound_is_refused_in_one_line(
@@ -434,7 +434,7 @@ def test_a_bad_output_is_refused_in_one_line(
     [
         ("--fps", "many", "frame rate 'many'"),
         ("--fps", "500", "out of range"),
-        ("--blink", "often", "--blink takes off"),
+        ("--blink", "often", "--blink must be off"),
         ("--pose", "wild", "--pose"),
         ("--pose-strength", "9", "--pose-strength"),
         ("--steps", "0", "--steps"),
@@ -576,7 +576,7 @@ def is_being_written(process: "subprocess.Popen[str]", folder: Path) -> bool:
     ("number", "code", "message"),
     [
         (signal.SIGINT, 130, "talkhead: interrupted\n"),
-        (signal.SIGTERM, 143, "talkhead: ended by SIGTERM\n"),
+        (signal.SIGTERM, 143, "talkhead: terminated by SIGTERM\n"),
         (signal.SIGKILL, -9, ""),
     ],
 )

@@ -151,7 +151,7 @@ def test_frames_beyond_the_clips_last_crop_are_cut_like_it(case: Case, tmp_path:
 
 def test_a_whole_video_that_ends_before_the_clip_cannot_be_read(case: Case, tmp_path: Path) -> None:
     path = write(tmp_path / "talk.mp4", scenery(5, WIDTH, HEIGHT))
-    with pytest.raises(TalkheadError, match=r"has no picture at 0\.4 s"):
+    with pytest.raises(TalkheadError, match=r"has no frame at 0\.4 s"):
         all_of(case, path, 0.4)
 
 

@@ -129,5 +129,5 @@ def test_a_phones_photograph_is_refused_with_the_way_out(tmp_path: Path, refused
     path = tmp_path / "IMG_0001.HEIC"
     path.write_bytes(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(400))
     assert not is_video(path)
-    with refused(path, "HEIC picture, which cannot be read; export it as JPEG"):
+    with refused(path, "HEIC picture, which is not supported; export it as JPEG"):
         read_picture(path)

@@ -68,7 +68,7 @@ def test_codecs_and_length_are_read(tmp_path: Path) -> None:
 def test_what_is_no_container_is_refused(read: object, tmp_path: Path) -> None:
     assert callable(read)
     (tmp_path / "a.mp4").write_bytes(b"no video " * 100)
-    with pytest.raises(TalkheadError, match=r"a\.mp4 is no sound or video that can be read"):
+    with pytest.raises(TalkheadError, match=r"a\.mp4 cannot be read as audio or video"):
         read(tmp_path / "a.mp4")
     with pytest.raises(TalkheadError, match="does not exist"):
         read(tmp_path / "b.mp4")

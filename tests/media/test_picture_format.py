@@ -139,7 +139,7 @@ def test_covers_and_outputs_are_not_the_video() -> None:
     found = parse_picture_format("\n".join((cover, movie, output)))
     assert (found.codec, found.pixel_format, found.width) == ("h264", "yuv420p", 64)
     assert video_line(cover) is None
-    with pytest.raises(TalkheadError, match="does not say how its pictures are stored"):
+    with pytest.raises(TalkheadError, match="does not report its pixel format"):
         parse_picture_format(cover)
 
 
@@ -270,7 +270,7 @@ def test_hdr_is_refused_in_one_line_by_an_ffmpeg_that_cannot_convert_it(
     ended = inspect(bright)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
-    assert ended.stderr.startswith(f"talkhead: {bright} has the colours of HDR")
+    assert ended.stderr.startswith(f"talkhead: {bright} has HDR or wide-gamut colours")
     assert inspect(face).returncode == 0
 
 
@@ -530,5 +530,5 @@ def test_dolby_vision_is_read_where_others_can_read_it(
     phone = with_dolby_vision(convert(plain, tmp_path / "a.mp4", "-c", "copy"), 8, 4)
     np.testing.assert_array_equal(frames_of(phone), frames_of(plain))
     stream = with_dolby_vision(convert(plain, tmp_path / "b.mp4", "-c", "copy"), 5, 0)
-    with refused(stream, "Dolby Vision's own"):
+    with refused(stream, "Dolby Vision colours have no fallback"):
         probe_video(stream)

@@ -48,7 +48,7 @@ def test_one_frame_stands_still(tmp_path: Path, loop: str) -> None:
 
 
 def test_longer_sound_can_be_refused(video: Path) -> None:
-    with pytest.raises(TalkheadError, match="has 7 frames, the sound lasts 8"):
+    with pytest.raises(TalkheadError, match="has 7 frames, but the sound needs 8"):
         next(play(video, FPS, 7, 8, "error", SIZE))
-    with pytest.raises(TalkheadError, match="not by 'spin'"):
+    with pytest.raises(TalkheadError, match="not 'spin'"):
         next(play(video, FPS, 7, 8, "spin", SIZE))

@@ -368,7 +368,7 @@ def test_a_reader_of_a_stream_that_stops_is_reported(wav: Path) -> None:
             for _ in range(10):
                 video.write(frames)
 
-    with pytest.raises(TalkheadError, match="whoever reads the video stopped before its end"):
+    with pytest.raises(TalkheadError, match="the program reading the video stopped early"):
         write_all()
 
 
@@ -479,12 +479,12 @@ def test_what_cannot_be_written_is_refused_before_any_work(
         start(tmp_path / "absent" / "out.mp4")
     with refused(tmp_path / "out.avi", "end the output's name in .mp4"):
         start(tmp_path / "out.avi")
-    with refused(tmp_path / "out.mp4", "sides go from 2"):
+    with refused(tmp_path / "out.mp4", "choose sides of 2"):
         start(tmp_path / "out.mp4", size=(20_000, 64))
     with pytest.raises(TalkheadError, match="give 0 to 51"):
         start(tmp_path / "out.mp4", crf=52)
     mute = write(tmp_path / "mute.mp4", counting_frames(1))
-    with refused(mute, "has no sound"):
+    with refused(mute, "has no readable audio stream"):
         VideoWriter(tmp_path / "out.mp4", size=(96, 64), fps=FPS, sound=mute)
 
 
@@ -493,7 +493,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, wav: Path, refused: Refusal
         probe_video(tmp_path / "absent.mp4")
     with refused(tmp_path, "is a directory"):
         next(read_frames(tmp_path))
-    with refused(wav, "no picture stream"):
+    with refused(wav, "no video stream"):
         probe_video(wav)
     (tmp_path / "text.mp4").write_text("no video\n" * 99)
     with refused(tmp_path / "text.mp4", "cannot be decoded"):
@@ -502,7 +502,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path, wav: Path, refused: Refusal
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 10])
     with refused(tmp_path / "cut.mp4", ""):
         list(read_frames(tmp_path / "cut.mp4"))
-    with refused(tmp_path / "a.mp4", "no picture at 9 s"):
+    with refused(tmp_path / "a.mp4", "no frame at 9 s"):
         list(read_frames(tmp_path / "a.mp4", start_s=9))
 
 
@@ -518,10 +518,10 @@ def make_video(path: Path, source: str, *options: str) -> Path:
     ("source", "options", "reason"),
     [
         ("s=16000x9000:r=25", ("-c:v", "png", "-frames:v", "1"), "cannot be decoded"),
-        ("s=8192x64:r=25", ("-frames:v", "1"), "sides to 16384 px and 16:1"),
+        ("s=8192x64:r=25", ("-frames:v", "1"), "an aspect ratio of at most 16:1"),
         ("s=64x64:r=25", ("-frames:v", "1", "-vf", "setsar=20/1"), "1280 x 64 px"),
         ("s=64x64:r=25", ("-frames:v", "1", "-vf", "setsar=1/20"), "3 x 64 px"),
-        ("s=64x64:r=1/100", ("-frames:v", "3"), "a picture every 100 s"),
+        ("s=64x64:r=1/100", ("-frames:v", "3"), "one frame every 100 s"),
     ],
 )
 def test_videos_that_no_camera_makes_are_refused_before_they_are_read(
