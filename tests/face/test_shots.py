@@ -102,9 +102,18 @@ def test_a_person_who_is_never_there_is_an_error(tmp_path: Path) -> None:
         tracked(tmp_path, [scene((0, 200))] * 3, "2")
 
 
-@pytest.mark.parametrize("picture", [empty(), scene((50, 40))], ids=["nobody", "too small"])
-def test_a_video_without_a_face_that_serves_is_an_error(tmp_path: Path, picture: Pixels) -> None:
-    with pytest.raises(NoFaceError, match="no face"):
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (empty(), "shows no face"),
+        (scene((50, 40)), "shows no frontal face that is large enough to dub"),
+    ],
+    ids=["nobody", "too small"],
+)
+def test_a_video_without_a_face_that_serves_is_an_error(
+    tmp_path: Path, picture: Pixels, message: str
+) -> None:
+    with pytest.raises(NoFaceError, match=message):
         tracked(tmp_path, [picture] * 3)
 
 
