@@ -262,15 +262,15 @@ def test_two_scores_are_compared_as_text_and_as_json(
         ("DATA --predicted DATA --pose still", "--pose still is for motion generated from sound"),
         (
             "DATA --predicted DATA --weights WEIGHTS",
-            "--steps, --start-step and --stage out",
+            "--steps, --start-step and --stage",
         ),
         (
             "DATA --predicted DATA --steps 2",
-            "--steps, --start-step and --stage out",
+            "--steps, --start-step and --stage",
         ),
         (
             "DATA --predicted DATA --stage both",
-            "--steps, --start-step and --stage out",
+            "--steps, --start-step and --stage",
         ),
         ("DATA --predicted DATA --dtype float32", "--dtype float32 belongs to stages that make"),
         ("DATA --predicted DATA --predicted DATA", "there is a system named"),

@@ -233,7 +233,7 @@ def test_the_track_that_a_video_shows_is_written(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("voice.wav", "--detect"), 2, "no picture"),
+        (("voice.wav", "--detect"), 2, "no video stream"),
         (("v.mp4", "--detect", "--face", "v.mp4"), 2, "leave out --face"),
         (("v.mp4", "--detect"), 3, "shows no face"),
         (("v.mp4", "--detect", "--preview", "look.avi"), 2, "end the output's name in .mp4"),
