@@ -233,7 +233,7 @@ def test_global_generators_are_left_alone(pipeline: TalkheadPipeline) -> None:
         ({"fps": 0}, "frame rate '0' is out of range"),
         ({"fps": "fast"}, "frame rate 'fast' is not a number"),
         ({"pose": "dancing"}, "pose must be natural or still, not 'dancing'"),
-        ({"choose": "2"}, "there is no face 2: 1 face was found"),
+        ({"choose": "2"}, "no face 2: 1 face was found, numbered from the left"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**63}, "seed is 9223372036854775808"),
         ({"seed": 1, "generator": torch.Generator()}, "generator and seed are both given"),

@@ -115,7 +115,7 @@ def test_every_fault_is_found_before_anything_is_made(make_job: MakeJob, tmp_pat
     items = check_items(jobs, DIGESTS, skip_existing=False)
     assert [item.state for item in items] == ["waiting"] + ["failed"] * 7
     words = [
-        *("absent.wav does not exist", "is a directory", "--pose takes", "is a directory"),
+        *("absent.wav does not exist", "is a directory", "pose must be", "is a directory"),
         *("file is not a folder", "more than 255 bytes", "absent.npz does not exist"),
     ]
     for item, word in zip(items[1:], words, strict=True):

@@ -112,4 +112,4 @@ def test_a_picture_that_is_upside_down_says_how_to_turn_it(
 ) -> None:
     upside_down = room((480, 360), (head(150), 240, 200))[::-1, ::-1]
     Image.fromarray(np.ascontiguousarray(upside_down)).save(tmp_path / "down.png")
-    refused(run_here("doctor", "down.png"), 3, "turned 180 degrees")
+    refused(run_here("doctor", "down.png"), 3, "rotated 180 degrees")

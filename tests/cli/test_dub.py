@@ -243,7 +243,7 @@ def test_a_track_is_followed_in_a_video(
     [
         (("--pose", "still"), 2, "leave out the pose"),
         (("--loop", "spin"), 2, "loop must be one of pingpong, hold, error"),
-        (("--loop", "error"), 2, "has 5 frames, the sound lasts 7"),
+        (("--loop", "error"), 2, "has 5 frames, but the sound needs 7: set loop to pingpong"),
         (("--choose", "3"), 2, "no face 3: "),
     ],
 )

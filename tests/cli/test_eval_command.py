@@ -177,7 +177,7 @@ def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
     assert scores["broken"] == [broken]
     assert ended.stderr == (
         "talkhead: one video could not be scored (anna by their tool: no video named"
-        " anna): the same command tries again\n"
+        " anna): run the same command to try again\n"
     )
     assert (scores["stage"], scores["weights"]) == ("predicted", {})
     pairs = [(one["clip"], one["system"]) for one in scores["clips"]]
@@ -272,8 +272,11 @@ def test_two_scores_are_compared_as_text_and_as_json(
             "DATA --predicted DATA --stage both",
             "--steps, --start-step and --stage",
         ),
-        ("DATA --predicted DATA --dtype float32", "--dtype float32 belongs to stages that make"),
-        ("DATA --predicted DATA --predicted DATA", "there is a system named"),
+        (
+            "DATA --predicted DATA --dtype float32",
+            "--dtype float32 is for stages that render frames",
+        ),
+        ("DATA --predicted DATA --predicted DATA", "a system is already named"),
         ("DATA --predicted .", "has no videos"),
         ("DATA --predicted nowhere", "nowhere is not a folder of videos"),
         ("", "give DATA and -o REPORT, or --compare with two scores.json"),

@@ -435,7 +435,7 @@ def test_a_bad_output_is_refused_in_one_line(
         ("--fps", "many", "frame rate 'many'"),
         ("--fps", "500", "out of range"),
         ("--blink", "often", "--blink must be off"),
-        ("--pose", "wild", "--pose"),
+        ("--pose", "wild", "pose must be natural"),
         ("--pose-strength", "9", "--pose-strength"),
         ("--steps", "0", "--steps"),
         ("--crf", "99", "--crf"),

@@ -216,5 +216,5 @@ def test_a_video_that_lies_on_its_side_is_refused_with_the_way_to_turn_it(
     find: Callable[..., object], tmp_path: Path
 ) -> None:
     upside_down = np.asarray(room((480, 360), (head(150), 240, 200))[::-1, ::-1])
-    with pytest.raises(NoFaceError, match="turned 180 degrees"):
+    with pytest.raises(NoFaceError, match="rotated 180 degrees"):
         find(film(tmp_path / "v.mp4", [upside_down] * 3))
