@@ -249,6 +249,8 @@ def _command(command: Any, context: Any) -> Iterator[str]:
     yield f"{_plain(command.help)}\n"
     panels: dict[str, list[tuple[str, str]]] = {}
     for option in command.get_params(context):
+        if option.name == "help":  # in every command, and its names come in no fixed order
+            continue
         is_argument = option.param_type_name == "argument"
         panel = option.rich_help_panel or ("Arguments" if is_argument else "Options")
         panels.setdefault(panel, []).append(_option(option, context))
