@@ -216,7 +216,8 @@ def read_record(name: str) -> dict[str, Any]:
 
 
 def _origin(stored: dict[str, Any]) -> str:
-    return f"`{stored['command']}`, {stored['date']}, commit {stored['commit']}."
+    machine = f"{stored['cores']} cores of {stored['processor']}"
+    return f"`{stored['command']}`, {stored['date']}, commit {stored['commit']}, {machine}."
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,6 +13,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def main() -> int:
     if ended.returncode:
         return ended.returncode
     record = {
-        "command": " ".join([Path(command[0]).name, *command[1:]]),
+        "command": shlex.join([Path(command[0]).name, *command[1:]]),
         "date": datetime.date.today().isoformat(),
         "commit": commit.decode().strip(),
         "processor": processor(),
