@@ -29,10 +29,11 @@ import typer
 
 from talkhead.cli.app import app
 from talkhead.evaluation.scores import ARROWS, MEASURES
+from talkhead.evaluation.tables import NEVER_SEEN, SEEN
 
 DOCS = Path(__file__).resolve().parent
 TOP = DOCS.parent
-GROUPS = {"unseen": "people never seen", "seen": "people seen in training"}
+GROUPS = {"unseen": NEVER_SEEN, "seen": SEEN}
 _RATES = ("accuracy", "recall")
 SYSTEMS = {"default": "**talkhead**", "mask-noise": "**mask-noise**"}
 BLOCK = re.compile(r"(<!-- begin (\w+)(.*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

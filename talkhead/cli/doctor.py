@@ -94,11 +94,7 @@ def _list_faces(path: Path, *, as_json: bool) -> None:
                 f"at {row['x']},{row['y']}",
                 f"{row['width']} x {row['height']} px",
                 f"turned {row['yaw_deg']} degrees",
-                "the largest, the default"
-                if k == largest
-                else ""
-                if serving[k]
-                else "too small, turned or cut off for dubbing",
+                notes[k],
             )
             for k, row in enumerate(rows)
         ]
