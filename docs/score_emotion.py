@@ -12,9 +12,9 @@ import json
 import sys
 from pathlib import Path
 
-from talkhead.checkpoint import load_model
+from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier, EmotionConfig
 from talkhead.emotions import VOICE_LABELS
-from talkhead.models.emotion import EmotionClassifier, EmotionConfig
+from talkhead.networks import load_model
 from talkhead.training.emotion import EmotionTask, EmotionTaskConfig
 
 

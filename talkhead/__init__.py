@@ -30,14 +30,16 @@ from typing import TYPE_CHECKING, Any
 from talkhead.errors import BatchError, NoFaceError, TalkheadError, WeightsError
 
 if TYPE_CHECKING:
+    from talkhead.audio2landmarks.animation import predict_landmarks
     from talkhead.device import resolve_device, resolve_dtype
-    from talkhead.face.detection import FaceDetector, choose_face
-    from talkhead.face.track import LandmarkTrack
-    from talkhead.job import RenderJob, check_job, render_job
+    from talkhead.landmarks2video.renderer import render_frames
     from talkhead.media.picture import read_picture
     from talkhead.media.video import VideoWriter
-    from talkhead.pipeline import TalkheadPipeline, TalkheadPipelineOutput, export_to_video
-    from talkhead.synthesis import Pipeline, load_pipeline, predict_landmarks, render_frames
+    from talkhead.pipelines import TalkheadPipeline, TalkheadPipelineOutput, export_to_video
+    from talkhead.pipelines.networks import Pipeline, load_pipeline
+    from talkhead.pipelines.render_job import RenderJob, check_job, render_job
+    from talkhead.tracking.face_detector import FaceDetector, choose_face
+    from talkhead.tracking.landmark_track import LandmarkTrack
     from talkhead.weights import resolve_weights
 
 __version__ = "0.2.0"
@@ -71,13 +73,15 @@ __all__ = [
 # torch takes seconds to import, so each name is imported on first use.
 _MODULES = {
     "talkhead.device": ("resolve_device", "resolve_dtype"),
-    "talkhead.face.detection": ("FaceDetector", "choose_face"),
-    "talkhead.face.track": ("LandmarkTrack",),
-    "talkhead.job": ("RenderJob", "check_job", "render_job"),
+    "talkhead.tracking.face_detector": ("FaceDetector", "choose_face"),
+    "talkhead.tracking.landmark_track": ("LandmarkTrack",),
+    "talkhead.pipelines.render_job": ("RenderJob", "check_job", "render_job"),
     "talkhead.media.picture": ("read_picture",),
     "talkhead.media.video": ("VideoWriter",),
-    "talkhead.pipeline": ("TalkheadPipeline", "TalkheadPipelineOutput", "export_to_video"),
-    "talkhead.synthesis": ("Pipeline", "load_pipeline", "predict_landmarks", "render_frames"),
+    "talkhead.pipelines": ("TalkheadPipeline", "TalkheadPipelineOutput", "export_to_video"),
+    "talkhead.audio2landmarks.animation": ("predict_landmarks",),
+    "talkhead.landmarks2video.renderer": ("render_frames",),
+    "talkhead.pipelines.networks": ("Pipeline", "load_pipeline"),
     "talkhead.weights": ("resolve_weights",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from talkhead.errors import WeightsError
-from talkhead.face.detection import FaceDetector
+from talkhead.tracking.face_detector import FaceDetector
 from tests.tiny import write_tiny_weights
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

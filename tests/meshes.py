@@ -5,8 +5,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from talkhead.face.crop import face_crop
-from talkhead.face.mesh import (
+from talkhead.geometry.crop import face_crop
+from talkhead.geometry.mesh import (
     LEFT_MOUTH_CORNER,
     LOWER_INNER_LIP,
     MEAN_FACE,
@@ -16,7 +16,7 @@ from talkhead.face.mesh import (
     UPPER_INNER_LIP,
     Indices,
 )
-from talkhead.face.motion import MotionBasis, lid_region, speech_region
+from talkhead.geometry.motion_basis import MotionBasis, lid_region, speech_region
 
 Floats = npt.NDArray[np.float32]
 

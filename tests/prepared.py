@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from talkhead.data.av_sync import best_lag, loudness
 from talkhead.data.clips import Clip, ClipInfo, encode_frames, write_clip, write_manifest
-from talkhead.face.mesh import LEFT_MOUTH_CORNER, MEAN_FACE, RIGHT_MOUTH_CORNER, mouth_opening
-from talkhead.face.motion import speech_region
+from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, MEAN_FACE, RIGHT_MOUTH_CORNER, mouth_opening
+from talkhead.geometry.motion_basis import speech_region
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from tests.drawn_face import LEFT_EYE, MOUTH, RIGHT_EYE, draw_face
 

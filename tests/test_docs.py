@@ -13,9 +13,9 @@ import typer
 from PIL import Image
 
 from talkhead.cli.app import app
-from talkhead.face.mesh import LEFT_BROW, RIGHT_BROW
-from talkhead.face.track import LandmarkTrack
+from talkhead.geometry.mesh import LEFT_BROW, RIGHT_BROW
 from talkhead.media.video import VideoWriter, probe_video
+from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.drawn_face import draw_face
 from tests.pages import PAGES, TOP, programs, run_program, shell_blocks, talkhead_commands
 from tests.tiny import write_voice

@@ -8,11 +8,12 @@ import pytest
 import soundfile
 import torch
 
+from talkhead.audio2landmarks.animation import predict_landmarks
+from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.evaluation.landmark_metrics import inner_opening, lip_motion
 from talkhead.media.audio import read_waveform, write_waveform
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.models.landmarks import LandmarkGenerator
-from talkhead.synthesis import load_generator, predict_landmarks
+from talkhead.pipelines.networks import load_generator
 from talkhead.weights import resolve_weights
 from tests.meshes import mean_mesh
 

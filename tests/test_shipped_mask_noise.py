@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from talkhead.emotions import EMOTIONS
-from talkhead.face.detection import FaceDetector
-from talkhead.face.mesh import (
+from talkhead.geometry.mesh import (
     LEFT_MOUTH_CORNER,
     RIGHT_MOUTH_CORNER,
     mouth_opening,
     mouth_width,
 )
-from talkhead.face.motion import close_lips, opening_direction
-from talkhead.face.pose import fit_head_pose
+from talkhead.geometry.motion_basis import close_lips, opening_direction
+from talkhead.geometry.pose import fit_head_pose
+from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media.picture import read_picture
-from talkhead.synthesis import MaskNoisePipeline, load_any_pipeline, render_frames
+from talkhead.pipelines.networks import MaskNoisePipeline, load_any_pipeline
+from talkhead.tracking.face_detector import FaceDetector
 from talkhead.weights import resolve_weights
 
 Floats = npt.NDArray[np.float32]

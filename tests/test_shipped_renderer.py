@@ -7,13 +7,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from talkhead.face.crop import face_crop
-from talkhead.face.detection import FaceDetector
-from talkhead.face.mesh import mouth_opening
-from talkhead.face.motion import close_lips, opening_direction
-from talkhead.face.pose import fit_head_pose
+from talkhead.geometry.crop import face_crop
+from talkhead.geometry.mesh import mouth_opening
+from talkhead.geometry.motion_basis import close_lips, opening_direction
+from talkhead.geometry.pose import fit_head_pose
+from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media.picture import read_picture
-from talkhead.synthesis import Pipeline, load_pipeline, render_frames
+from talkhead.pipelines.networks import Pipeline, load_pipeline
+from talkhead.tracking.face_detector import FaceDetector
 from talkhead.weights import resolve_weights
 
 Floats = npt.NDArray[np.float32]

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from talkhead.checkpoint import save_checkpoint
 from talkhead.errors import WeightsError
+from talkhead.networks import save_checkpoint
 from talkhead.weights import (
     WeightsFile,
     WeightsList,

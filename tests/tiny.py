@@ -7,12 +7,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from talkhead.checkpoint import save_checkpoint
+from talkhead.audio2landmarks import emotion_classifier as emotion
+from talkhead.audio2landmarks import generator as landmarks
 from talkhead.emotions import EMOTIONS
-from talkhead.face.mesh import LEFT_MOUTH_CORNER, NUM_POINTS, RIGHT_MOUTH_CORNER
+from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, NUM_POINTS, RIGHT_MOUTH_CORNER
+from talkhead.landmarks2video import autoencoder, denoiser
+from talkhead.landmarks2video.mask_noise import video_denoiser
 from talkhead.media.audio import write_waveform
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.models import autoencoder, denoiser, emotion, landmarks, video_denoiser
+from talkhead.networks import save_checkpoint
 from tests.meshes import hand_made_basis
 
 

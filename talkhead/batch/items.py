@@ -15,8 +15,8 @@ from talkhead.batch.journal import HIDDEN, Entry, has_made, read_entries
 from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.job import RenderJob, check_pose
 from talkhead.media.files import check_input
+from talkhead.pipelines.render_job import RenderJob, check_pose
 
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
 """Fields of a job that do not affect the video, or whose contents are hashed separately."""

@@ -20,8 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from talkhead.config import build_config
 from talkhead.errors import TalkheadError
-from talkhead.fields import build_config
 
 JOURNAL_NAME = ".talkhead-batch.jsonl"
 LOCK_NAME = ".talkhead-batch.lock"

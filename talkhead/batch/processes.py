@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType, TracebackType
 
-from talkhead.batch.making import Maker, Outcome, Settings, Task
+from talkhead.batch.worker import Maker, Outcome, Settings, Task
 from talkhead.errors import TalkheadError
 from talkhead.media.workers import start_worker
 

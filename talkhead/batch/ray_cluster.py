@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from talkhead.batch.making import Maker, Outcome, Settings, Task
+from talkhead.batch.worker import Maker, Outcome, Settings, Task
 from talkhead.errors import TalkheadError
 from talkhead.extras import require_extra
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from talkhead.batch.items import Item
 from talkhead.batch.journal import Entry, Journal
-from talkhead.batch.making import Outcome, Task
+from talkhead.batch.worker import Outcome, Task
 from talkhead.errors import TalkheadError
 
 

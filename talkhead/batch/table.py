@@ -12,10 +12,10 @@ from typing import Any
 from talkhead.batch.naming import NameTemplate
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.job import RenderJob
 from talkhead.media.playback import LOOPS
 from talkhead.media.rates import parse_fps
 from talkhead.media.sizes import SizeLimit
+from talkhead.pipelines.render_job import RenderJob
 
 MAX_ITEMS = 100_000
 MAX_STRENGTH = 3.0

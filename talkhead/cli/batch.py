@@ -22,7 +22,7 @@ from talkhead.extras import require_extra
 if TYPE_CHECKING:
     from talkhead.batch.items import Item
     from talkhead.batch.run import Result, Workers
-    from talkhead.job import RenderJob
+    from talkhead.pipelines.render_job import RenderJob
 
 MAX_JOBS = 256
 
@@ -223,7 +223,7 @@ def _results(
 def _workers(
     options: BatchOptions, folder: Path, name: str, num_items: int
 ) -> Generator[Workers, None, None]:
-    from talkhead.batch.making import Settings
+    from talkhead.batch.worker import Settings
 
     if options.ray is None:
         from talkhead.batch.processes import Processes

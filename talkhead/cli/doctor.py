@@ -61,9 +61,9 @@ def doctor(
 
 def _list_faces(path: Path, *, as_json: bool) -> None:
     """Print the faces that `--choose` can select, from the left."""
-    from talkhead.face.person import can_be_dubbed
-    from talkhead.job import is_video
     from talkhead.media.files import check_input
+    from talkhead.pipelines.render_job import is_video
+    from talkhead.tracking.person_finder import can_be_dubbed
 
     check_input(path)
     moves = is_video(path)
@@ -105,7 +105,7 @@ def _first_faces(
     path: Path, *, moves: bool
 ) -> tuple[float, tuple[int, int], list[npt.NDArray[np.float32]]]:
     """Return the time and the size (W, H) of the first frame with faces, and the faces."""
-    from talkhead.face.detection import MAX_FACES, FaceDetector, no_face_error
+    from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, no_face_error
 
     first: list[npt.NDArray[np.uint8]] = []
     with closing(_pictures(path, moves)) as frames, FaceDetector(max_faces=MAX_FACES) as detector:
@@ -130,7 +130,7 @@ def _pictures(
         tell_scaling(path, picture.original_size, (pixels.shape[1], pixels.shape[0]))
         yield 0.0, pixels
         return
-    from talkhead.face.following import sampled_frames
+    from talkhead.tracking.face_follower import sampled_frames
 
     yield from sampled_frames(path)
 
@@ -138,7 +138,7 @@ def _pictures(
 def _describe(face: npt.NDArray[np.float32]) -> Facts:
     import numpy as np
 
-    from talkhead.face.pose import angles_from_rotation, fit_head_pose
+    from talkhead.geometry.pose import angles_from_rotation, fit_head_pose
 
     low, high = face[:, :2].min(0), face[:, :2].max(0)
     pose = fit_head_pose(face)
@@ -221,7 +221,7 @@ def _mediapipe() -> Facts:
 
     import numpy as np
 
-    from talkhead.face.detection import DETECTOR_NAME, FaceDetector
+    from talkhead.tracking.face_detector import DETECTOR_NAME, FaceDetector
 
     with FaceDetector(max_faces=1, video=False) as detector:
         faces = detector.detect(np.full((256, 256, 3), 128, dtype=np.uint8))

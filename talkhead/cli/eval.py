@@ -187,7 +187,7 @@ def evaluate(
     """
     if compare is not None:
         from talkhead.evaluation.compare import compare as compare_scores
-        from talkhead.evaluation.stored import read_scores
+        from talkhead.evaluation.scores_io import read_scores
 
         result = compare_scores(*(read_scores(path) for path in compare))
         if as_json:

@@ -56,7 +56,7 @@ class EvaluationRequest:
 def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
     """Prepare clips, generate, score and write the report; return the content of scores.json."""
     from talkhead.device import resolve_device, resolve_dtype
-    from talkhead.evaluation.gather import gather, write_report
+    from talkhead.evaluation.aggregate import gather, write_report
     from talkhead.evaluation.predicted import find_predicted
     from talkhead.evaluation.run import begin
 
@@ -137,7 +137,7 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
     from talkhead.evaluation.articulation import espeak_is_there
     from talkhead.evaluation.frames import flow_is_there
     from talkhead.evaluation.networks import list_networks
-    from talkhead.evaluation.perception import FAMILY_MEASURES
+    from talkhead.evaluation.perceptual import FAMILY_MEASURES
 
     not_computed: dict[str, str] = {}
     if not espeak_is_there():
@@ -165,8 +165,8 @@ def _plan(
     from talkhead import __version__
     from talkhead.evaluation.predicted import find_predicted
     from talkhead.evaluation.run import CRF, Plan, digests_of
-    from talkhead.face.crop import CROP_SIDE_PX
-    from talkhead.face.detection import FaceDetector
+    from talkhead.geometry.crop import CROP_SIDE_PX
+    from talkhead.tracking.face_detector import FaceDetector
     from talkhead.weights import is_mask_noise
 
     is_aligned = request.pose == "true"
@@ -200,7 +200,7 @@ def _plan(
         if request.stage != "landmarks":
             protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
             if any(map(is_mask_noise, request.weights.values())):
-                from talkhead.synthesis import START_STEP
+                from talkhead.landmarks2video.mask_noise.renderer import START_STEP
 
                 protocol["start_steps"] = request.start_steps or [START_STEP]
                 if request.stage == "both":
@@ -240,7 +240,7 @@ def _left_out(prepared: Path, chosen: Chosen) -> str:
 
 def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.device) -> None:
     from talkhead.evaluation.run import score_landmarks
-    from talkhead.synthesis import load_generator
+    from talkhead.pipelines.networks import load_generator
 
     generators = {
         name: load_generator(_generator_folder(folder), device)
@@ -263,7 +263,8 @@ def _score_videos(
 ) -> None:
     from talkhead.evaluation.run import make_videos, score_videos
     from talkhead.evaluation.systems import frame_makers
-    from talkhead.synthesis import START_STEP, load_any_pipeline
+    from talkhead.landmarks2video.mask_noise.renderer import START_STEP
+    from talkhead.pipelines.networks import load_any_pipeline
 
     pipelines = {
         name: load_any_pipeline(folder, device, dtype) for name, folder in request.weights.items()

@@ -90,11 +90,11 @@ def in_print(text: str) -> str:
 
 def _content(path: Path) -> Facts:
     """Describe the content of a file."""
-    from talkhead.job import TRACK_SUFFIXES
+    from talkhead.pipelines.render_job import TRACK_SUFFIXES
 
     suffix = path.suffix.lower()
     if suffix in TRACK_SUFFIXES:
-        from talkhead.face.track import LandmarkTrack
+        from talkhead.tracking.landmark_track import LandmarkTrack
 
         track = LandmarkTrack.read(path)
         return {
@@ -106,13 +106,13 @@ def _content(path: Path) -> Facts:
             "frames": track.num_frames,
             "detector": track.detector,
         }
-    from talkhead.job import is_video
     from talkhead.media.picture import animation, read_picture
+    from talkhead.pipelines.render_job import is_video
 
     if animation(path) is False or (suffix in PICTURE_SUFFIXES and not is_video(path)):
         width, height = read_picture(path).original_size
         return {"kind": "picture", "width": width, "height": height}
-    from talkhead.media.notes import probe_streams
+    from talkhead.media.metadata import probe_streams
 
     streams = probe_streams(path)
     codecs = {"video_codec": streams.video_codec, "audio_codec": streams.audio_codec}
@@ -133,7 +133,7 @@ def _content(path: Path) -> Facts:
 
 def _note(path: Path, kind: str) -> tuple[dict[str, str], Note | None, str | None]:
     """Return the container's metadata, talkhead's note in it, and what is wrong with that note."""
-    from talkhead.media.notes import read_notes
+    from talkhead.media.metadata import read_notes
     from talkhead.provenance import find_note
 
     if kind not in ("video", "sound"):

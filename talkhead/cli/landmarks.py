@@ -39,8 +39,8 @@ from talkhead.cli.output import (
 )
 from talkhead.cli.pipes import check_sound, sound_file
 from talkhead.errors import TalkheadError
-from talkhead.job import TRACK_SUFFIXES, check_pose, read_pose
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
+from talkhead.pipelines.render_job import TRACK_SUFFIXES, check_pose, read_pose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,9 +142,10 @@ def landmarks(
         if detect:
             motion = _seen(sound, rate, choose, quiet=quiet)
         else:
+            from talkhead.audio2landmarks.animation import animate, predict_speech
             from talkhead.device import resolve_device
             from talkhead.media.audio import scan_audio
-            from talkhead.synthesis import animate, load_generator, predict_speech
+            from talkhead.pipelines.networks import load_generator
             from talkhead.weights import parts_of, resolve_weights
 
             scan_audio(sound)
@@ -194,15 +195,15 @@ def _identity(
     """Return the mesh to animate, its picture's size, the detector's name, and the picture."""
     import numpy as np
 
-    from talkhead.face.detection import (
+    from talkhead.geometry.mesh import MEAN_FACE
+    from talkhead.media.files import check_input
+    from talkhead.media.picture import read_picture
+    from talkhead.tracking.face_detector import (
         DETECTOR_NAME,
         MAX_FACES,
         FaceDetector,
         choose_in_picture,
     )
-    from talkhead.face.mesh import MEAN_FACE
-    from talkhead.media.files import check_input
-    from talkhead.media.picture import read_picture
 
     if face is None:
         side = DEFAULT_SIDE_PX
@@ -222,8 +223,8 @@ def _identity(
 
 def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _Motion:
     """Detect the face in every frame of a video."""
-    from talkhead.face.tracking import track_video
     from talkhead.media.video import probe_video, read_frames
+    from talkhead.tracking.face_tracker import track_video
 
     track, missing = track_video(video, rate, choose, frame_progress(quiet=quiet))
     return _Motion(
@@ -239,8 +240,8 @@ def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _M
 
 
 def _write(motion: _Motion, output: Path, preview: Path | None, *, overwrite: bool) -> None:
-    from talkhead.face.track import LandmarkTrack
     from talkhead.media.video import VideoWriter
+    from talkhead.tracking.landmark_track import LandmarkTrack
 
     with ExitStack() as stack:
         if isinstance(motion.pictures, Generator):
@@ -276,7 +277,7 @@ def _drawn(motion: _Motion, writer: VideoWriter) -> Iterator[Floats]:
     import numpy as np
     from PIL import Image
 
-    from talkhead.face.drawing import draw_mesh
+    from talkhead.geometry.drawing import draw_mesh
 
     small = _preview_size(motion.size)
     scale = np.array(small, np.float32) / np.array(motion.size, np.float32)

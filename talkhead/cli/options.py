@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from talkhead.errors import TalkheadError
-from talkhead.job import is_video
+from talkhead.pipelines.render_job import is_video
 
 MOTION, QUALITY, OUTPUT = "Motion", "Quality", "Output"
 BATCH, PROVENANCE, DEVICE, CLIPS = "Batch", "Provenance", "Device", "Clips"

@@ -58,8 +58,8 @@ from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
 if TYPE_CHECKING:
-    from talkhead.job import RenderJob
-    from talkhead.synthesis import AnyPipeline
+    from talkhead.pipelines.networks import AnyPipeline
+    from talkhead.pipelines.render_job import RenderJob
 
 
 def render(
@@ -159,8 +159,8 @@ def render(
     Several sounds or --list make a batch. If it is stopped, the same command continues it. If an
     item fails, the others are made, and the exit code is 5.
     """
-    from talkhead.job import RenderJob
     from talkhead.media.rates import parse_fps
+    from talkhead.pipelines.render_job import RenderJob
 
     if face is None and table is None:
         raise TalkheadError("FACE is missing: give FACE and AUDIO, or --list")
@@ -221,7 +221,7 @@ def render(
 
 def _render_one(job: RenderJob, options: BatchOptions) -> None:
     """Render one video and print its result."""
-    from talkhead.job import check_job, render_job
+    from talkhead.pipelines.render_job import check_job, render_job
 
     check_input(job.face)
     check_sound(job.audio)
@@ -240,7 +240,7 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         folder = resolve_weights(job.weights, offline=options.offline)
 
         def load() -> AnyPipeline:
-            from talkhead.synthesis import load_any_pipeline
+            from talkhead.pipelines.networks import load_any_pipeline
 
             return load_any_pipeline(folder, torch_device, torch_dtype)
 

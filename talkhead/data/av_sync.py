@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.audio2landmarks.loudness import frame_levels, normalise_speech
 from talkhead.data.clips import ClipInfo, read_clip, read_manifest, write_manifest
-from talkhead.face.mesh import mouth_opening
-from talkhead.face.motion import opening_direction, proportions, rest_of_clip
+from talkhead.geometry.mesh import mouth_opening
+from talkhead.geometry.motion_basis import opening_direction, proportions, rest_of_clip
 from talkhead.media.files import replacing
-from talkhead.media.loudness import frame_levels, normalise_speech
 
 if TYPE_CHECKING:
-    from talkhead.models.landmarks import LandmarkGenerator
+    from talkhead.audio2landmarks.generator import LandmarkGenerator
 
 Floats = npt.NDArray[np.float32]
 
@@ -107,7 +107,8 @@ def measure_agreement(folder: Path, generator: LandmarkGenerator) -> Iterator[Cl
     Raises:
         talkhead.errors.TalkheadError: the folder was not prepared, or a clip is damaged.
     """
-    from talkhead.synthesis import basis_of, generate_motion  # loads torch
+    from talkhead.audio2landmarks.audio2motion import generate_motion
+    from talkhead.audio2landmarks.motion_networks import basis_of  # loads torch
 
     opening_of = opening_direction(basis_of(generator).components)
     for row in unmeasured(folder):

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from talkhead.config import build_config
 from talkhead.errors import TalkheadError
-from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.mesh import NUM_POINTS
-from talkhead.fields import build_config
+from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.media.arrays import READ_ERRORS, ArrayArchive
 from talkhead.media.picture import DECODE_ERRORS
 from talkhead.media.rates import SAMPLE_RATE_HZ, parse_fps

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.audio2landmarks.loudness import normalise_speech
 from talkhead.errors import TalkheadError
 from talkhead.media.audio import read_waveform
-from talkhead.media.loudness import normalise_speech
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Floats = npt.NDArray[np.float32]

@@ -25,14 +25,14 @@ from talkhead.data.clips import (
 )
 from talkhead.data.layouts import Source
 from talkhead.errors import TalkheadError, WeightsError
-from talkhead.face.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
-from talkhead.face.detection import FaceDetector
-from talkhead.face.mesh import NUM_SURFACE_POINTS, STABLE_POINTS, mouth_opening
-from talkhead.face.pose import fit_head_pose
+from talkhead.geometry.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
+from talkhead.geometry.mesh import NUM_SURFACE_POINTS, STABLE_POINTS, mouth_opening
+from talkhead.geometry.pose import fit_head_pose
 from talkhead.media.audio import read_waveform
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
 from talkhead.media.workers import worker_pool
+from talkhead.tracking.face_detector import FaceDetector
 
 Floats = npt.NDArray[np.float32]
 

@@ -17,23 +17,20 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from talkhead.audio2landmarks.animation import predict_landmarks
 from talkhead.errors import TalkheadError
-from talkhead.face.composite import composite, prepare_canvas
-from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.maps import draw_stage, warp_identity
-from talkhead.face.mesh import MEAN_FACE
-from talkhead.face.region import lower_face
+from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.mesh import MEAN_FACE
+from talkhead.landmarks2video.batching import BATCH_FRAMES
+from talkhead.landmarks2video.composite import composite, prepare_canvas
+from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
+from talkhead.landmarks2video.region import lower_face
+from talkhead.landmarks2video.registration import registration_of
+from talkhead.landmarks2video.renderer import draw_noise, render_frames
 from talkhead.media.audio import write_waveform
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import VideoWriter
-from talkhead.synthesis import (
-    BATCH_FRAMES,
-    Pipeline,
-    draw_noise,
-    predict_landmarks,
-    registration_of,
-    render_frames,
-)
+from talkhead.pipelines.networks import Pipeline
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.intervals import Interval, paired_difference
 from talkhead.evaluation.scores import BASELINES
-from talkhead.evaluation.stored import check_scores
+from talkhead.evaluation.scores_io import check_scores
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN
 
 COMPARISON_SCHEMA = 1

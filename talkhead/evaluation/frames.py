@@ -27,11 +27,11 @@ from talkhead.evaluation.image_metrics import (
     whole_windows,
 )
 from talkhead.evaluation.landmark_metrics import inner_opening, landmark_values, life_values
-from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.detection import FaceDetector
-from talkhead.face.maps import draw_maps
-from talkhead.face.masks import lower_face_mask
-from talkhead.face.mesh import NUM_POINTS
+from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.mesh import NUM_POINTS
+from talkhead.landmarks2video.conditioning import draw_maps
+from talkhead.landmarks2video.masks import lower_face_mask
+from talkhead.tracking.face_detector import FaceDetector
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.data.av_sync import best_lag
-from talkhead.face.mesh import (
+from talkhead.geometry.mesh import (
     LOWER_INNER_LIP,
     UPPER_INNER_LIP,
     eye_distance,
@@ -21,7 +21,7 @@ from talkhead.face.mesh import (
     mouth_width,
     to_ibug68,
 )
-from talkhead.face.pose import fit_head_pose
+from talkhead.geometry.pose import fit_head_pose
 
 Floats = npt.NDArray[np.float32]
 Align = Literal["none", "centroid"]

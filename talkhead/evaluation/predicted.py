@@ -18,7 +18,7 @@ from talkhead.data.prepare import track_crops
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES, MAX_LENGTH_DIFFERENCE, detect_points
 from talkhead.evaluation.systems import Case
-from talkhead.face.crop import CROP_SIDE_PX, Crop
+from talkhead.geometry.crop import CROP_SIDE_PX, Crop
 from talkhead.media.files import VIDEO_SUFFIXES
 from talkhead.media.video import probe_video, read_frames
 

@@ -23,7 +23,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from talkhead.checkpoint import TENSORS_NAME
+from talkhead.audio2landmarks.generator import LandmarkGenerator
+from talkhead.audio2landmarks.loudness import frame_levels
 from talkhead.data.clips import ClipInfo
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.articulation import closing_moments
@@ -35,7 +36,7 @@ from talkhead.evaluation.landmark_metrics import (
     quiet_frames,
 )
 from talkhead.evaluation.networks import FeatureNetwork, find_networks
-from talkhead.evaluation.perception import NetworkScorer
+from talkhead.evaluation.perceptual import NetworkScorer
 from talkhead.evaluation.predicted import find_predicted, predicted_frames, video_of
 from talkhead.evaluation.scores import REAL, TRUTH, ClipScores, Stage
 from talkhead.evaluation.systems import (
@@ -46,13 +47,12 @@ from talkhead.evaluation.systems import (
     landmark_baselines,
     spoken_points,
 )
-from talkhead.face.crop import CROP_SIDE_PX
+from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.media.audio import write_waveform
 from talkhead.media.files import replacing
-from talkhead.media.loudness import frame_levels
 from talkhead.media.video import VideoWriter
 from talkhead.media.workers import worker_pool
-from talkhead.models.landmarks import LandmarkGenerator
+from talkhead.networks import TENSORS_NAME
 from talkhead.weights.listing import measure_file, parts_of
 
 Floats = npt.NDArray[np.float32]

@@ -19,16 +19,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from talkhead.audio2landmarks.animation import animate
+from talkhead.audio2landmarks.audio2motion import LEAD_S, Speech, listen, speech_features
+from talkhead.audio2landmarks.generator import LandmarkGenerator
+from talkhead.audio2landmarks.loudness import normalise_speech
+from talkhead.audio2landmarks.motion_networks import basis_of
+from talkhead.audio2landmarks.speech_emotion import feel, shown
 from talkhead.data.clips import Clip, ClipInfo, read_clip
 from talkhead.emotions import AUTO
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES as SCORED_FRAMES
 from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE
 from talkhead.evaluation.scores import CEILING, IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
-from talkhead.face.composite import composite, prepare_canvas
-from talkhead.face.crop import CROP_SIDE_PX, Crop
-from talkhead.face.maps import draw_stage, warp_identity
-from talkhead.face.motion import (
+from talkhead.geometry.crop import CROP_SIDE_PX, Crop
+from talkhead.geometry.motion_basis import (
     MotionBasis,
     identity_at_rest,
     mouth_scale,
@@ -38,27 +42,16 @@ from talkhead.face.motion import (
     separate_lips,
     speech_region,
 )
-from talkhead.face.pose import fit_head_pose, in_pose_of
-from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
+from talkhead.geometry.pose import fit_head_pose, in_pose_of
+from talkhead.landmarks2video.batching import BATCH_FRAMES
+from talkhead.landmarks2video.composite import composite, prepare_canvas
+from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
+from talkhead.landmarks2video.mask_noise.renderer import START_STEP
+from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
+from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media.audio import write_waveform
-from talkhead.media.loudness import normalise_speech
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.models.landmarks import LandmarkGenerator
-from talkhead.synthesis import (
-    BATCH_FRAMES,
-    LEAD_S,
-    START_STEP,
-    AnyPipeline,
-    Pipeline,
-    Speech,
-    animate,
-    basis_of,
-    feel,
-    listen,
-    render_frames,
-    shown,
-    speech_features,
-)
+from talkhead.pipelines.networks import AnyPipeline, Pipeline
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

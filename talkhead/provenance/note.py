@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from talkhead import __version__
-from talkhead.checkpoint import TENSORS_NAME
+from talkhead.config import build_config
 from talkhead.errors import TalkheadError, WeightsError
-from talkhead.fields import build_config
 from talkhead.media.files import check_input
+from talkhead.networks import TENSORS_NAME
 from talkhead.weights import installed_list, parts_of
 from talkhead.weights.listing import measure_file
 
@@ -96,7 +96,7 @@ def find_note(notes: Mapping[str, str]) -> Note | None:
     """Find talkhead's note in the metadata of a container.
 
     Args:
-        notes: from `talkhead.media.notes.read_notes`, or from `provenance_note`.
+        notes: from `talkhead.media.metadata.read_notes`, or from `provenance_note`.
 
     Returns:
         The note; None if there is none, or it is another program's.

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import save_checkpoint
 from talkhead.data.selection import split_rows
 from talkhead.errors import TalkheadError
-from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.region import lower_face
-from talkhead.models.autoencoder import PATCH_PX, Autoencoder, AutoencoderConfig
+from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.landmarks2video.autoencoder import PATCH_PX, Autoencoder, AutoencoderConfig
+from talkhead.landmarks2video.region import lower_face
+from talkhead.networks import save_checkpoint
 from talkhead.training.loop import Batch, Sample
 from talkhead.training.samples import ClipBank, jitter_colours, to_model
 

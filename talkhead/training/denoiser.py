@@ -12,23 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import load_alike, load_state, read_config, save_checkpoint
 from talkhead.data.clips import Clip
 from talkhead.data.selection import MIN_AGREEMENT, split_rows, teaches_lips
 from talkhead.errors import TalkheadError
-from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.maps import NUM_MAPS
-from talkhead.face.region import (
+from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.landmarks2video.autoencoder import Autoencoder, AutoencoderConfig
+from talkhead.landmarks2video.conditioning import NUM_MAPS
+from talkhead.landmarks2video.denoiser import Denoiser, DenoiserConfig
+from talkhead.landmarks2video.diffusion import diffusion_loss, draw_times
+from talkhead.landmarks2video.region import (
     LATENT_PX,
 )
-from talkhead.models.autoencoder import Autoencoder, AutoencoderConfig
-from talkhead.models.denoiser import Denoiser, DenoiserConfig
-from talkhead.models.diffusion import diffusion_loss, draw_times
-from talkhead.models.discriminator import PatchDiscriminator, judge_loss
-from talkhead.synthesis import (
-    correct,
-    registration_of,
-)
+from talkhead.landmarks2video.registration import registration_of
+from talkhead.landmarks2video.renderer import correct
+from talkhead.networks import load_alike, load_state, read_config, save_checkpoint
+from talkhead.training.discriminator import PatchDiscriminator, judge_loss
 from talkhead.training.loop import Batch
 from talkhead.training.pairs import (
     MAP_RATIO,

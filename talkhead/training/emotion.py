@@ -13,7 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import save_checkpoint
+from talkhead.audio2landmarks.emotion_classifier import (
+    MIN_SAMPLES,
+    EmotionClassifier,
+    EmotionConfig,
+)
 from talkhead.data.emotional_speech import (
     CORPORA,
     Recording,
@@ -26,7 +30,7 @@ from talkhead.emotions import VOICE_LABELS
 from talkhead.errors import TalkheadError
 from talkhead.media.files import replacing
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.models.emotion import MIN_SAMPLES, EmotionClassifier, EmotionConfig
+from talkhead.networks import save_checkpoint
 from talkhead.training.loop import Batch, Sample, dropout_from
 from talkhead.training.voices import disturb
 

@@ -9,21 +9,21 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from talkhead.checkpoint import (
-    CONFIG_NAME,
-    TENSORS_NAME,
-    architecture_of,
-    load_alike,
-    load_model,
-)
-from talkhead.errors import WeightsError
-from talkhead.models.landmarks import LandmarkGenerator, LandmarkGeneratorConfig
-from talkhead.models.speech import (
+from talkhead.audio2landmarks.generator import LandmarkGenerator, LandmarkGeneratorConfig
+from talkhead.audio2landmarks.speech_encoder import (
     KERNELS,
     STRIDES,
     LogMelEncoder,
     PublishedSpeechConfig,
     SpeechEncoder,
+)
+from talkhead.errors import WeightsError
+from talkhead.networks import (
+    CONFIG_NAME,
+    TENSORS_NAME,
+    architecture_of,
+    load_alike,
+    load_model,
 )
 from talkhead.weights import resolve_weights
 

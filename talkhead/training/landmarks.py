@@ -13,12 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import load_alike, read_config, save_checkpoint
+from talkhead.audio2landmarks.audio2motion import LEAD_S, generate_motion
+from talkhead.audio2landmarks.generator import (
+    NUM_STYLE,
+    LandmarkGenerator,
+    LandmarkGeneratorConfig,
+)
+from talkhead.audio2landmarks.loudness import normalise_speech
+from talkhead.audio2landmarks.motion_networks import basis_of
+from talkhead.audio2landmarks.speech_encoder import LogMel, frame_positions
 from talkhead.data.av_sync import best_lag
 from talkhead.data.clips import Clip, ClipInfo
 from talkhead.data.selection import MIN_AGREEMENT, is_scored, split_rows, teaches_lips
 from talkhead.errors import TalkheadError
-from talkhead.face.mesh import (
+from talkhead.geometry.mesh import (
     FACE_OVAL,
     INNER_LIPS,
     LEFT_MOUTH_CORNER,
@@ -29,7 +37,7 @@ from talkhead.face.mesh import (
     mouth_width,
     to_ibug68,
 )
-from talkhead.face.motion import (
+from talkhead.geometry.motion_basis import (
     MotionBasis,
     eye_closure,
     fit_motion_basis,
@@ -38,17 +46,10 @@ from talkhead.face.motion import (
     proportions,
     rest_of_clip,
 )
-from talkhead.media.loudness import normalise_speech
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
-from talkhead.models.landmarks import (
-    NUM_STYLE,
-    LandmarkGenerator,
-    LandmarkGeneratorConfig,
-)
-from talkhead.models.speech import LogMel, frame_positions
-from talkhead.synthesis import LEAD_S, basis_of, generate_motion
+from talkhead.networks import load_alike, read_config, save_checkpoint
 from talkhead.training.encoders import load_encoder
-from talkhead.training.life import fit_head_style
+from talkhead.training.fit_head_motion import fit_head_style
 from talkhead.training.loop import Batch, Sample, dropout_from
 from talkhead.training.samples import PERSON_POWER, ClipBank
 from talkhead.training.voices import disturb, drop_moments, not_speech

@@ -13,24 +13,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from talkhead.audio2landmarks.audio2motion import LEAD_S, speech_features
+from talkhead.audio2landmarks.loudness import normalise_speech
 from talkhead.errors import TalkheadError
-from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.maps import MAP_SIDE_PX, draw_maps, warp_identity
-from talkhead.face.masks import lower_face_mask
-from talkhead.face.mesh import MIRROR, mouth_opening
-from talkhead.face.pose import in_pose_of
-from talkhead.face.region import (
+from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.mesh import MIRROR, mouth_opening
+from talkhead.geometry.pose import in_pose_of
+from talkhead.geometry.skin_registration import Registration
+from talkhead.landmarks2video.conditioning import MAP_SIDE_PX, draw_maps, warp_identity
+from talkhead.landmarks2video.masks import lower_face_mask
+from talkhead.landmarks2video.region import (
     LEFT_PX,
     REGION_HEIGHT_PX,
     REGION_WIDTH_PX,
     TOP_PX,
     lower_face,
 )
-from talkhead.face.registration import Registration
-from talkhead.face.warp import resize_grid, warp_image
-from talkhead.media.loudness import normalise_speech
+from talkhead.landmarks2video.warp import resize_grid, warp_image
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.synthesis import LEAD_S, load_generator, speech_features
+from talkhead.pipelines.networks import load_generator
 from talkhead.training.loop import Sample
 from talkhead.training.samples import ClipBank, jitter_colours, to_model
 

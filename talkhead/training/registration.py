@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.data.clips import Clip
-from talkhead.face.crop import CROP_SIDE_PX
-from talkhead.face.maps import MAP_SIDE_PX, draw_maps
-from talkhead.face.masks import blur
-from talkhead.face.mesh import MEAN_FACE, MIRROR, NUM_POINTS
-from talkhead.face.pose import fit_head_pose
-from talkhead.face.registration import NUM_POSE_FEATURES, Registration
-from talkhead.face.warp import warp_image
+from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.mesh import MEAN_FACE, MIRROR, NUM_POINTS
+from talkhead.geometry.pose import fit_head_pose
+from talkhead.geometry.skin_registration import NUM_POSE_FEATURES, Registration
+from talkhead.landmarks2video.conditioning import MAP_SIDE_PX, draw_maps
+from talkhead.landmarks2video.masks import blur
+from talkhead.landmarks2video.warp import warp_image
 from talkhead.training.samples import ClipBank
 
 Floats = npt.NDArray[np.float32]

@@ -19,15 +19,20 @@ from scipy.signal import resample_poly
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import load_alike, save_checkpoint
+from talkhead.audio2landmarks.loudness import normalise_speech
+from talkhead.audio2landmarks.speech_encoder import (
+    FIELD_SAMPLES,
+    HOP_SAMPLES,
+    SpeechConfig,
+    SpeechEncoder,
+)
 from talkhead.data.clips import ClipInfo
 from talkhead.data.espeak import Utterance, Voice, speak
 from talkhead.data.phonemes import NUM_CLASSES, PAUSE, classes_of
 from talkhead.data.selection import split_rows
 from talkhead.errors import TalkheadError
-from talkhead.media.loudness import normalise_speech
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.models.speech import FIELD_SAMPLES, HOP_SAMPLES, SpeechConfig, SpeechEncoder
+from talkhead.networks import load_alike, save_checkpoint
 from talkhead.training.loop import Batch, Sample, dropout_from
 from talkhead.training.samples import ClipBank
 from talkhead.training.texts import (

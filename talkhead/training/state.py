@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from talkhead.checkpoint import text_name
 from talkhead.errors import TalkheadError
+from talkhead.networks import text_name
 
 
 def save_state(

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkhead.checkpoint import build_config, check_sizes
+from talkhead.audio2landmarks.emotion_classifier import EmotionConfig
+from talkhead.audio2landmarks.generator import LandmarkGeneratorConfig
+from talkhead.audio2landmarks.speech_encoder import SpeechConfig
 from talkhead.errors import TalkheadError
-from talkhead.models.autoencoder import AutoencoderConfig
-from talkhead.models.denoiser import DenoiserConfig
-from talkhead.models.emotion import EmotionConfig
-from talkhead.models.landmarks import LandmarkGeneratorConfig
-from talkhead.models.speech import SpeechConfig
-from talkhead.models.video_denoiser import VideoDenoiserConfig
+from talkhead.landmarks2video.autoencoder import AutoencoderConfig
+from talkhead.landmarks2video.denoiser import DenoiserConfig
+from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiserConfig
+from talkhead.networks import build_config, check_sizes
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.config import LoopConfig, check_loop, read_toml
 from talkhead.training.denoiser import DenoiserTask

@@ -12,23 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.checkpoint import load_alike, load_model, read_config, save_checkpoint
+from talkhead.audio2landmarks.speech_emotion import certainly
 from talkhead.data.clips import Clip, ClipInfo
 from talkhead.data.selection import split_rows
 from talkhead.emotions import EMOTIONS, NEUTRAL
 from talkhead.errors import TalkheadError
-from talkhead.face.maps import draw_maps
-from talkhead.face.masks import lower_face_mask
-from talkhead.face.mesh import NUM_POINTS
-from talkhead.face.pose import fit_head_pose
-from talkhead.face.registration import Registration
-from talkhead.models.denoiser import Denoiser, DenoiserConfig
-from talkhead.models.diffusion import schedule
-from talkhead.models.mask_noise import mask_noise
-from talkhead.models.video_denoiser import VideoDenoiser, VideoDenoiserConfig
-from talkhead.synthesis import registration_of
-from talkhead.synthesis.feeling import certainly
-from talkhead.synthesis.video import base_frames, make_window, points_of, shrink
+from talkhead.geometry.mesh import NUM_POINTS
+from talkhead.geometry.pose import fit_head_pose
+from talkhead.geometry.skin_registration import Registration
+from talkhead.landmarks2video.conditioning import draw_maps
+from talkhead.landmarks2video.denoiser import Denoiser, DenoiserConfig
+from talkhead.landmarks2video.diffusion import schedule
+from talkhead.landmarks2video.mask_noise.mask import mask_noise
+from talkhead.landmarks2video.mask_noise.renderer import base_frames, make_window, points_of, shrink
+from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser, VideoDenoiserConfig
+from talkhead.landmarks2video.masks import lower_face_mask
+from talkhead.landmarks2video.registration import registration_of
+from talkhead.networks import load_alike, load_model, read_config, save_checkpoint
 from talkhead.training.loop import Batch, Sample
 from talkhead.training.pairs import around_mouth
 from talkhead.training.registration import fit_registration

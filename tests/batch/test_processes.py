@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from talkhead.batch.making import Outcome, Settings, Task
 from talkhead.batch.processes import Processes
-from talkhead.job import RenderJob
+from talkhead.batch.worker import Outcome, Settings, Task
+from talkhead.pipelines.render_job import RenderJob
 from tests.drawn_face import draw_face
 from tests.tiny import write_voice
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from talkhead.batch.journal import JOURNAL_NAME, LOCK_NAME
-from talkhead.batch.making import Settings
 from talkhead.batch.ray_cluster import RayWorkers
+from talkhead.batch.worker import Settings
 from talkhead.errors import TalkheadError
 from tests.batch.cluster import TOP, ray_cluster
 from tests.cli.conftest import command_line, write_face

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from talkhead.errors import WeightsError
-from talkhead.face.detection import FaceDetector
 from talkhead.media.video import VideoWriter
+from talkhead.tracking.face_detector import FaceDetector
 from tests.cli.conftest import Run, RunHere, refused
 from tests.drawn_face import draw_face
 from tests.people import film, head, room

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from talkhead.checkpoint import save_checkpoint
+from talkhead.audio2landmarks import generator as landmarks
 from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
 from talkhead.evaluation.networks import find_networks
 from talkhead.evaluation.scores import (
@@ -24,7 +24,7 @@ from talkhead.evaluation.scores import (
 from talkhead.evaluation.tables import NEVER_SEEN
 from talkhead.media.audio import write_waveform
 from talkhead.media.video import VideoWriter
-from talkhead.models import landmarks
+from talkhead.networks import save_checkpoint
 from tests.cli.conftest import Ended, RunHere, listing, refused
 from tests.evaluation.talking_video import talking_frames
 from tests.prepared import describe_clip, lip_motion, make_clip, voice

@@ -11,7 +11,7 @@ import pytest
 
 import talkhead
 from talkhead.media import ffmpeg
-from talkhead.media.notes import read_notes
+from talkhead.media.metadata import read_notes
 from talkhead.media.video import VideoWriter
 from talkhead.provenance import sha256_of, weights_digests
 from tests.certificates import SIGNER, Identity, write_identity

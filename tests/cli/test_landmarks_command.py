@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from talkhead.errors import WeightsError
-from talkhead.face.detection import DETECTOR_NAME, FaceDetector
-from talkhead.face.mesh import MEAN_FACE
-from talkhead.face.pose import fit_head_pose
-from talkhead.face.track import LandmarkTrack
+from talkhead.geometry.mesh import MEAN_FACE
+from talkhead.geometry.pose import fit_head_pose
 from talkhead.media.video import VideoWriter, probe_video, read_frames
+from talkhead.tracking.face_detector import DETECTOR_NAME, FaceDetector
+from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.cli.conftest import RunHere
 from tests.drawn_face import draw_face
 from tests.tiny import write_noise, write_silence, write_voice

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from talkhead.face.track import LandmarkTrack
 from talkhead.media.audio import scan_audio
 from talkhead.media.video import probe_video, read_frames
+from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.cli.conftest import (
     PACKAGE,
     SIDE,

@@ -14,9 +14,9 @@ import talkhead
 from talkhead.data.clips import read_clip, read_manifest
 from talkhead.data.prepare import read_face_counts
 from talkhead.errors import WeightsError
-from talkhead.face.detection import FaceDetector
 from talkhead.media.audio import write_waveform
 from talkhead.media.video import VideoWriter
+from talkhead.tracking.face_detector import FaceDetector
 from tests.cli.conftest import Run
 from tests.drawn_face import draw_face
 from tests.prepared import lip_motion, voice

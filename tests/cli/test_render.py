@@ -16,14 +16,14 @@ import pytest
 import soundfile
 from PIL import Image
 
-from talkhead.checkpoint import save_checkpoint
-from talkhead.face.crop import face_crop
-from talkhead.face.detection import FaceDetector
-from talkhead.face.track import LandmarkTrack
+from talkhead.geometry.crop import face_crop
+from talkhead.landmarks2video import denoiser
 from talkhead.media import ffmpeg
 from talkhead.media.audio import scan_audio
 from talkhead.media.video import VideoWriter, probe_video, read_frames
-from talkhead.models import denoiser
+from talkhead.networks import save_checkpoint
+from talkhead.tracking.face_detector import FaceDetector
+from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.cli.conftest import (
     PACKAGE,
     SIDE,

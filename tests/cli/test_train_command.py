@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from talkhead.checkpoint import load_state, read_config
-from talkhead.models.autoencoder import TINY, Autoencoder, AutoencoderConfig
+from talkhead.landmarks2video.autoencoder import TINY, Autoencoder, AutoencoderConfig
+from talkhead.networks import load_state, read_config
 from tests.cli.conftest import PACKAGE, Run
 from tests.prepared import write_prepared
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from talkhead.checkpoint import save_checkpoint
+from talkhead.networks import save_checkpoint
 from talkhead.weights import list_entries
 from tests.cli.conftest import Run
 from tests.test_weights import TinyConfig, model_entry

@@ -3,7 +3,7 @@ import numpy.typing as npt
 import pytest
 
 from talkhead.data.av_sync import best_lag, loudness
-from talkhead.face.mesh import mouth_opening
+from talkhead.geometry.mesh import mouth_opening
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from tests.prepared import FPS, lip_motion, moving_mesh, voice
 

@@ -16,7 +16,7 @@ from talkhead.data.prepare import (
     track_crops,
 )
 from talkhead.errors import TalkheadError
-from talkhead.face.mesh import NUM_SURFACE_POINTS
+from talkhead.geometry.mesh import NUM_SURFACE_POINTS
 from talkhead.media import ffmpeg
 from talkhead.media.audio import read_waveform, write_waveform
 from talkhead.media.video import VideoWriter

@@ -9,11 +9,11 @@ from talkhead.data.clips import Clip, encode_frames
 from talkhead.data.prepare import track_crops
 from talkhead.evaluation.frames import BATCH_FRAMES, Reference, detect_points
 from talkhead.evaluation.systems import Case, frame_makers
-from talkhead.face.detection import FaceDetector
-from talkhead.face.mesh import mouth_opening
+from talkhead.geometry.mesh import mouth_opening
 from talkhead.media.picture import read_picture
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.media.video import VideoWriter, read_frames
+from talkhead.tracking.face_detector import FaceDetector
 from tests.meshes import opened
 from tests.prepared import describe_clip, voice
 

@@ -13,7 +13,7 @@ from talkhead.evaluation.landmark_metrics import (
     num_blinks,
     quiet_frames,
 )
-from talkhead.face.mesh import LEFT_EYE_CORNER, mouth_opening
+from talkhead.geometry.mesh import LEFT_EYE_CORNER, mouth_opening
 from tests.meshes import hand_made_basis, mean_mesh, opened
 
 Floats = npt.NDArray[np.float32]

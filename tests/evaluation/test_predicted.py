@@ -12,11 +12,11 @@ from talkhead.data.clips import Clip, encode_frames
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.evaluation.predicted import find_predicted, predicted_frames, video_of
 from talkhead.evaluation.systems import Case
-from talkhead.face.crop import CROP_SIDE_PX, FACE_MARGIN, Crop
-from talkhead.face.detection import FaceDetector
-from talkhead.face.mesh import NUM_SURFACE_POINTS
+from talkhead.geometry.crop import CROP_SIDE_PX, FACE_MARGIN, Crop
+from talkhead.geometry.mesh import NUM_SURFACE_POINTS
 from talkhead.media.picture import read_picture
 from talkhead.media.video import VideoWriter, read_frames
+from talkhead.tracking.face_detector import FaceDetector
 from tests.evaluation.talking_video import FACE
 from tests.prepared import describe_clip, moving_mesh
 

@@ -18,7 +18,7 @@ import torch
 
 from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
 from talkhead.errors import TalkheadError
-from talkhead.evaluation.gather import gather, write_report
+from talkhead.evaluation.aggregate import gather, write_report
 from talkhead.evaluation.run import (
     PAGE,
     PARTS,
@@ -46,7 +46,7 @@ from talkhead.evaluation.tables import NEVER_SEEN, SEEN
 from talkhead.media.audio import read_waveform
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from talkhead.media.workers import worker_pool
-from talkhead.synthesis import load_generator, load_pipeline
+from talkhead.pipelines.networks import load_generator, load_pipeline
 from tests.prepared import describe_clip, make_clip
 
 NUM_FRAMES = 14

@@ -7,6 +7,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from talkhead.audio2landmarks.audio2motion import Speech
+from talkhead.audio2landmarks.generator import LandmarkGenerator
+from talkhead.audio2landmarks.motion_networks import basis_of
 from talkhead.data.clips import Clip
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.image_metrics import mse, psnr
@@ -23,12 +26,11 @@ from talkhead.evaluation.systems import (
     landmark_baselines,
     spoken_points,
 )
-from talkhead.face.mesh import INNER_LIPS, OUTER_LIPS, mouth_opening
-from talkhead.face.pose import fit_head_pose
-from talkhead.face.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
-from talkhead.models.denoiser import Denoiser
-from talkhead.models.landmarks import LandmarkGenerator
-from talkhead.synthesis import Pipeline, Speech, basis_of, load_pipeline
+from talkhead.geometry.mesh import INNER_LIPS, OUTER_LIPS, mouth_opening
+from talkhead.geometry.pose import fit_head_pose
+from talkhead.landmarks2video.denoiser import Denoiser
+from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
+from talkhead.pipelines.networks import Pipeline, load_pipeline
 from tests.meshes import floats, mean_mesh, opened, turning
 from tests.prepared import describe_clip, make_clip
 from tests.tiny import tiny_generator

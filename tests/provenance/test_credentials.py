@@ -11,7 +11,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 import talkhead
 from talkhead.errors import TalkheadError
-from talkhead.media.notes import read_notes
+from talkhead.media.metadata import read_notes
 from talkhead.media.video import VideoWriter, read_frames
 from talkhead.provenance import (
     Signer,

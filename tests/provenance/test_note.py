@@ -12,7 +12,7 @@ import pytest
 import talkhead
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media import ffmpeg
-from talkhead.media.notes import read_notes
+from talkhead.media.metadata import read_notes
 from talkhead.media.video import VideoWriter
 from talkhead.provenance import Note, find_note, provenance_note, sha256_of, weights_digests
 from talkhead.provenance.note import MAX_NOTE_CHARACTERS, UNLISTED

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from talkhead.face.mesh import MEAN_FACE
+from talkhead.geometry.mesh import MEAN_FACE
 from tests.reliability import case as commands
 from tests.reliability.case import Case, described
 from tests.reliability.extreme_media import Builder

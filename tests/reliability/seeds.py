@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from talkhead.face.mesh import MEAN_FACE
-from talkhead.face.track import LandmarkTrack
+from talkhead.geometry.mesh import MEAN_FACE
 from talkhead.media import ffmpeg
+from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.drawn_face import draw_face
 from tests.prepared import write_prepared
 from tests.tiny import write_tiny_weights, write_voice

@@ -160,10 +160,6 @@ def _serve(connection: Connection, environment: Mapping[str, str]) -> None:
 
     import torch  # noqa: F401 - what takes long, before the clock runs
 
-    import talkhead.evaluation.run
-    import talkhead.face.detection
-    import talkhead.synthesis  # noqa: F401
-
     connection.send("warm")
     with contextlib.suppress(EOFError):
         while True:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from talkhead.models import autoencoder
+from talkhead.landmarks2video import autoencoder
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from tests.prepared import write_prepared
 from tests.training.recordings import write_recordings

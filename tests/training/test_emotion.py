@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from talkhead.checkpoint import load_model
+from talkhead.audio2landmarks.emotion_classifier import (
+    MIN_SAMPLES,
+    TINY,
+    EmotionClassifier,
+    EmotionConfig,
+    mead_probabilities,
+)
 from talkhead.data.emotional_speech import (
     find_recordings,
     held_out_people,
@@ -16,13 +22,7 @@ from talkhead.data.emotional_speech import (
 )
 from talkhead.emotions import EMOTIONS, VOICE_LABELS
 from talkhead.errors import TalkheadError
-from talkhead.models.emotion import (
-    MIN_SAMPLES,
-    TINY,
-    EmotionClassifier,
-    EmotionConfig,
-    mead_probabilities,
-)
+from talkhead.networks import load_model
 from talkhead.training.config import LoopConfig
 from talkhead.training.emotion import (
     EmotionTask,

@@ -16,8 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-from talkhead.errors import WeightsError
-from talkhead.models.speech import (
+from talkhead.audio2landmarks.speech_encoder import (
     KERNELS,
     STRIDES,
     LogMelConfig,
@@ -25,6 +24,7 @@ from talkhead.models.speech import (
     PublishedSpeechConfig,
     SpeechEncoder,
 )
+from talkhead.errors import WeightsError
 from talkhead.training.encoders import find_encoder, load_encoder, published_config
 from tests.tiny import voice
 
@@ -192,7 +192,7 @@ def test_a_published_encoder_comes_from_the_hub_once(
     script = """
 import sys
 from pathlib import Path
-from talkhead.models.speech import SpeechEncoder
+from talkhead.audio2landmarks.speech_encoder import SpeechEncoder
 from talkhead.training.encoders import load_encoder, published_config
 from talkhead.weights import WeightsList
 here = Path(sys.argv[1])

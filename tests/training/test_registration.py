@@ -8,11 +8,11 @@ from scipy.ndimage import gaussian_filter
 
 from talkhead.data.clips import Clip, encode_frames, write_clip, write_manifest
 from talkhead.data.selection import split_rows
-from talkhead.face.maps import draw_maps
-from talkhead.face.mesh import MEAN_FACE, NUM_POINTS
-from talkhead.face.pose import HeadPose, rotation_from_angles
-from talkhead.face.registration import NUM_POSE_FEATURES, Registration
-from talkhead.face.warp import resize_grid, warp_image
+from talkhead.geometry.mesh import MEAN_FACE, NUM_POINTS
+from talkhead.geometry.pose import HeadPose, rotation_from_angles
+from talkhead.geometry.skin_registration import NUM_POSE_FEATURES, Registration
+from talkhead.landmarks2video.conditioning import draw_maps
+from talkhead.landmarks2video.warp import resize_grid, warp_image
 from talkhead.training.registration import fit_registration
 from talkhead.training.samples import ClipBank
 from tests.prepared import describe_clip, make_clip

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from talkhead.models import autoencoder
+from talkhead.landmarks2video import autoencoder
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.loop import Sample, _Stream
 

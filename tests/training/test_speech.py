@@ -159,7 +159,7 @@ def test_clean_samples_are_silent_where_nothing_is_said() -> None:
 
 @pytest.mark.parametrize("window_s", [0.5])
 def test_a_window_has_to_hold_some_words(prepared: Path, window_s: float) -> None:
-    from talkhead.models.speech import TINY
+    from talkhead.audio2landmarks.speech_encoder import TINY
     from talkhead.training.speech import SpeechTask
 
     with pytest.raises(TalkheadError, match="window_s"):

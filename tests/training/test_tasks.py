@@ -9,18 +9,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from talkhead.checkpoint import load_state, read_config
-from talkhead.errors import TalkheadError, WeightsError
-from talkhead.models import (
-    autoencoder,
-    denoiser,
+from talkhead.audio2landmarks import (
     dual_domain,
-    emotion,
-    landmarks,
-    speech,
-    video_denoiser,
 )
-from talkhead.synthesis import generate_motion, load_generator
+from talkhead.audio2landmarks import (
+    emotion_classifier as emotion,
+)
+from talkhead.audio2landmarks import (
+    generator as landmarks,
+)
+from talkhead.audio2landmarks import (
+    speech_encoder as speech,
+)
+from talkhead.audio2landmarks.audio2motion import generate_motion
+from talkhead.errors import TalkheadError, WeightsError
+from talkhead.landmarks2video import autoencoder, denoiser
+from talkhead.landmarks2video.mask_noise import video_denoiser
+from talkhead.networks import load_state, read_config
+from talkhead.pipelines.networks import load_generator
 from talkhead.training.denoiser import DenoiserTask
 from talkhead.training.landmarks import closure_error, correlation
 from talkhead.training.loop import Report, train

@@ -1,0 +1,1 @@
+"""Stage one: landmarks of a face from a voice."""

@@ -1,0 +1,132 @@
+"""Combine the scores of all clips into scores.json, scores.csv and report.html."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from talkhead.data.clips import read_clip
+from talkhead.evaluation.perceptual import ENOUGH, set_values
+from talkhead.evaluation.report import (
+    ClipEvidence,
+    choose_clips,
+    choose_measure,
+    choose_system,
+    write_html,
+)
+from talkhead.evaluation.run import (
+    PAGE,
+    SCORES,
+    TABLE,
+    Broken,
+    Plan,
+    read_parts,
+    show_video,
+)
+from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
+from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
+from talkhead.media.files import replacing
+
+
+def gather(
+    plan: Plan,
+    not_computed: Mapping[str, str] | None = None,
+    unread: Sequence[Broken] = (),
+) -> dict[str, Any]:
+    """Return the content of scores.json.
+
+    Args:
+        plan: the evaluation; its parts are complete.
+        not_computed: by measure, why it has no values.
+        unread: failures before there were clips.
+    """
+    scores, broken = read_parts(plan)
+    rows = [one.row() for one in scores]
+    of_sets: dict[str, dict[str, dict[str, float]]] = {}
+    warnings = _warnings(plan, scores)
+    for group, is_seen in ((NEVER_SEEN, False), (SEEN, True)):
+        part = [one for one in scores if one.is_seen_person == is_seen]
+        of_sets[group], fewest = set_values(part)
+        for name, count in fewest.items():
+            enough, what = ENOUGH[name]
+            if count < enough:
+                warnings.append(
+                    f"{MEASURES[name].title} for {group} is based on only {count} {what};"
+                    f" it is unreliable below {enough}"
+                )
+    used = {name for row in rows for name in row["values"]}
+    used |= {name for group in of_sets.values() for one in group.values() for name in one}
+    measures = {
+        key: dataclasses.asdict(measure) for key, measure in MEASURES.items() if key in used
+    }
+    return {
+        "schema": SCHEMA,
+        **plan.facts,
+        "measures": measures,
+        "groups": summarise(rows, measures, of_sets),
+        "not_computed": dict(not_computed or {}),
+        "warnings": warnings,
+        "broken": [dataclasses.asdict(one) for one in (*unread, *broken)],
+        "clips": rows,
+    }
+
+
+def _warnings(plan: Plan, scores: list[ClipScores]) -> list[str]:
+    warnings = []
+    seen = {one.clip for one in scores if one.is_seen_person}
+    if seen:
+        warnings.append(
+            f"{len(seen)} of {len(plan.rows)} clips show people who are also in the training clips"
+        )
+    if not plan.is_aligned:
+        warnings.append(
+            "head poses differ from the real clips, which affects all pixel-based scores"
+        )
+    people = {one.person for one in scores}
+    if scores and len(people) < 5:
+        who = "one person" if len(people) == 1 else f"{len(people)} people"
+        warnings.append(f"only {who}: the intervals over clips say little about other people")
+    return warnings
+
+
+def write_report(plan: Plan, result: Mapping[str, Any]) -> None:
+    """Write scores.csv and report.html, and scores.json last.
+
+    Raises:
+        TalkheadError: the folder is not writable.
+    """
+    write_csv(result, plan.report / TABLE)
+    write_html(result, _evidence(plan, result), plan.report / PAGE)
+    with replacing(plan.report / SCORES) as partial:
+        partial.write_text(
+            json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False),
+            encoding="utf-8",
+            errors="backslashreplace",  # a file's name that is no UTF-8: \\udce9 is JSON's own way
+        )
+
+
+def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
+    """Collect the page's material on the best, the median and the worst clip."""
+    system, measure = choose_system(result), choose_measure(result)
+    if system is None or measure is None:
+        return {}
+    chosen = set(choose_clips(result, system, measure).values())
+    rows = tuple(row for row in plan.rows if row.clip in chosen)
+    scores, _ = read_parts(dataclasses.replace(plan, rows=rows))
+    found = {}
+    for row in rows:
+        own = {one.system: one.opening for one in scores if one.clip == row.clip}
+        videos = {}
+        if plan.stage != "landmarks":
+            videos = {name: show_video(plan, row, name) for name in own}
+        found[row.clip] = ClipEvidence(
+            clip=row.clip,
+            fps=float(Fraction(row.fps)),
+            waveform=read_clip(plan.data, row.clip, frames=False).waveform_float(),
+            openings=own,
+            videos=videos,
+        )
+    return found

@@ -1,1 +1,0 @@
-"""Face geometry without trained weights: detection, mesh, track, pose, crop, warp, maps."""

@@ -1,0 +1,1 @@
+"""Face geometry: arrays in, arrays out. No files, no networks."""

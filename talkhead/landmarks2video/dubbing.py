@@ -1,0 +1,211 @@
+"""Dubbing: keeps a video's frames and head motion, and replaces the motion of lips and jaw."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from talkhead.geometry.crop import Crop
+from talkhead.geometry.motion_basis import (
+    MotionBasis,
+    close_lips,
+    mouth_scale,
+    rest_of_clip,
+    separate_lips,
+    spoken_region,
+)
+from talkhead.geometry.pose import fit_head_pose
+from talkhead.landmarks2video.batching import BATCH_FRAMES
+from talkhead.landmarks2video.composite import Canvas, composite, prepare_canvas
+from talkhead.landmarks2video.conditioning import draw_stage
+from talkhead.landmarks2video.registration import registration_of
+from talkhead.landmarks2video.renderer import correct_frames, draw_noise
+from talkhead.media.prefetch import run_ahead
+from talkhead.tracking.shots import FaceTrack
+
+if TYPE_CHECKING:
+    from talkhead.pipelines.networks import Pipeline
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+REST_SAMPLES = 200
+"""Number of a stretch's frames from which the face at rest is measured."""
+FADE_FRAMES = 4
+"""Where a face appears or is lost, dubbed and original lips cross-fade over this many frames."""
+MAX_WAITING = 32
+"""Most frames that may wait for a batch to fill, including frames with nothing to dub."""
+
+
+@dataclass(frozen=True)
+class DubbedFace:
+    """The edit to make to one frame.
+
+    Attributes:
+        mesh: (478, 3), the face in the frame, pixels.
+        target: (478, 3), the face to render, pixels.
+        crop: the square to work on.
+        share: blend weight, from 0 (original frame) to 1 (dubbed).
+    """
+
+    mesh: Floats
+    target: Floats
+    crop: Crop
+    share: float
+
+
+Item = tuple[Pixels, DubbedFace | None]
+Layers = tuple[torch.Tensor, ...]
+
+
+class Dubber:
+    """Applies speech motion to the face in a video.
+
+    Args:
+        track: the face.
+        basis: speech motion basis.
+        expression_strength: scale of the speech motion.
+    """
+
+    def __init__(
+        self, track: FaceTrack, basis: MotionBasis, expression_strength: float = 1.0
+    ) -> None:
+        self._track, self._basis, self._strength = track, basis, expression_strength
+        self._rests: dict[int, Floats] = {}
+        self._region = spoken_region(basis)[:, None]
+
+    def rest(self, number: int) -> Floats:
+        """Return a stretch's face at rest with lips closed, shape = (478, 3), face space."""
+        if number not in self._rests:
+            shape, _ = rest_of_clip(self._track.samples(number, REST_SAMPLES))
+            self._rests = {number: close_lips(shape, self._basis)}  # caching one is enough
+        return self._rests[number]
+
+    def follow(self, frame: int, target: Floats) -> DubbedFace | None:
+        """Return the edit that moves a frame's face to a mesh, (478, 3); None without a face."""
+        number = self._track.stretch_at(frame)
+        if number is None:
+            return None
+        mesh, crop = self._track.points_at(frame), self._track.crop_at(frame)
+        return DubbedFace(mesh, target, crop, self._share(number, frame))
+
+    def speak(self, frame: int, coefficients: Floats) -> DubbedFace | None:
+        """Return the edit for a frame, or None if it has no face to dub.
+
+        Args:
+            frame: number of the frame in the video.
+            coefficients: (K,), its speech motion.
+        """
+        number = self._track.stretch_at(frame)
+        if number is None:
+            return None
+        rest, mesh = self.rest(number), self._track.points_at(frame)
+        pose = fit_head_pose(mesh, rest)
+        own = pose.to_face(mesh)
+        amount = mouth_scale(rest) * self._strength
+        said = rest + self._basis.deform(coefficients[None], np.zeros(1, np.float32), amount)[0]
+        # Around the mouth the face is the rest face plus speech; elsewhere it is the frame's own.
+        target = separate_lips((own + self._region * (said - own))[None])[0]
+        return self.follow(frame, pose.to_picture(target))
+
+    def _share(self, number: int, frame: int) -> float:
+        stretch = self._track.stretches[number]
+        inside = [1.0]
+        if stretch.fades_in:
+            inside.append((frame - stretch.start + 1) / (FADE_FRAMES + 1))
+        if stretch.fades_out:
+            inside.append((stretch.end - frame) / (FADE_FRAMES + 1))
+        return min(inside)
+
+
+def dub_frames(
+    pipeline: Pipeline,
+    frames: Iterable[Item],
+    *,
+    num_steps: int = 1,
+    seed: int = 0,
+) -> Iterator[Pixels]:
+    """Dub the frames of a video.
+
+    Three threads share the work: reading and the networks, compositing, and the caller.
+
+    Args:
+        pipeline: the networks.
+        frames: every frame, uint8 (H, W, 3), with its edit; None leaves the frame unchanged.
+        num_steps: sampling steps.
+        seed: seed of the diffusion noise, which all frames share.
+
+    Yields:
+        The frames in order, uint8 (H, W, 3).
+    """
+    batches = _lower_faces(pipeline, _batches(frames), num_steps, seed)
+    yield from run_ahead(_composites(run_ahead(batches)), BATCH_FRAMES)
+
+
+def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
+    """Collect frames until they hold a batch of faces, or `MAX_WAITING` are waiting."""
+    waiting: list[Item] = []
+    num_faces = 0
+    for item in frames:
+        waiting.append(item)
+        num_faces += item[1] is not None
+        if num_faces == BATCH_FRAMES or len(waiting) == MAX_WAITING:
+            yield waiting
+            waiting, num_faces = [], 0
+    if waiting:
+        yield waiting
+
+
+@torch.inference_mode()
+def _lower_faces(
+    pipeline: Pipeline, batches: Iterable[list[Item]], num_steps: int, seed: int
+) -> Iterator[tuple[list[Item], list[Canvas], Layers]]:
+    """Yield batches with each face's canvas and the layers for `composite`."""
+    device = pipeline.device
+    epsilon = draw_noise(pipeline, seed)
+    registration = registration_of(pipeline.denoiser)
+    for items in batches:
+        faces = [(picture, face) for picture, face in items if face is not None]
+        if not faces:
+            yield items, [], ()
+            continue
+        canvases = [
+            prepare_canvas(picture, face.mesh, device, face.crop) for picture, face in faces
+        ]
+        moved = []
+        for canvas, (_, face) in zip(canvases, faces, strict=True):
+            mesh = canvas.mesh[0].cpu().numpy()
+            moved.append(registration.apply(mesh, canvas.crop.to_crop(face.target)[None])[0])
+        target = torch.from_numpy(np.stack(moved)).to(device)
+        meshes = torch.cat([canvas.mesh for canvas in canvases])
+        bounds = torch.tensor([canvas.bounds for canvas in canvases], device=device)
+        shift, grid, maps = draw_stage(meshes, target, bounds)
+        small = torch.cat([canvas.small for canvas in canvases])
+        warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
+        yield items, canvases, (shift, maps, target, warped, made)
+
+
+@torch.inference_mode()
+def _composites(
+    batches: Generator[tuple[list[Item], list[Canvas], Layers], None, None],
+) -> Iterator[Pixels]:
+    with closing(batches):
+        for items, canvases, layers in batches:
+            number = 0
+            for picture, face in items:
+                if face is None:
+                    yield picture
+                    continue
+                one = slice(number, number + 1)
+                frame = composite(canvases[number], *(layer[one] for layer in layers))[0]
+                if face.share < 1:
+                    mixed = picture + np.float32(face.share) * (frame.astype(np.float32) - picture)
+                    frame = mixed.round().astype(np.uint8)
+                yield frame
+                number += 1

@@ -1,0 +1,1 @@
+"""The second system's renderer: class-conditioned diffusion of frames under mask-noise."""

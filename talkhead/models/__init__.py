@@ -1,1 +1,0 @@
-"""Neural networks: tensors in, tensors out. No files, frame rates or device names here."""

@@ -1,0 +1,118 @@
+"""The output of `TalkheadPipeline`, and its export to a video file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from talkhead import __version__
+from talkhead.errors import TalkheadError
+from talkhead.media.in_memory import sound_file
+from talkhead.media.video import VideoWriter
+from talkhead.provenance import UNLISTED
+from talkhead.tracking.landmark_track import LandmarkTrack
+from talkhead.weights import installed_list
+
+Pixels = npt.NDArray[np.uint8]
+Frames = Pixels | list[PIL.Image.Image] | Generator[Pixels, None, None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TalkheadPipelineOutput:
+    """Output of `TalkheadPipeline`; fields can be read by index or name, as in diffusers."""
+
+    frames: Frames
+    """uint8 (T, H, W, 3), RGB; or T pictures; or a generator of T arrays (H, W, 3)."""
+    landmarks: LandmarkTrack | None
+    """The landmarks behind the frames, to inspect, or to edit and pass back as `landmarks`. None
+    with a generator, which does not keep them."""
+    fps: Fraction
+    audio: Path | npt.NDArray[np.float32]
+    """The file, or the waveform, float32 (N,) or (N, channels)."""
+    sampling_rate: int | None
+    """Samples per second of a waveform; None for a file, which states its own rate."""
+    num_frames: int
+    """T."""
+    size: tuple[int, int]
+    """(W, H) of the frames."""
+    seed: int
+    weights: str
+    """The name or folder that the networks were loaded from."""
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the fields in order."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names of the fields."""
+        return tuple(field.name for field in dataclasses.fields(self))
+
+    def __getitem__(self, key: int | str) -> Any:
+        if isinstance(key, str):
+            if key not in self.keys():
+                raise KeyError(key)
+            return getattr(self, key)
+        return self.to_tuple()[key]
+
+
+def export_to_video(
+    output: TalkheadPipelineOutput, path: str | Path, *, crf: int = 18, overwrite: bool = False
+) -> Path:
+    """Write frames and sound to an mp4, which appears complete or not at all.
+
+    The metadata mark it as synthetic. Frames of a generator are written as they are rendered.
+
+    Args:
+        output: the output of a `TalkheadPipeline`.
+        path: the file to write, .mp4, .m4v or .mov.
+        crf: quality, from 0 (lossless) to 51 (worst).
+        overwrite: whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        TalkheadError: the file cannot be written, or some frames of a generator were already read.
+    """
+    path = Path(path)
+    width, height = (side - side % 2 for side in output.size)  # H.264 needs even sides
+    # The name of a user's folder may reveal something private.
+    weights = output.weights if output.weights in installed_list().entries else UNLISTED
+    made_by = f"talkhead {__version__}, weights {weights}, seed {output.seed}"
+    with ExitStack() as stack:
+        sound = output.audio
+        if not isinstance(sound, Path):
+            sound = stack.enter_context(sound_file(sound, output.sampling_rate or 0))
+        writer = VideoWriter(
+            path,
+            size=(width, height),
+            fps=output.fps,
+            sound=sound,
+            crf=crf,
+            metadata={"comment": f"Synthetic: made by {made_by}"},
+            overwrite=overwrite,
+        )
+        stack.enter_context(writer)
+        num_written = 0
+        for frame in _arrays(output.frames):
+            writer.write(frame[:height, :width])
+            num_written += 1
+        if num_written < output.num_frames:
+            raise TalkheadError(
+                f"{path} would have {num_written} of {output.num_frames} frames, because the others"
+                " were already read: run the pipeline again"
+            )
+    return path
+
+
+def _arrays(frames: Frames) -> Iterator[Pixels]:
+    for frame in frames:
+        yield np.asarray(frame)

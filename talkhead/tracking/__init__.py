@@ -1,0 +1,1 @@
+"""Faces in pictures and videos: detection, tracking, and the landmark track."""

@@ -1,0 +1,158 @@
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from talkhead.geometry.crop import face_crop
+from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
+from talkhead.landmarks2video.batching import BATCH_FRAMES
+from talkhead.landmarks2video.dubbing import FADE_FRAMES, DubbedFace, Dubber, dub_frames
+from talkhead.pipelines.networks import Pipeline, load_pipeline
+from talkhead.tracking.shots import FaceTrack, Stretch
+from tests.meshes import hand_made_basis, mean_mesh, opened, turning
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+EYES_PX = 90.0
+NUM_FRAMES = 20
+SIZE = (400, 380)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_weights: Path) -> Pipeline:
+    return load_pipeline(tiny_weights, torch.device("cpu"), torch.float32)
+
+
+def filmed() -> Floats:
+    """Return meshes of a head that turns and talks, (T, 478, 3)."""
+    meshes = []
+    for k in range(NUM_FRAMES):
+        opening = EYES_PX * 0.05 * (1 + np.sin(k))
+        mesh = turning(0.15 * np.sin(k / 5), opened(mean_mesh(EYES_PX), opening))
+        meshes.append(mesh + np.array([190 + k, 180, 0], np.float32))
+    return np.asarray(np.stack(meshes), np.float32)
+
+
+def track(*stretches: Stretch) -> FaceTrack:
+    return FaceTrack(Fraction(25), SIZE, 1, list(stretches), "test", filmed())
+
+
+WHOLE = track(Stretch(0, NUM_FRAMES, fades_in=False, fades_out=False))
+
+
+def gap(points: Floats) -> Floats:
+    return np.asarray(points[LOWER_INNER_LIP, 1] - points[UPPER_INNER_LIP, 1])
+
+
+@pytest.mark.parametrize("frame", [0, 4, 11, 19])
+def test_who_says_nothing_closes_the_mouth_and_keeps_the_rest_of_the_face(frame: int) -> None:
+    face = Dubber(WHOLE, hand_made_basis()).speak(frame, np.zeros(4, np.float32))
+    assert face is not None
+    assert gap(face.target).max() < 0.02 * EYES_PX
+    np.testing.assert_allclose(face.mesh, WHOLE.points_at(frame))
+    above = face.mesh[:, 1] < face.mesh[[33, 133, 362, 263], 1].max()
+    np.testing.assert_allclose(face.target[above], face.mesh[above], atol=0.05)
+    assert face.share == 1
+
+
+def test_what_is_said_opens_the_mouth_by_its_strength() -> None:
+    said = np.array([1.5, 0, 0, 0], np.float32)
+    openings = []
+    for strength in (0.0, 1.0, 2.0):
+        face = Dubber(WHOLE, hand_made_basis(), strength).speak(7, said)
+        assert face is not None
+        openings.append(float(gap(face.target)[4]))
+    assert openings[0] < 0.02 * EYES_PX
+    assert openings[1] > 0.05 * EYES_PX
+    assert openings[2] - openings[0] == pytest.approx(2 * (openings[1] - openings[0]), rel=0.06)
+
+
+def test_lips_take_over_and_give_back_gently_where_the_face_comes_and_goes() -> None:
+    seen = track(Stretch(3, 17, fades_in=True, fades_out=True))
+    dubber = Dubber(seen, hand_made_basis())
+    faces = [dubber.speak(k, np.zeros(4, np.float32)) for k in range(NUM_FRAMES)]
+    assert [k for k, face in enumerate(faces) if face is None] == [0, 1, 2, 17, 18, 19]
+    shares = [face.share for face in faces if face is not None]
+    step = 1 / (FADE_FRAMES + 1)
+    np.testing.assert_allclose(shares[:6], [step, 2 * step, 3 * step, 4 * step, 1, 1])
+    assert shares == shares[::-1]
+
+
+def test_a_given_mesh_is_followed() -> None:
+    goal = mean_mesh(EYES_PX, 190, 180)
+    dubber = Dubber(track(Stretch(5, 15, fades_in=False, fades_out=False)), hand_made_basis())
+    assert dubber.follow(4, goal) is None
+    face = dubber.follow(5, goal)
+    assert face is not None
+    np.testing.assert_array_equal(face.target, goal)
+
+
+def picture(seed: int) -> Pixels:
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    waves = [np.sin(x / 30 + seed + p) + np.cos(y / 40 - p) for p in (0, 1, 2)]
+    return np.asarray(np.stack(waves, -1) * 45 + 127).astype(np.uint8)
+
+
+def items(faces: list[DubbedFace | None]) -> Iterator[tuple[Pixels, DubbedFace | None]]:
+    return ((picture(k), face) for k, face in enumerate(faces))
+
+
+def talking(count: int) -> list[DubbedFace | None]:
+    dubber = Dubber(WHOLE, hand_made_basis())
+    return [dubber.speak(k, np.array([1.0, 0, 0, 0], np.float32)) for k in range(count)]
+
+
+def test_frames_stay_in_order_and_those_without_a_face_as_they_are(pipeline: Pipeline) -> None:
+    faces = [face if k % 3 else None for k, face in enumerate(talking(NUM_FRAMES))]
+    made = list(dub_frames(pipeline, items(faces)))
+    assert len(made) == NUM_FRAMES > BATCH_FRAMES
+    for k, (frame, face) in enumerate(zip(made, faces, strict=True)):
+        assert frame.shape == (SIZE[1], SIZE[0], 3)
+        assert frame.dtype == np.uint8
+        if face is None:
+            np.testing.assert_array_equal(frame, picture(k))
+            continue
+        changed = np.abs(frame.astype(int) - picture(k)).max(-1) > 0
+        rows = np.flatnonzero(changed.any(1))
+        eyes = face.mesh[[33, 133, 362, 263], 1].min()
+        assert rows.min() > eyes - 0.3 * EYES_PX  # brows and forehead come from the video
+        mouth = face.mesh[[61, 291, 0, 17], :2].mean(0).astype(int)
+        assert changed[mouth[1] - 5 : mouth[1] + 5, mouth[0] - 5 : mouth[0] + 5].mean() > 0.5
+
+
+def test_a_frame_does_not_depend_on_its_neighbours(pipeline: Pipeline) -> None:
+    faces = talking(6)
+    together = list(dub_frames(pipeline, items(faces)))
+    for k in (0, 5):
+        alone = next(dub_frames(pipeline, [(picture(k), faces[k])]))
+        difference = np.abs(alone.astype(int) - together[k])
+        assert difference.max() <= 2
+        assert difference.mean() < 0.01
+
+
+def test_half_a_share_changes_half_as_much(pipeline: Pipeline) -> None:
+    (face,) = talking(1)
+    assert face is not None
+    full, half = (
+        list(dub_frames(pipeline, [(picture(0), DubbedFace(face.mesh, face.target, face.crop, s))]))
+        for s in (1.0, 0.5)
+    )
+    middle = (full[0].astype(float) + picture(0)) / 2
+    assert np.abs(half[0] - middle).max() <= 1
+
+
+def test_faces_at_the_border_of_the_picture_are_dubbed(pipeline: Pipeline) -> None:
+    mesh = mean_mesh(EYES_PX, 30, 360)
+    face = DubbedFace(mesh, opened(mesh / EYES_PX, 0.1) * EYES_PX, face_crop(mesh), 1.0)
+    face = DubbedFace(mesh, face.target.astype(np.float32), face.crop, 1.0)
+    other = talking(1)[0]
+    made = list(dub_frames(pipeline, [(picture(0), face), (picture(0), other)]))
+    for frame in made:
+        assert (frame != picture(0)).any()
+    # Every frame has its own crop: the one at the border does not affect the other.
+    alone = next(dub_frames(pipeline, [(picture(0), other)]))
+    assert np.abs(alone.astype(int) - made[1]).max() <= 2
