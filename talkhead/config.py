@@ -1,12 +1,13 @@
-"""Turn parsed JSON and TOML into frozen dataclasses, with strict checks of keys and types."""
+"""Check parsed JSON and TOML strictly against dataclasses and function signatures."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from talkhead.errors import TalkheadError
@@ -49,32 +50,78 @@ def build_config(
         raise error(f"{source}: {misfit}") from None
 
 
-def check_sizes(
-    config: Any, *, source: str, error: type[TalkheadError] = TalkheadError, prefix: str = ""
-) -> None:
-    """Refuse sizes that no network has, before allocating memory for them.
+def build_value(hint: Any, value: Any, *, name: str) -> Any:
+    """Fill a dataclass, or one of several, from a mapping; other hints are only checked.
+
+    Raises:
+        ValueError: the value does not fit the type hint.
+    """
+    try:
+        return _value(hint, value, name)
+    except _MisfitError as misfit:
+        raise ValueError(str(misfit)) from None
+
+
+def check_arguments(
+    function: Callable[..., Any],
+    values: Mapping[str, Any],
+    *,
+    source: str,
+    error: type[TalkheadError] = TalkheadError,
+    nested: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Check parsed JSON or TOML against the parameters of a function, as `build_config` does.
 
     Args:
-        config: the dataclass of an architecture.
+        function: its parameters are the keys; those with a default may be left out.
+        values: the arguments by name.
         source: the file, for the message.
         error: the exception type to raise.
-        prefix: prefix of the field names in the message.
+        nested: type hints of the dataclasses behind parameters that are plain dictionaries.
+
+    Returns:
+        The arguments, with arrays as tuples.
+
+    Raises:
+        TalkheadError: (or `error`) as for `build_config`, or a size that no network has.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    hints = typing.get_type_hints(inspect.unwrap(function)) | dict(nested or {})
+    fields = {
+        parameter.name: (hints[parameter.name], parameter.default is inspect.Parameter.empty)
+        for parameter in parameters
+        if parameter.name != "self"
+    }
+    try:
+        filled = _fill(fields, values, "")
+    except _MisfitError as misfit:
+        raise error(f"{source}: {misfit}") from None
+    for name, value in filled.items():
+        _check_size(value, name, source=source, error=error)
+    return {
+        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+        for name, value in filled.items()
+    }
+
+
+def _check_size(value: Any, name: str, *, source: str, error: type[TalkheadError]) -> None:
+    """Refuse sizes that no network has, before memory is allocated for them.
 
     Raises:
         TalkheadError: (or `error`) a number is negative, or above `MAX_SIZE` or `MAX_COUNT`.
     """
-    for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), f"{prefix}{field.name}"
-        if dataclasses.is_dataclass(value):
-            check_sizes(value, source=source, error=error, prefix=f"{name}.")
-            continue
-        numbers = value if isinstance(value, tuple) else (value,)
-        if len(numbers) > MAX_COUNT:
-            raise error(f"{source}: {name} has {len(numbers)} parts, more than {MAX_COUNT}")
-        most = MAX_COUNT if field.name.startswith("num_") else MAX_SIZE
-        for number in numbers:
-            if type(number) in (int, float) and not 0 <= number <= most:
-                raise error(f"{source}: {name} is {number}, but must be from 0 to {most}")
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            part = getattr(value, field.name)
+            _check_size(part, f"{name}.{field.name}", source=source, error=error)
+        return
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) > MAX_COUNT:
+        raise error(f"{source}: {name} has {len(numbers)} parts, more than {MAX_COUNT}")
+    most = MAX_COUNT if name.rpartition(".")[2].startswith("num_") else MAX_SIZE
+    for number in numbers:
+        if type(number) in (int, float) and not 0 <= number <= most:
+            raise error(f"{source}: {name} is {number}, but must be from 0 to {most}")
 
 
 class _MisfitError(Exception):
@@ -82,26 +129,41 @@ class _MisfitError(Exception):
 
 
 def _filled(config_type: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(config_type) if field.init}
+    hints = typing.get_type_hints(config_type)
+    nothing = dataclasses.MISSING
+    fields = {
+        field.name: (
+            hints[field.name],
+            field.default is nothing and field.default_factory is nothing,
+        )
+        for field in dataclasses.fields(config_type)
+        if field.init
+    }
+    return config_type(**_fill(fields, values, prefix))
+
+
+def _fill(
+    fields: Mapping[str, tuple[Any, bool]], values: Mapping[str, Any], prefix: str
+) -> dict[str, Any]:
+    """Check values against fields: name to type hint, and whether the field is required."""
     unknown = [f"{prefix}{name}" for name in values.keys() - fields.keys()]
     missing = [
         f"{prefix}{name}"
-        for name, field in fields.items()
-        if name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        for name, (_, is_required) in fields.items()
+        if is_required and name not in values
     ]
     faults = [*named_faults("missing", missing, "key"), *named_faults("unknown", unknown, "key")]
     if faults:
         raise _MisfitError("; ".join(faults))
-    hints = typing.get_type_hints(config_type)
-    return config_type(
-        **{name: _value(hints[name], value, f"{prefix}{name}") for name, value in values.items()}
-    )
+    return {
+        name: _value(fields[name][0], value, f"{prefix}{name}") for name, value in values.items()
+    }
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
     """Check one value against its type hint; convert arrays to tuples, and integers for floats."""
+    if hint is Any:  # the function checks it
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _either(arguments, value, name)

@@ -1,6 +1,14 @@
 """Names of emotions: MEAD's, for rendering, and those that the voice classifier predicts."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from talkhead.errors import TalkheadError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 NEUTRAL = "neutral"
 EMOTIONS = ("angry", "contempt", "disgusted", "fear", "happy", NEUTRAL, "sad", "surprised")
@@ -23,3 +31,10 @@ def check_emotion(name: str) -> None:
         raise TalkheadError(
             f"the emotion must be one of {AUTO}, {', '.join(EMOTIONS)}, not {name!r}"
         )
+
+
+def one_hot(name: str) -> npt.NDArray[np.float32]:
+    """Return probabilities that are 1 for one of MEAD's emotions, shape = (8,)."""
+    import numpy as np
+
+    return np.array([float(emotion == name) for emotion in EMOTIONS], np.float32)

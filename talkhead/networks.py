@@ -1,12 +1,12 @@
-"""Checkpoint folders: config.json (the architecture) and model.safetensors (the tensors).
+"""The base class of all networks: diffusers models that load strictly and save atomically.
 
-Loading is strict both ways, for keys as well as tensors: a folder that does not fit the code is
-refused before it is used.
+A network is a folder with config.json and diffusion_pytorch_model.safetensors, as diffusers writes
+it. Loading is strict both ways, for keys as well as tensors: a folder that does not fit the code is
+refused before it is used, and no other file format is read.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import tempfile
@@ -14,280 +14,273 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from talkhead.config import build_config as build_config  # re-exported
-from talkhead.config import check_sizes as check_sizes
-from talkhead.config import in_short, named_faults
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from huggingface_hub import errors as hub_errors
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from talkhead.config import check_arguments, in_short, named_faults
 from talkhead.errors import WeightsError
+from talkhead.weights.systems import CONFIG_NAME, TENSORS_NAME
 
-if TYPE_CHECKING:
-    import torch
-    from _typeshed import DataclassInstance
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
-CONFIG_NAME = "config.json"
-TENSORS_NAME = "model.safetensors"
-SCHEMA = 1
+if TYPE_CHECKING:  # diffusers ships no types
+    Base = torch.nn.Module
 
-ConfigT = TypeVar("ConfigT")
-ModuleT = TypeVar("ModuleT", bound="torch.nn.Module")
+    def register_to_config(init: FunctionT) -> FunctionT:
+        """Keep the arguments of ``__init__`` as `config`."""
+
+    def apply_forward_hook(method: FunctionT) -> FunctionT:
+        """Let offloading move the network for this method, too, as for `forward`."""
+
+else:
+    from diffusers.configuration_utils import register_to_config
+    from diffusers.utils.accelerate_utils import apply_forward_hook
+
+    Base = ModelMixin
+
+__all__ = [
+    "Network",
+    "apply_forward_hook",
+    "class_name_of",
+    "public_config",
+    "read_json",
+    "register_to_config",
+    "text_name",
+    "to_channels_last",
+]
 
 MAX_CONFIG_BYTES = 1_000_000
-"""Far more than any architecture needs; parsing takes up to fifty times this size in memory."""
+"""Far more than any network needs; parsing takes up to fifty times this size in memory."""
+
+NetworkT = TypeVar("NetworkT", bound="Network")
+
+# Raised by transformers' configurations, in versions that have it.
+_StrictError: type[Exception] = getattr(hub_errors, "StrictDataclassError", ValueError)
 
 
-def save_checkpoint(
-    folder: Path,
-    *,
-    architecture: str,
-    config: Any,
-    state: Mapping[str, torch.Tensor],
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Save a model to a folder, replacing existing files one by one.
+class Network(Base, ConfigMixin):  # type: ignore[misc]
+    """A `diffusers.ModelMixin` whose folders are read strictly and written atomically.
 
-    The same tensors give the same bytes, whatever their memory layout. Each file is written under a
-    temporary name and then renamed, so readers never see half of one.
+    Subclasses decorate ``__init__`` with `register_to_config`. Its type hints are the schema of
+    config.json.
+    """
 
-    Args:
-        folder: created with its parents if missing.
-        architecture: the name that a reader must ask for.
-        config: an instance of the architecture's dataclass.
-        state: the tensors, as `torch.nn.Module.state_dict` returns them.
-        dtype: the stored type of floating-point tensors; None keeps their own.
+    config_name = CONFIG_NAME
+    nested_configs: ClassVar[Mapping[str, Any]] = {}
+    """Type hints of the dataclasses behind arguments that are plain dictionaries."""
+
+    if TYPE_CHECKING:
+        config: Any
+
+        def register_to_config(self, **values: Any) -> None:
+            """Set entries of `config`."""
+
+    @classmethod
+    def from_pretrained(
+        cls: type[NetworkT],
+        folder: str | Path,
+        *,
+        subfolder: str | None = None,
+        torch_dtype: torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+        variant: str | None = None,
+        **_: Any,
+    ) -> NetworkT:
+        """Build the network of a folder and load its tensors, in evaluation mode.
+
+        The network is first built without memory. The real one is allocated only if the file's
+        tensors have the shapes that the configuration asks for.
+
+        Args:
+            folder: holds config.json and diffusion_pytorch_model.safetensors.
+            subfolder: part of `folder` to read instead.
+            torch_dtype: type of the floating-point tensors; None is float32.
+            dtype: the name that newer versions of diffusers have for `torch_dtype`.
+            variant: not supported.
+
+        Raises:
+            WeightsError: a file is missing or corrupt, a key or tensor is missing, unexpected or
+                does not fit, or the sizes do not make a network.
+        """
+        where = Path(folder, subfolder or "")
+        if variant is not None:
+            raise WeightsError(f"{where} has no variant {variant!r}: talkhead reads none")
+        config = cls.read_config(where)
+        try:
+            with torch.device("meta"):
+                sketch = cls(**config)
+        except (
+            ArithmeticError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            _StrictError,
+        ) as error:
+            raise WeightsError(
+                f"{where / CONFIG_NAME} does not describe a valid network ({_one_line(error)}):"
+                " download or train it again"
+            ) from error
+        with _opened_tensors(where / TENSORS_NAME) as stored:
+            shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+        _check_shapes(where / TENSORS_NAME, sketch, shapes)
+        network = cls(**config)
+        network.load_tensors(where)
+        kind = torch_dtype or dtype or torch.float32
+        if kind != torch.float32:
+            network.to(kind)
+        return network.eval()
+
+    @classmethod
+    def read_config(cls, folder: Path) -> dict[str, Any]:
+        """Read the arguments of a saved network, strictly.
+
+        Raises:
+            WeightsError: the file does not exist, is not JSON, describes another class, or has a
+                missing or unknown key, or a value of the wrong type or size.
+        """
+        path = folder / CONFIG_NAME
+        settings = read_json(path)
+        found = _class_name(settings, path)
+        if found != cls.__name__:
+            raise WeightsError(f"{path} describes a {found}, but a {cls.__name__} is needed")
+        del settings["_class_name"]
+        settings.pop("_diffusers_version", None)
+        return check_arguments(
+            cls.__init__,
+            settings,
+            source=str(path),
+            error=WeightsError,
+            nested=cls.nested_configs,
+        )
+
+    def load_tensors(self, folder: Path) -> None:
+        """Load the tensors of a saved network; floats are cast to the network's own type.
+
+        The network stays unchanged unless everything fits.
+
+        Raises:
+            WeightsError: the file does not exist or is not a complete safetensors file, or a tensor
+                is missing, unexpected, not finite, or has another shape or kind.
+        """
+        path = folder / TENSORS_NAME
+        with _opened_tensors(path) as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+        _check_shapes(path, self, shapes)
+        wanted = self.state_dict()
+        faults = [
+            *named_faults(
+                "of another kind",
+                [
+                    f"{name} {stored[name].dtype} instead of {wanted[name].dtype}"
+                    for name in wanted
+                    if not _is_same_kind(stored[name].dtype, wanted[name].dtype)
+                ],
+            ),
+            *named_faults(
+                "with values that are not finite",
+                [
+                    name
+                    for name, tensor in stored.items()
+                    if tensor.is_floating_point()
+                    and not bool(tensor.to(wanted[name]).isfinite().all())
+                ],
+            ),
+        ]
+        if faults:
+            raise WeightsError(f"{path} does not fit {type(self).__name__}: {'; '.join(faults)}")
+        with torch.no_grad():
+            for name, tensor in wanted.items():
+                tensor.copy_(stored[name])
+
+    def load_alike(self, folder: Path) -> None:
+        """Load the tensors of a saved network that must have the same configuration as this one.
+
+        Raises:
+            WeightsError: as for `read_config` and `load_tensors`, or the configurations differ.
+        """
+        wanted = public_config(self)
+        found = wanted | self.read_config(folder)
+        for name, value in found.items():
+            if value != wanted[name]:
+                raise WeightsError(f"{folder} has {name} {value}, but {wanted[name]} is needed")
+        self.load_tensors(folder)
+
+    def save_pretrained(
+        self, folder: str | Path, *, dtype: torch.dtype | None = None, **options: Any
+    ) -> None:
+        """Save the network to a folder, replacing existing files one by one.
+
+        The same tensors give the same bytes, whatever their memory layout. Readers never see half a
+        file.
+
+        Args:
+            folder: created with its parents if missing.
+            dtype: the stored type of floating-point tensors; None keeps their own.
+            options: those that diffusers' pipelines pass; only safetensors are written.
+
+        Raises:
+            ValueError: a tensor has NaN or infinite values once stored as `dtype`.
+        """
+        if options.get("safe_serialization", True) is not True or options.get("variant"):
+            raise ValueError("talkhead writes safetensors only, without variants")
+        tensors = {}
+        for name, tensor in self.state_dict().items():
+            stored = tensor.detach().cpu()
+            if stored.is_floating_point():
+                stored = stored.to(dtype or stored.dtype)
+                if not bool(stored.isfinite().all()):
+                    raise ValueError(f"tensor {name} is not finite as {stored.dtype}")
+            tensors[name] = stored.contiguous().clone()  # safetensors refuses shared memory
+        where = Path(folder)
+        where.mkdir(parents=True, exist_ok=True)
+        _write(where / TENSORS_NAME, save(tensors, metadata={"format": "pt"}))
+        _write(where / CONFIG_NAME, self.to_json_string().encode())
+
+
+def to_channels_last(network: torch.nn.Module) -> None:
+    """Store the kernels of convolutions in the order that is fastest."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def public_config(network: Any) -> dict[str, Any]:
+    """Return the arguments that a network was built from."""
+    return {name: value for name, value in network.config.items() if not name.startswith("_")}
+
+
+def class_name_of(folder: Path) -> str:
+    """Return the name of a saved network's class.
 
     Raises:
-        ValueError: a tensor has NaN or infinite values once stored as `dtype`.
-    """
-    from safetensors.torch import save
-
-    tensors = {}
-    for name, tensor in state.items():
-        stored = tensor.detach().cpu()
-        if stored.is_floating_point():
-            stored = stored.to(dtype or stored.dtype)
-            if not bool(stored.isfinite().all()):
-                raise ValueError(f"tensor {name} is not finite as {stored.dtype}")
-        tensors[name] = stored.contiguous().clone()  # safetensors refuses shared memory
-    settings = {"architecture": architecture, "schema": SCHEMA, **_settings(config)}
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / TENSORS_NAME, save(tensors, metadata={"format": "pt"}))
-    _write(folder / CONFIG_NAME, (json.dumps(settings, indent=2) + "\n").encode())
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """Return the contents of config.json, without the parts that are None by default.
-
-    A part added in a later version thus leaves the files of models without it unchanged.
-    """
-    absent = {
-        field.name
-        for field in dataclasses.fields(config)
-        if field.default is None and getattr(config, field.name) is None
-    }
-    parts = dataclasses.asdict(config)
-    return {name: part for name, part in parts.items() if name not in absent}
-
-
-def read_config(folder: Path, config_type: type[ConfigT], *, architecture: str) -> ConfigT:
-    """Read the architecture of a saved model.
-
-    Args:
-        folder: a checkpoint.
-        config_type: the dataclass to fill.
-        architecture: the name that the checkpoint must have.
-
-    Raises:
-        WeightsError: the folder or file does not exist, is not JSON, has another architecture or
-            schema, a missing or unknown key, or a value of the wrong type.
+        WeightsError: the folder or file does not exist, is not JSON, or names no class.
     """
     path = folder / CONFIG_NAME
-    settings = _read_json(path)
-    schema = settings.pop("schema", None)
-    if schema != SCHEMA:
-        raise WeightsError(f"{path} has schema {schema!r}, this version of talkhead reads {SCHEMA}")
-    found = _named(settings.pop("architecture", None), path)
-    if found != architecture:
-        raise WeightsError(f"{path} has architecture {found!r}, but {architecture!r} is needed")
-    config = build_config(config_type, settings, source=str(path), error=WeightsError)
-    check_sizes(config, source=str(path), error=WeightsError)
-    return config
+    return _class_name(read_json(path), path)
 
 
-def architecture_of(folder: Path) -> str:
-    """Return the name of a saved model's architecture.
-
-    Raises:
-        WeightsError: the folder or file does not exist, is not JSON, or has no architecture.
-    """
-    path = folder / CONFIG_NAME
-    return _named(_read_json(path).get("architecture"), path)
-
-
-def _named(found: object, path: Path) -> str:
-    if not isinstance(found, str):
-        raise WeightsError(f"{path} does not name its architecture")
-    return found
-
-
-def load_model(
-    folder: Path,
-    config_type: type[ConfigT],
-    build: Callable[[ConfigT], ModuleT],
-    *,
-    architecture: str,
-) -> ModuleT:
-    """Build the network of a saved model and load its tensors.
-
-    The network is first built without memory: the real one is allocated only if the file's tensors
-    have the shapes that its configuration asks for.
-
-    Args:
-        folder: a checkpoint.
-        config_type: the dataclass of its sizes.
-        build: builds the network from a configuration.
-        architecture: the name that the checkpoint must have.
-
-    Raises:
-        WeightsError: as for `read_config` and `load_state`, or the sizes do not make a network.
-    """
-    import torch
-    from huggingface_hub import errors
-
-    config = read_config(folder, config_type, architecture=architecture)
-    # Raised by transformers' configurations, in versions that have it.
-    strict: type[Exception] = getattr(errors, "StrictDataclassError", ValueError)
-    try:
-        with torch.device("meta"):
-            sketch = build(config)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, strict) as error:
+def _class_name(settings: Mapping[str, Any], path: Path) -> str:
+    found = settings.get("_class_name")
+    if isinstance(found, str):
+        return found
+    if "architecture" in settings:
         raise WeightsError(
-            f"{folder / CONFIG_NAME} does not describe a valid network ({_one_line(error)}):"
-            " download or train it again"
-        ) from error
-    with _opened_tensors(folder / TENSORS_NAME) as stored:
-        shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-    _check_shapes(folder / TENSORS_NAME, sketch, shapes)
-    module = build(config)
-    load_state(folder, module)
-    return module
+            f"{path} was written by talkhead 0.2 or older: run `talkhead weights convert`"
+        )
+    raise WeightsError(f"{path} does not name its class")
 
 
-def load_alike(
-    folder: Path, module: torch.nn.Module, config: DataclassInstance, *, architecture: str
-) -> None:
-    """Load the tensors of a saved model that must have the same sizes as a module.
-
-    Args:
-        folder: a checkpoint.
-        module: a network built from `config`.
-        config: the sizes.
-        architecture: the name that the checkpoint must have.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of bounded size, strictly.
 
     Raises:
-        WeightsError: as for `read_config` and `load_state`, or the sizes differ.
+        WeightsError: the file is missing, too large or not JSON, or a key appears twice.
     """
-    found = read_config(folder, type(config), architecture=architecture)
-    for field in dataclasses.fields(config):
-        stored, wanted = getattr(found, field.name), getattr(config, field.name)
-        if stored != wanted:
-            raise WeightsError(f"{folder} has {field.name} {stored}, but {wanted} is needed")
-    load_state(folder, module)
-
-
-def load_state(folder: Path, module: torch.nn.Module) -> None:
-    """Load the tensors of a saved model into a module; floats are cast to the module's dtype.
-
-    The module stays unchanged unless everything fits.
-
-    Raises:
-        WeightsError: the file does not exist or is not a complete safetensors file, or a tensor is
-            missing, unexpected, not finite, or has another shape or kind (floats for integers).
-    """
-    import torch
-
-    path = folder / TENSORS_NAME
-    with _opened_tensors(path) as file:
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    _check_shapes(path, module, {name: tuple(tensor.shape) for name, tensor in stored.items()})
-    wanted = module.state_dict()
-    faults = [
-        *named_faults(
-            "of another kind",
-            [
-                f"{name} {stored[name].dtype} instead of {wanted[name].dtype}"
-                for name in wanted
-                if not _is_same_kind(stored[name].dtype, wanted[name].dtype)
-            ],
-        ),
-        *named_faults(
-            "with values that are not finite",
-            [
-                name
-                for name, tensor in stored.items()
-                if tensor.is_floating_point() and not bool(tensor.to(wanted[name]).isfinite().all())
-            ],
-        ),
-    ]
-    if faults:
-        raise WeightsError(f"{path} does not fit {type(module).__name__}: {'; '.join(faults)}")
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(stored[name])
-
-
-@contextmanager
-def text_name(path: Path) -> Iterator[Path]:
-    """Yield a name of an existing file that is UTF-8: safetensors reads no other."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        with path.open("rb") as file:
-            yield Path(f"/dev/fd/{file.fileno()}")
-    else:
-        yield path
-
-
-@contextmanager
-def _opened_tensors(path: Path) -> Iterator[Any]:
-    """Open a safetensors file; only its header is read at this point."""
-    from safetensors import SafetensorError, safe_open
-
-    _check_file(path)
-    try:
-        with text_name(path) as name, safe_open(name, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is corrupt: download or train it again ({_one_line(error)})"
-        ) from error
-
-
-def _check_shapes(
-    path: Path, module: torch.nn.Module, stored: Mapping[str, tuple[int, ...]]
-) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    faults = [
-        *named_faults("missing", wanted.keys() - stored.keys()),
-        *named_faults("unexpected", stored.keys() - wanted.keys()),
-        *named_faults(
-            "of another shape",
-            [
-                f"{name} {stored[name]} instead of {wanted[name]}"
-                for name in wanted.keys() & stored.keys()
-                if stored[name] != wanted[name]
-            ],
-        ),
-    ]
-    if faults:
-        raise WeightsError(f"{path} does not fit {type(module).__name__}: {'; '.join(faults)}")
-
-
-def _is_same_kind(one: torch.dtype, other: torch.dtype) -> bool:
-    return one.is_floating_point == other.is_floating_point and one.is_complex == other.is_complex
-
-
-def _read_json(path: Path) -> dict[str, Any]:
     _check_file(path)
 
     def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -307,14 +300,62 @@ def _read_json(path: Path) -> dict[str, Any]:
     return settings
 
 
+@contextmanager
+def text_name(path: Path) -> Iterator[Path]:
+    """Yield a name of an existing file that is UTF-8: safetensors reads no other."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
+
+
+@contextmanager
+def _opened_tensors(path: Path) -> Iterator[Any]:
+    """Open a safetensors file; only its header is read at this point."""
+    _check_file(path)
+    try:
+        with text_name(path) as name, safe_open(name, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is corrupt: download or train it again ({_one_line(error)})"
+        ) from error
+
+
+def _check_shapes(
+    path: Path, network: torch.nn.Module, stored: Mapping[str, tuple[int, ...]]
+) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    faults = [
+        *named_faults("missing", wanted.keys() - stored.keys()),
+        *named_faults("unexpected", stored.keys() - wanted.keys()),
+        *named_faults(
+            "of another shape",
+            [
+                f"{name} {stored[name]} instead of {wanted[name]}"
+                for name in wanted.keys() & stored.keys()
+                if stored[name] != wanted[name]
+            ],
+        ),
+    ]
+    if faults:
+        raise WeightsError(f"{path} does not fit {type(network).__name__}: {'; '.join(faults)}")
+
+
+def _is_same_kind(one: torch.dtype, other: torch.dtype) -> bool:
+    return one.is_floating_point == other.is_floating_point and one.is_complex == other.is_complex
+
+
 def _check_file(path: Path) -> None:
     if path.is_file():
         return
     if not path.parent.is_dir():
         raise WeightsError(f"the weights folder {path.parent} does not exist: check the path")
     raise WeightsError(
-        f"{path.parent} has no {path.name}: a weights folder holds {CONFIG_NAME} and"
-        f" {TENSORS_NAME}, and no other format is supported"
+        f"{path.parent} has no {path.name}: no other file format is read, not even beside it"
     )
 
 

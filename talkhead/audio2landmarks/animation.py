@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from talkhead.audio2landmarks.idle_motion import (
     natural_brows,
     natural_head_motion,
 )
-from talkhead.audio2landmarks.motion_networks import basis_of, head_style_of
 from talkhead.errors import TalkheadError
 from talkhead.geometry.mesh import NUM_SURFACE_POINTS
 from talkhead.geometry.motion_basis import (
@@ -28,7 +28,7 @@ from talkhead.geometry.motion_basis import (
     proportions,
     separate_lips,
 )
-from talkhead.landmarks2video.batching import BATCH_FRAMES
+from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.tracking.landmark_track import LandmarkTrack
 
@@ -37,48 +37,24 @@ Floats = npt.NDArray[np.float32]
 POSES = ("natural", "still")
 
 
-def predict_landmarks(
-    generator: LandmarkGenerator,
-    audio: Path,
-    identity: Floats,
-    *,
-    fps: Fraction = DEFAULT_FPS,
-    seed: int = 0,
-    pose: str | LandmarkTrack = "natural",
-    pose_strength: float = 1.0,
-    expression_strength: float = 1.0,
-    blink_per_minute: float = 16.0,
-) -> tuple[int, Iterator[Floats]]:
-    """Predict the landmarks of a face that speaks a recording.
+@dataclass(frozen=True)
+class MotionOptions:
+    """How a face moves besides what its lips say."""
 
-    Args:
-        generator: the first stage.
-        audio: the recording.
-        identity: (478, 3), the mesh in the picture, pixels.
-        fps: frames per second.
-        seed: random seed for head motion and blinks.
-        pose: natural, still, or a track to take the head motion from.
-        pose_strength: scale of the head motion.
-        expression_strength: scale of the speech motion and the eyebrow motion.
-        blink_per_minute: 0 for none.
+    pose: str | LandmarkTrack = "natural"
+    """natural, still, or a track to take the head motion from."""
+    pose_strength: float = 1.0
+    """Scale of the head motion."""
+    expression_strength: float = 1.0
+    """Scale of the speech motion and the eyebrow motion."""
+    blink_per_minute: float = 16.0
+    """0 for none."""
+    seed: int = 0
+    """Random seed for head motion and blinks."""
 
-    Returns:
-        The number of frames, and an iterator of windows (T, 478, 3) in pixels of the picture.
-
-    Raises:
-        TalkheadError: the recording cannot be read, or `pose` is unknown.
-    """
-    check_pose(pose)
-    return animate(
-        generator,
-        identity,
-        predict_speech(generator, audio, identity, fps),
-        seed=seed,
-        pose=pose,
-        pose_strength=pose_strength,
-        expression_strength=expression_strength,
-        blink_per_minute=blink_per_minute,
-    )
+    def __post_init__(self) -> None:
+        if isinstance(self.pose, str) and self.pose not in POSES:
+            raise TalkheadError(f"pose must be {' or '.join(POSES)}, not {self.pose!r}")
 
 
 def predict_speech(
@@ -95,7 +71,7 @@ def predict_speech(
     Raises:
         TalkheadError: the recording cannot be read.
     """
-    rest, _ = identity_at_rest(identity, basis_of(generator))
+    rest, _ = identity_at_rest(identity, generator.motion_basis())
     return listen(generator, audio, proportions(rest), fps)
 
 
@@ -103,36 +79,39 @@ def animate(
     generator: LandmarkGenerator,
     identity: Floats,
     speech: Speech,
-    *,
-    seed: int = 0,
-    pose: str | LandmarkTrack = "natural",
-    pose_strength: float = 1.0,
-    expression_strength: float = 1.0,
-    blink_per_minute: float = 16.0,
-) -> tuple[int, Iterator[Floats]]:
-    """Apply predicted speech motion and idle motion to a face: see `predict_landmarks`."""
-    check_pose(pose)
-    basis = basis_of(generator)
+    options: MotionOptions | None = None,
+) -> Iterator[Floats]:
+    """Apply predicted speech motion and idle motion to a face.
+
+    Args:
+        generator: the first stage.
+        identity: (478, 3), the mesh in the picture, pixels.
+        speech: from `predict_speech`.
+        options: head motion, strengths, blinks, seed.
+
+    Returns:
+        Windows of meshes, (T, 478, 3), in pixels of the picture.
+    """
+    options = options or MotionOptions()
+    basis = generator.motion_basis()
     rest, head = identity_at_rest(identity, basis)
     basis = fit_blink(rest, basis)
-    count, rate = len(speech.coefficients), float(speech.fps)
-    amount = mouth_scale(rest) * expression_strength
-    if isinstance(pose, LandmarkTrack):
-        motion = followed_head_motion(pose, rate, count, pose_strength)
+    num_frames, rate = len(speech.coefficients), float(speech.fps)
+    amount = mouth_scale(rest) * options.expression_strength
+    if isinstance(options.pose, str):
+        strength = options.pose_strength if options.pose == "natural" else 0.0
+        rng = np.random.default_rng([options.seed, 1])
+        motion = natural_head_motion(generator.head_style(), speech.activity, rate, rng, strength)
     else:
-        strength = pose_strength if pose == "natural" else 0.0
-        rng = np.random.default_rng([seed, 1])
-        style = head_style_of(generator)
-        motion = natural_head_motion(style, speech.activity, rate, rng, strength)
-    blinks = natural_blinks(
-        speech.activity, rate, np.random.default_rng([seed, 2]), blink_per_minute
-    )
-    brows = brow_region() * np.float32(expression_strength)
+        motion = followed_head_motion(options.pose, rate, num_frames, options.pose_strength)
+    rng = np.random.default_rng([options.seed, 2])
+    blinks = natural_blinks(speech.activity, rate, rng, options.blink_per_minute)
+    brows = brow_region() * np.float32(options.expression_strength)
     raised = natural_brows(speech.activity, rate)
 
     def windows() -> Iterator[Floats]:
-        for start in range(0, count, BATCH_FRAMES):
-            end = min(start + BATCH_FRAMES, count)
+        for start in range(0, num_frames, WINDOW_FRAMES):
+            end = min(start + WINDOW_FRAMES, num_frames)
             part = basis.deform(speech.coefficients[start:end], blinks[start:end], amount)
             shapes = separate_lips(rest + part)
             shapes[..., 1] -= raised[start:end, None] * brows
@@ -140,14 +119,4 @@ def animate(
             shapes[:, NUM_SURFACE_POINTS:] += moved.gaze()[:, None]
             yield head.to_picture(moved.apply(shapes))
 
-    return count, windows()
-
-
-def check_pose(pose: str | LandmarkTrack) -> None:
-    """Refuse an unknown pose.
-
-    Raises:
-        TalkheadError: the name is unknown.
-    """
-    if isinstance(pose, str) and pose not in POSES:
-        raise TalkheadError(f"pose must be {' or '.join(POSES)}, not {pose!r}")
+    return windows()

@@ -37,39 +37,19 @@ RIDGE = 1e-3
 class DualDomainConfig:
     """Sizes of the two branches and of the KAN."""
 
-    width: int
+    width: int = 96
     """Width of the content branch."""
-    num_heads: int
-    num_layers: int
+    num_heads: int = 4
+    num_layers: int = 2
     """Attention layers over time in the content branch, before the points' queries."""
-    reach_frames: int
+    reach_frames: int = 12
     """Each frame attends to this many frames before and after it."""
-    raw_channels: int
+    raw_channels: int = 64
     """Channels of the convolutions over the waveform."""
-    raw_hidden: int
+    raw_hidden: int = 68
     """Hidden size of the global branch's LSTM, per direction."""
-    kan_size: int
+    kan_size: int = 512
     """Hidden size between the two KAN layers."""
-
-
-PUBLISHED = DualDomainConfig(
-    width=96,
-    num_heads=4,
-    num_layers=2,
-    reach_frames=12,
-    raw_channels=64,
-    raw_hidden=68,
-    kan_size=512,
-)
-TINY = DualDomainConfig(
-    width=16,
-    num_heads=2,
-    num_layers=1,
-    reach_frames=4,
-    raw_channels=8,
-    raw_hidden=8,
-    kan_size=16,
-)
 
 
 class DualDomain(nn.Module):

@@ -7,34 +7,16 @@ layer normalisation, because the recordings in a batch differ in length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.audio2landmarks.speech_encoder import FIELD_SAMPLES, HOP_SAMPLES, LogMel
 from talkhead.emotions import AS_MEAD, EMOTIONS, VOICE_LABELS
+from talkhead.networks import Network, register_to_config
 
 MIN_SAMPLES = 3 * HOP_SAMPLES + FIELD_SAMPLES
 """Shortest recording that can be classified, 85 ms."""
-
-
-@dataclass(frozen=True)
-class EmotionConfig:
-    """Sizes of the classifier."""
-
-    num_mel: int
-    width: int
-    num_layers: int
-    num_heads: int
-    kernel_size: int
-    """Kernel size of the convolutions over time, odd."""
-    dropout: float
-
-
-SMALL = EmotionConfig(num_mel=80, width=128, num_layers=4, num_heads=4, kernel_size=15, dropout=0.2)
-TINY = EmotionConfig(num_mel=80, width=16, num_layers=1, num_heads=2, kernel_size=5, dropout=0.0)
 
 
 class _FeedForward(nn.Sequential):
@@ -52,24 +34,21 @@ class _FeedForward(nn.Sequential):
 class ConformerBlock(nn.Module):
     """Half-step feed-forward, attention, convolution, half-step feed-forward, normalisation."""
 
-    def __init__(self, config: EmotionConfig) -> None:
+    def __init__(self, width: int, num_heads: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
-        width = config.width
-        self.num_heads = config.num_heads
-        self.first = _FeedForward(width, config.dropout)
+        self.num_heads = num_heads
+        self.first = _FeedForward(width, dropout)
         self.attention_norm = nn.LayerNorm(width)
         self.attention_in = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
         self.conv_norm = nn.LayerNorm(width)
         self.conv_in = nn.Linear(width, 2 * width)
-        self.conv = nn.Conv1d(
-            width, width, config.kernel_size, padding=config.kernel_size // 2, groups=width
-        )
+        self.conv = nn.Conv1d(width, width, kernel_size, padding=kernel_size // 2, groups=width)
         self.conv_mid = nn.LayerNorm(width)
         self.conv_out = nn.Linear(width, width)
-        self.second = _FeedForward(width, config.dropout)
+        self.second = _FeedForward(width, dropout)
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, is_sound: Tensor) -> Tensor:
         """Map (B, T, width) to the same shape; `is_sound` (B, T) is False in the padding."""
@@ -95,26 +74,44 @@ class ConformerBlock(nn.Module):
         return self.conv_out(functional.silu(self.conv_mid(mixed)))  # type: ignore[no-any-return]
 
 
-class EmotionClassifier(nn.Module):
+class EmotionClassifier(Network):
     """Classifies the emotion of a voice into `VOICE_LABELS`.
 
     The logits are divided by the buffer `temperature` (), which calibrates the probabilities. It is
     fitted on speakers who were not in the training set.
+
+    Args:
+        num_mel: number of mel bins.
+        width: width of the blocks.
+        num_layers: number of blocks.
+        num_heads: attention heads.
+        kernel_size: kernel size of the convolutions over time, odd.
+        dropout: share of features dropped in training.
     """
 
     temperature: Tensor
 
-    def __init__(self, config: EmotionConfig) -> None:
+    @register_to_config
+    def __init__(
+        self,
+        num_mel: int = 80,
+        width: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        kernel_size: int = 15,
+        dropout: float = 0.2,
+    ) -> None:
         super().__init__()
-        if config.width % config.num_heads or not config.kernel_size % 2:
+        if width % num_heads or not kernel_size % 2:
             raise ValueError("width must be a multiple of num_heads, and kernel_size must be odd")
-        self.config = config
-        self.spectrum = LogMel(config.num_mel)
-        self.conv_in = nn.Conv1d(config.num_mel, config.width, 5, padding=2)
-        self.conv_half = nn.Conv1d(config.width, config.width, 3, stride=2, padding=1)
-        self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.num_layers))
-        self.head = nn.Linear(2 * config.width, len(VOICE_LABELS))
-        self.dropout = nn.Dropout(config.dropout)
+        self.spectrum = LogMel(num_mel)
+        self.conv_in = nn.Conv1d(num_mel, width, 5, padding=2)
+        self.conv_half = nn.Conv1d(width, width, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList(
+            ConformerBlock(width, num_heads, kernel_size, dropout) for _ in range(num_layers)
+        )
+        self.head = nn.Linear(2 * width, len(VOICE_LABELS))
+        self.drop = nn.Dropout(dropout)
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -127,10 +124,10 @@ class EmotionClassifier(nn.Module):
         Returns:
             (B, number of labels); `probabilities` calibrates them.
         """
-        mel, is_sound = self.hear(waveform, lengths)
+        mel, is_sound = self.spectrogram(waveform, lengths)
         return self.classify(mel, is_sound)
 
-    def hear(self, waveform: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def spectrogram(self, waveform: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return log-mel bins (B, T, num_mel) and a mask that is False in the padding (B, T).
 
         Each bin's mean over the recording is subtracted: it identifies the microphone, not the
@@ -146,7 +143,7 @@ class EmotionClassifier(nn.Module):
         return (mel - mean) * weight, is_sound
 
     def classify(self, mel: Tensor, is_sound: Tensor) -> Tensor:
-        """Return the logits for the output of `hear`."""
+        """Return the logits for the output of `spectrogram`."""
         x = functional.silu(self.conv_in(mel.transpose(1, 2))) * is_sound[:, None]
         x = functional.silu(self.conv_half(x)).transpose(1, 2)
         is_sound = is_sound[:, ::2]
@@ -157,7 +154,7 @@ class EmotionClassifier(nn.Module):
         mean = (x * weight).sum(1) / count
         spread = ((x - mean[:, None]).square() * weight).sum(1) / count
         pooled = torch.cat([mean, (spread + 1e-4).sqrt()], -1)
-        return self.head(self.dropout(pooled))  # type: ignore[no-any-return]
+        return self.head(self.drop(pooled))  # type: ignore[no-any-return]
 
     def probabilities(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the calibrated probability of each label, (B, number of labels)."""

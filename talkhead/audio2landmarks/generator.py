@@ -7,23 +7,20 @@ either alone: one sees only the speech features, the other also the raw waveform
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.audio2landmarks.dual_domain import TINY as DUAL_TINY
 from talkhead.audio2landmarks.dual_domain import DualDomain, DualDomainConfig
-from talkhead.audio2landmarks.idle_motion import HEAD_AXES
-from talkhead.audio2landmarks.speech_encoder import COMPACT as SPEECH_COMPACT
-from talkhead.audio2landmarks.speech_encoder import TINY as SPEECH_TINY
-from talkhead.audio2landmarks.speech_encoder import (
-    AnySpeechConfig,
-    build_encoder,
-    resample_features,
-)
+from talkhead.audio2landmarks.idle_motion import HEAD_AXES, HeadStyle
+from talkhead.audio2landmarks.speech_encoder import build_encoder, resample_features
 from talkhead.geometry.mesh import NUM_POINTS
+from talkhead.geometry.motion_basis import MotionBasis
+from talkhead.networks import Network, public_config, register_to_config
 
 NUM_STYLE = 4
 NUM_SHAPE = 4
@@ -32,48 +29,24 @@ MAX_SHAPE = 1.5
 unlike those of the training clips should not get lip motion unlike theirs."""
 
 
-@dataclass(frozen=True)
-class LandmarkGeneratorConfig:
-    """Sizes of the generator and of the speech encoder inside it."""
-
-    speech: AnySpeechConfig
-    num_components: int
-    """Components of the motion basis."""
-    reads: int
-    """Speech features read per video frame, one feature apart; 2 span a frame at 25 fps."""
-    hidden_size: int
-    """Hidden size of the LSTM, per direction."""
-    num_layers: int
-    dropout: float
-    dual: DualDomainConfig | None = None
-    """Replaces the LSTM (whose sizes are then unused) with raw waveform and features, fused by a
-    KAN."""
-    dual_share: float | None = None
-    """Keeps the LSTM alongside `dual`. The share of `dual` in each component, from 0 to 1, starts
-    at this value and is learnt."""
-
-    @property
-    def has_lstm(self) -> bool:
-        """Whether the generator has an LSTM, alone or alongside `dual`."""
-        return self.dual is None or self.dual_share is not None
-
-
-COMPACT = LandmarkGeneratorConfig(
-    speech=SPEECH_COMPACT, num_components=16, reads=2, hidden_size=192, num_layers=2, dropout=0.2
-)
-TINY = LandmarkGeneratorConfig(
-    speech=SPEECH_TINY, num_components=4, reads=2, hidden_size=16, num_layers=1, dropout=0.0
-)
-
-DUAL = replace(TINY, dual=DUAL_TINY)
-BOTH = replace(DUAL, dual_share=0.5)
-
-
-class LandmarkGenerator(nn.Module):
+class LandmarkGenerator(Network):
     """Speech encoder, LSTM or dual-domain generator, and the motion basis of their coefficients.
 
+    Args:
+        speech_encoder: the arguments of `SpeechEncoder` or `LogMelEncoder`; None for the defaults.
+        num_components: components of the motion basis.
+        num_features: speech features read per video frame, one feature apart; 2 span a frame at
+            25 fps.
+        hidden_size: hidden size of the LSTM, per direction.
+        num_layers: layers of the LSTM.
+        dropout: share of features dropped in training.
+        dual_domain: the fields of `DualDomainConfig`. Replaces the LSTM (whose sizes are then
+            unused) with raw waveform and features, fused by a KAN.
+        dual_share: keeps the LSTM alongside the dual-domain generator. The share of the latter in
+            each component, from 0 to 1, starts at this value and is learnt.
+
     Raises:
-        ValueError: `dual_share` is set without `dual`, or is not in [0, 1].
+        ValueError: `dual_share` is set without `dual_domain`, or is not in [0, 1].
 
     Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `head` (2, 5, 5), the slow
     and the fast factor of the head motion, and `head_pace` (3,), both of its paces and the share in
@@ -81,6 +54,8 @@ class LandmarkGenerator(nn.Module):
     style; `shape_mean` and `shape_spread` (4,), statistics of the proportions over the training
     speakers.
     """
+
+    nested_configs: ClassVar[Mapping[str, Any]] = {"dual_domain": DualDomainConfig | None}
 
     components: Tensor
     blink: Tensor
@@ -90,39 +65,65 @@ class LandmarkGenerator(nn.Module):
     shape_mean: Tensor
     shape_spread: Tensor
 
-    def __init__(self, config: LandmarkGeneratorConfig) -> None:
+    @register_to_config
+    def __init__(
+        self,
+        speech_encoder: dict[str, Any] | None = None,
+        num_components: int = 16,
+        num_features: int = 2,
+        hidden_size: int = 192,
+        num_layers: int = 2,
+        dropout: float = 0.2,
+        dual_domain: dict[str, Any] | None = None,
+        dual_share: float | None = None,
+    ) -> None:
         super().__init__()
-        share = config.dual_share
-        if share is not None and (config.dual is None or not 0 <= share <= 1):
-            raise ValueError(f"dual_share {share} needs dual, and must be from 0 to 1")
-        self.config = config
-        self.speech = build_encoder(config.speech)
-        hidden = config.hidden_size
-        num_features = config.reads * (config.speech.hidden_size + 1)
-        if config.dual is not None:
-            self.dual = DualDomain(config.dual, num_features, NUM_STYLE + NUM_SHAPE)
-        if config.has_lstm:
-            self.project = nn.Linear(num_features, hidden)
-            self.condition = nn.Linear(NUM_STYLE + NUM_SHAPE, hidden)
+        if dual_share is not None and (dual_domain is None or not 0 <= dual_share <= 1):
+            raise ValueError(f"dual_share {dual_share} needs dual_domain, and must be from 0 to 1")
+        self.speech = build_encoder(speech_encoder or {})
+        self.register_to_config(speech_encoder=public_config(self.speech))
+        size = num_features * (int(self.speech.config.hidden_size) + 1)
+        if dual_domain is not None:
+            dual = DualDomainConfig(**dual_domain)
+            self.register_to_config(dual_domain=asdict(dual))
+            self.dual = DualDomain(dual, size, NUM_STYLE + NUM_SHAPE)
+        if self.has_lstm:
+            self.project = nn.Linear(size, hidden_size)
+            self.condition = nn.Linear(NUM_STYLE + NUM_SHAPE, hidden_size)
             self.lstm = nn.LSTM(
-                hidden,
-                hidden,
-                config.num_layers,
+                hidden_size,
+                hidden_size,
+                num_layers,
                 batch_first=True,
                 bidirectional=True,
-                dropout=config.dropout if config.num_layers > 1 else 0.0,
+                dropout=dropout if num_layers > 1 else 0.0,
             )
-            self.out = nn.Linear(2 * hidden, config.num_components)
-        if share is not None:
-            self.shares = nn.Parameter(torch.full((config.num_components,), share))
-        self.dropout = nn.Dropout(config.dropout)
-        self.register_buffer("components", torch.zeros(config.num_components, NUM_POINTS, 3))
+            self.out = nn.Linear(2 * hidden_size, num_components)
+        if dual_share is not None:
+            self.shares = nn.Parameter(torch.full((num_components,), dual_share))
+        self.drop = nn.Dropout(dropout)
+        self.register_buffer("components", torch.zeros(num_components, NUM_POINTS, 3))
         self.register_buffer("blink", torch.zeros(NUM_POINTS, 3))
         self.register_buffer("head", torch.zeros(2, HEAD_AXES, HEAD_AXES))
         self.register_buffer("head_pace", torch.ones(3))
         self.register_buffer("style", torch.zeros(NUM_STYLE))
         self.register_buffer("shape_mean", torch.zeros(NUM_SHAPE))
         self.register_buffer("shape_spread", torch.ones(NUM_SHAPE))
+
+    @property
+    def has_lstm(self) -> bool:
+        """Whether the generator has an LSTM, alone or alongside the dual-domain generator."""
+        return self.config.dual_domain is None or self.config.dual_share is not None
+
+    def motion_basis(self) -> MotionBasis:
+        """Return the motion basis."""
+        components, blink = self.components.float().cpu(), self.blink.float().cpu()
+        return MotionBasis(components.numpy(), blink.numpy())
+
+    def head_style(self) -> HeadStyle:
+        """Return the head motion statistics of the training clips."""
+        slow, fast = self.head.float().cpu().numpy()
+        return HeadStyle(slow, fast, *self.head_pace.float().tolist())
 
     def forward(
         self, waveform: Tensor, positions: Tensor, style: Tensor, shape: Tensor
@@ -143,21 +144,21 @@ class LandmarkGenerator(nn.Module):
         """
         features, conv_features, level = self.speech(waveform)
         joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
-        around = torch.arange(self.config.reads, device=positions.device)
-        around = around - (self.config.reads - 1) / 2
+        around = torch.arange(self.config.num_features, device=positions.device)
+        around = around - (self.config.num_features - 1) / 2
         read = [resample_features(joined, positions + offset) for offset in around]
-        heard = self.dropout(torch.cat(read, -1))
+        content = self.drop(torch.cat(read, -1))
         standard = (shape - self.shape_mean) / self.shape_spread
         person = torch.cat([style, standard.clamp(-MAX_SHAPE, MAX_SHAPE)], -1)
-        made: list[Tensor] = []
-        if self.config.has_lstm:
-            x = self.project(heard)
+        generated: list[Tensor] = []
+        if self.has_lstm:
+            x = self.project(content)
             x = functional.relu(x + self.condition(person)[:, None])
             hidden, _ = self.lstm(x.float())
-            made.append(self.out(self.dropout(hidden)).float())
-        if self.config.dual is not None:
-            made.append(self.dual(waveform, heard, positions, person, self.components))
-        coefficients = made[0]
+            generated.append(self.out(self.drop(hidden)).float())
+        if self.config.dual_domain is not None:
+            generated.append(self.dual(waveform, content, positions, person, self.components))
+        coefficients = generated[0]
         if self.config.dual_share is not None:
-            coefficients = torch.lerp(made[0], made[1], self.shares)
+            coefficients = torch.lerp(generated[0], generated[1], self.shares)
         return coefficients, conv_features

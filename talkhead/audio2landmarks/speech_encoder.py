@@ -6,8 +6,9 @@ spectrum with convolutions serves as the baseline for both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import librosa
 import torch
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+from talkhead.config import check_arguments
+from talkhead.errors import TalkheadError
 from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.networks import Network, register_to_config
 
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
@@ -30,80 +34,90 @@ PUBLISHED_GAIN = 10.0
 
 
 @dataclass(frozen=True)
-class SpeechConfig:
-    """Sizes of the compact encoder."""
+class PublishedConfig:
+    """What a published wav2vec 2.0 does differently, as in its config.json on the hub."""
 
-    conv_channels: tuple[int, ...]
-    """Channels of the seven convolutions over the waveform."""
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    feedforward_size: int
-    dropout: float
-
-
-COMPACT = SpeechConfig(
-    conv_channels=(96, 128, 128, 192, 192, 256, 256),
-    hidden_size=256,
-    num_layers=4,
-    num_heads=4,
-    feedforward_size=768,
-    dropout=0.1,
-)
-TINY = SpeechConfig(
-    conv_channels=(16,) * 7,
-    hidden_size=32,
-    num_layers=1,
-    num_heads=2,
-    feedforward_size=32,
-    dropout=0.0,
-)
-
-
-@dataclass(frozen=True)
-class PublishedSpeechConfig:
-    """Sizes of a published wav2vec 2.0, as in its config.json on the hub."""
-
-    conv_channels: tuple[int, ...]
     conv_bias: bool
     conv_norm: Literal["group", "layer"]
     activation: str
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    feedforward_size: int
     stable_layer_norm: bool
     """Normalise before attention and feed-forward instead of after them."""
     position_kernel: int
     position_groups: int
-    dropout: float
 
 
-@dataclass(frozen=True)
-class LogMelConfig:
-    """Sizes of the baseline encoder without pre-training: log-mel bins through two convolutions."""
-
-    num_mel: int
-    hidden_size: int
-    dropout: float
-
-
-AnySpeechConfig = SpeechConfig | PublishedSpeechConfig | LogMelConfig
+OWN = PublishedConfig(
+    conv_bias=True,
+    conv_norm="layer",
+    activation="relu",  # several times cheaper than GELU on a CPU
+    stable_layer_norm=True,
+    position_kernel=32,
+    position_groups=8,
+)
 
 
-class SpeechEncoder(nn.Module):
-    """`transformers.Wav2Vec2Model` for waveforms with normalised loudness."""
+class SpeechEncoder(Network):
+    """`transformers.Wav2Vec2Model` for waveforms with normalised loudness.
 
-    def __init__(self, config: SpeechConfig | PublishedSpeechConfig) -> None:
+    Args:
+        conv_channels: channels of the seven convolutions over the waveform.
+        hidden_size: width of the transformer.
+        num_layers: layers of the transformer.
+        num_heads: attention heads.
+        feedforward_size: width of the feed-forward layers.
+        dropout: share of features dropped in training.
+        published: the fields of `PublishedConfig`, for a published encoder.
+    """
+
+    nested_configs: ClassVar[Mapping[str, Any]] = {"published": PublishedConfig | None}
+
+    @register_to_config
+    def __init__(
+        self,
+        conv_channels: tuple[int, ...] = (96, 128, 128, 192, 192, 256, 256),
+        hidden_size: int = 256,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        feedforward_size: int = 768,
+        dropout: float = 0.1,
+        published: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.config = config
-        self.wav2vec = Wav2Vec2Model(_wav2vec_config(config))
-        self._gain = PUBLISHED_GAIN if isinstance(config, PublishedSpeechConfig) else 1.0
+        style = OWN if published is None else PublishedConfig(**published)
+        # A dictionary, because not every version of transformers declares this argument.
+        own: dict[str, Any] = {"attn_implementation": "sdpa"}
+        self.wav2vec = Wav2Vec2Model(
+            Wav2Vec2Config(
+                hidden_size=hidden_size,
+                num_hidden_layers=num_layers,
+                num_attention_heads=num_heads,
+                intermediate_size=feedforward_size,
+                conv_dim=conv_channels,
+                conv_kernel=KERNELS,
+                conv_stride=STRIDES,
+                conv_bias=style.conv_bias,
+                feat_extract_norm=style.conv_norm,
+                feat_extract_activation=style.activation,
+                hidden_act=style.activation,
+                do_stable_layer_norm=style.stable_layer_norm,
+                num_conv_pos_embeddings=style.position_kernel,
+                num_conv_pos_embedding_groups=style.position_groups,
+                hidden_dropout=dropout,
+                attention_dropout=0.0,
+                activation_dropout=0.0,
+                feat_proj_dropout=dropout,
+                layerdrop=0.0,
+                mask_time_prob=0.0,
+                apply_spec_augment=False,
+                **own,
+            )
+        )
+        self._gain = 1.0 if published is None else PUBLISHED_GAIN
 
     @property
     def conv_size(self) -> int:
         """Number of channels of the convolutional features."""
-        return self.config.conv_channels[-1]
+        return int(self.config.conv_channels[-1])
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode waveforms.
@@ -124,27 +138,33 @@ class SpeechEncoder(nn.Module):
         return out.last_hidden_state, out.extract_features, sound_level(waveform)
 
 
-class LogMelEncoder(nn.Module):
-    """Log-mel bins through two convolutions: the baseline that learned encoders must beat."""
+class LogMelEncoder(Network):
+    """Log-mel bins through two convolutions: the baseline that learned encoders must beat.
 
-    def __init__(self, config: LogMelConfig) -> None:
+    Args:
+        num_mel: number of mel bins.
+        hidden_size: channels of both convolutions.
+        dropout: share of features dropped in training.
+    """
+
+    @register_to_config
+    def __init__(self, num_mel: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
-        self.config = config
-        self.spectrum = LogMel(config.num_mel)
-        self.conv_in = nn.Conv1d(config.num_mel, config.hidden_size, 5, padding=2)
-        self.conv_out = nn.Conv1d(config.hidden_size, config.hidden_size, 5, padding=2)
-        self.dropout = nn.Dropout(config.dropout)
+        self.spectrum = LogMel(num_mel)
+        self.conv_in = nn.Conv1d(num_mel, hidden_size, 5, padding=2)
+        self.conv_out = nn.Conv1d(hidden_size, hidden_size, 5, padding=2)
+        self.drop = nn.Dropout(dropout)
 
     @property
     def conv_size(self) -> int:
         """Number of mel bins, which take the place of the convolutional features."""
-        return self.config.num_mel
+        return int(self.config.num_mel)
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode waveforms; shapes as for `SpeechEncoder`."""
         mel = self.spectrum(waveform)
         x = functional.relu(self.conv_in(mel.transpose(1, 2)))
-        x = functional.relu(self.conv_out(self.dropout(x)))
+        x = functional.relu(self.conv_out(self.drop(x)))
         return x.transpose(1, 2), mel, sound_level(waveform)
 
 
@@ -178,51 +198,25 @@ class LogMel(nn.Module):
         return functional.pad(level.transpose(1, 2), missing, mode="replicate").transpose(1, 2)
 
 
-def build_encoder(config: AnySpeechConfig) -> SpeechEncoder | LogMelEncoder:
-    """Build the encoder for a configuration."""
-    return LogMelEncoder(config) if isinstance(config, LogMelConfig) else SpeechEncoder(config)
+def build_encoder(config: Mapping[str, Any]) -> SpeechEncoder | LogMelEncoder:
+    """Build the encoder for a configuration: log-mel if it names mel bins, else wav2vec 2.0.
 
-
-def _wav2vec_config(config: SpeechConfig | PublishedSpeechConfig) -> Wav2Vec2Config:
-    # A dictionary, because not every version of transformers declares this argument.
-    own: dict[str, Any] = {"attn_implementation": "sdpa"}
-    if isinstance(config, PublishedSpeechConfig):
-        own |= {
-            "conv_bias": config.conv_bias,
-            "feat_extract_norm": config.conv_norm,
-            "feat_extract_activation": config.activation,
-            "hidden_act": config.activation,
-            "do_stable_layer_norm": config.stable_layer_norm,
-            "num_conv_pos_embeddings": config.position_kernel,
-            "num_conv_pos_embedding_groups": config.position_groups,
-        }
-    else:
-        own |= {
-            "conv_bias": True,
-            "feat_extract_norm": "layer",
-            "feat_extract_activation": "relu",  # several times cheaper than GELU on a CPU
-            "hidden_act": "relu",
-            "do_stable_layer_norm": True,
-            "num_conv_pos_embeddings": 32,
-            "num_conv_pos_embedding_groups": 8,
-        }
-    return Wav2Vec2Config(
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads,
-        intermediate_size=config.feedforward_size,
-        conv_dim=config.conv_channels,
-        conv_kernel=KERNELS,
-        conv_stride=STRIDES,
-        hidden_dropout=config.dropout,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        feat_proj_dropout=config.dropout,
-        layerdrop=0.0,
-        mask_time_prob=0.0,
-        apply_spec_augment=False,
-        **own,
+    Raises:
+        ValueError: a key is missing or unknown, or has an invalid value.
+    """
+    encoder: type[Any] = LogMelEncoder if "num_mel" in config else SpeechEncoder
+    arguments = check_arguments(
+        encoder.__init__,
+        config,
+        source="speech_encoder",
+        error=_ConfigError,
+        nested=encoder.nested_configs,
     )
+    return encoder(**arguments)  # type: ignore[no-any-return]
+
+
+class _ConfigError(TalkheadError, ValueError):
+    """A nested configuration is invalid."""
 
 
 def sound_level(waveform: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from talkhead.errors import TalkheadError, fault_of_machine
 from talkhead.pipelines.render_job import RenderJob, check_job, render_job
 
 if TYPE_CHECKING:
-    from talkhead.pipelines.networks import AnyPipeline
+    from talkhead.pipelines.loading import AnyPipeline
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Maker:
     def _load(self) -> AnyPipeline:
         if self._pipeline is None:
             from talkhead.device import resolve_device, resolve_dtype
-            from talkhead.pipelines.networks import load_any_pipeline
+            from talkhead.pipelines.loading import load_any_pipeline
 
             device = resolve_device(self._settings.device)
             dtype = resolve_dtype(self._settings.dtype, device)

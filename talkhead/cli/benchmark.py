@@ -80,7 +80,7 @@ def benchmark(
         time_sound,
         time_stages,
     )
-    from talkhead.pipelines.networks import load_pipeline
+    from talkhead.pipelines.loading import load_pipeline
     from talkhead.weights import resolve_weights
 
     threads = torch.get_num_threads()

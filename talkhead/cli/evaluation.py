@@ -240,7 +240,7 @@ def _left_out(prepared: Path, chosen: Chosen) -> str:
 
 def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.device) -> None:
     from talkhead.evaluation.run import score_landmarks
-    from talkhead.pipelines.networks import load_generator
+    from talkhead.pipelines.loading import load_generator
 
     generators = {
         name: load_generator(_generator_folder(folder), device)
@@ -264,7 +264,7 @@ def _score_videos(
     from talkhead.evaluation.run import make_videos, score_videos
     from talkhead.evaluation.systems import frame_makers
     from talkhead.landmarks2video.mask_noise.renderer import START_STEP
-    from talkhead.pipelines.networks import load_any_pipeline
+    from talkhead.pipelines.loading import load_any_pipeline
 
     pipelines = {
         name: load_any_pipeline(folder, device, dtype) for name, folder in request.weights.items()

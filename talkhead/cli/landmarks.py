@@ -145,7 +145,7 @@ def landmarks(
             from talkhead.audio2landmarks.animation import animate, predict_speech
             from talkhead.device import resolve_device
             from talkhead.media.audio import scan_audio
-            from talkhead.pipelines.networks import load_generator
+            from talkhead.pipelines.loading import load_generator
             from talkhead.weights import parts_of, resolve_weights
 
             scan_audio(sound)

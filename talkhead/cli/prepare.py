@@ -120,7 +120,7 @@ def _measure_agreement(data: Path, generator: Path, *, quiet: bool) -> None:
     import torch
 
     from talkhead.data.av_sync import measure_agreement, unmeasured
-    from talkhead.pipelines.networks import load_generator
+    from talkhead.pipelines.loading import load_generator
 
     total = len(unmeasured(data))
     if total:

@@ -58,7 +58,7 @@ from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
 if TYPE_CHECKING:
-    from talkhead.pipelines.networks import AnyPipeline
+    from talkhead.pipelines.loading import AnyPipeline
     from talkhead.pipelines.render_job import RenderJob
 
 
@@ -240,7 +240,7 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         folder = resolve_weights(job.weights, offline=options.offline)
 
         def load() -> AnyPipeline:
-            from talkhead.pipelines.networks import load_any_pipeline
+            from talkhead.pipelines.loading import load_any_pipeline
 
             return load_any_pipeline(folder, torch_device, torch_dtype)
 

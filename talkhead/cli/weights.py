@@ -232,7 +232,7 @@ def _check_networks(folder: Path, kind: Literal["model", "pipeline"]) -> None:
         return
     import torch
 
-    from talkhead.pipelines.networks import load_any_pipeline
+    from talkhead.pipelines.loading import load_any_pipeline
 
     load_any_pipeline(folder, torch.device("cpu"), torch.float32)
 

@@ -30,7 +30,7 @@ from talkhead.landmarks2video.renderer import draw_noise, render_frames
 from talkhead.media.audio import write_waveform
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import VideoWriter
-from talkhead.pipelines.networks import Pipeline
+from talkhead.pipelines.loading import Pipeline
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -51,7 +51,7 @@ from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media.audio import write_waveform
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.pipelines.networks import AnyPipeline, Pipeline
+from talkhead.pipelines.loading import AnyPipeline, Pipeline
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -8,45 +8,13 @@ an error in the latents costs about as much as the same error in the pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from talkhead.networks import Network, apply_forward_hook, register_to_config
+
 PATCH_PX = 8
-
-
-@dataclass(frozen=True)
-class AutoencoderConfig:
-    """Sizes of the autoencoder."""
-
-    latent_channels: int
-    width: int
-    """Channels at 1/8 of the resolution."""
-    fine_width: int
-    """Decoder channels at 1/4 of the resolution."""
-    num_encoder_blocks: int
-    num_decoder_blocks: int
-    num_fine_blocks: int
-
-
-COMPACT = AutoencoderConfig(
-    latent_channels=32,
-    width=192,
-    fine_width=96,
-    num_encoder_blocks=0,
-    num_decoder_blocks=2,
-    num_fine_blocks=1,
-)
-TINY = AutoencoderConfig(
-    latent_channels=8,
-    width=16,
-    fine_width=16,
-    num_encoder_blocks=1,
-    num_decoder_blocks=1,
-    num_fine_blocks=1,
-)
 
 
 class ResidualBlock(nn.Module):
@@ -65,32 +33,47 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Network):
     """Encoder and decoder. Pixels are in [-1, 1]; latents have roughly unit scale.
 
     The sides of the image must be multiples of 8.
+
+    Args:
+        latent_channels: channels of the latents.
+        width: channels at 1/8 of the resolution.
+        fine_width: decoder channels at 1/4 of the resolution.
+        num_encoder_blocks: residual blocks of the encoder.
+        num_decoder_blocks: residual blocks of the decoder at 1/8 of the resolution.
+        num_fine_blocks: residual blocks of the decoder at 1/4 of the resolution.
     """
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 32,
+        width: int = 192,
+        fine_width: int = 96,
+        num_encoder_blocks: int = 0,
+        num_decoder_blocks: int = 2,
+        num_fine_blocks: int = 1,
+    ) -> None:
         super().__init__()
-        self.config = config
-        patch = 3 * PATCH_PX**2
-        width, fine, latent = config.width, config.fine_width, config.latent_channels
+        patch, latent, fine = 3 * PATCH_PX**2, latent_channels, fine_width
         self.linear_encoder = nn.Conv2d(patch, latent, 1)
         self.encoder = nn.Sequential(
             nn.Conv2d(patch, width, 3, padding=1),
-            *(ResidualBlock(width) for _ in range(config.num_encoder_blocks)),
+            *(ResidualBlock(width) for _ in range(num_encoder_blocks)),
             nn.ReLU(),
             nn.Conv2d(width, latent, 1),
         )
         self.linear_decoder = nn.Conv2d(latent, patch, 1)
         self.decoder = nn.Sequential(
             nn.Conv2d(latent, width, 3, padding=1),
-            *(ResidualBlock(width) for _ in range(config.num_decoder_blocks)),
+            *(ResidualBlock(width) for _ in range(num_decoder_blocks)),
             nn.ReLU(),
             nn.Conv2d(width, 4 * fine, 1),
             nn.PixelShuffle(2),
-            *(ResidualBlock(fine) for _ in range(config.num_fine_blocks)),
+            *(ResidualBlock(fine) for _ in range(num_fine_blocks)),
             nn.ReLU(),
             nn.Conv2d(fine, 48, 3, padding=1),
         )
@@ -112,6 +95,7 @@ class Autoencoder(nn.Module):
         self.linear_decoder.weight.copy_((components.T * scale)[..., None, None])
         self.linear_decoder.bias.copy_(mean)  # type: ignore[union-attr]
 
+    @apply_forward_hook
     def encode(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to latents (B, latent_channels, H / 8, W / 8)."""
         patches = functional.pixel_unshuffle(image, PATCH_PX)
@@ -121,12 +105,14 @@ class Autoencoder(nn.Module):
         latents: Tensor = straight + self.encoder(patches)
         return latents
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> Tensor:
         """Map latents (B, latent_channels, h, w) to images (B, 3, 8 h, 8 w), not clamped."""
         with torch.autocast(latents.device.type, enabled=False):
             straight = functional.pixel_shuffle(self.linear_decoder(latents.float()), PATCH_PX)
         return straight + functional.pixel_shuffle(self.decoder(latents), 4)
 
+    @apply_forward_hook
     def lost_detail(self, image: Tensor) -> Tensor:
         """Return what the linear shortcut loses of images (B, 3, H, W), to add back later."""
         with torch.autocast(image.device.type, enabled=False):

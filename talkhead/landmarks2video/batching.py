@@ -8,18 +8,16 @@ from dataclasses import dataclass
 import torch
 
 from talkhead.errors import TalkheadError
+from talkhead.geometry.windows import WINDOW_FRAMES
 
 log = logging.getLogger(__name__)
-
-BATCH_FRAMES = 8
-"""Frames per network call."""
 
 
 @dataclass
 class BatchLimit:
     """Number of frames that fit in a device's memory at a time; lowered when it runs out."""
 
-    num_frames: int = BATCH_FRAMES
+    num_frames: int = WINDOW_FRAMES
 
     def lower(self, device: torch.device, error: torch.OutOfMemoryError) -> None:
         """Halve the limit, and log a warning.

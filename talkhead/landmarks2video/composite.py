@@ -61,6 +61,34 @@ class Canvas:
         )
 
 
+@dataclass(frozen=True)
+class FrameLayers:
+    """What `composite` turns into frames of a canvas.
+
+    Attributes:
+        shift: (B, 2, 208, 208), where the stage's pixels come from, from `draw_stage`.
+        maps: (B, 9, 128, 128), conditioning maps.
+        target: (B, 478, 3), meshes of the frames, crop pixels.
+        warped: (B, 3, 160, 192), lower face of the warped crop, in [-1, 1].
+        generated: (B, 3, 160, 192), the same lower face as the networks generated it.
+    """
+
+    shift: Tensor
+    maps: Tensor
+    target: Tensor
+    warped: Tensor
+    generated: Tensor
+
+    def __getitem__(self, frames: slice) -> FrameLayers:
+        return FrameLayers(
+            self.shift[frames],
+            self.maps[frames],
+            self.target[frames],
+            self.warped[frames],
+            self.generated[frames],
+        )
+
+
 MAX_CHUNK_PIXELS = 2**21
 """Frames of large pictures are composited in small chunks to bound memory."""
 _ROOM_PX = 16
@@ -104,9 +132,7 @@ def prepare_canvas(
     return Canvas(picture, whole, x0, y0, stage, mesh, small, still, places, (*low, *high))
 
 
-def composite(
-    canvas: Canvas, shift: Tensor, maps: Tensor, target: Tensor, warped: Tensor, made: Tensor
-) -> Pixels:
+def composite(canvas: Canvas, layers: FrameLayers) -> Pixels:
     """Composite frames.
 
     Outside the mouth the picture keeps its own fine detail: it is warped at full resolution, and
@@ -115,30 +141,27 @@ def composite(
 
     Args:
         canvas: the picture.
-        shift: (B, 2, 208, 208), where the stage's pixels come from, from `draw_stage`.
-        maps: (B, 9, 128, 128), conditioning maps.
-        target: (B, 478, 3), crop pixels.
-        warped: (B, 3, 160, 192), lower face of the warped crop, in [-1, 1].
-        made: (B, 3, 160, 192), output of the decoder.
+        layers: B frames.
 
     Returns:
         uint8 (B, H, W, 3).
     """
+    shift, maps, target = layers.shift, layers.maps, layers.target
     mask = soft_mask(target, maps)
     inside = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
     mouth = mask * torch.maximum(inside, seam_mask(canvas.mesh, target, maps))
     border = (_ROOM_PX, _ROOM_PX, _ROOM_PX, 0)
-    change = functional.pad((made - warped) * 127.5, border)
-    replaced = functional.pad((made + 1) * 127.5, border)
+    change = functional.pad((layers.generated - layers.warped) * 127.5, border)
+    replaced = functional.pad((layers.generated + 1) * 127.5, border)
     height, width = canvas.stage.shape[-2:]
     step = max(1, MAX_CHUNK_PIXELS // (height * width))
-    layers = (shift, maps, target, mask, mouth, change, replaced)
+    parts = (shift, maps, target, mask, mouth, change, replaced)
     out = np.repeat(canvas.picture[None], len(shift), axis=0)
     rows = slice(canvas.top, canvas.top + height)
     columns = slice(canvas.left, canvas.left + width)
     for start in range(0, len(shift), step):
         part = slice(start, start + step)
-        out[part, rows, columns] = _blend(canvas, *(layer[part] for layer in layers))
+        out[part, rows, columns] = _blend(canvas, *(layer[part] for layer in parts))
     return out
 
 
@@ -155,7 +178,7 @@ def _blend(
     """Return the stage's part of the frames, uint8 (B, h, w, 3)."""
     count = len(shift)
     height, width = canvas.stage.shape[-2:]
-    pixels = functional.grid_sample(
+    offsets = functional.grid_sample(
         shift,
         canvas.places.expand(count, -1, -1, -1),
         mode="bilinear",
@@ -163,7 +186,7 @@ def _blend(
         align_corners=False,
     )
     unit = torch.tensor([width, height], device=shift.device) * (canvas.crop.scale / 2)
-    grid = canvas.still + pixels.permute(0, 2, 3, 1) / unit
+    grid = canvas.still + offsets.permute(0, 2, 3, 1) / unit
     frames = warp_image(canvas.stage.expand(count, -1, -1, -1), grid)
     left, top, side = canvas.crop_box
     corner = torch.tensor([left, top], device=shift.device)
@@ -193,8 +216,9 @@ def _blend(
     face.mul_(enlarge(_work_area(cavity_shade(maps))))
     face.add_(enlarge(change) * enlarge(_work_area(mask)))
     face.lerp_(enlarge(replaced), enlarge(_work_area(mouth)))
-    made: Pixels = frames.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return made
+    pixels = frames.round_().clamp_(0, 255).to(torch.uint8)
+    blended: Pixels = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return blended
 
 
 def _work_area(maps: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ level.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -20,54 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.geometry.mesh import NUM_POINTS
-from talkhead.geometry.skin_registration import NUM_POSE_FEATURES
-from talkhead.landmarks2video.diffusion import time_angles
+from talkhead.geometry.skin_registration import NUM_POSE_FEATURES, Registration
+from talkhead.networks import Network, register_to_config
 
 
-@dataclass(frozen=True)
-class DenoiserConfig:
-    """Sizes of the denoiser and the scale of its output."""
-
-    latent_channels: int
-    map_channels: int
-    """Channels of the conditioning maps at 4 times the latent resolution. With 0, the landmarks
-    reach the network only through the warp."""
-    speech_channels: int
-    """Channels of the speech features that replace the landmarks; 0 to follow the landmarks."""
-    widths: tuple[int, ...]
-    """Channels per level; each level halves the resolution."""
-    num_blocks: tuple[int, ...]
-    """Residual blocks per level, on the way down and up; at the lowest, around the attention."""
-    num_heads: int
-    """Attention heads at the lowest level."""
-    residual_scale: float
-    """Standard deviation of the latent residuals, by which they are divided."""
-    registration_components: int
-    """Number of deformations used by the skin registration."""
-
-
-COMPACT = DenoiserConfig(
-    latent_channels=32,
-    map_channels=9,
-    speech_channels=0,
-    widths=(160, 256, 320),
-    num_blocks=(1, 2, 2),
-    num_heads=5,
-    residual_scale=0.31,
-    registration_components=40,
-)
-HEARD_CHANNELS = 144
-"""Channels of the projected speech features: as many as nine conditioning maps take."""
-TINY = DenoiserConfig(
-    latent_channels=8,
-    map_channels=9,
-    speech_channels=0,
-    widths=(16, 32),
-    num_blocks=(1, 1),
-    num_heads=2,
-    residual_scale=0.5,
-    registration_components=4,
-)
+def time_angles(time: Tensor, count: int) -> Tensor:
+    """Return angles (B, count) of the sinusoidal embedding of times (B,), slow to fast."""
+    paces = torch.exp(torch.linspace(0, math.log(1000.0), count, device=time.device))
+    return time.float()[:, None] * paces
 
 
 class TimeEmbedding(nn.Module):
@@ -132,7 +91,7 @@ class Attention(nn.Module):
         return out
 
 
-class Denoiser(nn.Module):
+class Denoiser(Network):
     """U-Net over latents: noisy residual, warped identity and conditioning maps in, velocity out.
 
     The sides of the latents must be multiples of 2 ** (levels - 1).
@@ -140,26 +99,43 @@ class Denoiser(nn.Module):
     The buffers `registration_basis` (K, 478, 3) and `registration_weights` (6 + K, 478, 2) hold the
     linear model that corrects target meshes before the identity is warped to them; see
     `talkhead.geometry.skin_registration`.
+
+    Args:
+        latent_channels: channels of the latents.
+        map_channels: channels of the conditioning maps, at 4 times the latents' resolution. With 0,
+            the landmarks reach the network only through the warp.
+        widths: channels per level; each level halves the resolution.
+        num_blocks: residual blocks per level, on the way down and up; at the lowest, around the
+            attention.
+        num_heads: attention heads at the lowest level.
+        residual_scale: standard deviation of the latent residuals, by which they are divided.
+        registration_components: number of deformations used by the skin registration.
     """
 
     registration_basis: Tensor
     registration_weights: Tensor
 
-    def __init__(self, config: DenoiserConfig) -> None:
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 32,
+        map_channels: int = 9,
+        widths: tuple[int, ...] = (160, 256, 320),
+        num_blocks: tuple[int, ...] = (1, 2, 2),
+        num_heads: int = 5,
+        residual_scale: float = 0.31,
+        registration_components: int = 40,
+    ) -> None:
         super().__init__()
-        self.config = config
-        widths, time_channels = config.widths, config.widths[0]
+        time_channels = widths[0]
 
         def blocks(level: int) -> nn.ModuleList:
             return nn.ModuleList(
-                Block(widths[level], time_channels) for _ in range(config.num_blocks[level])
+                Block(widths[level], time_channels) for _ in range(num_blocks[level])
             )
 
         levels = range(len(widths))
-        in_channels = 2 * config.latent_channels + 16 * config.map_channels
-        if config.speech_channels:
-            self.hear = nn.Linear(config.speech_channels, HEARD_CHANNELS)
-            in_channels += HEARD_CHANNELS
+        in_channels = 2 * latent_channels + 16 * map_channels
         self.time = TimeEmbedding(time_channels)
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(blocks(level) for level in levels)
@@ -168,24 +144,22 @@ class Denoiser(nn.Module):
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.attention = Attention(widths[-1], config.num_heads)
+        self.attention = Attention(widths[-1], num_heads)
         self.norm_out = nn.GroupNorm(_groups(widths[0]), widths[0])
-        self.conv_out = nn.Conv2d(widths[0], config.latent_channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
         zero_layer(self.conv_out)
-        count = config.registration_components
+        count = registration_components
         self.register_buffer("registration_basis", torch.zeros(count, NUM_POINTS, 3))
         self.register_buffer(
             "registration_weights", torch.zeros(NUM_POSE_FEATURES + count, NUM_POINTS, 2)
         )
 
-    def forward(
-        self,
-        noisy: Tensor,
-        time: Tensor,
-        warped: Tensor,
-        maps: Tensor,
-        heard: Tensor | None = None,
-    ) -> Tensor:
+    def registration(self) -> Registration:
+        """Return the skin registration that the network was trained with."""
+        basis, weights = self.registration_basis, self.registration_weights
+        return Registration(basis.float().cpu().numpy(), weights.float().cpu().numpy())
+
+    def forward(self, noisy: Tensor, time: Tensor, warped: Tensor, maps: Tensor) -> Tensor:
         """Return the velocity of the scaled residual.
 
         Args:
@@ -193,8 +167,6 @@ class Denoiser(nn.Module):
             time: (B,) in [0, 1].
             warped: (B, latent_channels, h, w), latents of the warped identity.
             maps: (B, map_channels, 4 h, 4 w), conditioning maps; ignored if map_channels is 0.
-            heard: (B, speech_channels), speech features of each frame; needed unless
-                speech_channels is 0.
 
         Returns:
             (B, latent_channels, h, w).
@@ -207,10 +179,6 @@ class Denoiser(nn.Module):
         inputs = [noisy, warped]
         if self.config.map_channels:
             inputs.append(functional.pixel_unshuffle(maps, 4))
-        if self.config.speech_channels:
-            assert heard is not None
-            said = self.hear(heard.to(self.hear.weight.dtype))
-            inputs.append(said[..., None, None].expand(-1, -1, *noisy.shape[-2:]))
         x = torch.cat(inputs, 1)
         x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
         skips = []

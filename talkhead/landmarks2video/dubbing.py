@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +20,13 @@ from talkhead.geometry.motion_basis import (
     spoken_region,
 )
 from talkhead.geometry.pose import fit_head_pose
-from talkhead.landmarks2video.batching import BATCH_FRAMES
-from talkhead.landmarks2video.composite import Canvas, composite, prepare_canvas
+from talkhead.geometry.windows import WINDOW_FRAMES
+from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage
-from talkhead.landmarks2video.registration import registration_of
-from talkhead.landmarks2video.renderer import correct_frames, draw_noise
+from talkhead.landmarks2video.renderer import LatentRenderer
+from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.prefetch import run_ahead
 from talkhead.tracking.shots import FaceTrack
-
-if TYPE_CHECKING:
-    from talkhead.pipelines.networks import Pipeline
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -61,7 +57,6 @@ class DubbedFace:
 
 
 Item = tuple[Pixels, DubbedFace | None]
-Layers = tuple[torch.Tensor, ...]
 
 
 class Dubber:
@@ -125,27 +120,22 @@ class Dubber:
 
 
 def dub_frames(
-    pipeline: Pipeline,
-    frames: Iterable[Item],
-    *,
-    num_steps: int = 1,
-    seed: int = 0,
-) -> Iterator[Pixels]:
+    renderer: LatentRenderer, frames: Iterable[Item], options: SamplerOptions | None = None
+) -> Generator[Pixels, None, None]:
     """Dub the frames of a video.
 
     Three threads share the work: reading and the networks, compositing, and the caller.
 
     Args:
-        pipeline: the networks.
+        renderer: the networks.
         frames: every frame, uint8 (H, W, 3), with its edit; None leaves the frame unchanged.
-        num_steps: sampling steps.
-        seed: seed of the diffusion noise, which all frames share.
+        options: steps and seed; None for one step.
 
     Yields:
         The frames in order, uint8 (H, W, 3).
     """
-    batches = _lower_faces(pipeline, _batches(frames), num_steps, seed)
-    yield from run_ahead(_composites(run_ahead(batches)), BATCH_FRAMES)
+    batches = _lower_faces(renderer, _batches(frames), options or SamplerOptions())
+    yield from run_ahead(_composites(run_ahead(batches)), WINDOW_FRAMES)
 
 
 def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
@@ -155,7 +145,7 @@ def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
     for item in frames:
         waiting.append(item)
         num_faces += item[1] is not None
-        if num_faces == BATCH_FRAMES or len(waiting) == MAX_WAITING:
+        if num_faces == WINDOW_FRAMES or len(waiting) == MAX_WAITING:
             yield waiting
             waiting, num_faces = [], 0
     if waiting:
@@ -164,16 +154,16 @@ def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
 
 @torch.inference_mode()
 def _lower_faces(
-    pipeline: Pipeline, batches: Iterable[list[Item]], num_steps: int, seed: int
-) -> Iterator[tuple[list[Item], list[Canvas], Layers]]:
+    renderer: LatentRenderer, batches: Iterable[list[Item]], options: SamplerOptions
+) -> Iterator[tuple[list[Item], list[Canvas], FrameLayers | None]]:
     """Yield batches with each face's canvas and the layers for `composite`."""
-    device = pipeline.device
-    epsilon = draw_noise(pipeline, seed)
-    registration = registration_of(pipeline.denoiser)
+    device = renderer.device
+    epsilon = renderer.draw_noise(options.seed)
+    registration = renderer.denoiser.registration()
     for items in batches:
         faces = [(picture, face) for picture, face in items if face is not None]
         if not faces:
-            yield items, [], ()
+            yield items, [], None
             continue
         canvases = [
             prepare_canvas(picture, face.mesh, device, face.crop) for picture, face in faces
@@ -187,23 +177,22 @@ def _lower_faces(
         bounds = torch.tensor([canvas.bounds for canvas in canvases], device=device)
         shift, grid, maps = draw_stage(meshes, target, bounds)
         small = torch.cat([canvas.small for canvas in canvases])
-        warped, made = correct_frames(pipeline, small, grid, maps, epsilon, num_steps)
-        yield items, canvases, (shift, maps, target, warped, made)
+        warped, generated = renderer.correct_frames(small, grid, maps, epsilon, options)
+        yield items, canvases, FrameLayers(shift, maps, target, warped, generated)
 
 
 @torch.inference_mode()
 def _composites(
-    batches: Generator[tuple[list[Item], list[Canvas], Layers], None, None],
+    batches: Generator[tuple[list[Item], list[Canvas], FrameLayers | None], None, None],
 ) -> Iterator[Pixels]:
     with closing(batches):
         for items, canvases, layers in batches:
             number = 0
             for picture, face in items:
-                if face is None:
+                if face is None or layers is None:
                     yield picture
                     continue
-                one = slice(number, number + 1)
-                frame = composite(canvases[number], *(layer[one] for layer in layers))[0]
+                frame = composite(canvases[number], layers[number : number + 1])[0]
                 if face.share < 1:
                     mixed = picture + np.float32(face.share) * (frame.astype(np.float32) - picture)
                     frame = mixed.round().astype(np.uint8)

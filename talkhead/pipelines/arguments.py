@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from talkhead.audio2landmarks.animation import check_pose
+from talkhead.audio2landmarks.animation import POSES
 from talkhead.device import DTYPES, resolve_dtype
-from talkhead.errors import TalkheadError
+from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media.files import check_input
 from talkhead.media.in_memory import samples_of
 from talkhead.media.rates import parse_fps
 from talkhead.tracking.landmark_track import LandmarkTrack
+from talkhead.weights.systems import System
 
 Samples = npt.NDArray[np.float32]
 
@@ -129,4 +130,19 @@ def check_tracks(pose: Any, landmarks: Any) -> None:
         raise TypeError(f"pose is a {type(pose).__name__}, not natural, still or a LandmarkTrack")
     if landmarks is not None and not isinstance(landmarks, LandmarkTrack):
         raise TypeError(f"landmarks are a {type(landmarks).__name__}, not a LandmarkTrack")
-    check_pose(pose)
+    if isinstance(pose, str) and pose not in POSES:
+        raise TalkheadError(f"pose must be {' or '.join(POSES)}, not {pose!r}")
+
+
+def check_strengths(
+    pose_strength: float, expression_strength: float, blink_per_minute: float
+) -> None:
+    """Refuse strengths and rates that are out of range; raises as `check_range`."""
+    check_range(pose_strength, "pose_strength", 0, MAX_STRENGTH)
+    check_range(expression_strength, "expression_strength", 0, MAX_STRENGTH)
+    check_range(blink_per_minute, "blink_per_minute", 0, MAX_BLINKS)
+
+
+def wrong_pipeline(folder: Path, found: System, wanted: System) -> WeightsError:
+    """Return the error for a folder that holds the other system's pipeline."""
+    return WeightsError(f"{folder} holds {found.label}, but {wanted.label} is needed here")

@@ -1,10 +1,10 @@
-"""Pass the frames of `render_frames` on to the caller."""
+"""Pass frames on to the caller."""
 
 from __future__ import annotations
 
 import atexit
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
@@ -12,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from talkhead.landmarks2video.batching import BATCH_FRAMES
 from talkhead.pipelines.output import Frames
 
-Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 # Rendering threads must end before the process does, or torch aborts it. A caller that stops
@@ -29,27 +27,14 @@ def _close_unread() -> None:
         frames.close()
 
 
-def windows_of(points: Floats) -> Iterator[Floats]:
-    """Split a track into the windows that the networks take at a time."""
-    return (points[start : start + BATCH_FRAMES] for start in range(0, len(points), BATCH_FRAMES))
-
-
-def noting(windows: Iterator[Floats], seen: list[Floats]) -> Iterator[Floats]:
-    """Yield windows, and append each to a list."""
-    for points in windows:
-        seen.append(points)
-        yield points
-
-
 def counted(
-    windows: Generator[Pixels, None, None], progress_bar: Any
+    frames: Generator[Pixels, None, None], progress_bar: Any
 ) -> Generator[Pixels, None, None]:
-    """Yield the frames of windows one by one, and advance a progress bar."""
-    with closing(windows), progress_bar:
-        for window in windows:
-            for frame in window:
-                progress_bar.update()
-                yield frame
+    """Yield frames, and advance a progress bar."""
+    with closing(frames), progress_bar:
+        for frame in frames:
+            progress_bar.update()
+            yield frame
 
 
 def collected(

@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from talkhead.emotions import AUTO, EMOTIONS, check_emotion
-from talkhead.errors import TalkheadError, WeightsError
+from talkhead.emotions import check_emotion
+from talkhead.errors import TalkheadError
 from talkhead.media.files import VIDEO_SUFFIXES, check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from talkhead.landmarks2video.dubbing import DubbedFace
-    from talkhead.pipelines.networks import AnyPipeline
+    from talkhead.pipelines.base import FacePipeline
+    from talkhead.pipelines.stages import Rendering
     from talkhead.provenance import Signer
     from talkhead.tracking.landmark_track import LandmarkTrack
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TRACK_SUFFIXES = {".npz", ".json"}
 
-Follow = Callable[[Iterable[Any], "int | None"], Iterable[Any]]
+Progress = Callable[[Iterable[Any], "int | None"], Iterable[Any]]
 """Passes frames through and may report progress; its second argument is the expected count."""
 
 
@@ -56,8 +56,8 @@ class RenderJob:
     steps: int = 1
     start_step: int | None = None
     """mask-noise only; None: its default."""
-    emotion: str = AUTO
-    """mask-noise only: the emotion to show; auto: classified from the voice."""
+    emotion: str | None = None
+    """The emotion to show; auto: that of the voice; None: the system's default."""
     seed: int = 0
     crf: int = 18
     max_size: SizeLimit = DEFAULT_LIMIT
@@ -90,16 +90,6 @@ class CheckedJob:
     """Signs the content credentials; None to leave them out."""
 
 
-@dataclass
-class _Work:
-    """The frames to write, and the facts to report about them at the end."""
-
-    frames: Iterator[Pixels]
-    facts: dict[str, Any] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
-    """Time at which everything was loaded."""
-
-
 def check_job(job: RenderJob) -> CheckedJob:
     """Check a job's inputs before any slow work; the output is not checked.
 
@@ -117,7 +107,8 @@ def check_job(job: RenderJob) -> CheckedJob:
     if job.landmarks is not None:
         check_input(job.landmarks)
     check_pose(job.pose)
-    check_emotion(job.emotion)
+    if job.emotion is not None:
+        check_emotion(job.emotion)
     signer = _signer_of(job)
     picture, rate = None, job.fps
     if is_video(job.face):
@@ -147,19 +138,20 @@ def check_job(job: RenderJob) -> CheckedJob:
 
 def render_job(
     checked: CheckedJob,
-    load: Callable[[], AnyPipeline],
+    load: Callable[[], FacePipeline],
     target: Path | IO[bytes],
     *,
-    follow: Follow | None = None,
+    progress: Progress | None = None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Render a job's video.
 
     Args:
         checked: from `check_job`.
-        load: returns the networks; called once the face has been found.
+        load: returns the pipeline; called once the face has been found.
         target: output file or stream.
-        follow: passes the frames through as they are rendered, and input frames as they are read.
+        progress: passes the frames through as they are rendered, and input frames as they are
+            read.
         folder: weights folder whose digests go into the video's note; by default it is looked up.
 
     Returns:
@@ -167,7 +159,7 @@ def render_job(
         frames_per_second, seed, weights; for a picture that was scaled down, scaled_from; unless
         landmarks are given, speech and silent; for a dubbed video, shots, uncertain_shots (where
         the face may belong to a different person than in earlier shots) and frames_without_face;
-        for mask-noise, emotion.
+        if an emotion is shown, emotion.
 
     Raises:
         TalkheadError: an input cannot be read, or the output cannot be written.
@@ -179,10 +171,9 @@ def render_job(
     job = checked.job
     if folder is not None:
         check_system(job, folder, dubs=checked.picture is None)
-    follow = follow or _follow_silently
+    progress = progress or _without_progress
     width, height = (side - side % 2 for side in checked.size)
     note = _note_of(job, folder) if job.provenance else None
-    load = partial(_load_follower, load)
     writer = VideoWriter(
         target,
         size=(width, height),
@@ -193,15 +184,23 @@ def render_job(
         overwrite=job.overwrite,
         seal=_seal_of(checked.signer, note),
     )
+    loaded_at: list[float] = []
+
+    def timed_load() -> FacePipeline:
+        pipeline = load()
+        loaded_at.append(time.perf_counter())
+        return pipeline
+
     if checked.picture is None:
-        work = _dubbed(checked, load, follow)
+        rendering = _dub(checked, timed_load, progress)
     else:
-        work = _animated(checked, checked.picture, load, follow)
+        rendering = _animate(checked, checked.picture, timed_load, progress)
     # Close the generators: the threads behind them must end before the process does.
-    with closing(_closing(follow(work.frames, checked.total), work.frames)) as frames, writer:
+    shown = _closing(progress(rendering.frames, checked.total), rendering.frames)
+    with closing(shown) as frames, writer:
         for frame in frames:
             writer.write(frame[:height, :width])
-    elapsed_s = time.perf_counter() - work.started
+    elapsed_s = time.perf_counter() - loaded_at[0]
     return {
         "output": str(job.output),
         "frames": checked.total,
@@ -214,7 +213,7 @@ def render_job(
         "frames_per_second": round(checked.total / elapsed_s, 2),
         "seed": job.seed,
         "weights": str(job.weights),
-        **work.facts,
+        **rendering.facts,
     }
 
 
@@ -262,33 +261,20 @@ def check_system(job: RenderJob, folder: Path, *, dubs: bool) -> None:
         dubs: whether the face is a video.
 
     Raises:
-        WeightsError: they do not support it.
+        TalkheadError: the emotion is unknown, or would change nothing.
+        WeightsError: the weights do not support it.
     """
-    from talkhead.weights import is_mask_noise
+    from talkhead.weights.systems import system_of
 
-    if is_mask_noise(folder):
-        if dubs:
-            raise WeightsError(
-                "mask-noise animates pictures only: use the default weights to dub a video"
-            )
-    elif job.emotion != AUTO or job.start_step is not None:
-        raise WeightsError(
-            "emotion and start step apply only to the mask-noise weights: leave them out"
-        )
+    system_of(folder).check_request(
+        dubs=dubs,
+        emotion=job.emotion,
+        start_step=job.start_step,
+        has_track=job.landmarks is not None,
+    )
 
 
-def _load_follower(load: Callable[[], AnyPipeline]) -> AnyPipeline:
-    from talkhead.pipelines.networks import Pipeline
-
-    pipeline = load()
-    if isinstance(pipeline, Pipeline) and pipeline.denoiser.config.speech_channels:
-        raise WeightsError(
-            "the denoiser is driven by audio instead of landmarks: only `talkhead eval` can run it"
-        )
-    return pipeline
-
-
-def _follow_silently(frames: Iterable[Any], _total: int | None) -> Iterable[Any]:
+def _without_progress(frames: Iterable[Any], _total: int | None) -> Iterable[Any]:
     return frames
 
 
@@ -327,12 +313,12 @@ def check_pose(text: str) -> None:
         )
 
 
-def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
+def read_pose(text: str, progress: Progress) -> str | LandmarkTrack:
     """Return the source of head motion: a name, or the track read from a file.
 
     Args:
         text: natural, still, or the path of a track or a video.
-        follow: passes the video's frames through.
+        progress: passes the video's frames through.
 
     Raises:
         TalkheadError: `check_pose` fails, or the file cannot be read.
@@ -348,117 +334,63 @@ def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
         return text
     from talkhead.tracking.face_tracker import track_video
 
-    return track_video(path, follow=follow)[0]
+    return track_video(path, follow=progress)[0]
 
 
-def _animated(
-    checked: CheckedJob, picture: Pixels, load: Callable[[], AnyPipeline], follow: Follow
-) -> _Work:
-    """Animate a picture."""
-    from talkhead.audio2landmarks.animation import animate, predict_speech
-    from talkhead.audio2landmarks.speech_emotion import feel, shown
-    from talkhead.landmarks2video.mask_noise.renderer import START_STEP
-    from talkhead.landmarks2video.renderer import render_frames
-    from talkhead.pipelines.networks import MaskNoisePipeline
+def _options(job: RenderJob, pose: str | LandmarkTrack = "natural") -> tuple[Any, Any]:
+    """Return the motion and the sampler options of a job."""
+    from talkhead.audio2landmarks.animation import MotionOptions
+    from talkhead.landmarks2video.sampling import SamplerOptions
+
+    motion = MotionOptions(
+        pose, job.pose_strength, job.expression_strength, job.blink_per_minute, job.seed
+    )
+    return motion, SamplerOptions(job.steps, job.start_step, job.seed)
+
+
+def _animate(
+    checked: CheckedJob, picture: Pixels, load: Callable[[], FacePipeline], progress: Progress
+) -> Rendering:
+    from talkhead.pipelines.stages import animate
     from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
 
     job = checked.job
-    motion_source = read_pose(job.pose, follow)
+    motion, sampler = _options(job, read_pose(job.pose, progress))
     with FaceDetector(max_faces=MAX_FACES) as detector:
         identity = choose_in_picture(detector, picture, job.choose)
-    pipeline = load()
-    work = _Work(iter(()))
-    if checked.track is not None:
-        windows = _windows_of(checked.track, checked.fps, checked.total)
-    else:
-        speech = predict_speech(pipeline.generator, job.audio, identity, checked.fps)
-        work.facts |= speech.facts()
-        _, windows = animate(
-            pipeline.generator,
-            identity,
-            speech,
-            seed=job.seed,
-            pose=motion_source,
-            pose_strength=job.pose_strength,
-            expression_strength=job.expression_strength,
-            blink_per_minute=job.blink_per_minute,
-        )
-    emotion = None
-    if isinstance(pipeline, MaskNoisePipeline):
-        felt = feel(pipeline.emotion, job.audio, job.emotion)
-        emotion = shown(pipeline.video_denoiser, felt, job.emotion)
-        work.facts["emotion"] = EMOTIONS[int(emotion.argmax())]
-    work.frames = _one_by_one(
-        render_frames(
-            pipeline,
-            picture,
-            identity,
-            windows,
-            num_steps=job.steps,
-            seed=job.seed,
-            emotion=emotion,
-            start_step=job.start_step or START_STEP,
-        )
+    return animate(
+        load(),
+        picture,
+        identity,
+        job.audio,
+        fps=checked.fps,
+        track=checked.track,
+        motion=motion,
+        sampler=sampler,
+        emotion=job.emotion,
     )
-    return work
 
 
-def _one_by_one(windows: Generator[Pixels, None, None]) -> Iterator[Pixels]:
-    with closing(windows):
-        for window in windows:
-            yield from window
-
-
-def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow) -> _Work:
-    """Dub a video."""
-    from talkhead.audio2landmarks.audio2motion import listen
-    from talkhead.geometry.motion_basis import proportions
-    from talkhead.landmarks2video.dubbing import Dubber, dub_frames
+def _dub(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Progress) -> Rendering:
     from talkhead.media.playback import play
-    from talkhead.pipelines.networks import Pipeline
+    from talkhead.pipelines.stages import dub
     from talkhead.tracking.shots import track_face
 
     job = checked.job
-    faces = track_face(job.face, checked.fps, job.choose, follow)
+    motion, sampler = _options(job)
+    faces = track_face(job.face, checked.fps, job.choose, progress)
     playing = play(job.face, checked.fps, faces.num_frames, checked.total, job.loop, checked.size)
-    pipeline = load()
-    if not isinstance(pipeline, Pipeline):
-        raise WeightsError(
-            "mask-noise animates pictures only: use the default weights to dub a video"
-        )
-    dubber = Dubber(faces, pipeline.basis, job.expression_strength)
-    track = checked.track
-    work = _Work(
-        iter(()),
-        {
-            "shots": faces.num_shots,
-            "uncertain_shots": faces.num_uncertain,
-            "frames_without_face": 0,
-        },
+    return dub(
+        load(),
+        faces,
+        playing,
+        job.audio,
+        fps=checked.fps,
+        total=checked.total,
+        track=checked.track,
+        motion=motion,
+        sampler=sampler,
     )
-
-    def wanted() -> Iterator[Callable[[int], DubbedFace | None]]:
-        """Yield one function per output frame; it maps a source frame's number to its edit."""
-        if track is not None:
-            for window in _windows_of(track, checked.fps, checked.total):
-                for points in window:
-                    yield partial(dubber.follow, target=points)
-        else:
-            shape = proportions(dubber.rest(0))
-            speech = listen(pipeline.generator, job.audio, shape, checked.fps)
-            work.facts |= speech.facts()
-            for coefficients in speech.coefficients:
-                yield partial(dubber.speak, coefficients=coefficients)
-
-    def items() -> Iterator[tuple[Pixels, DubbedFace | None]]:
-        with closing(playing):
-            for (frame, pixels), want in zip(playing, wanted(), strict=True):
-                face = want(frame)
-                work.facts["frames_without_face"] += face is None
-                yield pixels, face
-
-    work.frames = dub_frames(pipeline, items(), num_steps=job.steps, seed=job.seed)
-    return work
 
 
 def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: bool) -> LandmarkTrack:
@@ -475,13 +407,3 @@ def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: boo
             f" {size[0]} x {size[1]} px: make the track from this picture"
         )
     return track
-
-
-def _windows_of(
-    track: LandmarkTrack, rate: Fraction, total: int
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Cut the user's track into windows that cover the video; its last frame is held."""
-    from talkhead.landmarks2video.batching import BATCH_FRAMES
-
-    points = track.resample(rate, total).points
-    return (points[start : start + BATCH_FRAMES] for start in range(0, total, BATCH_FRAMES))

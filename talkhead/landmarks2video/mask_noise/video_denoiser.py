@@ -12,8 +12,9 @@ identity, which preserves light and colours. For that it must also see what the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +22,10 @@ from torch.nn import functional
 
 from talkhead.emotions import EMOTIONS
 from talkhead.geometry.mesh import NUM_POINTS
-from talkhead.geometry.skin_registration import NUM_POSE_FEATURES
-from talkhead.landmarks2video.denoiser import zero_layer
-from talkhead.landmarks2video.diffusion import time_angles
+from talkhead.geometry.skin_registration import NUM_POSE_FEATURES, Registration
+from talkhead.landmarks2video.denoiser import time_angles, zero_layer
 from talkhead.landmarks2video.mask_noise.mask import MaskNoiseConfig
+from talkhead.networks import Network, register_to_config
 
 NUM_STEPS = 1000
 """Diffusion steps of the paper; `start_step` counts in these."""
@@ -32,42 +33,6 @@ _PATCH = 2
 _RGB = 3
 _GROUPS = 8
 _MAX_FRAMES = 256
-
-
-@dataclass(frozen=True)
-class VideoDenoiserConfig:
-    """Sizes and inputs of the U-Net."""
-
-    size_px: int
-    """Side of the generated crops."""
-    num_frames: int
-    """Frames per window."""
-    widths: tuple[int, ...]
-    """Channels per level; each level halves the resolution."""
-    embedding_size: int
-    """Size of the step embedding and of the emotion embedding."""
-    residual_scale: float
-    """Standard deviation of the residual (frame minus base), by which it is divided; 0 to measure
-    it."""
-    base: Literal["identity", "warp"] = "warp"
-    """The frame that is masked and corrected: the identity frame, as in the paper, or that frame
-    warped to the landmarks."""
-    registration_components: int = 40
-    """Number of deformations used by the skin registration."""
-    mask: MaskNoiseConfig = field(default_factory=MaskNoiseConfig)
-
-
-COMPACT = VideoDenoiserConfig(
-    size_px=128, num_frames=16, widths=(32, 64, 128, 256), embedding_size=64, residual_scale=0.0
-)
-TINY = VideoDenoiserConfig(
-    size_px=32,
-    num_frames=4,
-    widths=(8, 16),
-    embedding_size=8,
-    residual_scale=0.2,
-    registration_components=4,
-)
 
 
 class _Block(nn.Module):
@@ -96,21 +61,25 @@ class _Block(nn.Module):
         return self.skip(x) + self.conv_out(functional.relu(y))  # type: ignore[no-any-return]
 
 
-def _check(config: VideoDenoiserConfig) -> None:
+def _check(
+    size_px: int,
+    num_frames: int,
+    widths: tuple[int, ...],
+    embedding_size: int,
+    mask: MaskNoiseConfig,
+) -> None:
     """Raise ValueError unless the sizes are valid."""
-    mask = config.mask
-    if len(config.widths) < 2 or any(width % _GROUPS or not width for width in config.widths):
+    if len(widths) < 2 or any(width % _GROUPS or not width for width in widths):
         raise ValueError(f"widths must be two or more multiples of {_GROUPS}")
-    if config.size_px < 1 or config.size_px % (_PATCH * 2 ** (len(config.widths) - 1)):
+    if size_px < 1 or size_px % (_PATCH * 2 ** (len(widths) - 1)):
         raise ValueError(
-            f"size_px {config.size_px} must be a positive multiple of "
-            f"{_PATCH * 2 ** (len(config.widths) - 1)}"
+            f"size_px {size_px} must be a positive multiple of {_PATCH * 2 ** (len(widths) - 1)}"
         )
-    if config.embedding_size < 2 or config.embedding_size % 2:
+    if embedding_size < 2 or embedding_size % 2:
         raise ValueError("embedding_size must be even and at least 2")
-    if not 1 <= config.num_frames <= _MAX_FRAMES:
+    if not 1 <= num_frames <= _MAX_FRAMES:
         raise ValueError(f"num_frames must be from 1 to {_MAX_FRAMES}")
-    if not (mask.kernel_size % 2 and mask.kernel_size <= config.size_px and mask.sigma > 0):
+    if not (mask.kernel_size % 2 and mask.kernel_size <= size_px and mask.sigma > 0):
         raise ValueError(
             "the mask's kernel_size must be odd and at most size_px, and its sigma above 0"
         )
@@ -124,26 +93,47 @@ def _neighbours(x: Tensor, num_frames: int) -> Tensor:
     return torch.cat([before, window, after], 2).flatten(0, 1)
 
 
-class VideoDenoiser(nn.Module):
-    """The U-Net, and how faces differ by emotion.
+class VideoDenoiser(Network):
+    """The U-Net.
 
-    Buffers: `expressions` (8, 478, 3), what each emotion (MEAD's names) adds to the shape of a face
-    that is upright and facing the camera, in units of the distance between its outer eye corners;
-    `shown` (8,), 1 for the emotions in the training set; `registration_basis` (K, 478, 3) and
-    `registration_weights` (6 + K, 478, 2), the linear model applied to meshes first, see
-    `talkhead.geometry.skin_registration`.
+    Buffers: `registration_basis` (K, 478, 3) and `registration_weights` (6 + K, 478, 2), the linear
+    model applied to meshes first, see `talkhead.geometry.skin_registration`.
+
+    Args:
+        size_px: side of the generated crops.
+        num_frames: frames per window.
+        widths: channels per level; each level halves the resolution.
+        embedding_size: size of the step embedding and of the emotion embedding.
+        residual_scale: standard deviation of the residual (frame minus base), by which it is
+            divided; 0 to measure it in training.
+        base: the frame that is masked and corrected: the identity frame, as in the paper, or that
+            frame warped to the landmarks.
+        registration_components: number of deformations used by the skin registration.
+        mask: the fields of `MaskNoiseConfig`; None for its defaults.
     """
 
-    expressions: Tensor
-    shown: Tensor
+    nested_configs: ClassVar[Mapping[str, Any]] = {"mask": MaskNoiseConfig | None}
+
     registration_basis: Tensor
     registration_weights: Tensor
 
-    def __init__(self, config: VideoDenoiserConfig) -> None:
+    @register_to_config
+    def __init__(
+        self,
+        size_px: int = 128,
+        num_frames: int = 16,
+        widths: tuple[int, ...] = (32, 64, 128, 256),
+        embedding_size: int = 64,
+        residual_scale: float = 0.0,
+        base: Literal["identity", "warp"] = "warp",
+        registration_components: int = 40,
+        mask: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        _check(config)
-        self.config = config
-        widths, size = config.widths, config.embedding_size
+        self.mask = MaskNoiseConfig(**(mask or {}))
+        self.register_to_config(mask=asdict(self.mask))
+        _check(size_px, num_frames, widths, embedding_size, self.mask)
+        size = embedding_size
         condition = 2 * size
         self.emotion = nn.Embedding(len(EMOTIONS), size)
         self.step = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
@@ -160,13 +150,16 @@ class VideoDenoiser(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], _RGB * _PATCH**2, 3, padding=1)
         zero_layer(self.conv_out)
         nn.init.zeros_(self.emotion.weight)
-        self.register_buffer("expressions", torch.zeros(len(EMOTIONS), NUM_POINTS, 3))
-        self.register_buffer("shown", torch.zeros(len(EMOTIONS)))
-        count = config.registration_components
+        count = registration_components
         self.register_buffer("registration_basis", torch.zeros(count, NUM_POINTS, 3))
         self.register_buffer(
             "registration_weights", torch.zeros(NUM_POSE_FEATURES + count, NUM_POINTS, 2)
         )
+
+    def registration(self) -> Registration:
+        """Return the skin registration that the network was trained with."""
+        basis, weights = self.registration_basis, self.registration_weights
+        return Registration(basis.float().cpu().numpy(), weights.float().cpu().numpy())
 
     @property
     def reach(self) -> int:

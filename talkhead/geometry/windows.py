@@ -1,0 +1,19 @@
+"""Windows of frames: the stages hand meshes over a few frames at a time, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+WINDOW_FRAMES = 8
+"""Frames per window, and per call of a renderer's networks."""
+
+
+def split_windows(points: Floats) -> Iterator[Floats]:
+    """Yield the meshes of a track, (T, 478, 3), window by window."""
+    for start in range(0, len(points), WINDOW_FRAMES):
+        yield points[start : start + WINDOW_FRAMES]

@@ -1,0 +1,122 @@
+"""Noise schedule and sampling, with schedulers of diffusers.
+
+    notation   name       meaning
+    t          timestep   0 to 999; at 999 there is nothing left but noise
+    alpha_t    signal     cos(pi (t + 1) / 2000)
+    sigma_t    noise      sin(pi (t + 1) / 2000); signal^2 + noise^2 = 1
+    x_0        clean      what is generated, roughly unit scale
+    x_t        noisy      signal * clean + noise * epsilon
+    v_t        velocity   signal * epsilon - noise * clean
+
+No signal is left at the last timestep. Sampling from noise therefore starts where training ended,
+and a single step returns the network's estimate of the mean. Networks get (t + 1) / 1000.
+
+Sources: Salimans and Ho, "Progressive distillation for fast sampling of diffusion models" (2022),
+appendix D; Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2023) for
+the zero terminal signal.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+NUM_TIMESTEPS = 1000
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """How a renderer samples."""
+
+    num_steps: int = 1
+    """Network evaluations."""
+    start_step: int | None = None
+    """Timestep count at which sampling starts, up to 1000; None for the renderer's default."""
+    seed: int = 0
+    """Random seed of all noise, which the frames share."""
+
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(noisy (B, ...), time (B,) in [0, 1]) to the network's prediction, (B, ...)."""
+
+
+def cosine_betas(num_timesteps: int = NUM_TIMESTEPS) -> list[float]:
+    """Return the betas of the schedule above; the last one is 1."""
+    signal = [math.cos(math.pi / 2 * k / num_timesteps) ** 2 for k in range(num_timesteps)] + [0.0]
+    return [1 - after / before for before, after in pairwise(signal)]
+
+
+def default_scheduler(prediction_type: Literal["v_prediction", "sample"] = "v_prediction") -> Any:
+    """Return the scheduler that ships: DDIM on the cosine schedule."""
+    return DDIMScheduler(
+        num_train_timesteps=NUM_TIMESTEPS,
+        trained_betas=cosine_betas(),
+        prediction_type=prediction_type,
+        timestep_spacing="trailing",
+        rescale_betas_zero_snr=True,
+        clip_sample=False,
+    )
+
+
+def starting_at(scheduler: Any, start_step: int | None) -> Any:
+    """Return a copy of a scheduler that starts at a step; None for the last one.
+
+    The copy keeps the first `start_step` timesteps only, as if training had never gone further.
+    """
+    if start_step is None or start_step == scheduler.config.num_train_timesteps:
+        return copy.deepcopy(scheduler)
+    betas: Sequence[float] = scheduler.betas[:start_step].tolist()
+    settings = dict(scheduler.config) | {
+        "num_train_timesteps": start_step,
+        "trained_betas": betas,
+        "rescale_betas_zero_snr": False,
+    }
+    return type(scheduler).from_config(settings)
+
+
+def sample(
+    denoiser: Denoiser,
+    epsilon: Tensor,
+    scheduler: Any,
+    num_steps: int,
+    *,
+    start_step: int | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Sample with a scheduler of diffusers.
+
+    Args:
+        denoiser: the network with its conditions bound.
+        epsilon: (B, ...), standard normal.
+        scheduler: any of diffusers' that takes its betas from a list; it is left unchanged.
+        num_steps: network evaluations.
+        start_step: timestep count at which to start, from zeros with that much noise; None for the
+            last one, which is pure noise.
+        seed: for schedulers that add noise at every step.
+
+    Returns:
+        (B, ...), the clean sample.
+    """
+    num_timesteps = scheduler.config.num_train_timesteps
+    scheduler = starting_at(scheduler, start_step)
+    scheduler.set_timesteps(num_steps)
+    timesteps = scheduler.timesteps
+    noisy = scheduler.add_noise(torch.zeros_like(epsilon), epsilon, timesteps[:1])
+    options: dict[str, Any] = {}
+    if "generator" in scheduler.step.__code__.co_varnames:
+        options["generator"] = torch.Generator().manual_seed(seed)
+    for timestep in timesteps:
+        time = ((timestep + 1) / num_timesteps).float().to(epsilon.device)
+        given = scheduler.scale_model_input(noisy, timestep)
+        predicted = denoiser(given, time.expand(len(noisy))).to(noisy.dtype)
+        noisy = scheduler.step(predicted, timestep, noisy, **options).prev_sample
+    sampled: Tensor = noisy
+    return sampled

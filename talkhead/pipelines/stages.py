@@ -1,0 +1,203 @@
+"""Join the two stages: landmarks from a voice, then frames of a picture or into a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from talkhead.audio2landmarks import animation
+from talkhead.audio2landmarks.animation import MotionOptions, predict_speech
+from talkhead.audio2landmarks.audio2motion import listen
+from talkhead.audio2landmarks.expressions import express
+from talkhead.audio2landmarks.speech_emotion import emotion_of
+from talkhead.emotions import EMOTIONS
+from talkhead.errors import WeightsError
+from talkhead.geometry.motion_basis import proportions
+from talkhead.geometry.windows import split_windows
+from talkhead.landmarks2video.dubbing import DubbedFace, Dubber, dub_frames
+from talkhead.landmarks2video.renderer import LatentRenderer, render_frames
+from talkhead.landmarks2video.sampling import SamplerOptions
+from talkhead.media.audio import scan_audio
+from talkhead.media.rates import num_frames
+from talkhead.tracking.landmark_track import LandmarkTrack
+from talkhead.tracking.shots import FaceTrack
+
+if TYPE_CHECKING:
+    from talkhead.pipelines.base import FacePipeline
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass
+class Rendering:
+    """Frames on their way, and what is known about them."""
+
+    frames: Generator[Pixels, None, None]
+    """uint8 (H, W, 3), one by one."""
+    num_frames: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    """For scripts: speech, silent, emotion; shots and missing faces of a video. The number of
+    frames without a face is right once all frames were read."""
+
+
+def animate(
+    pipeline: FacePipeline,
+    picture: Pixels,
+    identity: Floats,
+    audio: Path,
+    *,
+    fps: Fraction,
+    track: LandmarkTrack | None = None,
+    motion: MotionOptions | None = None,
+    sampler: SamplerOptions | None = None,
+    emotion: str | None = None,
+    windows_seen: list[Floats] | None = None,
+) -> Rendering:
+    """Animate a picture.
+
+    Args:
+        pipeline: either system.
+        picture: uint8 (H, W, 3).
+        identity: (478, 3), the mesh in the picture, pixels.
+        audio: the recording.
+        fps: frames per second.
+        track: landmarks to follow as they are, in place of predicted ones; the last frame is held.
+        motion: head motion, strengths, blinks, seed.
+        sampler: steps and seed.
+        emotion: name of the emotion to show; auto for that of the voice, None for the system's
+            default.
+        windows_seen: gets the meshes of every window.
+
+    Raises:
+        TalkheadError: the recording cannot be read, or the emotion is unknown.
+        WeightsError: the weights do not have the emotion.
+    """
+    facts: dict[str, Any] = {}
+    if track is not None:
+        total = num_frames(scan_audio(audio).duration_s, fps)
+        windows = split_windows(track.resample(fps, total).points)
+    else:
+        speech = predict_speech(pipeline.landmark_generator, audio, identity, fps)
+        total = len(speech.coefficients)
+        facts |= speech.facts()
+        windows = animation.animate(pipeline.landmark_generator, identity, speech, motion)
+    probabilities = emotion_probabilities(pipeline, audio, emotion)
+    if probabilities is not None:
+        facts["emotion"] = EMOTIONS[int(probabilities.argmax())]
+        if track is None:
+            windows = express(windows, pipeline.expressions.shape_of(probabilities))
+    if windows_seen is not None:
+        windows = _noted(windows, windows_seen)
+    frames = render_frames(
+        pipeline.renderer(), picture, identity, windows, sampler, emotion=probabilities
+    )
+    return Rendering(_one_by_one(frames), total, facts)
+
+
+def emotion_probabilities(
+    pipeline: FacePipeline, sound: Path | Floats, emotion: str | None
+) -> Floats | None:
+    """Return the probabilities of the emotions to show, (8,); None to leave the face as it is.
+
+    Args:
+        pipeline: either system.
+        sound: the recording, or a waveform (N,) at 16 kHz.
+        emotion: a name; auto for the voice's, None for the system's default.
+
+    Raises:
+        TalkheadError: the recording cannot be read, or the emotion is unknown.
+        WeightsError: the weights do not have the emotion.
+    """
+    name = pipeline.system.default_emotion if emotion is None else emotion
+    if name is None:
+        return None
+    if pipeline.emotion_classifier is None or pipeline.expressions is None:
+        raise WeightsError("these weights have no emotions: leave the emotion out")
+    found = emotion_of(pipeline.emotion_classifier, sound, name)
+    masked: Floats = pipeline.expressions.mask_unknown(found, name)
+    return masked
+
+
+def dub(
+    pipeline: FacePipeline,
+    faces: FaceTrack,
+    playing: Generator[tuple[int, Pixels], None, None],
+    audio: Path,
+    *,
+    fps: Fraction,
+    total: int,
+    track: LandmarkTrack | None = None,
+    motion: MotionOptions | None = None,
+    sampler: SamplerOptions | None = None,
+) -> Rendering:
+    """Dub a video.
+
+    Args:
+        pipeline: one that can dub.
+        faces: the face in the video, tracked at `fps`.
+        playing: number and pixels of the video's frames, `total` of them.
+        audio: the recording.
+        fps: frames per second.
+        total: number of frames to make.
+        track: landmarks to follow, in place of predicted ones; the last frame is held.
+        motion: its `expression_strength` scales the motion of the mouth.
+        sampler: steps and seed.
+
+    Raises:
+        TalkheadError: the recording cannot be read.
+        WeightsError: the pipeline cannot dub.
+    """
+    renderer = pipeline.renderer()
+    if not isinstance(renderer, LatentRenderer):
+        raise WeightsError(
+            f"{pipeline.system.label} animates pictures only: use the default weights to dub"
+        )
+    strength = (motion or MotionOptions()).expression_strength
+    generator = pipeline.landmark_generator
+    dubber = Dubber(faces, generator.motion_basis(), strength)
+    facts: dict[str, Any] = {
+        "shots": faces.num_shots,
+        "uncertain_shots": faces.num_uncertain,
+        "frames_without_face": 0,
+    }
+
+    def edits() -> Iterator[Callable[[int], DubbedFace | None]]:
+        """Yield one function per output frame; it maps a source frame's number to its edit."""
+        if track is not None:
+            for points in track.resample(fps, total).points:
+                yield partial(dubber.follow, target=points)
+        else:
+            speech = listen(generator, audio, proportions(dubber.rest(0)), fps)
+            facts.update(speech.facts())
+            for coefficients in speech.coefficients:
+                yield partial(dubber.speak, coefficients=coefficients)
+
+    def items() -> Iterator[tuple[Pixels, DubbedFace | None]]:
+        with closing(playing):
+            for (frame, pixels), edit in zip(playing, edits(), strict=True):
+                face = edit(frame)
+                facts["frames_without_face"] += face is None
+                yield pixels, face
+
+    return Rendering(dub_frames(renderer, items(), sampler), total, facts)
+
+
+def _noted(windows: Iterator[Floats], seen: list[Floats]) -> Iterator[Floats]:
+    for points in windows:
+        seen.append(points)
+        yield points
+
+
+def _one_by_one(windows: Generator[Pixels, None, None]) -> Generator[Pixels, None, None]:
+    with closing(windows):
+        for window in windows:
+            yield from window
