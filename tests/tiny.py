@@ -1,83 +1,161 @@
-"""A complete folder of tiny weights (real, untrained networks), and voices to drive them."""
+"""Pipelines of tiny, untrained networks, and voices to drive them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from talkhead.audio2landmarks import emotion_classifier as emotion
-from talkhead.audio2landmarks import generator as landmarks
+from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier
+from talkhead.audio2landmarks.expressions import Expressions
+from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.emotions import EMOTIONS
-from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, NUM_POINTS, RIGHT_MOUTH_CORNER
-from talkhead.landmarks2video import autoencoder, denoiser
-from talkhead.landmarks2video.mask_noise import video_denoiser
+from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER
+from talkhead.landmarks2video.autoencoder import Autoencoder
+from talkhead.landmarks2video.denoiser import Denoiser
+from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
+from talkhead.landmarks2video.sampling import default_scheduler
 from talkhead.media.audio import write_waveform
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.networks import save_checkpoint
+from talkhead.pipelines import MaskNoisePipeline, TalkheadPipeline
 from tests.meshes import hand_made_basis
+
+TINY_SPEECH: dict[str, Any] = {
+    "conv_channels": (16,) * 7,
+    "hidden_size": 32,
+    "num_layers": 1,
+    "num_heads": 2,
+    "feedforward_size": 32,
+    "dropout": 0.0,
+}
+TINY_LOG_MEL: dict[str, Any] = {"num_mel": 40, "hidden_size": 16, "dropout": 0.0}
+TINY_DUAL: dict[str, Any] = {
+    "width": 16,
+    "num_heads": 2,
+    "num_layers": 1,
+    "reach_frames": 4,
+    "raw_channels": 8,
+    "raw_hidden": 8,
+    "kan_size": 16,
+}
+TINY_GENERATOR: dict[str, Any] = {
+    "speech_encoder": TINY_SPEECH,
+    "num_components": 4,
+    "num_features": 2,
+    "hidden_size": 16,
+    "num_layers": 1,
+    "dropout": 0.0,
+}
+TINY_AUTOENCODER: dict[str, Any] = {
+    "latent_channels": 8,
+    "width": 16,
+    "fine_width": 16,
+    "num_encoder_blocks": 1,
+    "num_decoder_blocks": 1,
+    "num_fine_blocks": 1,
+}
+TINY_DENOISER: dict[str, Any] = {
+    "latent_channels": 8,
+    "map_channels": 9,
+    "widths": (16, 32),
+    "num_blocks": (1, 1),
+    "num_heads": 2,
+    "residual_scale": 0.5,
+    "registration_components": 4,
+}
+TINY_EMOTION_CLASSIFIER: dict[str, Any] = {
+    "num_mel": 80,
+    "width": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "kernel_size": 5,
+    "dropout": 0.0,
+}
+TINY_VIDEO_DENOISER: dict[str, Any] = {
+    "size_px": 32,
+    "num_frames": 4,
+    "widths": (8, 16),
+    "embedding_size": 8,
+    "residual_scale": 0.2,
+    "registration_components": 4,
+}
 
 
 def write_tiny_weights(folder: Path) -> Path:
-    """Write autoencoder, denoiser and landmark generator in the layout of `--weights FOLDER`."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        models: dict[str, tuple[nn.Module, object]] = {
-            "autoencoder": (tiny_autoencoder(), autoencoder.TINY),
-            "denoiser": (tiny_denoiser(), denoiser.TINY),
-            "landmarks": (tiny_generator(), landmarks.TINY),
-        }
-    for name, (model, config) in models.items():
-        save_checkpoint(folder / name, architecture=name, config=config, state=model.state_dict())
+    """Write a pipeline of the default system, without the components for emotions."""
+    tiny_pipeline().save_pretrained(folder)
     return folder
 
 
 def write_tiny_mask_noise(folder: Path) -> Path:
-    """Write emotion classifier, landmark generator and video denoiser in the same layout."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        models: dict[str, tuple[nn.Module, object]] = {
-            "emotion": (emotion.EmotionClassifier(emotion.TINY), emotion.TINY),
-            "landmarks": (tiny_generator(), landmarks.TINY),
-            "video-denoiser": (tiny_video_denoiser(), video_denoiser.TINY),
-        }
-    for name, (model, config) in models.items():
-        save_checkpoint(folder / name, architecture=name, config=config, state=model.state_dict())
+    """Write a pipeline of the second system."""
+    tiny_mask_noise_pipeline().save_pretrained(folder)
     return folder
 
 
-def tiny_video_denoiser() -> video_denoiser.VideoDenoiser:
-    """Return a video denoiser with no idle layers, whose happy faces have wide mouths."""
-    model = video_denoiser.VideoDenoiser(video_denoiser.TINY)
+def tiny_pipeline() -> TalkheadPipeline:
+    """Return a pipeline of the default system, without the components for emotions."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TalkheadPipeline(
+            autoencoder=tiny_autoencoder(),
+            denoiser=tiny_denoiser(),
+            landmark_generator=tiny_generator(),
+            scheduler=default_scheduler(),
+        )
+
+
+def tiny_mask_noise_pipeline() -> MaskNoisePipeline:
+    """Return a pipeline of the second system."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return MaskNoisePipeline(
+            emotion_classifier=EmotionClassifier(**TINY_EMOTION_CLASSIFIER),
+            landmark_generator=tiny_generator(),
+            video_denoiser=tiny_video_denoiser(),
+            expressions=tiny_expressions(),
+            scheduler=default_scheduler("sample"),
+        )
+
+
+def tiny_video_denoiser() -> VideoDenoiser:
+    """Return a video denoiser with no idle layers."""
+    model = VideoDenoiser(**TINY_VIDEO_DENOISER)
     for parameter in model.parameters():
         if not bool(parameter.any()):
             nn.init.normal_(parameter, std=0.05)
-    corners = torch.zeros(NUM_POINTS)
-    corners[RIGHT_MOUTH_CORNER], corners[LEFT_MOUTH_CORNER] = -0.1, 0.1
-    model.expressions[EMOTIONS.index("happy"), :, 0] = corners
-    model.shown.fill_(1)
-    model.shown[EMOTIONS.index("contempt")] = 0
     return model
 
 
-def tiny_autoencoder() -> autoencoder.Autoencoder:
+def tiny_expressions() -> Expressions:
+    """Return expressions of which happy has a wide mouth, and contempt is unknown."""
+    model = Expressions()
+    happy = model.offsets[EMOTIONS.index("happy"), :, 0]
+    happy[RIGHT_MOUTH_CORNER], happy[LEFT_MOUTH_CORNER] = -0.1, 0.1
+    model.known.fill_(1)
+    model.known[EMOTIONS.index("contempt")] = 0
+    return model
+
+
+def tiny_autoencoder() -> Autoencoder:
     """Return an autoencoder that keeps each patch's mean colour and brightness gradient."""
-    model = autoencoder.Autoencoder(autoencoder.TINY)
+    model = Autoencoder(**TINY_AUTOENCODER)
     model.set_linear_path(torch.zeros(3 * 64), smooth_components(8), 8.0)
     return model
 
 
-def tiny_denoiser() -> denoiser.Denoiser:
+def tiny_denoiser() -> Denoiser:
     """Return an untrained denoiser that changes its input slightly."""
-    model = denoiser.Denoiser(denoiser.TINY)
+    model = Denoiser(**TINY_DENOISER)
     nn.init.normal_(model.conv_out.weight, std=0.02)
     return model
 
 
-def tiny_generator() -> landmarks.LandmarkGenerator:
+def tiny_generator() -> LandmarkGenerator:
     """Return a generator whose coefficients follow the audio, at about one standard deviation."""
-    model = landmarks.LandmarkGenerator(landmarks.TINY)
+    model = LandmarkGenerator(**TINY_GENERATOR)
     basis = hand_made_basis()
     with torch.no_grad():
         model.out.weight *= 12
