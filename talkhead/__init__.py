@@ -1,10 +1,10 @@
 """Turn a picture of a person and a voice recording into a video of that person speaking.
 
-Data flows in one direction, and each module is named after what it produces::
+Data flows in one direction, through two stages that do not know each other::
 
     audio ─ waveform ─ speech features ─ landmarks ─ conditioning maps ─ latents ─ frames ─ video
-    face  ─ picture ─ identity landmarks ────┘              │
-                  └── identity picture, warped to each frame's landmarks
+            └───────── audio2landmarks ─────────┘ └──────── landmarks2video ────────┘
+    face  ─ picture ─ identity landmarks ────┘       identity picture, warped to the landmarks
 
 Docstrings use these letters for shapes:
 
@@ -30,27 +30,40 @@ from typing import TYPE_CHECKING, Any
 from talkhead.errors import BatchError, NoFaceError, TalkheadError, WeightsError
 
 if TYPE_CHECKING:
-    from talkhead.audio2landmarks.animation import predict_landmarks
+    from talkhead.audio2landmarks.animation import MotionOptions
     from talkhead.device import resolve_device, resolve_dtype
-    from talkhead.landmarks2video.renderer import render_frames
+    from talkhead.landmarks2video.sampling import SamplerOptions
     from talkhead.media.picture import read_picture
     from talkhead.media.video import VideoWriter
-    from talkhead.pipelines import TalkheadPipeline, TalkheadPipelineOutput, export_to_video
-    from talkhead.pipelines.networks import Pipeline, load_pipeline
+    from talkhead.pipelines import (
+        MaskNoisePipeline,
+        TalkheadPipeline,
+        TalkheadPipelineOutput,
+        export_to_video,
+    )
+    from talkhead.pipelines.deprecated import (
+        Pipeline,
+        load_pipeline,
+        predict_landmarks,
+        render_frames,
+    )
     from talkhead.pipelines.render_job import RenderJob, check_job, render_job
     from talkhead.tracking.face_detector import FaceDetector, choose_face
     from talkhead.tracking.landmark_track import LandmarkTrack
     from talkhead.weights import resolve_weights
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 __all__ = [
     "BatchError",
     "FaceDetector",
     "LandmarkTrack",
+    "MaskNoisePipeline",
+    "MotionOptions",
     "NoFaceError",
     "Pipeline",
     "RenderJob",
+    "SamplerOptions",
     "TalkheadError",
     "TalkheadPipeline",
     "TalkheadPipelineOutput",
@@ -78,10 +91,20 @@ _MODULES = {
     "talkhead.pipelines.render_job": ("RenderJob", "check_job", "render_job"),
     "talkhead.media.picture": ("read_picture",),
     "talkhead.media.video": ("VideoWriter",),
-    "talkhead.pipelines": ("TalkheadPipeline", "TalkheadPipelineOutput", "export_to_video"),
-    "talkhead.audio2landmarks.animation": ("predict_landmarks",),
-    "talkhead.landmarks2video.renderer": ("render_frames",),
-    "talkhead.pipelines.networks": ("Pipeline", "load_pipeline"),
+    "talkhead.pipelines": (
+        "MaskNoisePipeline",
+        "TalkheadPipeline",
+        "TalkheadPipelineOutput",
+        "export_to_video",
+    ),
+    "talkhead.audio2landmarks.animation": ("MotionOptions",),
+    "talkhead.landmarks2video.sampling": ("SamplerOptions",),
+    "talkhead.pipelines.deprecated": (
+        "Pipeline",
+        "load_pipeline",
+        "predict_landmarks",
+        "render_frames",
+    ),
     "talkhead.weights": ("resolve_weights",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -114,7 +114,8 @@ def _checked(
             if path is not None:
                 check_input(path)
         check_pose(job.pose)
-        check_emotion(job.emotion)
+        if job.emotion is not None:
+            check_emotion(job.emotion)
         key = key_of(job, digests)
         if entry is not None and has_made(entry, job.output):
             if entry.key == key:

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType, TracebackType
 
-from talkhead.batch.worker import Maker, Outcome, Settings, Task
+from talkhead.batch.worker import Outcome, RenderWorker, Settings, Task
 from talkhead.errors import TalkheadError
 from talkhead.media.workers import start_worker
 
@@ -141,7 +141,7 @@ def _work(pipe: Connection, settings: Settings) -> None:
             raise SystemExit(1)
 
     signal.signal(signal.SIGTERM, end)
-    maker = Maker(settings)
+    maker = RenderWorker(settings)
     while True:
         try:
             task: Task = pipe.recv()

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from talkhead.batch.worker import Maker, Outcome, Settings, Task
+from talkhead.batch.worker import Outcome, RenderWorker, Settings, Task
 from talkhead.errors import TalkheadError
 from talkhead.extras import require_extra
 
@@ -135,7 +135,7 @@ class RayWorkers:
     def _start_worker(self) -> None:
         import ray
 
-        actor = ray.remote(Maker).options(
+        actor = ray.remote(RenderWorker).options(
             num_cpus=self._num_cpus,
             num_gpus=1 if self._uses_gpu else 0,
             max_restarts=0,

@@ -11,7 +11,7 @@ from talkhead.errors import TalkheadError, fault_of_machine
 from talkhead.pipelines.render_job import RenderJob, check_job, render_job
 
 if TYPE_CHECKING:
-    from talkhead.pipelines.loading import AnyPipeline
+    from talkhead.pipelines import FacePipeline
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Outcome:
     exit_code: int = 0
 
 
-class Maker:
+class RenderWorker:
     """Renders one video after another with the same networks."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pipeline: AnyPipeline | None = None
+        self._pipeline: FacePipeline | None = None
         self._weights: Path | None = None
         self._shares_cores = False
 
@@ -82,14 +82,14 @@ class Maker:
             torch.set_num_threads(max(threads, 1))
             self._shares_cores = True
 
-    def _load(self) -> AnyPipeline:
+    def _load(self) -> FacePipeline:
         if self._pipeline is None:
             from talkhead.device import resolve_device, resolve_dtype
-            from talkhead.pipelines.loading import load_any_pipeline
+            from talkhead.pipelines import FacePipeline
 
             device = resolve_device(self._settings.device)
             dtype = resolve_dtype(self._settings.dtype, device)
-            self._pipeline = load_any_pipeline(self._folder(), device, dtype)
+            self._pipeline = FacePipeline.from_folder(self._folder(), device=device, dtype=dtype)
         return self._pipeline
 
     def _folder(self) -> Path:

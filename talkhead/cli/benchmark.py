@@ -80,14 +80,14 @@ def benchmark(
         time_sound,
         time_stages,
     )
-    from talkhead.pipelines.loading import load_pipeline
+    from talkhead.pipelines import TalkheadPipeline
     from talkhead.weights import resolve_weights
 
     threads = torch.get_num_threads()
     theirs = None if peer is None else load_peer(peer, torch_device)
     share_cores()
     folder = resolve_weights(weights, offline=offline)
-    pipeline = load_pipeline(folder, torch_device, torch_dtype)
+    pipeline = TalkheadPipeline.from_folder(folder, device=torch_device, dtype=torch_dtype)
     with tempfile.TemporaryDirectory(prefix="talkhead-") as place:
         output = Path(place) / "out.mp4"
         if started_at is not None:

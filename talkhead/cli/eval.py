@@ -22,7 +22,7 @@ from talkhead.cli.options import (
 from talkhead.cli.output import JsonOption, OfflineOption, QuietOption, print_json
 from talkhead.cli.prepare import Layout
 from talkhead.cli.score_tables import print_comparison, print_tables
-from talkhead.emotions import AUTO, check_emotion
+from talkhead.emotions import check_emotion
 from talkhead.errors import BatchError, TalkheadError
 
 StageName = Literal["landmarks", "render", "both"]
@@ -136,7 +136,7 @@ def evaluate(
             rich_help_panel=MOTION,
         ),
     ] = "true",
-    emotion: EmotionOption = AUTO,
+    emotion: EmotionOption = None,
     seed: SeedOption = 0,
     steps: Annotated[
         list[int] | None,
@@ -276,14 +276,15 @@ def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _folders(
-    names: list[str], start_steps: list[int], emotion: str, *, offline: bool
+    names: list[str], start_steps: list[int], emotion: str | None, *, offline: bool
 ) -> dict[str, Path]:
     """Resolve weights by name; raises TalkheadError for options that none of them supports."""
-    check_emotion(emotion)
-    from talkhead.weights import is_mask_noise, resolve_weights
+    if emotion is not None:
+        check_emotion(emotion)
+    from talkhead.weights import resolve_weights
+    from talkhead.weights.systems import system_of
 
     folders = {name: resolve_weights(name, offline=offline) for name in names}
-    has_emotions = any(map(is_mask_noise, folders.values()))
-    if (start_steps or emotion != AUTO) and not has_emotions:
-        raise TalkheadError("--emotion and --start-step need --weights mask-noise")
+    if start_steps and not any(system_of(folder).has_start_step for folder in folders.values()):
+        raise TalkheadError("--start-step needs --weights mask-noise")
     return folders

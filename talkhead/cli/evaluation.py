@@ -167,7 +167,7 @@ def _plan(
     from talkhead.evaluation.run import CRF, Plan, digests_of
     from talkhead.geometry.crop import CROP_SIDE_PX
     from talkhead.tracking.face_detector import FaceDetector
-    from talkhead.weights import is_mask_noise
+    from talkhead.weights.systems import system_of
 
     is_aligned = request.pose == "true"
     with FaceDetector() as opened:
@@ -199,7 +199,8 @@ def _plan(
         protocol |= {"pose": request.pose, "device": device}
         if request.stage != "landmarks":
             protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
-            if any(map(is_mask_noise, request.weights.values())):
+            systems = [system_of(folder) for folder in request.weights.values()]
+            if any(system.has_start_step for system in systems):
                 from talkhead.landmarks2video.mask_noise.renderer import START_STEP
 
                 protocol["start_steps"] = request.start_steps or [START_STEP]
@@ -240,22 +241,13 @@ def _left_out(prepared: Path, chosen: Chosen) -> str:
 
 def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.device) -> None:
     from talkhead.evaluation.run import score_landmarks
-    from talkhead.pipelines.loading import load_generator
+    from talkhead.pipelines.loading import load_landmark_generator
 
     generators = {
-        name: load_generator(_generator_folder(folder), device)
-        for name, folder in request.weights.items()
+        name: load_landmark_generator(folder, device) for name, folder in request.weights.items()
     }
     done = score_landmarks(plan, generators, pose=request.pose, seed=request.seed)
     _follow(done, "clips", len(plan.rows), quiet=request.quiet)
-
-
-def _generator_folder(folder: Path) -> Path:
-    """Return the generator's folder inside a pipeline's; a run's checkpoint is one itself."""
-    from talkhead.weights import parts_of
-
-    inside = parts_of(folder)["landmarks"]
-    return inside if inside.is_dir() else folder
 
 
 def _score_videos(
@@ -263,18 +255,18 @@ def _score_videos(
 ) -> None:
     from talkhead.evaluation.run import make_videos, score_videos
     from talkhead.evaluation.systems import frame_makers
-    from talkhead.landmarks2video.mask_noise.renderer import START_STEP
-    from talkhead.pipelines.loading import load_any_pipeline
+    from talkhead.pipelines import FacePipeline
 
     pipelines = {
-        name: load_any_pipeline(folder, device, dtype) for name, folder in request.weights.items()
+        name: FacePipeline.from_folder(folder, device=device, dtype=dtype)
+        for name, folder in request.weights.items()
     }
     makers = frame_makers(
         pipelines,
         from_sound=request.stage == "both",
         pose=request.pose,
         steps=request.steps,
-        start_steps=request.start_steps or [START_STEP],
+        start_steps=request.start_steps or [None],
         emotion=request.emotion,
         seed=request.seed,
     )

@@ -142,29 +142,28 @@ def landmarks(
         if detect:
             motion = _seen(sound, rate, choose, quiet=quiet)
         else:
-            from talkhead.audio2landmarks.animation import animate, predict_speech
+            from talkhead.audio2landmarks.animation import (
+                MotionOptions,
+                animate,
+                predict_speech,
+            )
             from talkhead.device import resolve_device
             from talkhead.media.audio import scan_audio
-            from talkhead.pipelines.loading import load_generator
-            from talkhead.weights import parts_of, resolve_weights
+            from talkhead.pipelines.loading import load_landmark_generator
+            from talkhead.weights import resolve_weights
 
             scan_audio(sound)
             rate = rate or DEFAULT_FPS
             identity, size, detector_name, picture = _identity(face, choose, limit)
             folder = resolve_weights(weights, offline=offline)
-            generator = load_generator(parts_of(folder)["landmarks"], resolve_device(device))
+            generator = load_landmark_generator(folder, resolve_device(device))
             motion_source = read_pose(pose, frame_progress(quiet=quiet))
             speech = predict_speech(generator, sound, identity, rate)
-            total, windows = animate(
-                generator,
-                identity,
-                speech,
-                seed=seed,
-                pose=motion_source,
-                pose_strength=pose_strength,
-                expression_strength=expression_strength,
-                blink_per_minute=blink_rate,
+            total = len(speech.coefficients)
+            options = MotionOptions(
+                motion_source, pose_strength, expression_strength, blink_rate, seed
             )
+            windows = animate(generator, identity, speech, options)
             flat = (points for window in windows for points in window)
             frames = with_progress(flat, label="frames", total=total, quiet=quiet)
             pictures = itertools.repeat(picture)

@@ -78,11 +78,12 @@ BlinkOption = Annotated[
     ),
 ]
 EmotionOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--emotion",
         metavar="NAME",
-        help="mask-noise: angry, happy, ...; auto follows the voice.",
+        help="Show an emotion: angry, happy, ...; auto follows the voice.",
+        show_default=False,
         rich_help_panel=MOTION,
     ),
 ]

@@ -80,7 +80,7 @@ def prepare(
     from talkhead.data.layouts import list_sources
     from talkhead.data.prepare import prepare as prepare_videos
     from talkhead.media.rates import parse_fps
-    from talkhead.weights import parts_of, resolve_weights
+    from talkhead.weights import resolve_weights
 
     rate = parse_fps(fps)
     listing = list_sources(videos, layout)
@@ -88,7 +88,7 @@ def prepare(
     if output.exists() and not output.is_dir():
         raise TalkheadError(f"{output} is not a folder: choose another one for the clips")
     # Detect missing weights before slow work starts.
-    generator = None if weights == "none" else parts_of(resolve_weights(weights))["landmarks"]
+    generator = None if weights == "none" else resolve_weights(weights)
     for note in listing.notes:
         typer.echo(f"{videos}: {note}", err=True)
     dropped: list[Outcome] = []
@@ -120,11 +120,11 @@ def _measure_agreement(data: Path, generator: Path, *, quiet: bool) -> None:
     import torch
 
     from talkhead.data.av_sync import measure_agreement, unmeasured
-    from talkhead.pipelines.loading import load_generator
+    from talkhead.pipelines.loading import load_landmark_generator
 
     total = len(unmeasured(data))
     if total:
-        rows = measure_agreement(data, load_generator(generator, torch.device("cpu")))
+        rows = measure_agreement(data, load_landmark_generator(generator, torch.device("cpu")))
         for _ in with_progress(rows, label="sound and lips", total=total, quiet=quiet):
             pass
 

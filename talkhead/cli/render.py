@@ -58,7 +58,7 @@ from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
 if TYPE_CHECKING:
-    from talkhead.pipelines.loading import AnyPipeline
+    from talkhead.pipelines import FacePipeline
     from talkhead.pipelines.render_job import RenderJob
 
 
@@ -105,7 +105,7 @@ def render(
     pose_strength: PoseStrengthOption = 1.0,
     expression_strength: ExpressionStrengthOption = 1.0,
     blink: BlinkOption = "16",
-    emotion: EmotionOption = "auto",
+    emotion: EmotionOption = None,
     loop: Annotated[
         str,
         typer.Option(
@@ -239,13 +239,13 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         share_cores()
         folder = resolve_weights(job.weights, offline=options.offline)
 
-        def load() -> AnyPipeline:
-            from talkhead.pipelines.loading import load_any_pipeline
+        def load() -> FacePipeline:
+            from talkhead.pipelines import FacePipeline
 
-            return load_any_pipeline(folder, torch_device, torch_dtype)
+            return FacePipeline.from_folder(folder, device=torch_device, dtype=torch_dtype)
 
         facts = render_job(
-            checked, load, target, follow=frame_progress(quiet=options.quiet), folder=folder
+            checked, load, target, progress=frame_progress(quiet=options.quiet), folder=folder
         )
     warn_without_speech(job.audio, facts)
     facts["peak_memory_mb"] = peak_memory_mb()

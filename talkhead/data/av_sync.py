@@ -107,10 +107,9 @@ def measure_agreement(folder: Path, generator: LandmarkGenerator) -> Iterator[Cl
     Raises:
         talkhead.errors.TalkheadError: the folder was not prepared, or a clip is damaged.
     """
-    from talkhead.audio2landmarks.audio2motion import generate_motion
-    from talkhead.audio2landmarks.motion_networks import basis_of  # loads torch
+    from talkhead.audio2landmarks.audio2motion import generate_motion  # loads torch
 
-    opening_of = opening_direction(basis_of(generator).components)
+    opening_of = opening_direction(generator.motion_basis().components)
     for row in unmeasured(folder):
         clip = read_clip(folder, row.clip, frames=False)
         fps = float(Fraction(row.fps))

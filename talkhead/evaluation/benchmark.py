@@ -17,20 +17,21 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from talkhead.audio2landmarks.animation import predict_landmarks
+from talkhead.audio2landmarks import animation
+from talkhead.audio2landmarks.animation import predict_speech
 from talkhead.errors import TalkheadError
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import MEAN_FACE
-from talkhead.landmarks2video.batching import BATCH_FRAMES
-from talkhead.landmarks2video.composite import composite, prepare_canvas
+from talkhead.geometry.windows import WINDOW_FRAMES
+from talkhead.landmarks2video.composite import FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.region import lower_face
-from talkhead.landmarks2video.registration import registration_of
-from talkhead.landmarks2video.renderer import draw_noise, render_frames
+from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio import write_waveform
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import VideoWriter
-from talkhead.pipelines.loading import Pipeline
+from talkhead.pipelines import TalkheadPipeline
+from talkhead.pipelines.stages import animate
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -74,7 +75,7 @@ def make_input(folder: Path, side: int, seconds: float) -> Input:
 
 
 def time_end_to_end(
-    pipeline: Pipeline,
+    pipeline: TalkheadPipeline,
     made: Input,
     output: Path,
     steps: int,
@@ -95,19 +96,24 @@ def time_end_to_end(
     height, width = made.picture.shape[:2]
     size = (width - width % 2, height - height % 2)
     started = time.perf_counter()
-    count, windows = predict_landmarks(pipeline.generator, made.audio, made.mesh)
-    frames = render_frames(pipeline, made.picture, made.mesh, windows, num_steps=steps)
+    sampler = SamplerOptions(steps)
+    rendering = animate(
+        pipeline, made.picture, made.mesh, made.audio, fps=DEFAULT_FPS, sampler=sampler
+    )
     with VideoWriter(output, size=size, fps=DEFAULT_FPS, sound=made.audio, overwrite=True) as video:
-        for index, window in enumerate(frames):
+        for index, frame in enumerate(rendering.frames):
             if index == 0:
                 on_first()
-            video.write(window[:, : size[1], : size[0]])
+            video.write(frame[: size[1], : size[0]])
     elapsed = time.perf_counter() - started
+    count = rendering.num_frames
     return {"frames": count, "seconds": elapsed, "frames_per_second": count / elapsed}
 
 
 @torch.inference_mode()
-def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> dict[str, float]:
+def time_stages(
+    pipeline: TalkheadPipeline, made: Input, output: Path, steps: int
+) -> dict[str, float]:
     """Time each rendering stage by itself; medians in milliseconds per frame.
 
     In `render`, compositing and video encoding overlap with the other stages; here they run one
@@ -115,12 +121,14 @@ def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> di
     """
     device = pipeline.device
     enabled = pipeline.dtype != torch.float32
-    _, windows = predict_landmarks(pipeline.generator, made.audio, made.mesh)
-    points = next(part for part in windows if len(part) == BATCH_FRAMES)
+    generator = pipeline.landmark_generator
+    speech = predict_speech(generator, made.audio, made.mesh)
+    windows = animation.animate(generator, made.mesh, speech)
+    points = next(part for part in windows if len(part) == WINDOW_FRAMES)
     canvas = prepare_canvas(made.picture, made.mesh, device)
-    registration = registration_of(pipeline.denoiser)
+    registration = pipeline.denoiser.registration()
     own = canvas.mesh[0].cpu().numpy()
-    noise = draw_noise(pipeline, 0)
+    noise = pipeline.renderer().draw_noise(0)
     small = canvas.small.expand(len(points), -1, -1, -1)
     autoencoder, denoiser = pipeline.autoencoder, pipeline.denoiser
 
@@ -139,7 +147,8 @@ def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> di
     start = torch.ones(len(points), device=device)
     noisy = noise.expand_as(latents)
     made_pixels = warped.float().contiguous()
-    frames = composite(canvas, shift, maps, target, warped, made_pixels)
+    layers = FrameLayers(shift, maps, target, warped, made_pixels)
+    frames = composite(canvas, layers)
 
     def network(call: Callable[[], Any]) -> Callable[[], Any]:
         def run() -> Any:
@@ -155,7 +164,7 @@ def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> di
             lambda: [denoiser(noisy, start, latents, conditions) for _ in range(steps)]
         ),
         "decode": network(lambda: autoencoder.decode(latents) + autoencoder.lost_detail(warped)),
-        "composite": lambda: composite(canvas, shift, maps, target, warped, made_pixels),
+        "composite": lambda: composite(canvas, layers),
     }
     times = {
         name: 1000 * _median_s(call, device, REPEATS) / len(points) for name, call in stages.items()
@@ -164,10 +173,10 @@ def time_stages(pipeline: Pipeline, made: Input, output: Path, steps: int) -> di
     return times
 
 
-def time_sound(pipeline: Pipeline, made: Input, seconds: float) -> float:
+def time_sound(pipeline: TalkheadPipeline, made: Input, seconds: float) -> float:
     """Return the seconds it takes to predict landmarks for one minute of audio."""
     started = time.perf_counter()
-    predict_landmarks(pipeline.generator, made.audio, made.mesh)
+    predict_speech(pipeline.landmark_generator, made.audio, made.mesh)
     return (time.perf_counter() - started) * 60 / seconds
 
 

@@ -52,8 +52,8 @@ from talkhead.media.audio import write_waveform
 from talkhead.media.files import replacing
 from talkhead.media.video import VideoWriter
 from talkhead.media.workers import worker_pool
-from talkhead.networks import TENSORS_NAME
-from talkhead.weights.listing import measure_file, parts_of
+from talkhead.weights.listing import measure_file
+from talkhead.weights.systems import TENSORS_NAME, network_folders
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -129,7 +129,7 @@ def check_report(report: Path, *, overwrite: bool) -> None:
 
 def digests_of(folder: Path) -> dict[str, str]:
     """Return the digests of a pipeline's models by name, or of a single model, named "."."""
-    parts = {".": folder} if (folder / TENSORS_NAME).is_file() else parts_of(folder)
+    parts = {".": folder} if (folder / TENSORS_NAME).is_file() else network_folders(folder)
     return {
         name: measure_file(where, TENSORS_NAME).sha256
         for name, where in parts.items()

@@ -19,14 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from talkhead.audio2landmarks.animation import animate
-from talkhead.audio2landmarks.audio2motion import LEAD_S, Speech, listen, speech_features
+from talkhead.audio2landmarks.animation import MotionOptions, animate
+from talkhead.audio2landmarks.audio2motion import Speech, listen
+from talkhead.audio2landmarks.expressions import express
 from talkhead.audio2landmarks.generator import LandmarkGenerator
-from talkhead.audio2landmarks.loudness import normalise_speech
-from talkhead.audio2landmarks.motion_networks import basis_of
-from talkhead.audio2landmarks.speech_emotion import feel, shown
 from talkhead.data.clips import Clip, ClipInfo, read_clip
-from talkhead.emotions import AUTO
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES as SCORED_FRAMES
 from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE
@@ -42,16 +39,17 @@ from talkhead.geometry.motion_basis import (
     separate_lips,
     speech_region,
 )
-from talkhead.geometry.pose import fit_head_pose, in_pose_of
-from talkhead.landmarks2video.batching import BATCH_FRAMES
-from talkhead.landmarks2video.composite import composite, prepare_canvas
+from talkhead.geometry.pose import fit_head_pose
+from talkhead.geometry.windows import split_windows
+from talkhead.landmarks2video.autoencoder import Autoencoder
+from talkhead.landmarks2video.composite import FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
-from talkhead.landmarks2video.mask_noise.renderer import START_STEP
 from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
 from talkhead.landmarks2video.renderer import render_frames
+from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio import write_waveform
-from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.pipelines.loading import AnyPipeline, Pipeline
+from talkhead.pipelines import FacePipeline
+from talkhead.pipelines.stages import emotion_probabilities
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -120,7 +118,7 @@ def identity_frame(landmarks: Floats) -> int:
 
 def hear(case: Case, generator: LandmarkGenerator) -> Speech:
     """Run the first stage on a clip's audio, through a file as in normal use."""
-    rest, _ = identity_at_rest(case.mesh, basis_of(generator))
+    rest, _ = identity_at_rest(case.mesh, generator.motion_basis())
     with tempfile.TemporaryDirectory() as folder:
         audio = Path(folder) / "speech.wav"
         write_waveform(audio, case.waveform)
@@ -140,10 +138,10 @@ def spoken_points(
         seed: random seed of the generated motion.
     """
     if pose == "true":
-        basis = basis_of(generator)
+        basis = generator.motion_basis()
         rest, _ = identity_at_rest(case.mesh, basis)
         return _posed(case, rest, basis, fitted(speech.coefficients, len(case.clip)))
-    _, windows = animate(generator, case.mesh, speech, seed=seed, pose=pose)
+    windows = animate(generator, case.mesh, speech, MotionOptions(pose, seed=seed))
     return fitted(np.concatenate(list(windows)), len(case.clip))
 
 
@@ -151,7 +149,7 @@ def landmark_baselines(
     case: Case, generator: LandmarkGenerator, speech: Speech
 ) -> Iterator[tuple[str, Floats]]:
     """Yield the name and landmarks of each baseline, in the clip's head pose."""
-    basis = basis_of(generator)
+    basis = generator.motion_basis()
     rest, _ = identity_at_rest(case.mesh, basis)
     opening = opening_direction(basis.components)
     jaw = opening / (opening @ opening)
@@ -177,13 +175,13 @@ def fitted(values: Floats, count: int) -> Floats:
 
 
 def frame_makers(
-    pipelines: Mapping[str, AnyPipeline],
+    pipelines: Mapping[str, FacePipeline],
     *,
     from_sound: bool,
     pose: Pose = "true",
     steps: Iterable[int] = (1,),
-    start_steps: Iterable[int] = (START_STEP,),
-    emotion: str = AUTO,
+    start_steps: Iterable[int | None] = (None,),
+    emotion: str | None = None,
     seed: int = 0,
 ) -> dict[str, FrameMaker]:
     """Return the frame makers of a stage by name: first the weights', then the baselines'.
@@ -193,75 +191,57 @@ def frame_makers(
         from_sound: predict the landmarks from audio instead of using the clip's own.
         pose: head pose of predicted landmarks.
         steps: numbers of sampling steps; each makes a system of its own.
-        start_steps: where mask-noise starts sampling; each makes a system of its own.
-        emotion: emotion of mask-noise with predicted landmarks; auto classifies the voice.
+        start_steps: where sampling starts, for pipelines that have a choice; each makes a system of
+            its own. None for their default.
+        emotion: the emotion shown with predicted landmarks; auto classifies the voice, None is the
+            pipeline's default.
         seed: random seed.
     """
     steps, start_steps = list(steps), list(start_steps)
     makers: dict[str, FrameMaker] = {}
     for name, pipeline in pipelines.items():
-        is_lgd = isinstance(pipeline, Pipeline)
-        starts = start_steps[:1] if is_lgd else start_steps
+        starts = start_steps if pipeline.system.has_start_step else [None]
         for count, start in product(steps, starts):
             label = f"{name}, {count} step{'s' if count > 1 else ''}" if len(steps) > 1 else name
             label += f" from {start}" if len(starts) > 1 else ""
-            head = pose if from_sound else None
-            makers[label] = _rendering(pipeline, count, start, emotion, seed, head)
+            sampler = SamplerOptions(count, start, seed)
+            makers[label] = _rendering(pipeline, sampler, emotion, pose if from_sound else None)
     first = next(iter(pipelines.values()), None)
-    coder = next((each for each in pipelines.values() if isinstance(each, Pipeline)), None)
-    makers[WARP] = _warping(first.generator if first and from_sound else None, pose, seed)
+    generator = first.landmark_generator if first and from_sound else None
+    makers[WARP] = _warping(generator, pose, seed)
     makers[IDENTITY] = _identity_repeated
+    coder = next((pipeline for pipeline in pipelines.values() if _has_autoencoder(pipeline)), None)
     if coder is not None and not from_sound:
-        makers[CEILING] = _coding(coder)
+        makers[CEILING] = _coding(coder.autoencoder, coder.device)
     makers[REAL] = Case.frames
     return makers
 
 
+def _has_autoencoder(pipeline: FacePipeline) -> bool:
+    return "autoencoder" in pipeline.components
+
+
 def _rendering(
-    pipeline: AnyPipeline,
-    num_steps: int,
-    start_step: int,
-    emotion: str,
-    seed: int,
-    pose: Pose | None,
+    pipeline: FacePipeline, sampler: SamplerOptions, emotion: str | None, pose: Pose | None
 ) -> FrameMaker:
     def make(case: Case) -> Iterator[Pixels]:
-        heard = None
-        if isinstance(pipeline, Pipeline) and pipeline.denoiser.config.speech_channels:
-            points, heard = in_pose_of(case.mesh, case.clip.landmarks), _heard(case, pipeline)
-        else:
-            points = _points_of(case, None if pose is None else pipeline.generator, pose, seed)
-        parts = (points[k : k + BATCH_FRAMES] for k in range(0, len(points), BATCH_FRAMES))
+        generator = None if pose is None else pipeline.landmark_generator
+        windows = split_windows(_points_of(case, generator, pose, sampler.seed))
+        probabilities = None
+        if pose is not None:  # real landmarks already carry an expression
+            probabilities = emotion_probabilities(pipeline, case.waveform, emotion)
+        if probabilities is not None:
+            windows = express(windows, pipeline.expressions.shape_of(probabilities))
         return render_frames(
-            pipeline,
+            pipeline.renderer(),
             case.picture(),
             case.mesh,
-            parts,
-            num_steps=num_steps,
-            seed=seed,
-            heard=heard,
-            emotion=None if pose is None else _emotion_of(case, pipeline, emotion),
-            start_step=start_step,
+            windows,
+            sampler,
+            emotion=probabilities,
         )
 
     return make
-
-
-def _emotion_of(case: Case, pipeline: AnyPipeline, name: str) -> Floats | None:
-    """Return mask-noise's emotion with predicted landmarks: the named one, or the voice's.
-
-    Real landmarks already carry an expression.
-    """
-    if isinstance(pipeline, Pipeline):
-        return None
-    return shown(pipeline.video_denoiser, feel(pipeline.emotion, case.waveform, name), name)
-
-
-def _heard(case: Case, pipeline: Pipeline) -> Floats:
-    """Return a clip's speech features, for a denoiser that takes speech instead of landmarks."""
-    lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
-    waveform = np.concatenate([lead, normalise_speech(case.waveform), lead])
-    return speech_features(pipeline.generator, waveform, len(case.clip), float(case.fps))
 
 
 def _points_of(
@@ -292,26 +272,26 @@ def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> Fram
         middle = CROP_SIDE_PX / 2
         whole = Crop(middle, middle, float(CROP_SIDE_PX))
         canvas = prepare_canvas(case.picture(), case.mesh, torch.device("cpu"), whole)
-        for start in range(0, len(points), BATCH_FRAMES):
-            target = torch.from_numpy(points[start : start + BATCH_FRAMES])
+        for window in split_windows(points):
+            target = torch.from_numpy(window)
             shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
             small = canvas.small.expand(len(target), -1, -1, -1)
             warped = lower_face(warp_identity(small, grid, maps))
-            yield composite(canvas, shift, maps, target, warped, warped)
+            yield composite(canvas, FrameLayers(shift, maps, target, warped, warped))
 
     return make
 
 
-def _coding(pipeline: Pipeline) -> FrameMaker:
+def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameMaker:
     """Return a maker that passes real lower faces through the autoencoder in float32."""
 
     @torch.inference_mode()
     def make(case: Case) -> Iterator[Pixels]:
         region = slice(TOP_PX, BOTTOM_PX), slice(LEFT_PX, RIGHT_PX)
         for frames in case.frames():
-            image = torch.from_numpy(frames).permute(0, 3, 1, 2).to(pipeline.device) / 127.5 - 1
-            latents = pipeline.autoencoder.encode(lower_face(image))
-            made = (pipeline.autoencoder.decode(latents).clamp(-1, 1) + 1) * 127.5
+            image = torch.from_numpy(frames).permute(0, 3, 1, 2).to(device) / 127.5 - 1
+            latents = autoencoder.encode(lower_face(image))
+            made = (autoencoder.decode(latents).clamp(-1, 1) + 1) * 127.5
             out = frames.copy()
             out[:, region[0], region[1]] = made.round().byte().permute(0, 2, 3, 1).cpu().numpy()
             yield out

@@ -14,12 +14,11 @@ import torch
 
 from talkhead.audio2landmarks.animation import POSES
 from talkhead.device import DTYPES, resolve_dtype
-from talkhead.errors import TalkheadError, WeightsError
+from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input
 from talkhead.media.in_memory import samples_of
 from talkhead.media.rates import parse_fps
 from talkhead.tracking.landmark_track import LandmarkTrack
-from talkhead.weights.systems import System
 
 Samples = npt.NDArray[np.float32]
 
@@ -141,8 +140,3 @@ def check_strengths(
     check_range(pose_strength, "pose_strength", 0, MAX_STRENGTH)
     check_range(expression_strength, "expression_strength", 0, MAX_STRENGTH)
     check_range(blink_per_minute, "blink_per_minute", 0, MAX_BLINKS)
-
-
-def wrong_pipeline(folder: Path, found: System, wanted: System) -> WeightsError:
-    """Return the error for a folder that holds the other system's pipeline."""
-    return WeightsError(f"{folder} holds {found.label}, but {wanted.label} is needed here")

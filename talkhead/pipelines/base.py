@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 
 from talkhead.audio2landmarks.animation import MotionOptions
 from talkhead.device import resolve_device
-from talkhead.errors import TalkheadError
+from talkhead.errors import TalkheadError, WeightsError
 from talkhead.landmarks2video.renderer import Renderer
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.in_memory import pixels_of, sound_file
@@ -98,23 +98,45 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         dtype = arguments.dtype_of(torch_dtype, where)
         address = str(name_or_folder) if revision is None else f"{name_or_folder}@{revision}"
         folder = resolve_weights(address, offline=offline)
-        pipeline = cls._from_folder(folder, components)
+        pipeline = cls.from_folder(folder, device=where, dtype=dtype, **components)
         pipeline.weights = str(name_or_folder)
-        return pipeline.to(where, dtype)
+        return pipeline
 
     @classmethod
-    def _from_folder(cls: type[PipelineT], folder: Path, given: dict[str, Any]) -> PipelineT:
+    def from_folder(
+        cls: type[PipelineT],
+        folder: Path,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        **components: Any,
+    ) -> PipelineT:
+        """Load the pipeline of a folder, of either system if called on `FacePipeline`.
+
+        Args:
+            folder: its files are strictly checked, but not compared with digests.
+            device: where to compute.
+            dtype: precision of the computation.
+            components: components to use in place of the stored ones.
+
+        Raises:
+            WeightsError: a file is missing, corrupt or does not fit, or belongs to another
+                pipeline.
+            TypeError: a component is unknown.
+        """
         from talkhead.pipelines import pipeline_class
 
         system = system_of(folder)
         chosen = pipeline_class(system)
         if not issubclass(chosen, cls):
-            raise arguments.wrong_pipeline(folder, system, cls.system)
-        if unknown := sorted(given.keys() - set(system.components)):
-            raise TypeError(f"from_pretrained() has no argument {unknown[0]!r}")
-        pipeline: PipelineT = chosen(**load_components(folder, given))
+            raise WeightsError(
+                f"{folder} holds {system.label}, but {cls.system.label} is needed here"
+            )
+        if unknown := sorted(components.keys() - set(system.components)):
+            raise TypeError(f"the pipeline has no component {unknown[0]!r}")
+        pipeline: PipelineT = chosen(**load_components(folder, components))
         pipeline._folder = folder
-        return pipeline
+        return pipeline.to(device, dtype)
 
     def save_pretrained(
         self,

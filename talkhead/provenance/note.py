@@ -15,9 +15,9 @@ from talkhead import __version__
 from talkhead.config import build_config
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media.files import check_input
-from talkhead.networks import TENSORS_NAME
-from talkhead.weights import installed_list, parts_of
+from talkhead.weights import installed_list
 from talkhead.weights.listing import measure_file
+from talkhead.weights.systems import TENSORS_NAME, network_folders
 
 READABLE_KEY, STRUCTURED_KEY = "comment", "description"
 """Metadata keys of the note's two parts. A stream copy keeps both in mp4, Matroska and WebM, but
@@ -46,7 +46,7 @@ class Note:
     weights: str
     """Their name in weights.toml, or `UNLISTED`."""
     digests: dict[str, str]
-    """SHA-256 of each part's model.safetensors, by part name."""
+    """SHA-256 of each part's tensors, by component."""
     seed: int
     face: str
     """SHA-256 of the picture or video."""
@@ -150,12 +150,15 @@ def weights_digests(folder: Path) -> dict[str, str]:
         folder: the pipeline's folder, with one sub-folder per part.
 
     Returns:
-        SHA-256, in hexadecimal, of each part's model.safetensors, by part name.
+        SHA-256, in hexadecimal, of each part's tensors, by component.
 
     Raises:
         WeightsError: a file is missing or cannot be read.
     """
-    return {part: _tensors_digest(where) for part, where in parts_of(folder.resolve()).items()}
+    return {
+        component: _tensors_digest(where)
+        for component, where in network_folders(folder.resolve()).items()
+    }
 
 
 def _tensors_digest(folder: Path) -> str:

@@ -12,7 +12,6 @@ sha256), the licence, the origin, and the location:
 A shipped pipeline lists its components; any other keeps its files in one folder per component.
 """
 
-from talkhead.weights.added import add_weights, remove_weights
 from talkhead.weights.fetch import cache_folder, is_offline
 from talkhead.weights.folders import (
     DEFAULT,
@@ -23,33 +22,25 @@ from talkhead.weights.folders import (
     verify,
 )
 from talkhead.weights.listing import (
-    PIPELINE_PARTS,
     WeightsEntry,
     WeightsFile,
     format_list,
-    is_mask_noise,
-    parts_of,
     read_list,
 )
 from talkhead.weights.publish import plan_upload, upload
 
 __all__ = [
     "DEFAULT",
-    "PIPELINE_PARTS",
     "WeightsEntry",
     "WeightsFile",
     "WeightsList",
-    "add_weights",
     "cache_folder",
     "format_list",
     "installed_list",
-    "is_mask_noise",
     "is_offline",
     "list_entries",
-    "parts_of",
     "plan_upload",
     "read_list",
-    "remove_weights",
     "resolve_weights",
     "upload",
     "verify",

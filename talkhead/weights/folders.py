@@ -11,17 +11,22 @@ from talkhead.errors import WeightsError
 from talkhead.weights import hub
 from talkhead.weights.fetch import MissingFileError, Watch, cache_folder, download, is_offline
 from talkhead.weights.listing import (
-    CHECKPOINTS,
-    MODEL_FILES,
-    PACKAGE,
     WeightsEntry,
     WeightsFile,
     format_list,
     measure_file,
-    parts_of,
     read_list,
 )
 from talkhead.weights.names import HubAddress, parse_hub_address
+from talkhead.weights.systems import (
+    CHECKPOINTS,
+    NETWORK_FILES,
+    PACKAGE,
+    PIPELINE_FILES,
+    SHIPPED_DEFAULT,
+    TENSORS_NAME,
+    network_folders,
+)
 
 DEFAULT = "default"
 ADDED_NAME = "weights.toml"
@@ -92,7 +97,8 @@ class WeightsList:
         if entry.components:
             for component in entry.components:
                 self.resolve(component, offline=offline)
-            return self._pipeline_folder(entry)
+            _check_files(entry, self.shipped_folder(entry))
+            return self.shipped_folder(entry)
         folder = self._fetched(entry, offline=offline, watch=watch)
         _check_files(entry, folder)
         return folder
@@ -110,6 +116,7 @@ class WeightsList:
         if entry.components:
             for component in entry.components:
                 self.verify(component)
+            _check_files(entry, self.shipped_folder(entry))
             return True
         try:
             folder = self._fetched(entry, offline=True, watch=None)
@@ -139,13 +146,14 @@ class WeightsList:
         chosen = [self.entry(name) for name in names] or [
             entry
             for entry in self.published.values()
-            if entry.where == "package" and entry.kind != "pipeline"
+            if entry.where == "package"
         ]
         pinned = []
         for entry in chosen:
-            if entry.where != "package" or entry.kind == "pipeline":
+            if entry.where != "package":
                 raise WeightsError(f"{entry.name} has no shipped files: only those can be pinned")
-            files = tuple(measure_file(self.shipped_folder(entry), path) for path in MODEL_FILES)
+            paths = PIPELINE_FILES if entry.kind == "pipeline" else NETWORK_FILES
+            files = tuple(measure_file(self.shipped_folder(entry), path) for path in paths)
             pinned.append(dataclasses.replace(entry, files=files))
         self.published |= {entry.name: entry for entry in pinned}
         part = self.path.with_name(f".{self.path.name}.part")
@@ -154,15 +162,17 @@ class WeightsList:
         return pinned
 
     def shipped_folder(self, entry: WeightsEntry) -> Path:
-        """Return a shipped model's folder, in the default pipeline's or in that of another one."""
+        """Return a shipped network's folder, inside its pipeline's; or that of a pipeline."""
+        if entry.kind == "pipeline":
+            return self._pipeline_folder(entry)
         shared = self.published[DEFAULT].components if DEFAULT in self.published else ()
         for pipeline in self.published.values():
             if entry.name in pipeline.components and entry.name not in shared:
                 return self._pipeline_folder(pipeline) / entry.name
-        return self.checkpoints / entry.name
+        return self.checkpoints / SHIPPED_DEFAULT / entry.name
 
     def _pipeline_folder(self, entry: WeightsEntry) -> Path:
-        return self.checkpoints if entry.name == DEFAULT else self.checkpoints / entry.name
+        return self.checkpoints / (SHIPPED_DEFAULT if entry.name == DEFAULT else entry.name)
 
     def _choices(self) -> str:
         return f"choose one of {', '.join(self.entries)}, or name a folder"
@@ -213,20 +223,14 @@ class WeightsList:
 
 
 def kind_of(folder: Path) -> Literal["model", "pipeline"]:
-    """Return whether a user's folder holds a model or a pipeline.
+    """Return whether a user's folder holds a network or a pipeline.
 
     Raises:
         WeightsError: it holds neither.
     """
-    if (folder / "model.safetensors").is_file():
+    if (folder / TENSORS_NAME).is_file():
         return "model"
-    parts = parts_of(folder)
-    lacking = [part for part, where in parts.items() if not (where / "model.safetensors").is_file()]
-    if lacking:
-        raise WeightsError(
-            f"{folder} is not a folder of weights: it lacks {', '.join(lacking)}"
-            " (each with config.json and model.safetensors)"
-        )
+    network_folders(folder)
     return "pipeline"
 
 

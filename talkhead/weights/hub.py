@@ -8,7 +8,10 @@ from pathlib import Path
 
 from talkhead.errors import WeightsError
 from talkhead.weights.fetch import MissingFileError
-from talkhead.weights.listing import CARD_NAME, PIPELINE_FILES, WeightsFile, measure_file
+from talkhead.weights.listing import WeightsFile, measure_file
+from talkhead.weights.systems import CARD_NAME, TALKHEAD, pipeline_files
+
+PIPELINE_FILES = pipeline_files(TALKHEAD)
 from talkhead.weights.names import HubAddress
 
 MAX_BYTES = {"config.json": 1_000_000, CARD_NAME: 1_000_000, "model.safetensors": 4_000_000_000}

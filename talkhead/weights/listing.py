@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,25 +21,6 @@ else:
 
 Kind = Literal["model", "pipeline", "asset"]
 Where = Literal["package", "hub", "url", "folder"]
-
-MODEL_FILES = ("config.json", "model.safetensors")
-CARD_NAME = "README.md"
-
-
-def files_of(parts: Iterable[str]) -> tuple[str, ...]:
-    """Return the paths, relative to its folder, of the files of a pipeline with these parts."""
-    return tuple(f"{part}/{name}" for part in parts for name in (*MODEL_FILES, CARD_NAME))
-
-
-PACKAGE = Path(__file__).resolve().parents[1]
-CHECKPOINTS = PACKAGE / "checkpoints"
-"""Folder of the shipped weights."""
-PIPELINE_PARTS = ("autoencoder", "denoiser", "landmarks")
-"""Parts of an lgd pipeline."""
-VIDEO_DENOISER = "video-denoiser"
-MASK_NOISE_PARTS = ("emotion", "landmarks", VIDEO_DENOISER)
-PIPELINE_FILES = files_of(PIPELINE_PARTS)
-"""All files downloaded or uploaded for a pipeline; cards may be missing from a download."""
 
 _BLOCK_BYTES = 1 << 20
 _HEADER = """\
@@ -132,25 +113,6 @@ def format_list(entries: Mapping[str, WeightsEntry], *, header: str = _HEADER) -
     return "\n".join(tables)
 
 
-def parts_of(folder: Path) -> dict[str, Path]:
-    """Return the folders of a pipeline's networks by name, whether they exist or not.
-
-    A folder with a video denoiser is a mask-noise pipeline, any other an lgd pipeline. The shipped
-    mask-noise pipeline shares the default's landmarks.
-    """
-    if not (folder / VIDEO_DENOISER).is_dir():
-        return {part: folder / part for part in PIPELINE_PARTS}
-    parts = {part: folder / part for part in MASK_NOISE_PARTS}
-    if folder.parent == CHECKPOINTS:
-        parts["landmarks"] = folder.parent / "landmarks"
-    return parts
-
-
-def is_mask_noise(folder: Path) -> bool:
-    """Return whether a folder holds a mask-noise pipeline."""
-    return VIDEO_DENOISER in parts_of(folder)
-
-
 def measure_file(folder: Path, path: str) -> WeightsFile:
     """Return a file's size and digest; raises WeightsError if it cannot be read."""
     digest = hashlib.sha256()
@@ -205,8 +167,6 @@ def _contradictions(entry: WeightsEntry) -> Iterator[str]:
     is_shipped_pipeline = entry.kind == "pipeline" and entry.where == "package"
     if is_shipped_pipeline != bool(entry.components):
         yield "components are required in a shipped pipeline, and invalid elsewhere"
-    if is_shipped_pipeline and entry.files:
-        yield "a shipped pipeline cannot have files of its own"
     yield from _misplaced(entry)
     if entry.where != "package" and not entry.files:
         yield "files are missing"

@@ -9,12 +9,11 @@ from talkhead.errors import WeightsError
 from talkhead.weights.folders import kind_of
 from talkhead.weights.hub import LOG_IN, hub_error
 from talkhead.weights.listing import (
-    CARD_NAME,
-    PIPELINE_FILES,
     WeightsFile,
-    is_mask_noise,
     measure_file,
 )
+from talkhead.weights.hub import PIPELINE_FILES
+from talkhead.weights.systems import CARD_NAME
 from talkhead.weights.names import REVISION, HubAddress, repo_fault
 
 

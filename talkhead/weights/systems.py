@@ -21,13 +21,15 @@ SCHEDULER = "scheduler"
 SCHEDULER_CONFIG_NAME = "scheduler_config.json"
 CARD_NAME = "README.md"
 NETWORK_FILES = (CONFIG_NAME, TENSORS_NAME)
+PIPELINE_FILES = (INDEX_NAME, f"{SCHEDULER}/{SCHEDULER_CONFIG_NAME}")
+"""What a pipeline's folder holds besides its networks."""
 MAX_JSON_BYTES = 1_000_000
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKPOINTS = PACKAGE / "checkpoints"
 """Folder of the shipped pipelines."""
-SHIPPED_DEFAULT = CHECKPOINTS / "talkhead"
-"""Holds what shipped pipelines share."""
+SHIPPED_DEFAULT = "talkhead"
+"""Its folder there, which also holds what the other pipelines share with it."""
 
 SCHEDULERS = (
     "DDIMScheduler",
@@ -160,7 +162,7 @@ def component_folder(folder: Path, component: str) -> Path:
     """Return the sub-folder of a component; shipped pipelines share those of the default."""
     inside = folder / component
     if folder.parent == CHECKPOINTS and not inside.is_dir():
-        return SHIPPED_DEFAULT / component
+        return CHECKPOINTS / SHIPPED_DEFAULT / component
     return inside
 
 
@@ -188,4 +190,4 @@ def pipeline_files(system: System) -> tuple[str, ...]:
         for component in system.networks
         for name in (*NETWORK_FILES, CARD_NAME)
     ]
-    return (INDEX_NAME, f"{SCHEDULER}/{SCHEDULER_CONFIG_NAME}", *networks, CARD_NAME)
+    return (*PIPELINE_FILES, *networks, CARD_NAME)

@@ -8,7 +8,7 @@ from PIL import Image
 from talkhead.batch.items import Item, check_items
 from talkhead.batch.journal import JOURNAL_NAME, LOCK_NAME, read_entries
 from talkhead.batch.run import Journals, Result, known_results, run_batch
-from talkhead.batch.worker import Maker, Outcome, Settings, Task
+from talkhead.batch.worker import RenderWorker, Outcome, Settings, Task
 from talkhead.pipelines.render_job import RenderJob
 from tests.drawn_face import draw_face
 from tests.tiny import write_voice
@@ -22,7 +22,7 @@ class Here:
     """One worker, in this process: it makes an item when somebody waits for it."""
 
     def __init__(self, weights: Path) -> None:
-        self._maker = Maker(Settings(str(weights), "cpu", "float32", offline=True, shares=1))
+        self._maker = RenderWorker(Settings(str(weights), "cpu", "float32", offline=True, shares=1))
         self._task: Task | None = None
 
     def has_room(self) -> bool:

@@ -1,0 +1,1 @@
+"""Old home of `talkhead.geometry.mesh`; it goes in version 0.4."""
