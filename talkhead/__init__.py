@@ -98,6 +98,15 @@ _MODULES = {
         "export_to_video",
     ),
     "talkhead.audio2landmarks.animation": ("MotionOptions",),
+    # model_index.json names talkhead's networks without their modules. diffusers looks them up
+    # here, and the base class whose methods load them beside them.
+    "diffusers": ("ModelMixin",),
+    "talkhead.audio2landmarks.emotion_classifier": ("EmotionClassifier",),
+    "talkhead.audio2landmarks.expressions": ("Expressions",),
+    "talkhead.audio2landmarks.generator": ("LandmarkGenerator",),
+    "talkhead.landmarks2video.autoencoder": ("Autoencoder",),
+    "talkhead.landmarks2video.denoiser": ("Denoiser",),
+    "talkhead.landmarks2video.mask_noise.video_denoiser": ("VideoDenoiser",),
     "talkhead.landmarks2video.sampling": ("SamplerOptions",),
     "talkhead.pipelines.deprecated": (
         "Pipeline",

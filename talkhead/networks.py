@@ -246,7 +246,7 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
 
 def to_channels_last(network: torch.nn.Module) -> None:
     """Store the kernels of convolutions in the order that is fastest."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, operator]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def public_config(network: Any) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.media.files import check_input
-from talkhead.pipelines.render_job import RenderJob, check_pose
+from talkhead.pipelines.pose_source import check_pose
+from talkhead.pipelines.render_job import RenderJob
+from talkhead.weights.systems import check_scheduler
 
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
 """Fields of a job that do not affect the video, or whose contents are hashed separately."""
-LATER = frozenset({"start_step", "emotion", "max_size"})
+LATER = frozenset({"start_step", "emotion", "max_size", "scheduler"})
 """Fields added to jobs later: left out of the key at their defaults, so old keys stay valid."""
 
 
@@ -116,6 +118,8 @@ def _checked(
         check_pose(job.pose)
         if job.emotion is not None:
             check_emotion(job.emotion)
+        if job.scheduler is not None:
+            check_scheduler(job.scheduler)
         key = key_of(job, digests)
         if entry is not None and has_made(entry, job.output):
             if entry.key == key:

@@ -16,6 +16,7 @@ from talkhead.media.playback import LOOPS
 from talkhead.media.rates import parse_fps
 from talkhead.media.sizes import SizeLimit
 from talkhead.pipelines.render_job import RenderJob
+from talkhead.weights.systems import check_scheduler
 
 MAX_ITEMS = 100_000
 MAX_STRENGTH = 3.0
@@ -167,6 +168,11 @@ def _emotion(cell: str, _folder: Path) -> str:
     return cell
 
 
+def _scheduler(cell: str, _folder: Path) -> str:
+    check_scheduler(cell)
+    return cell
+
+
 def _number(name: str, least: float, most: float) -> Callable[[str, Path], float]:
     def read(cell: str, _folder: Path) -> float:
         try:
@@ -208,6 +214,7 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "loop": ("loop", _loop),
     "fps": ("fps", lambda cell, _folder: parse_fps(cell)),
     "steps": ("steps", _whole("steps", 1, MAX_STEPS)),
+    "scheduler": ("scheduler", _scheduler),
     "start-step": ("start_step", _whole("start-step", 1, MAX_START_STEP)),
     "emotion": ("emotion", _emotion),
     "seed": ("seed", _whole("seed", 0, None)),

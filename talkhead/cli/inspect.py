@@ -90,7 +90,7 @@ def in_print(text: str) -> str:
 
 def _content(path: Path) -> Facts:
     """Describe the content of a file."""
-    from talkhead.pipelines.render_job import TRACK_SUFFIXES
+    from talkhead.pipelines.pose_source import TRACK_SUFFIXES
 
     suffix = path.suffix.lower()
     if suffix in TRACK_SUFFIXES:
@@ -107,7 +107,7 @@ def _content(path: Path) -> Facts:
             "detector": track.detector,
         }
     from talkhead.media.picture import animation, read_picture
-    from talkhead.pipelines.render_job import is_video
+    from talkhead.pipelines.pose_source import is_video
 
     if animation(path) is False or (suffix in PICTURE_SUFFIXES and not is_video(path)):
         width, height = read_picture(path).original_size

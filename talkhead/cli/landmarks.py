@@ -40,7 +40,7 @@ from talkhead.cli.output import (
 from talkhead.cli.pipes import check_sound, sound_file
 from talkhead.errors import TalkheadError
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
-from talkhead.pipelines.render_job import TRACK_SUFFIXES, check_pose, read_pose
+from talkhead.pipelines.pose_source import TRACK_SUFFIXES, check_pose, read_pose
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from talkhead.errors import TalkheadError
-from talkhead.pipelines.render_job import is_video
+from talkhead.pipelines.pose_source import is_video
 
 MOTION, QUALITY, OUTPUT = "Motion", "Quality", "Output"
 BATCH, PROVENANCE, DEVICE, CLIPS = "Batch", "Provenance", "Device", "Clips"
@@ -93,6 +93,16 @@ MaxSizeOption = Annotated[
         "--max-size",
         metavar="SIZE",
         help="Scale larger pictures down to WxH, or to a longer side.",
+        rich_help_panel=QUALITY,
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="NAME",
+        help="With several steps: ddim, dpm++, euler or unipc.",
+        show_default="the weights' own",
         rich_help_panel=QUALITY,
     ),
 ]

@@ -224,9 +224,8 @@ def correct(
         denoise,
         epsilon.expand_as(latents),
         scheduler,
-        options.num_steps,
+        options,
         start_step=options.start_step,
-        seed=options.seed,
     )
     decoded = autoencoder.decode(latents + denoiser.config.residual_scale * clean).float()
     return (decoded + autoencoder.lost_detail(warped)).clamp(-1, 1)

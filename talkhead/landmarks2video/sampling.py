@@ -19,15 +19,19 @@ the zero terminal signal.
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+import diffusers
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
+
+from talkhead.weights.systems import SCHEDULER_NAMES
 
 NUM_TIMESTEPS = 1000
 
@@ -42,6 +46,8 @@ class SamplerOptions:
     """Timestep count at which sampling starts, up to 1000; None for the renderer's default."""
     seed: int = 0
     """Random seed of all noise, which the frames share."""
+    scheduler: str | None = None
+    """A key of `SCHEDULER_NAMES`, in place of the pipeline's own; None keeps that."""
 
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -66,6 +72,12 @@ def default_scheduler(prediction_type: Literal["v_prediction", "sample"] = "v_pr
     )
 
 
+def named_scheduler(name: str, scheduler: Any) -> Any:
+    """Return a scheduler of `SCHEDULER_NAMES` with the noise schedule of another scheduler."""
+    made: Any = getattr(diffusers, SCHEDULER_NAMES[name]).from_config(scheduler.config)
+    return made
+
+
 def starting_at(scheduler: Any, start_step: int | None) -> Any:
     """Return a copy of a scheduler that starts at a step; None for the last one.
 
@@ -86,10 +98,9 @@ def sample(
     denoiser: Denoiser,
     epsilon: Tensor,
     scheduler: Any,
-    num_steps: int,
+    options: SamplerOptions,
     *,
     start_step: int | None = None,
-    seed: int = 0,
 ) -> Tensor:
     """Sample with a scheduler of diffusers.
 
@@ -97,26 +108,27 @@ def sample(
         denoiser: the network with its conditions bound.
         epsilon: (B, ...), standard normal.
         scheduler: any of diffusers' that takes its betas from a list; it is left unchanged.
-        num_steps: network evaluations.
+        options: steps, seed, and another scheduler.
         start_step: timestep count at which to start, from zeros with that much noise; None for the
             last one, which is pure noise.
-        seed: for schedulers that add noise at every step.
 
     Returns:
         (B, ...), the clean sample.
     """
     num_timesteps = scheduler.config.num_train_timesteps
+    if options.scheduler is not None:
+        scheduler = named_scheduler(options.scheduler, scheduler)
     scheduler = starting_at(scheduler, start_step)
-    scheduler.set_timesteps(num_steps)
+    scheduler.set_timesteps(options.num_steps)
     timesteps = scheduler.timesteps
     noisy = scheduler.add_noise(torch.zeros_like(epsilon), epsilon, timesteps[:1])
-    options: dict[str, Any] = {}
-    if "generator" in scheduler.step.__code__.co_varnames:
-        options["generator"] = torch.Generator().manual_seed(seed)
+    extra: dict[str, Any] = {}
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        extra["generator"] = torch.Generator().manual_seed(options.seed)
     for timestep in timesteps:
         time = ((timestep + 1) / num_timesteps).float().to(epsilon.device)
         given = scheduler.scale_model_input(noisy, timestep)
         predicted = denoiser(given, time.expand(len(noisy))).to(noisy.dtype)
-        noisy = scheduler.step(predicted, timestep, noisy, **options).prev_sample
+        noisy = scheduler.step(predicted, timestep, noisy, **extra).prev_sample
     sampled: Tensor = noisy
     return sampled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -15,21 +14,16 @@ import PIL.Image
 import torch
 from diffusers import DiffusionPipeline
 
-from talkhead.audio2landmarks.animation import MotionOptions
 from talkhead.device import resolve_device
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.landmarks2video.renderer import Renderer
-from talkhead.landmarks2video.sampling import SamplerOptions
-from talkhead.media.in_memory import pixels_of, sound_file
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
+from talkhead.media.sizes import DEFAULT_SIZE
 from talkhead.networks import Network
 from talkhead.pipelines import arguments
-from talkhead.pipelines.frames import collected, counted
+from talkhead.pipelines.call import CallOptions, call
 from talkhead.pipelines.loading import LIBRARY, load_components
 from talkhead.pipelines.output import TalkheadPipelineOutput
-from talkhead.pipelines.stages import animate
-from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
 from talkhead.tracking.landmark_track import LandmarkTrack
 from talkhead.weights import DEFAULT, resolve_weights
 from talkhead.weights.systems import CARD_NAME, System, component_folder, system_of
@@ -242,7 +236,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         image: str | Path | PIL.Image.Image | Pixels,
         audio: str | Path | npt.NDArray[Any] | torch.Tensor,
         *,
-        fps: float | str | Fraction = 25,
+        fps: float | str | Fraction | None = None,
         num_inference_steps: int = 1,
         start_step: int | None = None,
         generator: torch.Generator | None = None,
@@ -254,16 +248,17 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         blink_per_minute: float = 16.0,
         emotion: str | None = None,
         landmarks: LandmarkTrack | None = None,
+        loop: Literal["pingpong", "hold", "error"] = "pingpong",
         output_type: Literal["np", "pil", "generator"] = "np",
         sampling_rate: int = SAMPLE_RATE_HZ,
         max_size: int | str = DEFAULT_SIZE,
     ) -> TalkheadPipelineOutput:
-        """Animate the person in a picture to speak a recording.
+        """Make the person in a picture or a video speak a recording.
 
         Args:
-            image: a file, a PIL image, or uint8 (H, W, 3), RGB.
+            image: a picture: a file, a PIL image, or uint8 (H, W, 3), RGB; or a video file to dub.
             audio: a file, or a waveform: (N,) or (channels, N), numpy or torch.
-            fps: frames per second: 25, 29.97, "30000/1001".
+            fps: frames per second: 25, 29.97, "30000/1001"; None for 25, or the video's rate.
             num_inference_steps: sampling steps.
             start_step: where mask-noise starts sampling, out of 1000; None for its default.
             generator: source of the seed; the global generator is not touched.
@@ -277,6 +272,8 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
                 as it is, or, with mask-noise, is auto.
             landmarks: a track of this picture to follow as it is, in place of predicted landmarks;
                 its last frame is held.
+            loop: what to do when a video is shorter than the recording: play it back and forth,
+                hold its last frame, or raise an error.
             output_type: np, pil, or generator, which yields the frames one by one as they are
                 rendered, in bounded memory. Frames have 8 bits: 0 to 255, where diffusers has
                 floats in [0, 1].
@@ -289,67 +286,22 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             NoFaceError: the chosen face does not exist.
             TypeError: an argument has the wrong type.
         """
-        # 1. Check the arguments
-        arguments.check_word(output_type, "output_type", arguments.OUTPUT_TYPES)
-        steps = arguments.whole(num_inference_steps, "num_inference_steps")
-        arguments.check_range(steps, "num_inference_steps", 1, arguments.MAX_STEPS)
-        self.system.check_request(
-            emotion=emotion,
+        options = CallOptions(
+            fps=fps,
+            num_inference_steps=num_inference_steps,
             start_step=start_step,
-            has_track=landmarks is not None,
+            generator=generator,
+            seed=seed,
+            choose=choose,
+            pose=pose,
+            pose_strength=pose_strength,
+            expression_strength=expression_strength,
+            blink_per_minute=blink_per_minute,
+            emotion=emotion,
+            landmarks=landmarks,
+            loop=loop,
+            output_type=output_type,
+            sampling_rate=sampling_rate,
+            max_size=max_size,
         )
-        arguments.check_tracks(pose, landmarks)
-        arguments.check_strengths(pose_strength, expression_strength, blink_per_minute)
-        rate = arguments.rate_of(fps)
-        sound = arguments.sound_of(audio, sampling_rate)
-        picture = pixels_of(image, SizeLimit.parse(str(max_size)))
-        size = picture.shape[1], picture.shape[0]
-        if landmarks is not None and landmarks.size != size:
-            raise TalkheadError(
-                f"landmarks belong to a picture of {landmarks.size[0]} x {landmarks.size[1]} px,"
-                f" but image has {size[0]} x {size[1]}: predict them with this picture"
-            )
-        # 2. Find the face
-        with FaceDetector(max_faces=MAX_FACES) as detector:
-            identity = choose_in_picture(detector, picture, choose)
-        # 3. Predict landmarks, and set up the renderer
-        chosen_seed = arguments.seed_of(generator, seed)
-        windows: list[Floats] | None = None if output_type == "generator" else []
-        with ExitStack() as stack:
-            file = sound
-            if not isinstance(file, Path):
-                file = stack.enter_context(sound_file(file, sampling_rate))
-            rendering = animate(
-                self,
-                picture,
-                identity,
-                file,
-                fps=rate,
-                track=landmarks,
-                motion=MotionOptions(
-                    pose, pose_strength, expression_strength, blink_per_minute, chosen_seed
-                ),
-                sampler=SamplerOptions(steps, start_step, chosen_seed),
-                emotion=emotion,
-                windows_seen=windows,
-            )
-        # 4. Render
-        frames = collected(
-            counted(rendering.frames, self.progress_bar(total=rendering.num_frames)),
-            output_type,
-            (rendering.num_frames, *picture.shape),
-        )
-        track = None
-        if windows:
-            track = LandmarkTrack(np.concatenate(windows), rate, size, detector.name)
-        return TalkheadPipelineOutput(
-            frames=frames,
-            landmarks=track,
-            fps=rate,
-            audio=sound,
-            sampling_rate=None if isinstance(sound, Path) else int(sampling_rate),
-            num_frames=rendering.num_frames,
-            size=size,
-            seed=chosen_seed,
-            weights=self.weights,
-        )
+        return call(self, image, audio, options)

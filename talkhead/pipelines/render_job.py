@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -14,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.media.files import VIDEO_SUFFIXES, check_input
+from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
+from talkhead.pipelines.pose_source import Progress, check_pose, is_video, read_pose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from talkhead.tracking.landmark_track import LandmarkTrack
 
     Pixels = npt.NDArray[np.uint8]
-
-TRACK_SUFFIXES = {".npz", ".json"}
-
-Progress = Callable[[Iterable[Any], "int | None"], Iterable[Any]]
-"""Passes frames through and may report progress; its second argument is the expected count."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,8 @@ class RenderJob:
     fps: Fraction | None = None
     """None: the video's rate, or 25 for a picture."""
     steps: int = 1
+    scheduler: str | None = None
+    """Name of a scheduler; None: the weights' own."""
     start_step: int | None = None
     """mask-noise only; None: its default."""
     emotion: str | None = None
@@ -100,6 +97,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     from talkhead.media.playback import LOOPS
     from talkhead.media.rates import DEFAULT_FPS, num_frames
     from talkhead.media.video import probe_video
+    from talkhead.weights.systems import check_scheduler
 
     if job.loop not in LOOPS:
         raise TalkheadError(f"loop must be one of {', '.join(LOOPS)}, not {job.loop!r}")
@@ -109,6 +107,8 @@ def check_job(job: RenderJob) -> CheckedJob:
     check_pose(job.pose)
     if job.emotion is not None:
         check_emotion(job.emotion)
+    if job.scheduler is not None:
+        check_scheduler(job.scheduler)
     signer = _signer_of(job)
     picture, rate = None, job.fps
     if is_video(job.face):
@@ -288,55 +288,6 @@ def _closing(shown: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None
                 each.close()
 
 
-def is_video(face: Path) -> bool:
-    """Return whether a face file is a video, judging by its content."""
-    from talkhead.media import kinds
-
-    return kinds.is_video(face)
-
-
-def check_pose(text: str) -> None:
-    """Check a pose option before any slow work.
-
-    Raises:
-        TalkheadError: the text is neither a known name nor an existing track or video.
-    """
-    if text in ("natural", "still"):
-        return
-    path = Path(text)
-    is_named = path.suffix.lower() in {*TRACK_SUFFIXES, *VIDEO_SUFFIXES}
-    if is_named or os.path.lexists(text):
-        check_input(path)
-    if path.suffix.lower() not in TRACK_SUFFIXES and not is_video(path):
-        raise TalkheadError(
-            f"pose must be natural, still, a track (.npz, .json) or a video, not {text!r}"
-        )
-
-
-def read_pose(text: str, progress: Progress) -> str | LandmarkTrack:
-    """Return the source of head motion: a name, or the track read from a file.
-
-    Args:
-        text: natural, still, or the path of a track or a video.
-        progress: passes the video's frames through.
-
-    Raises:
-        TalkheadError: `check_pose` fails, or the file cannot be read.
-        NoFaceError: the file is a video without a face.
-    """
-    check_pose(text)
-    path = Path(text)
-    if path.suffix.lower() in TRACK_SUFFIXES:
-        from talkhead.tracking.landmark_track import LandmarkTrack
-
-        return LandmarkTrack.read(path)
-    if text in ("natural", "still"):
-        return text
-    from talkhead.tracking.face_tracker import track_video
-
-    return track_video(path, follow=progress)[0]
-
-
 def _options(job: RenderJob, pose: str | LandmarkTrack = "natural") -> tuple[Any, Any]:
     """Return the motion and the sampler options of a job."""
     from talkhead.audio2landmarks.animation import MotionOptions
@@ -345,7 +296,7 @@ def _options(job: RenderJob, pose: str | LandmarkTrack = "natural") -> tuple[Any
     motion = MotionOptions(
         pose, job.pose_strength, job.expression_strength, job.blink_per_minute, job.seed
     )
-    return motion, SamplerOptions(job.steps, job.start_step, job.seed)
+    return motion, SamplerOptions(job.steps, job.start_step, job.seed, job.scheduler)
 
 
 def _animate(

@@ -144,9 +144,7 @@ class WeightsList:
             WeightsError: an entry is not listed or not shipped, or one of its two files is missing.
         """
         chosen = [self.entry(name) for name in names] or [
-            entry
-            for entry in self.published.values()
-            if entry.where == "package"
+            entry for entry in self.published.values() if entry.where == "package"
         ]
         pinned = []
         for entry in chosen:

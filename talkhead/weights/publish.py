@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 from talkhead.errors import WeightsError
 from talkhead.weights.folders import kind_of
-from talkhead.weights.hub import LOG_IN, hub_error
+from talkhead.weights.hub import LOG_IN, PIPELINE_FILES, hub_error
 from talkhead.weights.listing import (
     WeightsFile,
     measure_file,
 )
-from talkhead.weights.hub import PIPELINE_FILES
-from talkhead.weights.systems import CARD_NAME
 from talkhead.weights.names import REVISION, HubAddress, repo_fault
+from talkhead.weights.systems import CARD_NAME
 
 
 class Upload(NamedTuple):

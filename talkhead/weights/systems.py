@@ -42,6 +42,19 @@ SCHEDULERS = (
     "UniPCMultistepScheduler",
 )
 """Schedulers of diffusers that can be loaded."""
+SCHEDULER_NAMES = {
+    "ddim": "DDIMScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+"""Those that users can choose by name: they draw no noise of their own, which would flicker."""
+
+
+def check_scheduler(name: str) -> None:
+    """Refuse an unknown name of a scheduler; raises TalkheadError."""
+    if name not in SCHEDULER_NAMES:
+        raise TalkheadError(f"scheduler must be one of {', '.join(SCHEDULER_NAMES)}, not {name!r}")
 
 
 @dataclass(frozen=True)

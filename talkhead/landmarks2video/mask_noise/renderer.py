@@ -95,9 +95,8 @@ def generate_window(
         denoise,
         epsilon.expand(shape).reshape(1, -1, *shape[2:]),
         scheduler,
-        options.num_steps,
+        options,
         start_step=START_STEP if options.start_step is None else options.start_step,
-        seed=options.seed,
     )
     frames: Tensor = base + model.config.residual_scale * residual.view(shape)
     return frames

@@ -1,0 +1,179 @@
+"""The call of a pipeline: check the arguments, find the face, and render."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from talkhead.audio2landmarks.animation import MotionOptions
+from talkhead.errors import TalkheadError
+from talkhead.landmarks2video.sampling import SamplerOptions
+from talkhead.media.audio import scan_audio
+from talkhead.media.in_memory import pixels_of, sound_file
+from talkhead.media.kinds import is_video
+from talkhead.media.playback import play
+from talkhead.media.rates import DEFAULT_FPS, num_frames
+from talkhead.media.sizes import SizeLimit
+from talkhead.media.video import probe_video
+from talkhead.pipelines import arguments
+from talkhead.pipelines.frames import collected, counted
+from talkhead.pipelines.output import TalkheadPipelineOutput
+from talkhead.pipelines.stages import animate, dub
+from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
+from talkhead.tracking.landmark_track import LandmarkTrack
+from talkhead.tracking.shots import track_face
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from talkhead.pipelines.base import FacePipeline
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """The arguments of `FacePipeline.__call__`, besides image and audio."""
+
+    fps: float | str | Fraction | None
+    num_inference_steps: int
+    start_step: int | None
+    generator: torch.Generator | None
+    seed: int | None
+    choose: str
+    pose: str | LandmarkTrack
+    pose_strength: float
+    expression_strength: float
+    blink_per_minute: float
+    emotion: str | None
+    landmarks: LandmarkTrack | None
+    loop: str
+    output_type: str
+    sampling_rate: int
+    max_size: int | str
+
+
+def call(
+    pipeline: FacePipeline, image: Any, audio: Any, options: CallOptions
+) -> TalkheadPipelineOutput:
+    """Do what `FacePipeline.__call__` describes."""
+    # 1. Check the arguments
+    video = _video_of(image)
+    steps = _checked_steps(pipeline, options, dubs=video is not None)
+    sound = arguments.sound_of(audio, options.sampling_rate)
+    fps, landmarks = options.fps, options.landmarks
+    rate = DEFAULT_FPS if fps is None else arguments.rate_of(fps)
+    if video is None:
+        picture = pixels_of(image, SizeLimit.parse(str(options.max_size)))
+        size = picture.shape[1], picture.shape[0]
+    else:
+        info = probe_video(video)
+        size, rate = (info.width, info.height), info.fps if fps is None else rate
+    if landmarks is not None and landmarks.size != size:
+        raise TalkheadError(
+            f"landmarks belong to a picture of {landmarks.size[0]} x {landmarks.size[1]} px,"
+            f" but image has {size[0]} x {size[1]}: predict them with this picture"
+        )
+    # 2. Find the face
+    detector_name = ""
+    if video is None:
+        with FaceDetector(max_faces=MAX_FACES) as detector:
+            identity = choose_in_picture(detector, picture, options.choose)
+            detector_name = detector.name
+    else:
+        faces = track_face(video, rate, options.choose)
+    seed = arguments.seed_of(options.generator, options.seed)
+    motion = MotionOptions(
+        options.pose,
+        options.pose_strength,
+        options.expression_strength,
+        options.blink_per_minute,
+        seed,
+    )
+    sampler = SamplerOptions(steps, options.start_step, seed)
+    # 3. Predict landmarks, and set up the renderer
+    windows: list[Floats] | None = None if options.output_type == "generator" else []
+    with ExitStack() as stack:
+        file = sound
+        if not isinstance(file, Path):
+            file = stack.enter_context(sound_file(file, options.sampling_rate))
+        if video is None:
+            rendering = animate(
+                pipeline,
+                picture,
+                identity,
+                file,
+                fps=rate,
+                track=landmarks,
+                motion=motion,
+                sampler=sampler,
+                emotion=options.emotion,
+                windows_seen=windows,
+            )
+        else:
+            total = num_frames(scan_audio(file).duration_s, rate)
+            playing = play(video, rate, faces.num_frames, total, options.loop, size)
+            rendering = dub(
+                pipeline,
+                faces,
+                playing,
+                file,
+                fps=rate,
+                total=total,
+                track=landmarks,
+                motion=motion,
+                sampler=sampler,
+            )
+    # 4. Render
+    frames = collected(
+        counted(rendering.frames, pipeline.progress_bar(total=rendering.num_frames)),
+        options.output_type,
+        (rendering.num_frames, size[1], size[0], 3),
+    )
+    track = None
+    if windows:
+        track = LandmarkTrack(np.concatenate(windows), rate, size, detector_name)
+    return TalkheadPipelineOutput(
+        frames=frames,
+        landmarks=track,
+        fps=rate,
+        audio=sound,
+        sampling_rate=None if isinstance(sound, Path) else int(options.sampling_rate),
+        num_frames=rendering.num_frames,
+        size=size,
+        seed=seed,
+        weights=pipeline.weights,
+    )
+
+
+def _video_of(image: Any) -> Path | None:
+    """Return the path of a video; None for anything else."""
+    if not isinstance(image, (str, Path)):
+        return None
+    path = Path(image)
+    return path if path.is_file() and is_video(path) else None
+
+
+def _checked_steps(pipeline: FacePipeline, options: CallOptions, *, dubs: bool) -> int:
+    """Check words, numbers and what the system can do; return the number of steps."""
+    arguments.check_word(options.output_type, "output_type", arguments.OUTPUT_TYPES)
+    steps = arguments.whole(options.num_inference_steps, "num_inference_steps")
+    arguments.check_range(steps, "num_inference_steps", 1, arguments.MAX_STEPS)
+    pipeline.system.check_request(
+        dubs=dubs,
+        emotion=options.emotion,
+        start_step=options.start_step,
+        has_track=options.landmarks is not None,
+    )
+    arguments.check_tracks(options.pose, options.landmarks)
+    arguments.check_strengths(
+        options.pose_strength, options.expression_strength, options.blink_per_minute
+    )
+    return steps
