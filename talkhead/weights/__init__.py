@@ -5,20 +5,21 @@ sha256), the licence, the origin, and the location:
 
 - ``package``: shipped with talkhead, in `CHECKPOINTS` under the entry's name; or, if only a
   pipeline other than the default uses it, in a folder named after that pipeline;
-- ``hub``: a repository at a fixed revision, downloaded to the huggingface-hub cache;
-- ``url``: one file or a folder of files, downloaded to talkhead's cache;
-- ``folder``: a local folder that the user added.
+- ``hub``: a repository at a fixed commit, downloaded to the huggingface-hub cache;
+- ``url``: one file, downloaded to talkhead's cache.
 
-A shipped pipeline lists its components; any other keeps its files in one folder per component.
+A shipped pipeline lists its components. Users' own pipelines are not listed: they are folders, or
+repositories on the hub, with one sub-folder per component.
 """
 
-from talkhead.weights.added import add_weights, remove_weights
 from talkhead.weights.fetch import cache_folder, is_offline
 from talkhead.weights.folders import (
     DEFAULT,
+    ResolvedWeights,
     WeightsList,
     installed_list,
     list_entries,
+    locate_weights,
     resolve_weights,
     verify,
 )
@@ -29,28 +30,30 @@ from talkhead.weights.listing import (
     format_list,
     is_mask_noise,
     parts_of,
+    pipeline_files,
     read_list,
 )
-from talkhead.weights.publish import plan_upload, upload
+from talkhead.weights.publish import plan_publication, publish
 
 __all__ = [
     "DEFAULT",
     "PIPELINE_PARTS",
+    "ResolvedWeights",
     "WeightsEntry",
     "WeightsFile",
     "WeightsList",
-    "add_weights",
     "cache_folder",
     "format_list",
     "installed_list",
     "is_mask_noise",
     "is_offline",
     "list_entries",
+    "locate_weights",
     "parts_of",
-    "plan_upload",
+    "pipeline_files",
+    "plan_publication",
+    "publish",
     "read_list",
-    "remove_weights",
     "resolve_weights",
-    "upload",
     "verify",
 ]
