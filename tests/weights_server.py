@@ -179,7 +179,7 @@ class HubServer(WeightsServer):
         path = asked.path
         is_known = asked.get("authorization") == f"Bearer {self.TOKEN}"
         info = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
-        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/(refs/pr/[0-9]+|[^/]+)/(.+)", path):
             self._resolve(handler, asked, *match.groups())
         elif info and asked.method == "GET" and (is_known or not self.private.get(info[1])):
             self._info(handler, info[1], info[2] or "main")

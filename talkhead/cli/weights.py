@@ -91,14 +91,14 @@ def download_weights(
 
     The same command continues a download that broke off.
     """
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
     from talkhead.weights import installed_list
 
     weights = installed_list()
     for name in names:  # reject unknown names before fetching anything
         weights.entry(name)
     if quiet or as_json:
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
         disable_progress_bars()
     folders = {name: str(weights.resolve(name, offline=offline)) for name in names}
     if as_json:

@@ -223,9 +223,8 @@ def test_a_card_is_generated_once_for_a_pipeline_without_one(
     files = {path: content for path, content in first.items() if path != "README.md"}
     assert files == {path: (folder / path).read_bytes() for path in listing(folder) if "." in path}
     card = ModelCard(first["README.md"].decode())
-    facts = card.data.to_dict()
-    assert (facts["library_name"], facts["license"]) == ("diffusers", "unknown")
-    assert {"talkhead", "mask-noise"} <= set(facts["tags"])
+    for line in ("library_name: diffusers", "license: unknown", "- talkhead", "- mask-noise"):
+        assert line in str(card.data).splitlines()
     assert "--weights me/ours\n" in card.text
     assert "Training data and its licences**: not stated" in card.text
     found = talkhead("weights", "path", "me/ours", **log_in)
