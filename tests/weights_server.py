@@ -159,7 +159,8 @@ def send_file(
 class HubServer(WeightsServer):
     """Implements the hub routes that huggingface-hub uses to download and upload models.
 
-    `repos` holds files by repository and revision; `gated` repositories require the token.
+    `repos` holds files by repository and commit, and `branches` the commits of branches and tags;
+    main is the last commit unless it is listed. `private` and `gated` repositories need the token.
     """
 
     TOKEN = "hf_of_a_test"
@@ -167,6 +168,7 @@ class HubServer(WeightsServer):
     def __init__(self) -> None:
         super().__init__()
         self.repos: dict[str, dict[str, dict[str, bytes]]] = {}
+        self.branches: dict[str, dict[str, str]] = {}
         self.private: dict[str, bool] = {}
         self.gated: set[str] = set()
         self.stored: dict[str, bytes] = {}
@@ -175,13 +177,18 @@ class HubServer(WeightsServer):
 
     def answer(self, handler: BaseHTTPRequestHandler, asked: Asked) -> None:
         path = asked.path
-        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        is_known = asked.get("authorization") == f"Bearer {self.TOKEN}"
+        info = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
+        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/(refs/pr/[0-9]+|[^/]+)/(.+)", path):
             self._resolve(handler, asked, *match.groups())
+        elif info and asked.method == "GET" and (is_known or not self.private.get(info[1])):
+            self._info(handler, info[1], info[2] or "main")
         elif match := re.fullmatch(r"/storage/([0-9a-f]{64})", path):
             self.stored[match[1]] = asked.body
             send(handler, 200)
-        elif asked.get("authorization") != f"Bearer {self.TOKEN}":
-            self._json(handler, {"error": "Invalid username or password."}, 401)
+        elif not is_known:
+            code = {"X-Error-Code": "RepoNotFound"} if info else {}
+            send(handler, 401, b'{"error": "Invalid username or password."}', code)
         elif path == "/api/repos/create":
             self._create(handler, json.loads(asked.body))
         elif path == "/api/validate-yaml":
@@ -192,8 +199,6 @@ class HubServer(WeightsServer):
             self._batch(handler, json.loads(asked.body))
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
             self._commit(handler, match[1], asked.body)
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/main)?", path):
-            self._info(handler, match[1])
         else:
             send(handler, 404)
 
@@ -203,12 +208,15 @@ class HubServer(WeightsServer):
     def _resolve(
         self, handler: BaseHTTPRequestHandler, asked: Asked, repo: str, revision: str, path: str
     ) -> None:
-        if repo in self.gated and asked.get("authorization") != f"Bearer {self.TOKEN}":
+        is_known = asked.get("authorization") == f"Bearer {self.TOKEN}"
+        if repo in self.gated and not is_known:
             return send(handler, 401, headers={"X-Error-Code": "GatedRepo"})
-        if repo not in self.repos:
+        if repo not in self.repos or (self.private.get(repo) and not is_known):
             return send(handler, 401, headers={"X-Error-Code": "RepoNotFound"})
-        if revision not in self.repos[repo]:
+        commit = self._commit_of(repo, revision)
+        if commit is None:
             return send(handler, 404, headers={"X-Error-Code": "RevisionNotFound"})
+        revision = commit
         content = self.repos[repo][revision].get(path)
         if content is None:
             return send(
@@ -276,14 +284,23 @@ class HubServer(WeightsServer):
         url = f"{self.url}/{repo}/commit/{revision}"
         self._json(handler, {"success": True, "commitOid": revision, "commitUrl": url})
 
-    def _info(self, handler: BaseHTTPRequestHandler, repo: str) -> None:
+    def _info(self, handler: BaseHTTPRequestHandler, repo: str, revision: str) -> None:
         if repo not in self.repos:
             return send(handler, 404, headers={"X-Error-Code": "RepoNotFound"})
         facts = {"id": repo, "private": self.private.get(repo, False), "tags": [], "siblings": []}
-        revisions = list(self.repos[repo])
-        if revisions:
-            facts["sha"] = revisions[-1]
+        commit = self._commit_of(repo, revision)
+        if commit is not None:
+            paths = self.repos[repo][commit]
+            facts |= {"sha": commit, "siblings": [{"rfilename": path} for path in paths]}
+        elif self.repos[repo]:
+            return send(handler, 404, headers={"X-Error-Code": "RevisionNotFound"})
         return self._json(handler, facts)
+
+    def _commit_of(self, repo: str, revision: str) -> str | None:
+        if revision in self.repos[repo]:
+            return revision
+        newest = {"main": list(self.repos[repo])[-1]} if self.repos[repo] else {}
+        return (newest | self.branches.get(repo, {})).get(revision)
 
 
 def etag_of(path: str, content: bytes) -> str:

@@ -18,7 +18,7 @@ WeightsOption = Annotated[
     typer.Option(
         "--weights",
         metavar="NAME",
-        help="default, mask-noise, a folder, or OWNER/NAME@COMMIT on the hub.",
+        help="default, mask-noise, a folder, or OWNER/NAME[@REVISION] on the hub.",
         rich_help_panel=DEVICE,
     ),
 ]

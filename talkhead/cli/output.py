@@ -7,11 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from talkhead.media.sizes import scaled_note
+
+if TYPE_CHECKING:
+    from talkhead.weights import ResolvedWeights
 
 ItemT = TypeVar("ItemT")
 
@@ -118,6 +121,12 @@ def tell_scaling(picture: Path, original: tuple[int, int], size: tuple[int, int]
     """Report on stderr that a picture was scaled down, if it was."""
     if (note := scaled_note(picture, original, size)) is not None:
         typer.echo(f"talkhead: {' '.join(note.split())}", err=True)
+
+
+def tell_revision(weights: ResolvedWeights) -> None:
+    """Report on stderr which commit of a hub repository is in use, if the weights are from one."""
+    if weights.revision is not None:
+        typer.echo(f"talkhead: weights {weights}", err=True)
 
 
 def in_megabytes(num_bytes: int) -> str:

@@ -1,12 +1,10 @@
-"""`talkhead weights`: list, verify, download, add and publish weights."""
+"""`talkhead weights`: list, verify, download and publish weights."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -17,15 +15,11 @@ from talkhead.cli.output import (
     in_megabytes,
     print_columns,
     print_json,
+    tell_revision,
 )
 from talkhead.errors import WeightsError
 
-if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from talkhead.weights.fetch import Watch
-
-app = typer.Typer(help="List, verify, download, add and publish weights.", no_args_is_help=False)
+app = typer.Typer(help="List, verify, download and publish weights.", no_args_is_help=False)
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)]
 
@@ -102,8 +96,11 @@ def download_weights(
     weights = installed_list()
     for name in names:  # reject unknown names before fetching anything
         weights.entry(name)
-    with _download_bars(quiet=quiet or as_json) as watch:
-        folders = {name: str(weights.resolve(name, offline=offline, watch=watch)) for name in names}
+    if quiet or as_json:
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+    folders = {name: str(weights.resolve(name, offline=offline)) for name in names}
     if as_json:
         print_json(folders)
     else:
@@ -112,69 +109,23 @@ def download_weights(
 
 @app.command("path")
 def path_of_weights(
-    name: Annotated[str, typer.Argument(metavar="NAME|FOLDER|OWNER/NAME@REVISION")],
+    name: Annotated[str, typer.Argument(metavar="NAME|FOLDER|OWNER/NAME[@REVISION]")],
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
-    """Print the folder of verified weights; download them first if necessary."""
-    from talkhead.weights import resolve_weights
+    """Print the folder of verified weights; download them first if necessary.
 
-    folder = resolve_weights(name, offline=offline)
-    if as_json:
-        print_json({"name": name, "path": str(folder)})
-    else:
-        typer.echo(folder)
-
-
-@app.command("add")
-def add_weights_command(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
-    source: Annotated[str, typer.Argument(metavar="FOLDER|OWNER/NAME@REVISION|URL")],
-    about: Annotated[
-        str | None, typer.Option("--about", metavar="TEXT", help="Description.", show_default=False)
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option("--licence", metavar="NAME", help="Licence.", show_default=False)
-    ] = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Give your own weights a name, and record their digests.
-
-    A folder stays where it is. A hub repository needs a full commit. A URL starts with https:// and
-    names a file or, with a slash at its end, a folder. Digests only prove that the weights do not
-    change later: whether to trust their source is up to you.
+    OWNER/NAME is a repository on the hub, and REVISION a branch, a tag or a commit, by default
+    main. The commit in use is printed on stderr.
     """
-    from talkhead.weights import add_weights, installed_list
+    from talkhead.weights import locate_weights
 
-    with _download_bars(quiet=quiet or as_json) as watch:
-        entry = add_weights(
-            installed_list(),
-            name,
-            source,
-            about=about,
-            licence=licence,
-            check=_check_networks,
-            watch=watch,
-        )
+    found = locate_weights(name, offline=offline)
+    tell_revision(found)
     if as_json:
-        print_json(dataclasses.asdict(entry))
+        print_json({"name": found.name, "revision": found.revision, "path": str(found.folder)})
     else:
-        print_columns([(file.path, in_megabytes(file.num_bytes)) for file in entry.files])
-
-
-@app.command("remove")
-def remove_weights_command(
-    name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonOption = False
-) -> None:
-    """Forget a name that `add` gave; the files stay."""
-    from talkhead.weights import installed_list, remove_weights
-
-    entry = remove_weights(installed_list(), name)
-    if as_json:
-        print_json(dataclasses.asdict(entry))
-    else:
-        typer.echo(f"{name} removed")
+        typer.echo(found.folder)
 
 
 @app.command("publish")
@@ -191,27 +142,42 @@ def publish_weights(
 ) -> None:
     """Upload a pipeline folder to the hub, and print the name to use with --weights.
 
-    Each model needs a card, README.md. Only model files and cards are uploaded.
+    Only model files and cards (README.md) are uploaded. If neither FOLDER nor the repository has a
+    card, publish adds one for you to complete on the hub.
     """
-    from talkhead.weights import is_offline, plan_upload, upload
+    from talkhead.weights import is_offline, plan_publication, publish
 
-    planned = plan_upload(folder, repo)
-    _check_networks(folder, "pipeline")
-    files = [(file.path, in_megabytes(file.num_bytes)) for file in planned.files]
-    facts = {"repo": repo, "files": [dataclasses.asdict(file) for file in planned.files]}
+    files = plan_publication(folder, repo)
+    _check_networks(folder)
+    facts = {"repo": repo, "files": [dataclasses.asdict(file) for file in files]}
     if dry_run:
         if as_json:
             print_json(facts | {"revision": None, "weights": None})
         else:
-            print_columns(files)
+            print_columns([(file.path, in_megabytes(file.num_bytes)) for file in files])
         return
     if is_offline():
         raise WeightsError(f"cannot publish to {repo}: HF_HUB_OFFLINE forbids the network")
-    address = upload(planned, private=private)
+    address = publish(folder, repo, private=private, files=files)
     if as_json:
         print_json(facts | {"revision": address.revision, "weights": str(address)})
     else:
         print_columns([("revision", address.revision), ("use", f"--weights {address}")])
+
+
+@app.command("convert")
+def convert_weights(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="NEW", help="The new folder.", show_default=False),
+    ],
+) -> None:
+    """Convert a pipeline of talkhead 0.2 to the present layout."""
+    from talkhead.pipelines.convert import convert_pipeline
+
+    convert_pipeline(folder, output)
+    typer.echo(output)
 
 
 @app.command("pin", hidden=True)
@@ -226,46 +192,10 @@ def pin_weights(names: NamesArgument = None, as_json: JsonOption = False) -> Non
         print_columns([(entry.name, in_megabytes(entry.num_bytes)) for entry in pinned])
 
 
-def _check_networks(folder: Path, kind: Literal["model", "pipeline"]) -> None:
+def _check_networks(folder: Path) -> None:
     """Reject a pipeline whose files do not fit the networks of this version of talkhead."""
-    if kind != "pipeline":
-        return
     import torch
 
-    from talkhead.pipelines.loading import load_any_pipeline
+    from talkhead.pipelines import FacePipeline
 
-    load_any_pipeline(folder, torch.device("cpu"), torch.float32)
-
-
-@contextmanager
-def _download_bars(*, quiet: bool) -> Iterator[Watch]:
-    """Show a progress bar for each file downloaded over https, if stderr is a terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    ) as progress:
-        bars: dict[str, TaskID] = {}
-
-        def watch(name: str, here: int, total: int | None) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task(name, total=total)
-            progress.update(bars[name], completed=here, total=total)
-
-        yield watch
+    FacePipeline.from_folder(folder, device=torch.device("cpu"), dtype=torch.float32)

@@ -3,21 +3,23 @@
 weights.toml lists all published weights. Every entry gives a description, the files (size and
 sha256), the licence, the origin, and the location:
 
-- ``package``: shipped with talkhead, in `CHECKPOINTS` under the entry's name; or, if only a
-  pipeline other than the default uses it, in a folder named after that pipeline;
-- ``hub``: a repository at a fixed revision, downloaded to the huggingface-hub cache;
-- ``url``: one file or a folder of files, downloaded to talkhead's cache;
-- ``folder``: a local folder that the user added.
+- ``package``: shipped with talkhead, in `CHECKPOINTS`, inside the folder of a pipeline: what
+  several pipelines share is in the default's;
+- ``hub``: a repository at a fixed commit, downloaded to the huggingface-hub cache;
+- ``url``: one file, downloaded to talkhead's cache.
 
-A shipped pipeline lists its components; any other keeps its files in one folder per component.
+A shipped pipeline lists its components. Users' own pipelines are not listed: they are folders, or
+repositories on the hub, with one sub-folder per component.
 """
 
 from talkhead.weights.fetch import cache_folder, is_offline
 from talkhead.weights.folders import (
     DEFAULT,
+    ResolvedWeights,
     WeightsList,
     installed_list,
     list_entries,
+    locate_weights,
     resolve_weights,
     verify,
 )
@@ -27,10 +29,11 @@ from talkhead.weights.listing import (
     format_list,
     read_list,
 )
-from talkhead.weights.publish import plan_upload, upload
+from talkhead.weights.publish import plan_publication, publish
 
 __all__ = [
     "DEFAULT",
+    "ResolvedWeights",
     "WeightsEntry",
     "WeightsFile",
     "WeightsList",
@@ -39,9 +42,10 @@ __all__ = [
     "installed_list",
     "is_offline",
     "list_entries",
-    "plan_upload",
+    "locate_weights",
+    "plan_publication",
+    "publish",
     "read_list",
     "resolve_weights",
-    "upload",
     "verify",
 ]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from talkhead.errors import WeightsError
 from talkhead.weights import hub
-from talkhead.weights.fetch import MissingFileError, Watch, cache_folder, download, is_offline
+from talkhead.weights.fetch import cache_folder, download, is_offline
+from talkhead.weights.hub import MissingFileError
 from talkhead.weights.listing import (
     WeightsEntry,
-    WeightsFile,
     format_list,
     measure_file,
     read_list,
@@ -29,8 +28,22 @@ from talkhead.weights.systems import (
 )
 
 DEFAULT = "default"
-ADDED_NAME = "weights.toml"
-"""File name of the user's own list, in the cache folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedWeights:
+    """Where weights are, and exactly which they are.
+
+    `name` is a listed name, a folder, or a repository on the hub, and `revision` is the commit of
+    the latter. As a text, they name the same weights again, even if a branch moves on.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
 
 
 class WeightsList:
@@ -40,68 +53,49 @@ class WeightsList:
         path: the weights.toml.
         checkpoints: the folder of the shipped entries.
         cache: the folder of the entries downloaded from a URL.
-        added: the user's own entries by name; a published entry of the same name takes precedence.
 
     Raises:
         WeightsError: the file is missing or not in the format of this talkhead version.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        checkpoints: Path,
-        cache: Path,
-        added: Mapping[str, WeightsEntry] | None = None,
-    ) -> None:
+    def __init__(self, path: Path, *, checkpoints: Path, cache: Path) -> None:
         self.path = path
         self.checkpoints = checkpoints
         self.cache = cache
-        self.published = read_list(path)
-        self.added = {
-            name: entry for name, entry in (added or {}).items() if name not in self.published
-        }
+        self.entries = read_list(path)
 
-    @property
-    def entries(self) -> dict[str, WeightsEntry]:
-        """All entries by name: the published ones, then the user's own."""
-        return self.published | self.added
+    def resolve(self, name_or_folder: str | Path, *, offline: bool = False) -> Path:
+        """Return the folder of weights: see `locate`."""
+        return self.locate(name_or_folder, offline=offline).folder
 
-    def resolve(
-        self, name_or_folder: str | Path, *, offline: bool = False, watch: Watch | None = None
-    ) -> Path:
+    def locate(self, name_or_folder: str | Path, *, offline: bool = False) -> ResolvedWeights:
         """Find weights, download missing files, and compare every file with its digest.
 
         Args:
-            name_or_folder: a listed name; or a user's own folder: a model (config.json and
-                model.safetensors) or a pipeline (one sub-folder per part); or
-                ``owner/name@revision``: a pipeline on the hub at a commit of 40 digits. The user's
-                own files have no known digests.
+            name_or_folder: a listed name; or a user's own folder: a network or a pipeline, as
+                diffusers saves them; or ``owner/name`` or
+                ``owner/name@revision``: a pipeline on the hub at a branch, a tag or a commit, by
+                default at the branch main. A folder of that name takes precedence. The user's own
+                files have no known digests.
             offline: never use the network; HF_HUB_OFFLINE=1 has the same effect.
-            watch: progress callback for https downloads; the hub shows its own progress bars.
 
         Returns:
-            The folder. For a pipeline, the folder that holds its components.
+            The folder, for a pipeline the one that holds its components, and the commit of a
+            pipeline on the hub.
 
         Raises:
             WeightsError: the name, folder or repository does not exist, or a file is missing,
                 differs from its digest or cannot be downloaded.
         """
-        entry = self.entries.get(str(name_or_folder))
+        name = str(name_or_folder)
         offline = offline or is_offline()
-        if entry is None:
-            address = parse_hub_address(str(name_or_folder))
-            if address is None or Path(name_or_folder).is_dir():
-                return self.own_folder(Path(name_or_folder))
-            return hub.fetch_pipeline(address, offline=offline)
-        if entry.components:
-            for component in entry.components:
-                self.resolve(component, offline=offline)
-            _check_files(entry, self.shipped_folder(entry))
-            return self.shipped_folder(entry)
-        folder = self._fetched(entry, offline=offline, watch=watch)
-        _check_files(entry, folder)
-        return folder
+        if name in self.entries:
+            return ResolvedWeights(self._listed(self.entries[name], offline=offline), name)
+        address = parse_hub_address(name)
+        if address is None or Path(name).exists():
+            return ResolvedWeights(self._own_folder(Path(name)), name)
+        folder = hub.fetch_pipeline(address, offline=offline)
+        return ResolvedWeights(folder, address.repo, folder.name)
 
     def verify(self, name: str) -> bool:
         """Compare the files of an entry with their digests, without using the network.
@@ -116,10 +110,8 @@ class WeightsList:
         if entry.components:
             for component in entry.components:
                 self.verify(component)
-            _check_files(entry, self.shipped_folder(entry))
-            return True
         try:
-            folder = self._fetched(entry, offline=True, watch=None)
+            folder = self._fetched(entry, offline=True)
         except MissingFileError:
             return False
         _check_files(entry, folder)
@@ -144,7 +136,7 @@ class WeightsList:
             WeightsError: an entry is not listed or not shipped, or one of its two files is missing.
         """
         chosen = [self.entry(name) for name in names] or [
-            entry for entry in self.published.values() if entry.where == "package"
+            entry for entry in self.entries.values() if entry.where == "package"
         ]
         pinned = []
         for entry in chosen:
@@ -153,9 +145,9 @@ class WeightsList:
             paths = PIPELINE_FILES if entry.kind == "pipeline" else NETWORK_FILES
             files = tuple(measure_file(self.shipped_folder(entry), path) for path in paths)
             pinned.append(dataclasses.replace(entry, files=files))
-        self.published |= {entry.name: entry for entry in pinned}
+        self.entries |= {entry.name: entry for entry in pinned}
         part = self.path.with_name(f".{self.path.name}.part")
-        part.write_text(format_list(self.published), encoding="utf-8")
+        part.write_text(format_list(self.entries), encoding="utf-8")
         part.replace(self.path)
         return pinned
 
@@ -163,8 +155,8 @@ class WeightsList:
         """Return a shipped network's folder, inside its pipeline's; or that of a pipeline."""
         if entry.kind == "pipeline":
             return self._pipeline_folder(entry)
-        shared = self.published[DEFAULT].components if DEFAULT in self.published else ()
-        for pipeline in self.published.values():
+        shared = self.entries[DEFAULT].components if DEFAULT in self.entries else ()
+        for pipeline in self.entries.values():
             if entry.name in pipeline.components and entry.name not in shared:
                 return self._pipeline_folder(pipeline) / entry.name
         return self.checkpoints / SHIPPED_DEFAULT / entry.name
@@ -173,29 +165,32 @@ class WeightsList:
         return self.checkpoints / (SHIPPED_DEFAULT if entry.name == DEFAULT else entry.name)
 
     def _choices(self) -> str:
-        return f"choose one of {', '.join(self.entries)}, or name a folder"
+        return (
+            f"choose one of {', '.join(self.entries)}, or name a folder or a repository on the hub"
+            " (owner/name)"
+        )
 
-    def own_folder(self, folder: Path) -> Path:
-        """Check and return a user's folder; raises WeightsError if it holds no weights."""
+    def _own_folder(self, folder: Path) -> Path:
         if not folder.is_dir():
-            repo, at, revision = str(folder).rpartition("@")
-            if at and repo.count("/") == 1 and not repo.startswith((".", "/", "~")):
-                raise WeightsError(
-                    f"{str(folder)!r} is not a folder, and a pipeline on the hub must be"
-                    f" owner/name@ and a commit of 40 hexadecimal digits, not {revision!r}"
-                )
             raise WeightsError(
                 f"no weights named {str(folder)!r} and no such folder: {self._choices()}"
             )
         kind_of(folder)
         return folder
 
-    def _fetched(self, entry: WeightsEntry, *, offline: bool, watch: Watch | None) -> Path:
+    def _listed(self, entry: WeightsEntry, *, offline: bool) -> Path:
+        """Return the folder of an entry, with all files present and verified."""
+        if entry.components:
+            for component in entry.components:
+                self._listed(self.entries[component], offline=offline)
+        folder = self._fetched(entry, offline=offline)
+        _check_files(entry, folder)
+        return folder
+
+    def _fetched(self, entry: WeightsEntry, *, offline: bool) -> Path:
         """Return the folder of an entry, with all files present but not verified."""
         if entry.where == "package":
             return self.shipped_folder(entry)
-        if entry.folder is not None:
-            return Path(entry.folder)
         if entry.repo is not None and entry.revision is not None:
             address = HubAddress(entry.repo, entry.revision)
             try:
@@ -209,7 +204,7 @@ class WeightsList:
                 continue
             if offline:
                 raise self._absent(entry)
-            download(_url_of(entry, file), target, file, watch=watch)
+            download(entry.url or "", target, file)
         return folder
 
     @staticmethod
@@ -235,32 +230,9 @@ def kind_of(folder: Path) -> Literal["model", "pipeline"]:
 def installed_list() -> WeightsList:
     """Return the list of this installation: in the package, or at the top of a checkout."""
     beside, top = PACKAGE / "weights.toml", PACKAGE.parent / "weights.toml"
-    cache = cache_folder()
     return WeightsList(
-        beside if beside.is_file() else top,
-        checkpoints=CHECKPOINTS,
-        cache=cache,
-        added=read_added(cache),
+        beside if beside.is_file() else top, checkpoints=CHECKPOINTS, cache=cache_folder()
     )
-
-
-def read_added(cache: Path) -> dict[str, WeightsEntry]:
-    """Read the list of weights that the user added.
-
-    Raises:
-        WeightsError: it cannot be read, or `talkhead weights add` did not write an entry.
-    """
-    path = cache / ADDED_NAME
-    if not path.is_file():
-        return {}
-    try:
-        entries = read_list(path)
-    except WeightsError as error:
-        raise WeightsError(f"{error}; remove {path} and add your weights again") from error
-    for entry in entries.values():
-        if entry.where == "package":
-            raise WeightsError(f"{path}: {entry.name!r} claims to be shipped: remove its entry")
-    return entries
 
 
 def list_entries() -> list[WeightsEntry]:
@@ -269,8 +241,16 @@ def list_entries() -> list[WeightsEntry]:
 
 
 def resolve_weights(name_or_folder: str | Path, *, offline: bool = False) -> Path:
-    """Resolve weights of the installed list or a user's folder: see `WeightsList.resolve`."""
+    """Resolve weights of the installed list, a folder or a repository to a folder.
+
+    See `WeightsList.locate`.
+    """
     return installed_list().resolve(name_or_folder, offline=offline)
+
+
+def locate_weights(name_or_folder: str | Path, *, offline: bool = False) -> ResolvedWeights:
+    """Resolve weights like `resolve_weights`, and say at which commit: `WeightsList.locate`."""
+    return installed_list().locate(name_or_folder, offline=offline)
 
 
 def verify(name: str) -> bool:
@@ -278,18 +258,10 @@ def verify(name: str) -> bool:
     return installed_list().verify(name)
 
 
-def _url_of(entry: WeightsEntry, file: WeightsFile) -> str:
-    url = entry.url or ""
-    return url + file.path if url.endswith("/") else url
-
-
 def _check_files(entry: WeightsEntry, folder: Path) -> None:
-    cure = {
-        "package": "install talkhead again",
-        "hub": "remove it to download it again",
-        "url": "remove it to download it again",
-        "folder": f"if you changed it, run `talkhead weights remove {entry.name}` and add it again",
-    }[entry.where]
+    cure = (
+        "install talkhead again" if entry.where == "package" else "remove it to download it again"
+    )
     if not entry.files:
         raise WeightsError(f"{entry.name} lists no files: run `talkhead weights pin {entry.name}`")
     for file in entry.files:

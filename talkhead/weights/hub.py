@@ -1,4 +1,4 @@
-"""Files of a hub repository at a fixed commit, kept in the huggingface-hub cache."""
+"""Files of a hub repository, kept in the huggingface-hub cache."""
 
 from __future__ import annotations
 
@@ -7,17 +7,101 @@ import re
 from pathlib import Path
 
 from talkhead.errors import WeightsError
-from talkhead.weights.fetch import MissingFileError
 from talkhead.weights.listing import WeightsFile, measure_file
-from talkhead.weights.systems import CARD_NAME, TALKHEAD, pipeline_files
-
-PIPELINE_FILES = pipeline_files(TALKHEAD)
-from talkhead.weights.names import HubAddress
-
-MAX_BYTES = {"config.json": 1_000_000, CARD_NAME: 1_000_000, "model.safetensors": 4_000_000_000}
-"""Size limit for a file whose size is not listed."""
+from talkhead.weights.names import HubAddress, is_commit
+from talkhead.weights.systems import paths_in, pipeline_files
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+
+_MAX_TENSOR_BYTES = 4_000_000_000
+_MAX_TEXT_BYTES = 1_000_000
+"""Size limits for files whose size is not listed."""
+
+
+class MissingFileError(WeightsError):
+    """A file is not in the cache, or not in the repository."""
+
+
+def fetch_pipeline(address: HubAddress, *, offline: bool) -> Path:
+    """Find a pipeline in the cache, or download its files, and nothing else.
+
+    A branch or a tag means the commit that the hub now names, or, offline, the one that it named
+    last. A commit in the cache is used without asking the hub.
+
+    Returns:
+        The pipeline's folder, which is named after the commit.
+
+    Raises:
+        WeightsError: the hub fails or refuses, the repository holds no pipeline, the pipeline is
+            not in the cache although `offline` is set, or a file is corrupt.
+    """
+    folder = _cached_pipeline(address) if offline or address.is_pinned else None
+    if folder is None and offline:
+        raise WeightsError(
+            f"{address} is neither a folder nor in the hub's cache: run"
+            f" `talkhead weights path {address}` once while online"
+        )
+    if folder is None:
+        folder = _download_pipeline(address)
+    for path in pipeline_files(paths_in(folder)):
+        check_by_name(folder / path)
+    return folder
+
+
+def _download_pipeline(address: HubAddress) -> Path:
+    commit, present = _look_up(address)
+    paths = pipeline_files(present)
+    if absent := [path for path in paths if path not in present]:
+        raise WeightsError(f"{address} does not hold a pipeline: it lacks {', '.join(absent[:3])}")
+    pinned = HubAddress(address.repo, commit)
+    folder = Path()
+    for path in paths:
+        limit = _MAX_TENSOR_BYTES if path.endswith(".safetensors") else _MAX_TEXT_BYTES
+        folder = fetch_file(pinned, path, max_bytes=limit, offline=False).parents[path.count("/")]
+    if not address.is_pinned:
+        # The cache only remembers a branch's commit for a file that was requested by branch.
+        _download(address, paths[0])
+    return folder
+
+
+def _look_up(address: HubAddress) -> tuple[str, frozenset[str]]:
+    """Ask the hub for an address's commit and its files."""
+    from huggingface_hub import HfApi
+
+    what = f"{address} is not a folder, and cannot be found on the hub"
+    try:
+        info = HfApi().model_info(address.repo, revision=address.revision)
+    except (OSError, ValueError, http_error()) as error:
+        raise hub_error(what, error) from error
+    if info.sha is None or not is_commit(info.sha):
+        raise WeightsError(f"{what}: the repository is empty")
+    return info.sha, frozenset(file.rfilename for file in info.siblings or ())
+
+
+def _cached_pipeline(address: HubAddress) -> Path | None:
+    """Return the folder of a pipeline in the cache, or None if it is not there as a whole."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for path in pipeline_files(()):
+        found = try_to_load_from_cache(address.repo, path, revision=address.revision)
+        if isinstance(found, str):
+            folder = Path(found).parents[path.count("/")]
+            present = paths_in(folder)
+            return folder if present.issuperset(pipeline_files(present)) else None
+    return None
+
+
+def fetch_files(address: HubAddress, files: tuple[WeightsFile, ...], *, offline: bool) -> Path:
+    """Download listed files and return their folder; the caller verifies the digests.
+
+    Raises:
+        MissingFileError, WeightsError: as for `fetch_file`.
+    """
+    folder = Path()
+    for file in files:
+        found = fetch_file(address, file.path, max_bytes=file.num_bytes, offline=offline)
+        folder = found.parents[file.path.count("/")]
+    return folder
 
 
 def fetch_file(address: HubAddress, path: str, *, max_bytes: int, offline: bool) -> Path:
@@ -35,75 +119,32 @@ def fetch_file(address: HubAddress, path: str, *, max_bytes: int, offline: bool)
         MissingFileError: the file is not cached and `offline` is set, or not in the repository.
         WeightsError: the hub fails or refuses, or the file cannot be written.
     """
-    from huggingface_hub import (
-        errors,
-        get_hf_file_metadata,
-        hf_hub_download,
-        hf_hub_url,
-        try_to_load_from_cache,
-    )
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
-    repo, revision = address
-    # What its HTTP library raises when a connection breaks; requests raises OSErrors.
-    broken: type[Exception] = getattr(errors, "HTTPError", OSError)
+    repo, commit = address
+    found = try_to_load_from_cache(repo, path, revision=commit)
+    if isinstance(found, str):
+        return Path(found)
+    if offline:
+        raise MissingFileError(f"{path} of {address} is not on this machine")
     try:
-        found = try_to_load_from_cache(repo, path, revision=revision)
-        if isinstance(found, str):
-            return Path(found)
-        if offline:
-            raise MissingFileError(f"{path} of {address} is not on this machine")
-        size = get_hf_file_metadata(hf_hub_url(repo, path, revision=revision), token=None).size
-        if size is not None and size > max_bytes:
-            raise WeightsError(
-                f"{path} of {address} has {size} bytes, more than the allowed {max_bytes}"
-            )
-        return Path(hf_hub_download(repo, path, revision=revision))
-    except (OSError, ValueError, broken) as error:
+        size = get_hf_file_metadata(hf_hub_url(repo, path, revision=commit), token=None).size
+    except (OSError, ValueError, http_error()) as error:
         raise hub_error(f"cannot fetch {path} of {address}", error) from error
+    if size is not None and size > max_bytes:
+        raise WeightsError(
+            f"{path} of {address} has {size} bytes, more than the allowed {max_bytes}"
+        )
+    return _download(address, path)
 
 
-def fetch_pipeline(address: HubAddress, *, offline: bool) -> Path:
-    """Download the three models of a pipeline and any cards, and nothing else.
+def _download(address: HubAddress, path: str) -> Path:
+    from huggingface_hub import hf_hub_download
 
-    Raises:
-        WeightsError: as for `fetch_file`, or a file is corrupt.
-    """
-    folder, cards = Path(), []
-    for path in PIPELINE_FILES:
-        name = path.rsplit("/", 1)[-1]
-        if name == CARD_NAME:
-            cards.append(path)
-            continue
-        try:
-            found = fetch_file(address, path, max_bytes=MAX_BYTES[name], offline=offline)
-        except MissingFileError as error:
-            cure = (
-                f"run `talkhead weights path {address}` once while online"
-                if offline
-                else "it does not hold a pipeline"
-            )
-            raise WeightsError(f"{error}: {cure}") from error
-        folder = found.parents[1]
-        check_by_name(found)
-    for path in cards:
-        try:
-            fetch_file(address, path, max_bytes=MAX_BYTES[CARD_NAME], offline=offline)
-        except MissingFileError:
-            continue
-    return folder
-
-
-def fetch_files(address: HubAddress, files: tuple[WeightsFile, ...], *, offline: bool) -> Path:
-    """Download listed files and return their folder; the caller verifies the digests.
-
-    Raises:
-        MissingFileError, WeightsError: as for `fetch_file`.
-    """
-    folder = Path()
-    for file in files:
-        found = fetch_file(address, file.path, max_bytes=file.num_bytes, offline=offline)
-        folder = found.parents[file.path.count("/")]
-    return folder
+    try:
+        return Path(hf_hub_download(address.repo, path, revision=address.revision))
+    except (OSError, ValueError, http_error()) as error:
+        raise hub_error(f"cannot fetch {path} of {address}", error) from error
 
 
 def check_by_name(path: Path) -> None:
@@ -141,12 +182,19 @@ def hub_error(what: str, error: Exception) -> WeightsError:
         return WeightsError(f"{what}: the hub has no such revision")
     if isinstance(error, errors.EntryNotFoundError):
         return MissingFileError(f"{what}: the repository has no such file")
-    if code in (401, 403):
-        return WeightsError(f"{what}: the hub returned {code}; {LOG_IN}")
     if isinstance(error, errors.RepositoryNotFoundError):
         return WeightsError(f"{what}: the hub has no such repository, or it is private: {LOG_IN}")
+    if code in (401, 403):
+        return WeightsError(f"{what}: the hub returned {code}; {LOG_IN}")
     if code is not None:
         return WeightsError(f"{what}: the hub returned {code}; try again later")
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     first = " ".join(str(words).split())[:200].rstrip(". ")
     return WeightsError(f"{what}: {first}; try again to resume")
+
+
+def http_error() -> type[Exception]:
+    """Return what the hub's HTTP library raises when a connection breaks."""
+    from huggingface_hub import errors
+
+    return getattr(errors, "HTTPError", OSError)  # requests raises OSErrors

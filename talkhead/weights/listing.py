@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from talkhead.errors import WeightsError
-from talkhead.weights.names import REVISION, name_fault, path_fault, repo_fault, url_fault
+from talkhead.weights.names import is_commit, repo_fault
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,8 +20,10 @@ else:
     import tomli as tomllib
 
 Kind = Literal["model", "pipeline", "asset"]
-Where = Literal["package", "hub", "url", "folder"]
+Where = Literal["package", "hub", "url"]
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _BLOCK_BYTES = 1 << 20
 _HEADER = """\
 # All weights that talkhead knows: description, licence, location, and each file's size and digest.
@@ -56,7 +58,6 @@ class WeightsEntry:
     repo: str | None = None
     revision: str | None = None
     url: str | None = None
-    folder: str | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -92,9 +93,9 @@ def read_list(path: Path) -> dict[str, WeightsEntry]:
     return entries
 
 
-def format_list(entries: Mapping[str, WeightsEntry], *, header: str = _HEADER) -> str:
+def format_list(entries: Mapping[str, WeightsEntry]) -> str:
     """Format a list as TOML; `read_list` restores the same entries."""
-    tables = [header]
+    tables = [_HEADER]
     for entry in entries.values():
         lines = [f"[{entry.name}]"]
         for field in dataclasses.fields(entry):
@@ -150,7 +151,7 @@ def _entry(name: str, table: Any) -> WeightsEntry:
     for key in ("kind", "about", "licence", "origin", "where"):
         if not isinstance(values.get(key), str):
             raise ValueError(f"{key!r} is missing or not a text")
-    for key in ("repo", "revision", "url", "folder"):
+    for key in ("repo", "revision", "url"):
         if not isinstance(values.get(key, ""), str):
             raise TypeError(f"{key!r} is not a text")
     entry = WeightsEntry(name=name, files=files, components=components, **values)
@@ -162,8 +163,8 @@ def _entry(name: str, table: Any) -> WeightsEntry:
 
 
 def _contradictions(entry: WeightsEntry) -> Iterator[str]:
-    if fault := name_fault(entry.name):
-        yield fault
+    if not _NAME.fullmatch(entry.name):
+        yield "a name consists of letters, digits, - and _"
     is_shipped_pipeline = entry.kind == "pipeline" and entry.where == "package"
     if is_shipped_pipeline != bool(entry.components):
         yield "components are required in a shipped pipeline, and invalid elsewhere"
@@ -178,19 +179,14 @@ def _misplaced(entry: WeightsEntry) -> Iterator[str]:
         yield "repo and revision are required with where = 'hub', and invalid otherwise"
     if entry.repo is not None and (fault := repo_fault(entry.repo)):
         yield fault
-    if entry.revision is not None and not REVISION.fullmatch(entry.revision):
+    if entry.revision is not None and not is_commit(entry.revision):
         yield "revision must be a commit of 40 hexadecimal digits"
     if (entry.where == "url") != (entry.url is not None):
         yield "url is required with where = 'url', and invalid otherwise"
-    if entry.url is not None and (fault := url_fault(entry.url)):
-        yield fault
-    is_folder = entry.url is not None and entry.url.endswith("/")
-    if entry.where == "url" and not is_folder and len(entry.files) != 1:
-        yield "a url has exactly one file, unless it ends in /"
-    if (entry.where == "folder") != (entry.folder is not None):
-        yield "folder is required with where = 'folder', and invalid otherwise"
-    if entry.folder is not None and not Path(entry.folder).is_absolute():
-        yield "folder must be an absolute path"
+    if entry.url is not None and not entry.url.startswith("https://"):
+        yield "url must start with https://"
+    if entry.where == "url" and len(entry.files) != 1:
+        yield "a url has exactly one file"
 
 
 def _file(row: Mapping[str, Any]) -> WeightsFile:
@@ -201,6 +197,6 @@ def _file(row: Mapping[str, Any]) -> WeightsFile:
         raise ValueError(f"bytes of {path} is not a size")
     if not re.fullmatch("[0-9a-f]{64}", str(sha256)):
         raise ValueError(f"sha256 of {path} is not a digest")
-    if fault := path_fault(path):
-        raise ValueError(fault)
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        raise ValueError(f"path {path!r} is not a relative path of letters, digits, '.', '-', '_'")
     return WeightsFile(path=path, num_bytes=num_bytes, sha256=sha256)

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from talkhead.errors import WeightsError
 from talkhead.weights.folders import kind_of
-from talkhead.weights.hub import LOG_IN, PIPELINE_FILES, hub_error
+from talkhead.weights.hub import LOG_IN, http_error, hub_error
 from talkhead.weights.listing import (
     WeightsFile,
     measure_file,
 )
-from talkhead.weights.names import REVISION, HubAddress, repo_fault
-from talkhead.weights.systems import CARD_NAME
+from talkhead.weights.names import HubAddress, is_commit, repo_fault
+from talkhead.weights.systems import CARD_NAME, System, paths_in, pipeline_files, system_of
+
+_CARD = """\
+---
+{metadata}
+---
+
+# {name}
+
+A {system} pipeline for [talkhead](https://pypi.org/project/talkhead/), which animates a face from a
+voice:
+
+```sh
+talkhead render face.png speech.wav -o out.mp4 --weights {repo}
+```
+
+*The author has not yet completed this card.*
+
+- **Training data and its licences**: not stated
+- **Licence of the weights**: not stated
+- **Training recipe**: not stated
+- **Scores** (`talkhead eval`): not stated
+- **Limits**: not stated
+"""
 
 
-class Upload(NamedTuple):
-    """The files to upload, and the repository."""
-
-    repo: str
-    folder: Path
-    files: tuple[WeightsFile, ...]
-
-
-def plan_upload(folder: Path, repo: str) -> Upload:
+def plan_publication(folder: Path, repo: str) -> tuple[WeightsFile, ...]:
     """Find the files to publish from a pipeline folder, without using the network.
 
-    These are the models, their cards, and the pipeline's own card, if the folder has one. The
-    caller checks whether the tensors fit their networks.
+    These are the models and any cards. The caller checks whether the tensors fit their networks.
 
     Raises:
-        WeightsError: the folder does not hold a pipeline, a card is missing or empty, or the
+        WeightsError: the folder does not hold a whole pipeline, a card is empty, or the
             repository's name is invalid.
     """
     if fault := repo_fault(repo):
@@ -40,62 +54,74 @@ def plan_upload(folder: Path, repo: str) -> Upload:
         raise WeightsError(f"folder {folder} does not exist: check the path")
     if kind_of(folder) != "pipeline":
         raise WeightsError(f"{folder} is a single model: only whole pipelines can be published")
-    if is_mask_noise(folder):
-        raise WeightsError(f"{folder} is a mask-noise pipeline: only lgd can be published")
-    paths = [*PIPELINE_FILES]
-    if (folder / CARD_NAME).is_file():
-        paths.append(CARD_NAME)
-    files = []
-    for path in paths:
-        is_card = path.endswith(CARD_NAME)
-        if is_card and not (folder / path).is_file():
-            raise WeightsError(
-                f"{folder / path} is missing: write the card (data with licences, recipe, scores,"
-                " limits)"
-            )
-        file = measure_file(folder, path)
-        if is_card and file.num_bytes == 0:
-            raise WeightsError(f"{folder / path} is empty: write the card")
-        files.append(file)
-    return Upload(repo, folder, tuple(files))
+    files = tuple(measure_file(folder, path) for path in pipeline_files(paths_in(folder)))
+    for file in files:
+        if file.num_bytes == 0:
+            raise WeightsError(f"{folder / file.path} is empty: write it")
+    return files
 
 
-def upload(planned: Upload, *, private: bool) -> HubAddress:
+def publish(
+    folder: Path, repo: str, *, private: bool = False, files: Sequence[WeightsFile]
+) -> HubAddress:
     """Upload a pipeline in one commit, creating the repository if needed.
 
-    Raises:
-        WeightsError: the hub fails or refuses, a file has changed since it was checked, or the
-            repository is public although `private` is set (nothing is uploaded then).
-    """
-    from huggingface_hub import CommitOperationAdd, HfApi, errors
+    If neither the folder nor the repository has a model card, one for the author to complete is
+    added.
 
-    # What its HTTP library raises when a connection breaks; requests raises OSErrors.
-    broken: type[Exception] = getattr(errors, "HTTPError", OSError)
+    Args:
+        folder: the pipeline's folder.
+        repo: ``owner/name``.
+        private: create a private repository.
+        files: what to upload, from `plan_publication`.
+
+    Returns:
+        The address of the published weights, with the new commit.
+
+    Raises:
+        WeightsError: the hub fails or refuses, or the repository is public although `private` is
+            set (nothing is uploaded then).
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
     api = HfApi()
-    what = f"cannot publish to {planned.repo}"
+    what = f"cannot publish to {repo}"
     try:
-        api.create_repo(planned.repo, private=private or None, exist_ok=True)
-        if private and not api.repo_info(planned.repo).private:
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        if private and not api.repo_info(repo).private:
             raise WeightsError(
                 f"{what}: it already exists and is public, but a private one was requested"
             )
-        for file in planned.files:
-            if measure_file(planned.folder, file.path) != file:
-                raise WeightsError(f"{planned.folder / file.path} has just changed: try again")
+        operations = [CommitOperationAdd(file.path, folder / file.path) for file in files]
+        has_card = any(file.path == CARD_NAME for file in files)
+        if not has_card and not api.file_exists(repo, CARD_NAME):
+            card = generate_card(repo, system_of(folder))
+            operations.append(CommitOperationAdd(CARD_NAME, card.encode()))
         commit = api.create_commit(
-            planned.repo,
-            operations=[
-                CommitOperationAdd(file.path, planned.folder / file.path) for file in planned.files
-            ],
-            commit_message="Upload a talkhead pipeline",
+            repo, operations=operations, commit_message="Upload a talkhead pipeline"
         )
-    except (OSError, ValueError, RuntimeError, broken) as error:
+    except (OSError, ValueError, RuntimeError, http_error()) as error:
         cause = error
         while isinstance(cause, RuntimeError) and isinstance(cause.__cause__, Exception):
             cause = cause.__cause__  # an upload in a thread
         raise hub_error(what, cause) from error
-    if not REVISION.fullmatch(commit.oid):
+    if not is_commit(commit.oid):
         raise WeightsError(
             f"{what}: the hub returned no commit; check the repository, and {LOG_IN}"
         )
-    return HubAddress(planned.repo, commit.oid)
+    return HubAddress(repo, commit.oid)
+
+
+def generate_card(repo: str, system: System) -> str:
+    """Return a model card that leaves data, licence and scores for the author to fill in."""
+    from huggingface_hub import ModelCardData
+
+    metadata = ModelCardData(
+        license="unknown",
+        library_name="diffusers",
+        pipeline_tag="image-to-video",
+        tags=["talkhead", system.label, "talking-head", "lip-sync"],
+    )
+    return _CARD.format(
+        metadata=metadata.to_yaml(), name=repo.split("/")[1], repo=repo, system=system.label
+    )

@@ -7,7 +7,7 @@ component. Class names are looked up in these tables before anything is loaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,11 +196,23 @@ def network_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def pipeline_files(system: System) -> tuple[str, ...]:
-    """Return the paths of all files of a pipeline, relative to its folder; cards may be missing."""
-    networks = [
-        f"{component}/{name}"
-        for component in system.networks
-        for name in (*NETWORK_FILES, CARD_NAME)
-    ]
-    return (*PIPELINE_FILES, *networks, CARD_NAME)
+def pipeline_files(present: Collection[str]) -> tuple[str, ...]:
+    """Return the paths of a pipeline's files, relative to its folder, whether present or not.
+
+    Args:
+        present: the paths of the folder or repository. They tell which system it is, and which
+            optional components and cards it has.
+    """
+    system = MASK_NOISE if f"video_denoiser/{CONFIG_NAME}" in present else TALKHEAD
+    paths = [*PIPELINE_FILES]
+    for component in system.networks:
+        if component not in system.optional or f"{component}/{CONFIG_NAME}" in present:
+            paths += [f"{component}/{name}" for name in NETWORK_FILES]
+    cards = [CARD_NAME, *(f"{component}/{CARD_NAME}" for component in system.networks)]
+    return (*paths, *(card for card in cards if card in present))
+
+
+def paths_in(folder: Path) -> frozenset[str]:
+    """Return the paths of a folder's files, relative to it, two levels deep."""
+    files = (path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
+    return frozenset(path.relative_to(folder).as_posix() for path in files)

@@ -1,4 +1,4 @@
-"""Third-party weights: from a hub, a web server or a folder, and published to a hub."""
+"""Pipelines of a hub: resolved, downloaded, cached and published."""
 
 import json
 import os
@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
-from talkhead.weights.listing import PIPELINE_FILES
+from talkhead.weights import pipeline_files
 from tests.cli.conftest import PACKAGE, listing, refused
-from tests.tiny import write_tiny_weights
-from tests.web_certificate import write_web_certificate
-from tests.weights_server import HubServer, Served, WeightsServer
+from tests.tiny import write_tiny_mask_noise, write_tiny_weights
+from tests.weights_server import HubServer, Served
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 REPO = "somebody/their-pipeline"
 ADDRESS = f"{REPO}@{REVISION}"
+NEWER = "fedcba9876543210fedcba9876543210fedcba98"
 MODELS = ("denoiser", "autoencoder", "landmarks")
+CARDS = tuple(f"{name}/README.md" for name in MODELS)
+PIPELINE_FILES = (*pipeline_files(()), *CARDS)
 
 Talkhead = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -74,7 +77,7 @@ def test_a_pipeline_of_the_hub_is_fetched_once_and_nothing_but_its_files(
     talkhead: Talkhead, hub: HubServer, pipeline: Path
 ) -> None:
     offline = talkhead("weights", "path", ADDRESS, "--offline", HF_ENDPOINT=hub.url)
-    refused(offline, 4, "is not on this machine", f"talkhead weights path {ADDRESS}")
+    refused(offline, 4, "nor in the hub's cache", f"talkhead weights path {ADDRESS}")
     found = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
     assert found.returncode == 0, found.stderr
     folder = Path(found.stdout.strip())
@@ -98,12 +101,17 @@ def test_a_pipeline_of_the_hub_hears(talkhead: Talkhead, hub: HubServer, tmp_pat
 
 
 def test_what_a_hub_refuses_is_one_line(talkhead: Talkhead, hub: HubServer) -> None:
-    wrong = talkhead("weights", "path", f"{REPO}@main", HF_ENDPOINT=hub.url)
-    refused(wrong, 4, "a commit of 40 hexadecimal digits, not 'main'")
-    unknown = talkhead("weights", "path", f"{REPO}@{'a' * 40}", HF_ENDPOINT=hub.url)
-    refused(unknown, 4, "the hub has no such revision")
-    nobody = talkhead("weights", "path", f"no/body@{REVISION}", HF_ENDPOINT=hub.url)
-    refused(nobody, 4, "hf auth login")
+    for revision in ("v2", "a" * 40):
+        unknown = talkhead("weights", "path", f"{REPO}@{revision}", HF_ENDPOINT=hub.url)
+        refused(unknown, 4, f"{REPO}@{revision}", "the hub has no such revision")
+    for address in ("no/body", f"no/body@{REVISION}"):
+        nobody = talkhead("weights", "path", address, HF_ENDPOINT=hub.url)
+        refused(nobody, 4, f"{address}", "is not a folder", "no such repository", "hf auth login")
+    unsafe = talkhead("weights", "path", f"{REPO}@../main", HF_ENDPOINT=hub.url)
+    refused(unsafe, 4, "no such folder")
+    hub.repos["some/data"] = {REVISION: {"denoiser/config.json": b"{}", "run.py": b""}}
+    other = talkhead("weights", "path", "some/data", HF_ENDPOINT=hub.url)
+    refused(other, 4, "does not hold a pipeline: it lacks autoencoder/config.json")
     hub.gated.add(REPO)
     gated = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
     refused(gated, 4, "accept the conditions on its page")
@@ -122,112 +130,66 @@ def test_a_damaged_or_oversized_file_of_the_hub_is_not_kept(
     hub.breaks[path] = Served(content[::-1])
     other = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
     refused(other, 4, path)
-    del hub.repos[REPO][REVISION][path], hub.breaks[path]
-    without = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
-    assert without.returncode == 4
 
 
-def test_an_added_folder_has_a_name_until_it_is_removed(
-    talkhead: Talkhead, pipeline: Path, tmp_path: Path
+def test_a_cached_file_that_changed_is_refused(talkhead: Talkhead, hub: HubServer) -> None:
+    found = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
+    tensors = Path(found.stdout.strip()) / "denoiser" / "model.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[::-1])
+    for address in (ADDRESS, REPO):
+        again = talkhead("weights", "path", address, HF_ENDPOINT=hub.url)
+        refused(again, 4, "model.safetensors is corrupt", "to download it again")
+
+
+@pytest.mark.parametrize("revision", ["", "@refs/pr/2"])
+def test_a_branch_means_its_commit_of_the_day(
+    talkhead: Talkhead, hub: HubServer, revision: str
 ) -> None:
-    folder = shutil.copytree(pipeline, tmp_path / "mine")
-    added = talkhead(
-        *("weights", "add", "mine-1", folder, "--about", "our speakers", "--licence", "CC0"),
-        "--json",
-    )
-    assert added.returncode == 0, added.stderr
-    entry = json.loads(added.stdout)
-    assert (entry["about"], entry["licence"], entry["kind"]) == ("our speakers", "CC0", "pipeline")
-    assert {file["path"] for file in entry["files"]} == set(PIPELINE_FILES)
-    rows = json.loads(talkhead("weights", "list", "--json").stdout)
-    assert "mine-1" in [row["name"] for row in rows]
-    located = talkhead("weights", "path", "mine-1")
-    assert located.stdout == f"{folder}\n"
-    refused(talkhead("weights", "add", "Mine-1", folder), 4, "the name mine-1 is already taken")
-    with (folder / "denoiser" / "model.safetensors").open("ab") as file:
-        file.write(b"x")
-    refused(talkhead("weights", "path", "mine-1"), 4, "corrupt")
-    removed = talkhead("weights", "remove", "mine-1")
-    assert (removed.returncode, removed.stdout) == (0, "mine-1 removed\n")
-    assert (folder / "denoiser" / "model.safetensors").is_file()
-    refused(talkhead("weights", "path", "mine-1"), 4, "no such folder")
+    def path(*options: str, **more: str) -> "tuple[str, str]":
+        ended = talkhead("weights", "path", REPO + revision, *options, **more)
+        assert ended.returncode == 0, ended.stderr
+        return Path(ended.stdout.strip()).name, ended.stderr
+
+    branch = revision[1:] or "main"
+    hub.branches[REPO] = {branch: REVISION}
+    assert path(HF_ENDPOINT=hub.url) == (REVISION, f"talkhead: weights {ADDRESS}\n")
+    hub.repos[REPO][NEWER] = hub.repos[REPO][REVISION] | {"denoiser/README.md": b"# newer\n"}
+    hub.branches[REPO] = {branch: NEWER}
+    assert path("--offline") == (REVISION, f"talkhead: weights {ADDRESS}\n")
+    assert path(HF_ENDPOINT=hub.url) == (NEWER, f"talkhead: weights {REPO}@{NEWER}\n")
+    assert path(HF_HUB_OFFLINE="1")[0] == NEWER
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("default", "belongs to talkhead"),
-        ("../out", "letters, digits"),
-        ("con", "is not a Windows device"),
-        ("a" * 101, "at most 100 letters"),
-    ],
-)
-def test_a_name_that_would_do_harm_is_refused(
-    talkhead: Talkhead, pipeline: Path, tmp_path: Path, name: str, words: str
+def test_a_branch_that_was_never_downloaded_needs_the_network(
+    talkhead: Talkhead, hub: HubServer
 ) -> None:
-    refused(talkhead("weights", "add", name, pipeline), 4, words)
-    assert listing(tmp_path) == set()
+    assert talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url).returncode == 0
+    offline = talkhead("weights", "path", REPO, "--offline", HF_ENDPOINT=hub.url)
+    refused(offline, 4, f"{REPO}@main is neither a folder nor in the hub's cache")
+    unreachable = talkhead("weights", "path", REPO, HF_ENDPOINT="http://127.0.0.1:1")
+    refused(unreachable, 4, "cannot be found on the hub", "try again")
 
 
-def test_what_is_no_pipeline_is_not_added(
-    talkhead: Talkhead, pipeline: Path, tmp_path: Path
+def test_a_folder_takes_precedence_over_the_hub(
+    talkhead: Talkhead, hub: HubServer, pipeline: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    refused(talkhead("weights", "add", "a", "empty"), 4, "empty")
-    refused(talkhead("weights", "add", "a", "nowhere"), 4, "no such folder")
-    broken = shutil.copytree(pipeline, tmp_path / "broken")
-    (broken / "landmarks" / "model.safetensors").write_bytes(b"PK\3\4 an archive")
-    refused(talkhead("weights", "add", "a", "broken"), 4, "model.safetensors")
-    refused(talkhead("weights", "add", "a", "http://127.0.0.1/a/"), 4, "https://")
-    refused(talkhead("weights", "add", "a", "https://127.0.0.1/..%2f"), 4, "not a valid file name")
-    refused(talkhead("weights", "remove", "a"), 4, "no added weights named 'a'")
-    refused(talkhead("weights", "remove", "default"), 4, "belongs to talkhead")
-    assert not (tmp_path / "cache" / "a").exists()
-
-
-def test_a_pipeline_of_the_hub_gets_a_name(talkhead: Talkhead, hub: HubServer) -> None:
-    added = talkhead("weights", "add", "theirs", ADDRESS, "--json", HF_ENDPOINT=hub.url)
-    assert added.returncode == 0, added.stderr
-    entry = json.loads(added.stdout)
-    assert (entry["where"], entry["repo"], entry["revision"]) == ("hub", REPO, REVISION)
-    hub.asked.clear()
-    verified = talkhead("weights", "verify", "theirs", "--json", HF_ENDPOINT=hub.url)
-    assert json.loads(verified.stdout) == {"theirs": "ok"}
+    shutil.copytree(pipeline, tmp_path / REPO)
+    found = talkhead("weights", "path", REPO, "--json", HF_ENDPOINT=hub.url)
+    assert json.loads(found.stdout) == {"name": REPO, "revision": None, "path": REPO}
+    assert found.stderr == ""
+    shutil.rmtree(tmp_path / REPO / "denoiser")
+    broken = talkhead("weights", "path", REPO, HF_ENDPOINT=hub.url)
+    refused(broken, 4, "is not a folder of weights: it lacks denoiser")
     assert hub.asked == []
-    offline = talkhead("weights", "add", "again", ADDRESS, HF_HUB_OFFLINE="1")
-    refused(offline, 4, "HF_HUB_OFFLINE forbids the network")
 
 
-def test_a_pipeline_of_a_web_server_is_fetched_whole_or_not_at_all(
-    talkhead: Talkhead, pipeline: Path, tmp_path: Path
-) -> None:
-    certificate = write_web_certificate(tmp_path / "server.pem")
-    with WeightsServer(certificate) as server:
-        for path in PIPELINE_FILES:
-            server.files[f"/p/{path}"] = Served((pipeline / path).read_bytes(), cut_after=60_000)
-        last = server.files.pop("/p/denoiser/model.safetensors")
-        trust = {"SSL_CERT_FILE": str(certificate)}
-        refused(talkhead("weights", "add", "web", f"{server.url}/p/", **trust), 4, "returned 404")
-        assert not (tmp_path / "cache" / "web").exists()
-        server.files["/p/denoiser/model.safetensors"] = last
-        untrusted = talkhead("weights", "add", "web", f"{server.url}/p/")
-        refused(untrusted, 4, "certificate")
-        added = talkhead("weights", "add", "web", f"{server.url}/p/", **trust)
-        assert added.returncode == 0, added.stderr
-        folder = Path(talkhead("weights", "path", "web").stdout.strip())
-        for path in PIPELINE_FILES:
-            assert (folder / path).read_bytes() == (pipeline / path).read_bytes()
-        (folder / "denoiser" / "model.safetensors").unlink()
-        fetched = talkhead("weights", "download", "web", **trust)
-        assert fetched.returncode == 0, fetched.stderr
-        content = (pipeline / "denoiser" / "model.safetensors").read_bytes()
-        assert (folder / "denoiser" / "model.safetensors").read_bytes() == content
-    assert talkhead("weights", "remove", "web").returncode == 0
-    assert not folder.exists()
+@pytest.fixture
+def log_in(hub: HubServer) -> dict[str, str]:
+    return {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.TOKEN}
 
 
 def test_what_is_published_is_what_others_get(
-    talkhead: Talkhead, hub: HubServer, pipeline: Path, tmp_path: Path
+    talkhead: Talkhead, hub: HubServer, log_in: dict[str, str], pipeline: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(pipeline, tmp_path / "mine")
     (folder / "notes.txt").write_text("for us alone")
@@ -236,23 +198,45 @@ def test_what_is_published_is_what_others_get(
     facts = json.loads(planned.stdout)
     assert facts["weights"] is None
     assert {file["path"] for file in facts["files"]} == {*PIPELINE_FILES, "README.md"}
-    log_in = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.TOKEN}
     published = talkhead("weights", "publish", folder, "me/ours", "--private", "--json", **log_in)
     assert published.returncode == 0, published.stderr
     facts = json.loads(published.stdout)
     assert facts["weights"] == f"me/ours@{facts['revision']}"
     assert set(hub.repos["me/ours"][facts["revision"]]) == {*PIPELINE_FILES, "README.md"}
-    assert hub.private["me/ours"]
-    found = talkhead("weights", "path", facts["weights"], **log_in)
-    assert found.returncode == 0, found.stderr
-    for path in PIPELINE_FILES:
-        assert (Path(found.stdout.strip()) / path).read_bytes() == (folder / path).read_bytes()
+    stranger = talkhead("weights", "path", "me/ours", HF_ENDPOINT=hub.url)
+    refused(stranger, 4, "it is private", "hf auth login")
+    for address in ("me/ours", "me/ours@main", facts["weights"]):
+        found = talkhead("weights", "path", address, **log_in)
+        assert found.returncode == 0, found.stderr
+        assert found.stderr == f"talkhead: weights {facts['weights']}\n"
+        for path in (*PIPELINE_FILES, "README.md"):
+            assert (Path(found.stdout.strip()) / path).read_bytes() == (folder / path).read_bytes()
+
+
+def test_a_card_is_generated_once_for_a_pipeline_without_one(
+    talkhead: Talkhead, hub: HubServer, log_in: dict[str, str], tmp_path: Path
+) -> None:
+    folder = write_tiny_mask_noise(tmp_path / "mine")
+    published = talkhead("weights", "publish", folder, "me/ours", **log_in)
+    assert published.returncode == 0, published.stderr
+    (first,) = hub.repos["me/ours"].values()
+    files = {path: content for path, content in first.items() if path != "README.md"}
+    assert files == {path: (folder / path).read_bytes() for path in listing(folder) if "." in path}
+    card = ModelCard(first["README.md"].decode())
+    for line in ("library_name: diffusers", "license: unknown", "- talkhead", "- mask-noise"):
+        assert line in str(card.data).splitlines()
+    assert "--weights me/ours\n" in card.text
+    assert "Training data and its licences**: not stated" in card.text
+    found = talkhead("weights", "path", "me/ours", **log_in)
+    assert listing(Path(found.stdout.strip())) >= set(files)
+    again = talkhead("weights", "publish", folder, "me/ours", **log_in)
+    assert again.returncode == 0, again.stderr
+    assert list(hub.repos["me/ours"].values())[-1] == files  # the author's card is left alone
 
 
 def test_what_must_not_be_published_is_not(
-    talkhead: Talkhead, hub: HubServer, pipeline: Path, tmp_path: Path
+    talkhead: Talkhead, hub: HubServer, log_in: dict[str, str], pipeline: Path, tmp_path: Path
 ) -> None:
-    log_in = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.TOKEN}
     folder = shutil.copytree(pipeline, tmp_path / "mine")
     refused(talkhead("weights", "publish", folder, "ours", **log_in), 4, "owner/name")
     stranger = talkhead("weights", "publish", folder, "me/ours", HF_ENDPOINT=hub.url)
@@ -261,7 +245,11 @@ def test_what_must_not_be_published_is_not(
     refused(public, 4, "public", "a private one was requested")
     offline = talkhead("weights", "publish", folder, "me/ours", HF_HUB_OFFLINE="1")
     refused(offline, 4, "forbids the network")
-    (folder / "landmarks" / "README.md").unlink()
-    refused(talkhead("weights", "publish", folder, "me/ours", **log_in), 4, "write the card")
+    one = talkhead("weights", "publish", folder / "denoiser", "me/ours", **log_in)
+    refused(one, 4, "only whole pipelines can be published")
+    (folder / "landmarks" / "model.safetensors").write_bytes(b"PK\3\4 an archive")
+    refused(talkhead("weights", "publish", folder, "me/ours", **log_in), 4, "model.safetensors")
+    (folder / "landmarks" / "README.md").write_text("")
+    refused(talkhead("weights", "publish", folder, "me/ours", **log_in), 4, "README.md is empty")
     assert set(hub.repos) == {REPO}
     assert set(hub.repos[REPO]) == {REVISION}
