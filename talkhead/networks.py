@@ -80,6 +80,9 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
         def register_to_config(self, **values: Any) -> None:
             """Set entries of `config`."""
 
+        def to_json_string(self) -> str:
+            """Return `config` as JSON."""
+
     @classmethod
     def from_pretrained(
         cls: type[NetworkT],

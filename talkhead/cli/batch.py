@@ -15,6 +15,7 @@ import typer
 
 from talkhead.cli.batch_lines import Tally
 from talkhead.cli.options import BATCH
+from talkhead.cli.output import tell_revision
 from talkhead.cli.pipes import DASH
 from talkhead.errors import TalkheadError
 from talkhead.extras import require_extra
@@ -170,7 +171,7 @@ def render_batch(jobs: Sequence[RenderJob], options: BatchOptions) -> None:
     from talkhead.batch.items import check_items
     from talkhead.batch.run import Journals, known_results, run_batch
     from talkhead.provenance import weights_digests
-    from talkhead.weights import resolve_weights
+    from talkhead.weights import locate_weights
 
     started = time.monotonic()
     if options.ray is not None:
@@ -179,7 +180,10 @@ def render_batch(jobs: Sequence[RenderJob], options: BatchOptions) -> None:
         from talkhead.device import resolve_device
 
         resolve_device(options.device)
-    folder = resolve_weights(jobs[0].weights, offline=options.offline)
+    found = locate_weights(jobs[0].weights, offline=options.offline)
+    tell_revision(found)
+    folder, name = found.folder, str(found)
+    jobs = [dataclasses.replace(job, weights=name) for job in jobs]
     decisive = {**weights_digests(folder), "dtype": options.dtype}
 
     def check() -> list[Item]:
@@ -200,7 +204,7 @@ def render_batch(jobs: Sequence[RenderJob], options: BatchOptions) -> None:
         return
     with Journals(items) as journals:
         items = check()  # check again: another batch may have just ended
-        with _workers(options, folder, jobs[0].weights, len(items)) as workers:
+        with _workers(options, folder, name, len(items)) as workers:
             results = _results(
                 known_results(items),
                 run_batch(items, journals, workers, keep_going=options.keep_going),

@@ -16,6 +16,7 @@ from talkhead.cli.device import DeviceOption
 from talkhead.cli.options import (
     BlinkOption,
     ChooseOption,
+    EmotionOption,
     ExpressionStrengthOption,
     FpsOption,
     MaxSizeOption,
@@ -33,11 +34,13 @@ from talkhead.cli.output import (
     QuietOption,
     frame_progress,
     print_json,
+    tell_revision,
     tell_scaling,
     warn_without_speech,
     with_progress,
 )
 from talkhead.cli.pipes import check_sound, sound_file
+from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 from talkhead.pipelines.pose_source import TRACK_SUFFIXES, check_pose, read_pose
@@ -116,6 +119,7 @@ def landmarks(
     pose_strength: PoseStrengthOption = 1.0,
     expression_strength: ExpressionStrengthOption = 1.0,
     blink: BlinkOption = "16",
+    emotion: EmotionOption = None,
     fps: FpsOption = None,
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
@@ -135,6 +139,10 @@ def landmarks(
         check_video_name(preview)
     if output.suffix.lower() not in TRACK_SUFFIXES:
         raise TalkheadError(f"{output} must end in .npz or .json")
+    if emotion is not None:
+        check_emotion(emotion)
+    if detect and emotion is not None:
+        raise TalkheadError("--detect finds the face as it is: leave out --emotion")
     if detect and face is not None:
         raise TalkheadError("--detect finds the face in the video: leave out --face")
     check_pose(pose)
@@ -149,13 +157,15 @@ def landmarks(
             )
             from talkhead.device import resolve_device
             from talkhead.media.audio import scan_audio
-            from talkhead.pipelines.loading import load_landmark_generator
-            from talkhead.weights import resolve_weights
+            from talkhead.pipelines.loading import load_landmark_generator, show_emotion
+            from talkhead.weights import locate_weights
 
             scan_audio(sound)
             rate = rate or DEFAULT_FPS
             identity, size, detector_name, picture = _identity(face, choose, limit)
-            folder = resolve_weights(weights, offline=offline)
+            found = locate_weights(weights, offline=offline)
+            tell_revision(found)
+            folder = found.folder
             generator = load_landmark_generator(folder, resolve_device(device))
             motion_source = read_pose(pose, frame_progress(quiet=quiet))
             speech = predict_speech(generator, sound, identity, rate)
@@ -164,6 +174,8 @@ def landmarks(
                 motion_source, pose_strength, expression_strength, blink_rate, seed
             )
             windows = animate(generator, identity, speech, options)
+            if emotion is not None:
+                windows = show_emotion(windows, folder, sound, emotion)
             flat = (points for window in windows for points in window)
             frames = with_progress(flat, label="frames", total=total, quiet=quiet)
             pictures = itertools.repeat(picture)

@@ -50,6 +50,7 @@ from talkhead.cli.output import (
     frame_progress,
     peak_memory_mb,
     print_json,
+    tell_revision,
     tell_scaling,
     warn_without_speech,
 )
@@ -235,20 +236,22 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
 
         from talkhead.cli.device import share_cores
         from talkhead.device import resolve_device, resolve_dtype
-        from talkhead.weights import resolve_weights
+        from talkhead.weights import locate_weights
 
         torch_device = resolve_device(options.device)
         torch_dtype = resolve_dtype(options.dtype, torch_device)
         share_cores()
-        folder = resolve_weights(job.weights, offline=options.offline)
+        found = locate_weights(job.weights, offline=options.offline)
+        tell_revision(found)
+        checked = replace(checked, job=replace(checked.job, weights=str(found)))
 
         def load() -> FacePipeline:
             from talkhead.pipelines import FacePipeline
 
-            return FacePipeline.from_folder(folder, device=torch_device, dtype=torch_dtype)
+            return FacePipeline.from_folder(found.folder, device=torch_device, dtype=torch_dtype)
 
         facts = render_job(
-            checked, load, target, progress=frame_progress(quiet=options.quiet), folder=folder
+            checked, load, target, progress=frame_progress(quiet=options.quiet), folder=found.folder
         )
     warn_without_speech(job.audio, facts)
     facts["peak_memory_mb"] = peak_memory_mb()

@@ -25,7 +25,7 @@ from talkhead.pipelines.call import CallOptions, call
 from talkhead.pipelines.loading import LIBRARY, load_components
 from talkhead.pipelines.output import TalkheadPipelineOutput
 from talkhead.tracking.landmark_track import LandmarkTrack
-from talkhead.weights import DEFAULT, resolve_weights
+from talkhead.weights import DEFAULT, locate_weights
 from talkhead.weights.systems import CARD_NAME, System, component_folder, system_of
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         where = resolve_device(str(device))
         dtype = arguments.dtype_of(torch_dtype, where)
         address = str(name_or_folder) if revision is None else f"{name_or_folder}@{revision}"
-        folder = resolve_weights(address, offline=offline)
-        pipeline = cls.from_folder(folder, device=where, dtype=dtype, **components)
-        pipeline.weights = str(name_or_folder)
+        found = locate_weights(address, offline=offline)
+        pipeline = cls.from_folder(found.folder, device=where, dtype=dtype, **components)
+        pipeline.weights = str(found)
         return pipeline
 
     @classmethod

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier
-from talkhead.audio2landmarks.expressions import Expressions
+from talkhead.audio2landmarks.expressions import Expressions, express
 from talkhead.audio2landmarks.generator import LandmarkGenerator
+from talkhead.audio2landmarks.speech_emotion import emotion_of
 from talkhead.errors import WeightsError
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.denoiser import Denoiser
@@ -23,6 +26,7 @@ from talkhead.weights.systems import (
     SCHEDULER_CONFIG_NAME,
     SCHEDULERS,
     component_folder,
+    network_folders,
     system_of,
 )
 
@@ -40,6 +44,8 @@ NETWORKS: dict[str, type[Network]] = {
     )
 }
 MAX_TIMESTEPS = 65_536
+
+Floats = npt.NDArray[np.float32]
 
 
 def load_components(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +91,29 @@ def load_landmark_generator(folder: Path, device: torch.device) -> LandmarkGener
     inside = component_folder(folder, name) if (folder / INDEX_NAME).is_file() else folder
     generator = LandmarkGenerator.from_pretrained(inside)
     return generator.to(device).requires_grad_(False)
+
+
+def show_emotion(
+    windows: Iterator[Floats], folder: Path, audio: Path, emotion: str
+) -> Iterator[Floats]:
+    """Add an emotion to landmarks, with the emotions of a pipeline's folder.
+
+    Args:
+        windows: meshes, (T, 478, 3).
+        folder: a pipeline.
+        audio: the recording, for the emotion auto.
+        emotion: a name, or auto.
+
+    Raises:
+        WeightsError: the folder has no such emotion, or is damaged.
+    """
+    found = network_folders(folder) if (folder / INDEX_NAME).is_file() else {}
+    if "emotion_classifier" not in found or "expressions" not in found:
+        raise WeightsError(f"{folder} has no emotions: leave the emotion out")
+    expressions = Expressions.from_pretrained(found["expressions"])
+    classifier = EmotionClassifier.from_pretrained(found["emotion_classifier"])
+    probabilities = expressions.mask_unknown(emotion_of(classifier, audio, emotion), emotion)
+    return express(windows, expressions.shape_of(probabilities))
 
 
 def _check_class(path: Path, name: str, entry: Any, library: str, classes: tuple[str, ...]) -> None:

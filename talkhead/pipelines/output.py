@@ -17,9 +17,8 @@ from talkhead import __version__
 from talkhead.errors import TalkheadError
 from talkhead.media.in_memory import sound_file
 from talkhead.media.video import VideoWriter
-from talkhead.provenance import UNLISTED
+from talkhead.provenance import public_name
 from talkhead.tracking.landmark_track import LandmarkTrack
-from talkhead.weights import installed_list
 
 Pixels = npt.NDArray[np.uint8]
 Frames = Pixels | list[PIL.Image.Image] | Generator[Pixels, None, None]
@@ -84,8 +83,7 @@ def export_to_video(
     """
     path = Path(path)
     width, height = (side - side % 2 for side in output.size)  # H.264 needs even sides
-    # The name of a user's folder may reveal something private.
-    weights = output.weights if output.weights in installed_list().entries else UNLISTED
+    weights = public_name(output.weights)
     made_by = f"talkhead {__version__}, weights {weights}, seed {output.seed}"
     with ExitStack() as stack:
         sound = output.audio

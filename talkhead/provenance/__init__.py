@@ -5,22 +5,22 @@
 
 from talkhead.provenance.credentials import read_credentials, sign
 from talkhead.provenance.note import (
-    UNLISTED,
     Note,
     find_note,
     provenance_note,
+    public_name,
     sha256_of,
     weights_digests,
 )
 from talkhead.provenance.signer import Signer, check_signer
 
 __all__ = [
-    "UNLISTED",
     "Note",
     "Signer",
     "check_signer",
     "find_note",
     "provenance_note",
+    "public_name",
     "read_credentials",
     "sha256_of",
     "sign",

@@ -17,13 +17,14 @@ from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media.files import check_input
 from talkhead.weights import installed_list
 from talkhead.weights.listing import measure_file
+from talkhead.weights.names import parse_hub_address
 from talkhead.weights.systems import TENSORS_NAME, network_folders
 
 READABLE_KEY, STRUCTURED_KEY = "comment", "description"
 """Metadata keys of the note's two parts. A stream copy keeps both in mp4, Matroska and WebM, but
 only the first in QuickTime's mov. No container would keep a key of our own."""
 UNLISTED = "unlisted"
-"""Stands for weights that weights.toml does not list: a folder's name may reveal something."""
+"""Stands for weights in a folder, whose name may reveal something."""
 MAX_NOTE_CHARACTERS = 16_384
 """About twenty times the length of a real note."""
 
@@ -44,7 +45,7 @@ class Note:
     """talkhead and its version."""
     synthetic: bool
     weights: str
-    """Their name in weights.toml, or `UNLISTED`."""
+    """From `public_name`."""
     digests: dict[str, str]
     """SHA-256 of each part's tensors, by component."""
     seed: int
@@ -64,7 +65,7 @@ def provenance_note(
     Args:
         face: the picture or video.
         sound: the audio.
-        weights_name: written if weights.toml lists it; otherwise `UNLISTED` stands in for it.
+        weights_name: written as `public_name` gives it.
         digests: digests of the weight files, from `weights_digests`.
         seed: random seed of the sampling.
 
@@ -74,11 +75,10 @@ def provenance_note(
     Raises:
         TalkheadError: a file cannot be read.
     """
-    listed = weights_name in installed_list().entries
     note = Note(
         generator=_PROGRAM + __version__,
         synthetic=True,
-        weights=weights_name if listed else UNLISTED,
+        weights=public_name(weights_name),
         digests=dict(sorted(digests.items())),
         seed=seed,
         face=sha256_of(face),
@@ -90,6 +90,17 @@ def provenance_note(
     )
     structured = json.dumps(dataclasses.asdict(note), separators=(",", ":"))
     return {READABLE_KEY: sentence, STRUCTURED_KEY: structured}
+
+
+def public_name(weights: str) -> str:
+    """Return the name of weights for a video's note.
+
+    That is a name in weights.toml, or a hub repository at a commit; `UNLISTED` stands in for a
+    folder.
+    """
+    address = parse_hub_address(weights)
+    is_pinned = address is not None and address.is_pinned
+    return weights if is_pinned or weights in installed_list().entries else UNLISTED
 
 
 def find_note(notes: Mapping[str, str]) -> Note | None:
