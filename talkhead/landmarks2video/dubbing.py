@@ -27,7 +27,7 @@ from talkhead.landmarks2video.conditioning import draw_stage
 from talkhead.landmarks2video.registration import registration_of
 from talkhead.landmarks2video.renderer import correct_frames, draw_noise
 from talkhead.media.prefetch import run_ahead
-from talkhead.tracking.shots import FaceTrack
+from talkhead.tracking.face_track import FaceTrack
 
 if TYPE_CHECKING:
     from talkhead.pipelines.networks import Pipeline

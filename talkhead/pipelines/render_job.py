@@ -348,7 +348,7 @@ def read_pose(text: str, follow: Follow) -> str | LandmarkTrack:
         return text
     from talkhead.tracking.face_tracker import track_video
 
-    return track_video(path, follow=follow)[0]
+    return track_video(path, progress=follow)[0]
 
 
 def _animated(
@@ -416,7 +416,7 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
     from talkhead.landmarks2video.dubbing import Dubber, dub_frames
     from talkhead.media.playback import play
     from talkhead.pipelines.networks import Pipeline
-    from talkhead.tracking.shots import track_face
+    from talkhead.tracking.face_tracker import track_face
 
     job = checked.job
     faces = track_face(job.face, checked.fps, job.choose, follow)
