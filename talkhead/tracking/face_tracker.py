@@ -51,7 +51,7 @@ def track_face(
         fps: frames per second; None for the video's own rate.
         choose: which face, as in `choose_face`. `largest`, `left` and `right` prefer faces that
             can be dubbed.
-        progress: passes frames through.
+        progress: passes frames through and reports progress.
 
     Raises:
         NoFaceError: no frame shows a face that can be dubbed.
@@ -88,7 +88,7 @@ def track_video(
         video: the video file.
         fps: frames per second; None for the video's own rate.
         choose: which face, as in `choose_face`.
-        progress: passes frames through.
+        progress: passes frames through and reports progress.
 
     Returns:
         The track, and the number of its frames without the face.
