@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d
 
 from talkhead.data.av_sync import best_lag, loudness
 from talkhead.data.clips import (
@@ -25,26 +24,23 @@ from talkhead.data.clips import (
 )
 from talkhead.data.layouts import Source
 from talkhead.errors import TalkheadError, WeightsError
-from talkhead.geometry.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
-from talkhead.geometry.mesh import NUM_SURFACE_POINTS, STABLE_POINTS, mouth_opening
+from talkhead.geometry.crop import face_crops
+from talkhead.geometry.mesh import mouth_opening
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.media.audio import read_waveform
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
 from talkhead.media.workers import worker_pool
-from talkhead.tracking.face_detector import FaceDetector
+from talkhead.tracking.face_track import FaceTrack, Stretch
+from talkhead.tracking.face_tracker import track_any_face
 
 Floats = npt.NDArray[np.float32]
 
 MIN_CLIP_FRAMES = 20
 MAX_CLIP_FRAMES = 500
 """Longer stretches are split, so that clip size and worker memory do not grow with the video."""
-MAX_GAP_FRAMES = 3
-MAX_JUMP = 0.35
-"""A face that moves by more eye distances than this between two frames marks a cut."""
 MAX_YAW_DEG = 40.0
 MIN_EYE_DISTANCE_PX = 28.0
-CROP_SMOOTHING_S = 0.6
 
 
 @dataclass(frozen=True)
@@ -164,126 +160,92 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
     Raises:
         TalkheadError: the video or the audio cannot be read.
     """
-    info = probe_video(source.path)
-    with FaceDetector(video=True) as detector:
-        found = [detector.detect(frame) for frame in read_frames(source.path, fps=fps)]
-    track = [faces[0] if faces else None for faces in found]
-    sound_path = source.audio or (source.path if info.has_audio else None)
+    track = track_any_face(source.path, fps)
+    sound_path = source.audio or (source.path if probe_video(source.path).has_audio else None)
     waveform = np.zeros(0, np.float32) if sound_path is None else read_waveform(sound_path)
     names = []
-    for number, (start, points) in enumerate(find_stretches(track)):
+    for number, (start, end) in enumerate(clip_ranges(track.stretches)):
         name = f"{source.name}.{number}" if number else source.name
-        pose = fit_head_pose(points)
-        turn = np.arctan2(pose.rotation[:, 0, 2], pose.rotation[:, 2, 2])
-        yaw = float(np.median(np.abs(np.degrees(turn))))
-        eyes = float(np.median(pose.scale))
-        if yaw > MAX_YAW_DEG or eyes < MIN_EYE_DISTANCE_PX:
-            continue
-        crops = track_crops(points, float(fps))
-        begin = float(start / fps)
-        length_s = float(len(points) / fps)
-        frames = read_frames(source.path, fps=fps, start_s=begin, duration_s=length_s)
-        jpeg, offsets = encode_frames(
-            crop.extract(frame) for crop, frame in zip(crops, frames, strict=False)
-        )
-        count = len(offsets) - 1
-        if count < MIN_CLIP_FRAMES:
-            continue
-        landmarks = np.stack(
-            [crop.to_crop(p) for crop, p in zip(crops[:count], points[:count], strict=True)]
-        )
-        first = round(begin * SAMPLE_RATE_HZ)
-        sound = waveform[first : first + round(float(count / fps) * SAMPLE_RATE_HZ)]
-        lag, agreement = 0, 0.0
-        if len(sound):
-            level = loudness(sound, count, float(fps))
-            lag, agreement = best_lag(mouth_opening(landmarks), level)
-        row = ClipInfo(
-            clip=name,
-            video=source.path.name,
-            split=source.split,
-            person=source.person,
-            sound=source.sound,
-            licence=source.licence,
-            num_frames=count,
-            fps=str(fps),
-            start_s=begin,
-            has_sound=len(sound) > 0,
-            eye_distance_px=round(eyes, 1),
-            yaw_deg=round(yaw, 1),
-            offset_frames=lag,
-            agreement=round(agreement, 3),
-            agreement_method="loudness",
-            transcript=source.transcript if count == len(track) else "",
-            emotion=source.emotion,
-            level=source.level,
-            view=source.view,
-            width=info.width,
-            height=info.height,
-        )
-        clip = Clip(
-            landmarks=landmarks,
-            crops=np.array([(c.x, c.y, c.side) for c in crops[:count]], np.float32),
-            waveform=(sound * 32767).round().clip(-32768, 32767).astype(np.int16),
-            jpeg=jpeg,
-            jpeg_offsets=offsets,
-        )
-        write_clip(output, row, clip)
-        names.append(name)
+        made = _make_clip(source, name, track, start, end, waveform)
+        if made is not None:
+            write_clip(output, *made)
+            names.append(name)
     return Outcome(
         source,
         tuple(names),
         "" if names else "no stretch with a steady, frontal face",
-        num_frames=len(track),
-        num_without_face=sum(points is None for points in track),
+        num_frames=track.num_frames,
+        num_without_face=track.num_undetected,
     )
 
 
-def find_stretches(track: list[Floats | None]) -> Iterator[tuple[int, Floats]]:
-    """Split a track where the face is lost or jumps; short gaps are interpolated.
-
-    Args:
-        track: mesh (478, 3) of every frame, or None without a face.
-
-    Yields:
-        First frame and meshes (T, 478, 3) of every stretch that is long enough.
-    """
-    start, points, gap = 0, list[Floats](), 0
-    for index, mesh in enumerate([*track, *[None] * (MAX_GAP_FRAMES + 1)]):
-        jumped = mesh is not None and len(points) > 0 and _is_jump(points[-1], mesh)
-        if mesh is not None and not jumped and len(points) < MAX_CLIP_FRAMES:
-            if not points:
-                start = index
-            elif gap:
-                last = points[-1]
-                for step in range(1, gap + 1):
-                    share = np.float32(step / (gap + 1))
-                    points.append(last * (1 - share) + mesh * share)
-            points.append(mesh)
-            gap = 0
-            continue
-        gap += 1
-        if points and (mesh is not None or gap > MAX_GAP_FRAMES):
-            if len(points) >= MIN_CLIP_FRAMES:
-                yield start, np.stack(points)
-            start, points, gap = index, ([] if mesh is None else [mesh]), 0
+def clip_ranges(stretches: list[Stretch]) -> Iterator[tuple[int, int]]:
+    """Yield the first frame and the end (exclusive) of every clip that is long enough."""
+    for stretch in stretches:
+        for start in range(stretch.start, stretch.end, MAX_CLIP_FRAMES):
+            end = min(start + MAX_CLIP_FRAMES, stretch.end)
+            if end - start >= MIN_CLIP_FRAMES:
+                yield start, end
 
 
-def _is_jump(before: Floats, after: Floats) -> bool:
-    eyes = float(np.linalg.norm(before[33] - before[263]))
-    step = np.linalg.norm(after[STABLE_POINTS, :2].mean(0) - before[STABLE_POINTS, :2].mean(0))
-    return bool(step > MAX_JUMP * max(eyes, 1.0))
-
-
-def track_crops(points: Floats, fps: float) -> list[Crop]:
-    """Return one crop per frame: all have the same side, and the centres follow the face.
-
-    Args:
-        points: shape = (T, 478, 3), pixels.
-        fps: frames per second, for smoothing the centres over time.
-    """
-    surface = points[:, :NUM_SURFACE_POINTS, :2]
-    low, high = surface.min(1), surface.max(1)
-    side = FACE_MARGIN * float(np.median((high - low).max(1)))
-    centre = gaussian_filter1d((low + high) / 2, CROP_SMOOTHING_S * fps, axis=0, mode="nearest")
-    return [Crop(float(x), float(y) + FACE_CENTRE_DROP * side, side) for x, y in centre]
+def _make_clip(
+    source: Source, name: str, track: FaceTrack, start: int, end: int, waveform: Floats
+) -> tuple[ClipInfo, Clip] | None:
+    """Return a clip of some frames of a video; None if its face is too small or turned away."""
+    fps, points = track.fps, track.detected_points(start, end)
+    pose = fit_head_pose(points)
+    turn = np.arctan2(pose.rotation[:, 0, 2], pose.rotation[:, 2, 2])
+    yaw = float(np.median(np.abs(np.degrees(turn))))
+    eyes = float(np.median(pose.scale))
+    if yaw > MAX_YAW_DEG or eyes < MIN_EYE_DISTANCE_PX:
+        return None
+    crops = face_crops(points, float(fps))
+    begin = float(start / fps)
+    length_s = float(len(points) / fps)
+    frames = read_frames(source.path, fps=fps, start_s=begin, duration_s=length_s)
+    jpeg, offsets = encode_frames(
+        crop.extract(frame) for crop, frame in zip(crops, frames, strict=False)
+    )
+    count = len(offsets) - 1
+    if count < MIN_CLIP_FRAMES:
+        return None
+    landmarks = np.stack(
+        [crop.to_crop(p) for crop, p in zip(crops[:count], points[:count], strict=True)]
+    )
+    first = round(begin * SAMPLE_RATE_HZ)
+    sound = waveform[first : first + round(float(count / fps) * SAMPLE_RATE_HZ)]
+    lag, agreement = 0, 0.0
+    if len(sound):
+        level = loudness(sound, count, float(fps))
+        lag, agreement = best_lag(mouth_opening(landmarks), level)
+    row = ClipInfo(
+        clip=name,
+        video=source.path.name,
+        split=source.split,
+        person=source.person,
+        sound=source.sound,
+        licence=source.licence,
+        num_frames=count,
+        fps=str(fps),
+        start_s=begin,
+        has_sound=len(sound) > 0,
+        eye_distance_px=round(eyes, 1),
+        yaw_deg=round(yaw, 1),
+        offset_frames=lag,
+        agreement=round(agreement, 3),
+        agreement_method="loudness",
+        transcript=source.transcript if count == track.num_frames else "",
+        emotion=source.emotion,
+        level=source.level,
+        view=source.view,
+        width=track.size[0],
+        height=track.size[1],
+    )
+    clip = Clip(
+        landmarks=landmarks,
+        crops=np.array([(c.x, c.y, c.side) for c in crops[:count]], np.float32),
+        waveform=(sound * 32767).round().clip(-32768, 32767).astype(np.int16),
+        jpeg=jpeg,
+        jpeg_offsets=offsets,
+    )
+    return row, clip

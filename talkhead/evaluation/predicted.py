@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from talkhead.data.prepare import track_crops
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES, MAX_LENGTH_DIFFERENCE, detect_points
 from talkhead.evaluation.systems import Case
-from talkhead.geometry.crop import CROP_SIDE_PX, Crop
+from talkhead.geometry.crop import CROP_SIDE_PX, Crop, face_crops
 from talkhead.media.files import VIDEO_SUFFIXES
 from talkhead.media.video import probe_video, read_frames
 
@@ -105,7 +104,7 @@ def _own_crops(frames: Iterable[Pixels], fps: float, path: Path) -> list[Crop]:
     if not len(seen):
         raise NoFaceError(f"no face was found in {path}")
     nearest = np.abs(np.arange(len(points))[:, None] - seen).argmin(1)
-    return track_crops(points[seen[nearest]], fps)
+    return face_crops(points[seen[nearest]], fps)
 
 
 def _batches(frames: Iterable[Pixels]) -> Iterator[Pixels]:

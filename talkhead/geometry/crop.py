@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.ndimage import gaussian_filter1d
 
 from talkhead.geometry.mesh import NUM_SURFACE_POINTS
 
@@ -22,6 +23,8 @@ FACE_MARGIN = 1.5
 """Side of the crop relative to the longer side of the face's box; leaves room for the jaw."""
 FACE_CENTRE_DROP = 0.04
 """Shift of the crop's centre below the face's centre, as a share of its side, likewise."""
+CENTRE_SMOOTH_S = 0.6
+"""In a video, the crop's centre is smoothed over this time."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,30 @@ class Crop:
 
 def face_crop(points_px: Floats) -> Crop:
     """Return the crop for a face mesh in picture pixels, (478, 3)."""
-    surface = points_px[:NUM_SURFACE_POINTS, :2]
-    low, high = surface.min(0), surface.max(0)
-    side = FACE_MARGIN * float((high - low).max())
-    x, y = (low + high) / 2
-    return Crop(float(x), float(y) + FACE_CENTRE_DROP * side, side)
+    centres, sides = _squares(points_px[None])
+    return _lowered(centres[0], float(sides[0]))
+
+
+def face_crops(points_px: Floats, fps: float) -> list[Crop]:
+    """Return the crops of a face in consecutive frames: centres follow it, the side is constant.
+
+    Args:
+        points_px: meshes, (T, 478, 3), picture pixels.
+        fps: frames per second, for smoothing the centres over time.
+    """
+    centres, sides = _squares(points_px)
+    side = float(np.median(sides))
+    smooth = gaussian_filter1d(centres, CENTRE_SMOOTH_S * fps, axis=0, mode="nearest")
+    return [_lowered(centre, side) for centre in smooth]
+
+
+def _squares(points_px: Floats) -> tuple[Floats, Floats]:
+    """Return the centre (T, 2) of the box around each mesh, and the crop's side (T,)."""
+    surface = points_px[:, :NUM_SURFACE_POINTS, :2]
+    low, high = surface.min(1), surface.max(1)
+    return (low + high) / 2, FACE_MARGIN * (high - low).max(1)
+
+
+def _lowered(centre: Floats, side: float) -> Crop:
+    x, y = centre.tolist()
+    return Crop(x, y + FACE_CENTRE_DROP * side, side)

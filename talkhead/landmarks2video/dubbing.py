@@ -26,7 +26,7 @@ from talkhead.landmarks2video.conditioning import draw_stage
 from talkhead.landmarks2video.renderer import LatentRenderer
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.prefetch import run_ahead
-from talkhead.tracking.shots import FaceTrack
+from talkhead.tracking.face_track import FaceTrack
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -26,8 +26,8 @@ from talkhead.pipelines.frames import collected, counted
 from talkhead.pipelines.output import TalkheadPipelineOutput
 from talkhead.pipelines.stages import animate, dub
 from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
+from talkhead.tracking.face_tracker import track_face
 from talkhead.tracking.landmark_track import LandmarkTrack
-from talkhead.tracking.shots import track_face
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -65,4 +65,4 @@ def read_pose(text: str, progress: Progress) -> str | LandmarkTrack:
         return text
     from talkhead.tracking.face_tracker import track_video
 
-    return track_video(path, follow=progress)[0]
+    return track_video(path, progress=progress)[0]

@@ -325,7 +325,7 @@ def _animate(
 def _dub(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Progress) -> Rendering:
     from talkhead.media.playback import play
     from talkhead.pipelines.stages import dub
-    from talkhead.tracking.shots import track_face
+    from talkhead.tracking.face_tracker import track_face
 
     job = checked.job
     motion, sampler = _options(job)

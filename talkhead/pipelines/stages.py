@@ -27,8 +27,8 @@ from talkhead.landmarks2video.renderer import LatentRenderer, render_frames
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio import scan_audio
 from talkhead.media.rates import num_frames
+from talkhead.tracking.face_track import FaceTrack
 from talkhead.tracking.landmark_track import LandmarkTrack
-from talkhead.tracking.shots import FaceTrack
 
 if TYPE_CHECKING:
     from talkhead.pipelines.base import FacePipeline

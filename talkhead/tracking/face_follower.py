@@ -16,7 +16,7 @@ from talkhead.tracking.landmarkers import Box, Image, Points
 from talkhead.tracking.views import box_of, distance, is_same, search_windows
 
 MAX_STEP = 0.35
-"""Most a face moves from one frame to the next, in eye distances."""
+"""Most a face moves from one frame to the next, in eye distances; more is a jump."""
 MAX_LOST_STEP = 1.5
 """Most a face moves while it is lost, in eye distances."""
 MAX_GROWTH = 1.5
@@ -47,32 +47,41 @@ class FaceFollower:
     def __init__(self, detector: FaceDetector) -> None:
         self._detector = detector
         self._window: Box | None = None
+        self._others: list[Box] = []  # other faces beside this one when it was last seen
         self.last: Points | None = None
         """The face when last seen, float32 (478, 3); None while no face is followed."""
         self.num_lost = 0
         """Number of frames since then."""
+        self.has_jumped = False
+        """Whether the face moved farther in this frame than faces do: at a cut within a scene."""
 
     def drop(self) -> None:
         """Stop following until the next `take`."""
-        self.last, self.num_lost = None, 0
+        self.last, self.num_lost, self.has_jumped = None, 0, False
 
     def take(self, frame: Image, face: Points) -> Points:
         """Start following a face of this frame, and return its mesh from the tracker."""
-        self.last, self.num_lost = face, 0
+        self.last, self.num_lost, self.has_jumped = face, 0, False
+        self._others = []
         return self._watch(frame, face)
 
     def follow(self, frame: Image) -> Points | None:
         """Return the face in the next frame, or None if it is lost."""
         assert self.last is not None, "take() comes first"
-        face = same_face(self.last, self._detector.track(frame, self._window), self.num_lost)
+        seen = self._detector.track(frame, self._window)
+        face, self.has_jumped = same_face(self.last, seen, self.num_lost), False
         if face is None and self.num_lost % LOOK_EVERY == 0:
             face = same_face(self.last, self._look_closely(frame), self.num_lost)
             if face is not None:
                 face = self._watch(frame, face)
+        if face is None and self.num_lost == 0:
+            face = self._jumped(seen)
+            self.has_jumped = face is not None
         if face is None:
             self.num_lost += 1
             return None
         self.last, self.num_lost = face, 0
+        self._others = [box_of(other) for other in seen if not is_same(box_of(other), box_of(face))]
         if self._has_left(face):
             self._watch(frame, face)
         return face
@@ -93,6 +102,12 @@ class FaceFollower:
             return False
         box = box_of(face)
         return distance(box, self._window) > 0.2 or not 0.2 < box.side / self._window.side < 0.5
+
+    def _jumped(self, faces: list[Points]) -> Points | None:
+        """Return the face if it jumped to a place where no other face was."""
+        assert self.last is not None
+        new = [face for face in faces if not any(is_same(box_of(face), o) for o in self._others)]
+        return same_face(self.last, new, FULL_SEARCH_EVERY)
 
     def _look_closely(self, frame: Image) -> list[Points]:
         assert self.last is not None
@@ -124,6 +139,7 @@ class FaceSearch:
         self._sweep: Iterator[Box] | None = None
         self._known: list[Box] = []
         self._age = 0
+        self._may_fade_in = True
         self._began_empty = False
         self._settle_in: int | None = None
 
@@ -132,9 +148,13 @@ class FaceSearch:
         """Whether more faces may appear soon, as the shot began without faces and is fading in."""
         return self._settle_in is not None
 
-    def restart(self) -> None:
-        """Search the next frame at every scale."""
-        self._sweep, self._settle_in = None, None
+    def restart(self, *, may_fade_in: bool = True) -> None:
+        """Search the next frame at every scale.
+
+        Args:
+            may_fade_in: whether faces may be invisible in it because a shot is fading in.
+        """
+        self._sweep, self._settle_in, self._may_fade_in = None, None, may_fade_in
 
     def settles(self) -> bool:
         """Count a frame, and return whether the shot has just finished fading in.
@@ -160,7 +180,7 @@ class FaceSearch:
             self._sweep = itertools.cycle(window for level in levels for window in level)
         faces = self._detector.search(frame, self._is_enough)
         if is_first:
-            self._began_empty = not faces
+            self._began_empty = self._may_fade_in and not faces
         elif faces and self._began_empty:
             self._began_empty, self._settle_in = False, SETTLE_FRAMES
         self._known, self._age = [box_of(face) for face in faces], 0

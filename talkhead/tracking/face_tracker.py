@@ -1,161 +1,190 @@
-"""Extract a landmark track from a video."""
+"""Track one person's face through a video: to dub it, for a landmark track, or for training.
+
+A temporary file holds the meshes, so that memory does not grow with the length of the video.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from talkhead.errors import TalkheadError
+from talkhead.errors import NoFaceError, TalkheadError
+from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.media.video import probe_video, read_frames
-from talkhead.tracking.face_detector import (
-    MAX_FACES,
-    FaceDetector,
-    check_choice,
-    choose_face,
-    no_face_error,
-)
-from talkhead.tracking.face_follower import FaceFollower, FaceSearch, first_frames
+from talkhead.tracking.cuts import CutFinder
+from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, check_choice, no_face_error
+from talkhead.tracking.face_follower import first_frames
+from talkhead.tracking.face_track import FaceTrack, fill_gaps, find_stretches
 from talkhead.tracking.landmark_track import LandmarkTrack
-from talkhead.tracking.views import box_of, is_same
+from talkhead.tracking.person_finder import PersonFinder
 
 Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
+Progress = Callable[[Iterable[Frames], "int | None"], Iterable[Frames]]
+"""Passes frames through and reports progress; the second argument is their approximate number."""
 
-LOST_FRAMES = 5
-"""After a longer loss the face may be anywhere in the picture."""
+
+def _without_progress(frames: Iterable[Frames], _: int | None) -> Iterable[Frames]:
+    return frames
+
+
+def track_face(
+    video: Path,
+    fps: Fraction | None = None,
+    choose: str = "largest",
+    progress: Progress = _without_progress,
+) -> FaceTrack:
+    """Find the shots, and one person's face in every frame where it can be dubbed.
+
+    The person is chosen in the first frame that shows any face, and found again in every later
+    shot. Within a shot the face is followed by position and size. After a loss it is taken at
+    another place only if it clearly looks the same, so that nobody else is mistaken for it.
+
+    Args:
+        video: the video file.
+        fps: frames per second; None for the video's own rate.
+        choose: which face, as in `choose_face`. `largest`, `left` and `right` prefer faces that
+            can be dubbed.
+        progress: passes frames through and reports progress.
+
+    Raises:
+        NoFaceError: no frame shows a face that can be dubbed.
+        TalkheadError: the video cannot be read, or no frame shows the chosen face.
+    """
+    return _face_track(_record(video, fps, choose, progress))
+
+
+def track_any_face(video: Path, fps: Fraction | None = None) -> FaceTrack:
+    """Find the shots, and one person's face, large or small and in any view.
+
+    As `track_face` with the largest face; but where looks do not tell who is the same person, the
+    likeliest face is taken. The track of a video without a face has no stretches.
+
+    Raises:
+        TalkheadError: the video cannot be read.
+    """
+    return _face_track(
+        _record(video, fps, "largest", _without_progress, to_dub=False, may_be_faceless=True)
+    )
 
 
 def track_video(
     video: Path,
     fps: Fraction | None = None,
     choose: str = "largest",
-    follow: Callable[[Iterable[Frames], int | None], Iterable[Frames]] = lambda frames, _: frames,
+    progress: Progress = _without_progress,
 ) -> tuple[LandmarkTrack, int]:
-    """Find a face in every frame of a video.
+    """Find one person's face, large or small and in any view, and fill the gaps in its track.
 
-    The face is chosen in the first frame that shows any, and followed by position and size. If it
-    stays lost, the nearest face is followed instead, ignoring the other faces that were seen when
-    the lost one was chosen. Gaps are filled by linear interpolation.
+    The face is found as in `track_any_face`. Gaps are filled by linear interpolation.
 
     Args:
         video: the video file.
         fps: frames per second; None for the video's own rate.
-        choose: which face, as in `talkhead.tracking.face_detector.choose_face`.
-        follow: passes frames through and reports progress; its second argument is their
-            approximate number.
+        choose: which face, as in `choose_face`.
+        progress: passes frames through and reports progress.
 
     Returns:
-        The track, and the number of its frames without a face.
+        The track, and the number of its frames without the face.
 
     Raises:
         NoFaceError: no frame shows a face.
-        TalkheadError: the video cannot be read, or the first frame with faces does not show the
-            chosen one.
+        TalkheadError: the video cannot be read, or no frame shows the chosen face.
     """
+    record = _record(video, fps, choose, progress, to_dub=False)
+    points, frames = record.points, np.flatnonzero(record.detected)
+    fill_gaps(points, frames)
+    points[: frames[0]] = points[frames[0]]
+    points[frames[-1] + 1 :] = points[frames[-1]]
+    track = LandmarkTrack(np.asarray(points), record.fps, record.size, record.detector)
+    return track, len(points) - len(frames)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A face in all frames of a video."""
+
+    fps: Fraction
+    size: tuple[int, int]
+    detector: str
+    points: Floats
+    """(T, 478, 3), in a temporary file; zero in frames without the face."""
+    detected: npt.NDArray[np.bool_]
+    """(T,), whether a frame shows the face."""
+    shot_starts: list[int]
+    jumps: list[int]
+    """Frames to which the face jumps."""
+    num_uncertain: int
+
+
+def _face_track(record: _Record) -> FaceTrack:
+    starts = sorted({*record.shot_starts, *record.jumps})
+    return FaceTrack(
+        record.fps,
+        record.size,
+        len(record.shot_starts),
+        list(find_stretches(record.points, record.detected, starts)),
+        record.detector,
+        record.points,
+        num_uncertain=record.num_uncertain,
+        num_undetected=int((~record.detected).sum()),
+    )
+
+
+def _record(
+    video: Path,
+    fps: Fraction | None,
+    choose: str,
+    progress: Progress,
+    *,
+    to_dub: bool = True,
+    may_be_faceless: bool = False,
+) -> _Record:
     info = probe_video(video)
     rate, size = fps or info.fps, (info.width, info.height)
     check_choice(choose, size)
     total = round(float(info.duration_s) * float(rate)) or None
-    found: dict[int, Floats] = {}
-    count = 0
-    with FaceDetector(max_faces=MAX_FACES, video=True) as detector:
-        chosen = _ChosenFace(detector, choose, size)
-        for frame in follow(read_frames(video, fps=rate), total):
-            face = chosen.find(frame)
-            if chosen.has_switched:  # earlier frames show someone else
-                found.clear()
-            if face is not None:
-                found[count] = face
-            count += 1
-        if not found:
-            if chosen.refusal is not None:
-                raise chosen.refusal
-            raise no_face_error(f"{video} shows no face", first_frames(video), detector)
-        name = detector.name
-    points = np.stack(list(_without_gaps(found, count)))
-    return LandmarkTrack(points, rate, size, name), count - len(found)
+    shot_starts, jumps, uncertain = list[int](), list[int](), set[int]()
+    detected: list[bool] = []
+    nothing = np.zeros((NUM_POINTS, 3), np.float32)
+    with (
+        tempfile.TemporaryFile() as store,
+        FaceDetector(max_faces=MAX_FACES, video=True) as detector,
+    ):
+        person = PersonFinder(detector, choose, size, to_dub=to_dub)
+        for frame, is_cut in CutFinder().find(progress(read_frames(video, fps=rate), total)):
+            if is_cut:
+                shot_starts.append(len(detected))
+                person.start_shot(frame)
+            found = person.find(frame)
+            if person.has_switched:  # earlier frames of this shot show someone else
+                detected[shot_starts[-1] :] = [False] * (len(detected) - shot_starts[-1])
+            if person.has_jumped:
+                jumps.append(len(detected))
+            if found is not None and not person.is_certain:
+                uncertain.add(len(shot_starts))
+            detected.append(found is not None)
+            store.write((nothing if found is None else found).astype("<f4").tobytes())
+        if not any(detected) and not may_be_faceless:
+            raise _no_face(video, person, detector)
+        store.flush()
+        # The mapping stays valid after the file is closed and deleted.
+        points = np.memmap(store, "<f4", mode="r+", shape=(len(detected), NUM_POINTS, 3))
+    seen = np.array(detected)
+    return _Record(
+        rate, size, detector.name, points, seen, shot_starts, jumps, num_uncertain=len(uncertain)
+    )
 
 
-class _ChosenFace:
-    """Follows a face through a whole video, across cuts."""
-
-    def __init__(self, detector: FaceDetector, choice: str, size: tuple[int, int]) -> None:
-        self._choice, self._size = choice, size
-        self._follower = FaceFollower(detector)
-        is_largest = choice.strip().lower() == "largest"
-        self._search = FaceSearch(detector, bool if is_largest else None)
-        self._others: list[Floats] = []
-        self.refusal: TalkheadError | None = None
-        """Why no face could be chosen, if the first faces appeared while the video faded in."""
-        self.has_switched = False
-        """Whether this frame switched to a different face, as the video had faded in."""
-
-    def find(self, frame: Frames) -> Floats | None:
-        """Return the face in the next frame, float32 (478, 3), or None.
-
-        Raises:
-            TalkheadError: this is the first frame with faces, and none matches the choice.
-        """
-        last, has_settled = self._follower.last, self._search.settles()
-        self.has_switched = False
-        if has_settled:
-            self._follower.drop()
-        if self._follower.last is None:
-            face = self._take(frame, self._search.look(frame))
-            if face is not None and last is not None:
-                self.has_switched = not is_same(box_of(face), box_of(last))
-            return face
-        face = self._follower.follow(frame)
-        num_lost = self._follower.num_lost
-        if face is not None or num_lost < LOST_FRAMES:
-            return face
-        if num_lost == LOST_FRAMES:
-            self._search.restart()
-        elif num_lost % 2:  # follow and search in turn, as the tracker has only one window
-            return None
-        return self._take(frame, self._search.look(frame))
-
-    def _take(self, frame: Frames, faces: list[Floats]) -> Floats | None:
-        """Choose one of a frame's faces to follow from now on."""
-        last = self._follower.last
-        if last is None:
-            face = self._choose(faces)
-        else:
-            free = [face for face in faces if not self._is_other(face)]
-            face = min(free, key=lambda face: _distance(face, last), default=None)
-        if face is None:
-            return None
-        self._others = [other for other in faces if other is not face]
-        return self._follower.take(frame, face)
-
-    def _choose(self, faces: list[Floats]) -> Floats | None:
-        if not faces:
-            return None
-        try:
-            return choose_face(faces, self._choice, self._size)
-        except TalkheadError as error:
-            if not self._search.is_provisional:
-                raise
-            self.refusal = error
-            return None
-
-    def _is_other(self, face: Floats) -> bool:
-        return any(is_same(box_of(face), box_of(other)) for other in self._others)
-
-
-def _distance(face: Floats, other: Floats) -> float:
-    return float(np.linalg.norm(face[:, :2].mean(0) - other[:, :2].mean(0)))
-
-
-def _without_gaps(found: dict[int, Floats], count: int) -> Iterator[Floats]:
-    keys = np.array(sorted(found))
-    for index in range(count):
-        after = int(np.searchsorted(keys, index))
-        high = int(keys[min(after, len(keys) - 1)])
-        low = high if high <= index else int(keys[max(after - 1, 0)])
-        share = np.float32((index - low) / (high - low)) if high > low else np.float32(0)
-        yield found[low] * (1 - share) + found[high] * share
+def _no_face(video: Path, person: PersonFinder, detector: FaceDetector) -> TalkheadError:
+    if person.refusal is not None:
+        return person.refusal
+    if person.has_chosen:
+        return NoFaceError(f"{video} shows no frontal face that is large enough to dub")
+    return no_face_error(f"{video} shows no face", first_frames(video), detector)

@@ -14,6 +14,7 @@ from talkhead.tracking.appearance import Person
 from talkhead.tracking.cuts import shows_same_scene, thumbnail
 from talkhead.tracking.face_detector import FULL_SEARCH_EVERY, FaceDetector, choose_face
 from talkhead.tracking.face_follower import FaceFollower, FaceSearch, eye_distance, same_face
+from talkhead.tracking.landmarkers import Box
 from talkhead.tracking.views import box_of, is_same
 
 Floats = npt.NDArray[np.float32]
@@ -27,6 +28,8 @@ REMEMBER_EVERY = 50
 """The person's looks are recorded in one frame out of this many."""
 SCENES_REMEMBERED = 8
 """Number of earlier shots to compare a new one with, as films cut back and forth."""
+LOST_FRAMES = 5
+"""After a longer loss the face may be anywhere in the picture."""
 _WORDS = {"largest", "left", "right"}
 
 
@@ -37,14 +40,19 @@ class PersonFinder:
         detector: opened for a video.
         choice: which face in the first frame that shows any, as in `choose_face`.
         size: (W, H) of the frames.
+        to_dub: accept only faces that can be dubbed and, where the face was lost within a shot,
+            only one that is clearly the same person's. Otherwise any face is accepted.
     """
 
-    def __init__(self, detector: FaceDetector, choice: str, size: tuple[int, int]) -> None:
-        self._detector, self._choice, self._size = detector, choice, size
+    def __init__(
+        self, detector: FaceDetector, choice: str, size: tuple[int, int], *, to_dub: bool = True
+    ) -> None:
+        self._choice, self._size, self._to_dub = choice, size, to_dub
         is_largest = choice.strip().lower() == "largest"
         self._follower = FaceFollower(detector)
         self._search = FaceSearch(detector, self._has_serving if is_largest else None)
         self._person = Person()
+        self._others: list[Box] = []  # faces beside the person's when it was picked
         self._scenes: deque[tuple[Floats, Floats]] = deque(maxlen=SCENES_REMEMBERED)
         self._expected: Floats | None = None  # the face in an earlier shot of this scene
         self._before: Frames | None = None
@@ -52,6 +60,8 @@ class PersonFinder:
         self._has_served = False
         self.has_switched = False
         """Whether this frame switched to a different face, as the shot had faded in."""
+        self.has_jumped = False
+        """Whether the face jumped between the last frame and this one: at a cut within a scene."""
         self.has_chosen = False
         """Whether any face was followed, even one that cannot be dubbed."""
         self.refusal: TalkheadError | None = None
@@ -71,14 +81,15 @@ class PersonFinder:
         self._has_served, self._age, self.is_certain = False, 0, True
 
     def find(self, frame: Frames) -> Floats | None:
-        """Return the face, float32 (478, 3), or None if it is not visible or cannot be dubbed.
+        """Return the face, float32 (478, 3), or None if it is not visible or not accepted.
 
         Raises:
             TalkheadError: this is the first frame with faces, and none contains the chosen pixel.
         """
         self._before, self.has_switched = frame, False
         face = self._face_of(frame)
-        if face is None or not can_be_dubbed(face, self._size):
+        self.has_jumped = self._follower.has_jumped
+        if face is None or not self._serves(face):
             return None
         self._age = self._age + 1 if self._has_served else 0
         self._has_served = True
@@ -88,19 +99,51 @@ class PersonFinder:
         return face
 
     def _face_of(self, frame: Frames) -> Floats | None:
-        last, face = self._follower.last, None
-        has_settled = self._search.settles()
+        last, has_settled = self._follower.last, self._search.settles()
+        face: Floats | None = None
+        faces: list[Floats] = []
         if last is None or has_settled or self._may_choose_again():
-            face = self._pick(frame, self._search.look(frame))
+            faces = self._search.look(frame)
+            face = self._pick(frame, faces)
+        if face is None and last is not None:
+            face = self._follower.follow(frame)
+            if face is not None or not self._may_be_elsewhere():
+                return face
+            faces = self._search.look(frame)
+            face = self._recover(frame, faces)
         if face is None:
-            return None if last is None else self._follower.follow(frame)
+            return None
         if has_settled and last is not None:
             self.has_switched = not is_same(box_of(face), box_of(last))
         self.has_chosen = True
+        self._others = [box_of(other) for other in faces if other is not face]
         return self._follower.take(frame, face)
 
+    def _serves(self, face: Floats) -> bool:
+        return not self._to_dub or can_be_dubbed(face, self._size)
+
     def _has_serving(self, faces: list[Floats]) -> bool:
-        return any(can_be_dubbed(face, self._size) for face in faces)
+        return any(self._serves(face) for face in faces)
+
+    def _may_be_elsewhere(self) -> bool:
+        """Return whether to search the whole picture for the face, as it has been lost for long."""
+        num_lost = self._follower.num_lost
+        if num_lost < LOST_FRAMES or self._search.is_provisional:
+            return False
+        if num_lost == LOST_FRAMES:
+            self._search.restart(may_fade_in=False)
+            return True
+        return num_lost % 2 == 0  # follow and search in turn, as the tracker has only one window
+
+    def _recover(self, frame: Frames, faces: list[Floats]) -> Floats | None:
+        """Return the lost face among all faces in a frame, or None."""
+        places = [(face, box_of(face)) for face in faces]
+        free = [f for f, box in places if not any(is_same(box, other) for other in self._others)]
+        free = self._person.without_others(frame, free)
+        face = self._person.recognise(frame, free)
+        if face is None and free and not self._to_dub:
+            face, self.is_certain = self._person.nearest(frame, free), False
+        return face
 
     def _may_choose_again(self) -> bool:
         """Return whether to choose again, as the chosen face could not be dubbed so far."""
@@ -116,7 +159,7 @@ class PersonFinder:
         """Return the person's face among all faces in a frame, or None."""
         if not faces:
             return None
-        serving = [face for face in faces if can_be_dubbed(face, self._size)] or faces
+        serving = [face for face in faces if self._serves(face)] or faces
         if self._expected is not None:
             face = same_face(self._expected, serving, FULL_SEARCH_EVERY)
             if face is not None:

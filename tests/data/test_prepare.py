@@ -3,86 +3,38 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
 from talkhead.data.layouts import list_sources
 from talkhead.data.prepare import (
     MAX_CLIP_FRAMES,
-    find_stretches,
+    clip_ranges,
     prepare,
     read_face_counts,
-    track_crops,
 )
 from talkhead.errors import TalkheadError
-from talkhead.geometry.mesh import NUM_SURFACE_POINTS
 from talkhead.media import ffmpeg
 from talkhead.media.audio import read_waveform, write_waveform
 from talkhead.media.video import VideoWriter
+from talkhead.tracking.face_track import Stretch
 from tests.drawn_face import draw_face
-from tests.prepared import describe_clip, lip_motion, make_clip, moving_mesh, voice
-
-Track = list[npt.NDArray[np.float32] | None]
+from tests.prepared import describe_clip, lip_motion, make_clip, voice
 
 
-def still_face(count: int, x: float = 0.0) -> Track:
-    mesh = moving_mesh(np.zeros(1, np.float32), seed=0)[0]
-    shift = np.array([x, 0, 0], np.float32)
-    return [mesh + shift for _ in range(count)]
-
-
-def lengths(track: Track) -> list[tuple[int, int]]:
-    return [(start, len(points)) for start, points in find_stretches(track)]
-
-
-def test_a_face_that_stays_is_one_stretch() -> None:
-    assert lengths([None, None, *still_face(40), None]) == [(2, 40)]
-    assert lengths([]) == []
-    assert lengths([None] * 50) == []
+def ranges(*stretches: tuple[int, int]) -> list[tuple[int, int]]:
+    return list(clip_ranges([Stretch(start, end, False, False) for start, end in stretches]))
 
 
 def test_short_stretches_are_left_out() -> None:
-    assert lengths(still_face(19)) == []
-    assert lengths(still_face(20)) == [(0, 20)]
-
-
-def test_short_gaps_are_bridged_in_a_straight_line() -> None:
-    track = [*still_face(10), None, None, None, *still_face(10, x=8.0)]
-    ((start, points),) = find_stretches(track)
-    assert (start, len(points)) == (0, 23)
-    steps = points[9:14, 0, 0] - points[9, 0, 0]
-    np.testing.assert_allclose(steps, [0, 2, 4, 6, 8], atol=1e-4)
-
-
-def test_long_gaps_and_jumps_cut() -> None:
-    gap: Track = [None] * 4
-    assert lengths([*still_face(30), *gap, *still_face(25)]) == [(0, 30), (34, 25)]
-    assert lengths([*still_face(30), *still_face(25, x=40.0)]) == [(0, 30), (30, 25)]
-    # Jumps are detected across gaps too.
-    assert lengths([*still_face(30), None, *still_face(25, x=40.0)]) == [(0, 30), (31, 25)]
+    assert ranges() == []
+    assert ranges((2, 21), (30, 50), (50, 53)) == [(30, 50)]
 
 
 def test_long_stretches_are_cut_without_losing_a_frame() -> None:
-    (first, second) = lengths(still_face(MAX_CLIP_FRAMES + 30))
-    assert first == (0, MAX_CLIP_FRAMES)
-    assert second == (MAX_CLIP_FRAMES, 30)
-
-
-def test_crops_hold_the_face_and_follow_it_smoothly() -> None:
-    points = np.stack([mesh for x in range(60) for mesh in still_face(1, x) if mesh is not None])
-    noise = np.random.default_rng(0).normal(0, 3, (60, 1, 3)).astype(np.float32)
-    crops = track_crops(points + noise, fps=25.0)
-    assert len(crops) == 60
-    assert len({crop.side for crop in crops}) == 1
-    steps = np.diff([crop.x for crop in crops])
-    assert np.abs(steps[10:-10] - 1).max() < 1  # a third of the noise, and no drift
-    for crop, mesh in zip(crops, points, strict=True):
-        inside = crop.to_crop(mesh)[:NUM_SURFACE_POINTS, :2]
-        assert inside.min() > 20
-        assert inside.max() < 236
-        # A dropping jaw needs room below the face.
-        assert 256 - inside[:, 1].max() > inside[:, 1].min() - 25
+    end = MAX_CLIP_FRAMES + 33
+    assert ranges((3, end)) == [(3, MAX_CLIP_FRAMES + 3), (MAX_CLIP_FRAMES + 3, end)]
+    assert ranges((0, MAX_CLIP_FRAMES + 19)) == [(0, MAX_CLIP_FRAMES)]
 
 
 def test_a_folder_keeps_the_rate_that_it_was_prepared_at(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.data.clips import Clip, encode_frames
-from talkhead.data.prepare import track_crops
 from talkhead.evaluation.frames import BATCH_FRAMES, Reference, detect_points
 from talkhead.evaluation.systems import Case, frame_makers
+from talkhead.geometry.crop import face_crops
 from talkhead.geometry.mesh import mouth_opening
 from talkhead.media.picture import read_picture
 from talkhead.media.rates import DEFAULT_FPS
@@ -28,7 +28,7 @@ def talking_frames(count: int = 60) -> Pixels:
     picture = read_picture(FACE).pixels
     with FaceDetector() as detector:
         mesh = detector.detect(picture)[0]
-    (crop,) = track_crops(mesh[None], 25.0)
+    (crop,) = face_crops(mesh[None], 25.0)
     small, mesh = crop.extract(picture), crop.to_crop(mesh)
     time = np.arange(count) / 25
     amount = 6 * (1 + np.sin(2 * np.pi * (1.3 * time + 0.25 * time**2)))

@@ -3,7 +3,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from talkhead.geometry.crop import CROP_SIDE_PX, FACE_MARGIN, Crop, face_crop
+from talkhead.geometry.crop import CROP_SIDE_PX, FACE_MARGIN, Crop, face_crop, face_crops
 from talkhead.geometry.mesh import NUM_SURFACE_POINTS
 from tests.meshes import mean_mesh
 
@@ -127,3 +127,28 @@ def test_iris_points_do_not_count() -> None:
     points = mean_mesh(50)
     points[NUM_SURFACE_POINTS:] += 1000
     assert face_crop(points) == face_crop(mean_mesh(50))
+
+
+def test_the_crops_of_a_video_hold_the_face_and_follow_it_smoothly() -> None:
+    points = np.stack([mean_mesh(80, 300 + x, 200) for x in range(60)])
+    noise = np.random.default_rng(0).normal(0, 3, (60, 1, 3)).astype(np.float32)
+    crops = face_crops(points + noise, fps=25.0)
+    assert len(crops) == 60
+    assert len({crop.side for crop in crops}) == 1
+    assert crops[0].side == pytest.approx(face_crop(points[0]).side, rel=1e-4)
+    steps = np.diff([crop.x for crop in crops])
+    assert np.abs(steps[10:-10] - 1).max() < 1  # a third of the noise, and no drift
+    for crop, mesh in zip(crops, points, strict=True):
+        inside = crop.to_crop(mesh)[:NUM_SURFACE_POINTS, :2]
+        assert inside.min() > 20
+        assert inside.max() < 236
+        # A dropping jaw needs room below the face.
+        assert 256 - inside[:, 1].max() > inside[:, 1].min() - 25
+
+
+def test_the_crop_of_one_frame_is_the_crop_of_a_picture() -> None:
+    points = mean_mesh(80, x=300, y=200)
+    (crop,) = face_crops(points[None], fps=25.0)
+    np.testing.assert_allclose(
+        [crop.x, crop.y, crop.side], [*vars(face_crop(points)).values()], rtol=1e-6
+    )

@@ -10,10 +10,10 @@ import pytest
 
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.tracking.cuts import FLASH_FRAMES, CutFinder
-from talkhead.tracking.face_detector import FaceDetector
+from talkhead.tracking.face_detector import FULL_SEARCH_EVERY, FaceDetector
 from talkhead.tracking.face_follower import FaceFollower, FaceSearch
-from talkhead.tracking.face_tracker import track_video
-from talkhead.tracking.shots import FaceTrack, track_face
+from talkhead.tracking.face_track import FaceTrack
+from talkhead.tracking.face_tracker import track_face, track_video
 from tests.people import BLUE, film, head, room
 
 Pixels = npt.NDArray[np.uint8]
@@ -129,6 +129,27 @@ def test_a_face_that_comes_back_is_followed_again_and_nobody_else_meanwhile(tmp_
     assert points.points[:, :, 0].mean(1).min() > 900
 
 
+def test_after_a_loss_a_stranger_is_recorded_but_not_dubbed(tmp_path: Path) -> None:
+    ann, ben = room(MIDDLE, (head(110), 400, 380)), room(MIDDLE, (SMALL, 950, 360))
+    video = film(tmp_path / "v.mp4", [ann] * 5 + [room(MIDDLE)] * 6 + [ben] * 20)
+    track = track_face(video)
+    assert (track.num_shots, [(s.start, s.end) for s in track.stretches]) == (1, [(0, 5)])
+    points, num_without = track_video(video)
+    assert num_without < 6 + 2 * FULL_SEARCH_EVERY // 3
+    assert points.points[-1, :, 0].mean() == pytest.approx(950, abs=30)
+
+
+def test_the_face_beside_a_hidden_one_is_not_taken_for_a_jump(tmp_path: Path) -> None:
+    ben = room(MIDDLE, (BEN, 530, 380))
+    hidden, shown = room(MIDDLE), room(MIDDLE, (ANN, 400, 380))
+    for picture in (hidden, shown):
+        picture[:, 465:] = ben[:, 465:]  # cheek to cheek
+    video = film(tmp_path / "v.mp4", [shown] * 6 + [hidden] * 3 + [shown] * 5)
+    track = track_face(video, choose="left")
+    assert (len(track.stretches), track.num_faceless, track.num_undetected) == (1, 0, 3)
+    assert middle(track, 13) == pytest.approx(middle(track, 3), abs=5)
+
+
 def test_a_flash_is_no_cut(tmp_path: Path) -> None:
     frames = [both(k) for k in range(12)]
     for k in (5, 6):
@@ -177,10 +198,13 @@ def test_the_person_is_known_again_where_the_two_change_places(tmp_path: Path) -
     frames = [both(k) for k in range(5)]
     swapped = (head(180), 950, 360), (head(190, BLUE, mirrored=True), 380, 360)
     frames += [room(MIDDLE, *swapped, wall=WALLS[0])] * 5
-    track = track_face(film(tmp_path / "v.mp4", frames), choose="right")
+    video = film(tmp_path / "v.mp4", frames)
+    track = track_face(video, choose="right")
     assert (track.num_shots, track.num_faceless, track.num_uncertain) == (2, 0, 0)
     assert middle(track, 3) == pytest.approx(950, abs=30)
     assert middle(track, 7) == pytest.approx(380, abs=30)
+    points = track_video(video, choose="right")[0].points[:, :, 0].mean(1)
+    np.testing.assert_allclose(points, [950] * 5 + [380] * 5, atol=30)
 
 
 def test_a_shot_of_the_other_person_alone_is_left_as_it_is(tmp_path: Path) -> None:

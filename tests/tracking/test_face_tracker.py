@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from talkhead.errors import NoFaceError, TalkheadError
+from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.media.video import VideoWriter
 from talkhead.tracking.cuts import CutFinder
-from talkhead.tracking.shots import FaceTrack, Stretch, track_face
+from talkhead.tracking.face_track import FaceTrack, Stretch, find_stretches
+from talkhead.tracking.face_tracker import track_any_face, track_face, track_video
 from tests.drawn_face import BACKGROUND, draw_face
 from tests.meshes import mean_mesh
 
@@ -35,10 +37,14 @@ def scene(*faces: tuple[int, int], colour: tuple[int, int, int] = BACKGROUND) ->
     return picture
 
 
-def tracked(tmp_path: Path, frames: Sequence[Pixels], choose: str = "largest") -> FaceTrack:
+def written(tmp_path: Path, frames: Sequence[Pixels]) -> Path:
     with VideoWriter(tmp_path / "v.mp4", size=SIZE, fps=FPS, sound=None, crf=8) as writer:
         writer.write(np.stack(frames))
-    return track_face(tmp_path / "v.mp4", choose=choose)
+    return tmp_path / "v.mp4"
+
+
+def tracked(tmp_path: Path, frames: Sequence[Pixels], choose: str = "largest") -> FaceTrack:
+    return track_face(written(tmp_path, frames), choose=choose)
 
 
 def middle(track: FaceTrack, frame: int) -> float:
@@ -79,16 +85,52 @@ def test_frames_without_the_face_are_counted_and_fade(tmp_path: Path) -> None:
 def test_a_face_that_is_lost_for_a_moment_is_bridged(tmp_path: Path) -> None:
     frames = [scene((100 + 2 * k, 200)) for k in range(9)]
     frames[4] = empty()
-    track = tracked(tmp_path, frames)
-    assert track.num_faceless == 0
+    video = written(tmp_path, frames)
+    track = track_face(video)
+    assert (track.num_faceless, track.num_undetected) == (0, 1)
     assert middle(track, 3) < middle(track, 4) < middle(track, 5)
+    points, num_without = track_video(video)
+    assert num_without == 1
+    np.testing.assert_allclose(points.points[4], points.points[[3, 5]].mean(0), atol=1e-3)
+
+
+def test_a_landmark_track_has_no_holes(tmp_path: Path) -> None:
+    frames = [empty()] * 2 + [scene((100, 200))] * 3 + [empty()] * 5 + [scene((104, 200))] * 3
+    track, num_without = track_video(written(tmp_path, [*frames, *[empty()] * 2]))
+    assert (track.num_frames, num_without) == (15, 9)
+    np.testing.assert_array_equal(track.points[:2], track.points[[2, 2]])
+    np.testing.assert_array_equal(track.points[-2:], track.points[[-3, -3]])
+    steps = np.diff(track.points[4:11, 0, 0])  # a straight line through the gap
+    np.testing.assert_allclose(steps, steps[0], atol=1e-3)
+
+
+def test_a_jump_splits_a_shot_without_losing_a_frame(tmp_path: Path) -> None:
+    track = tracked(tmp_path, [scene((60, 200))] * 6 + [scene((120, 200))] * 6)
+    assert (track.num_shots, track.num_faceless) == (1, 0)
+    assert track.stretches == [Stretch(0, 6, False, False), Stretch(6, 12, False, False)]
+    assert middle(track, 6) - middle(track, 5) == pytest.approx(60, abs=6)
+
+
+def test_a_person_who_comes_back_elsewhere_is_found(tmp_path: Path) -> None:
+    frames = [scene((0, 200))] * 5 + [empty()] * 7 + [scene((215, 190))] * 8
+    video = written(tmp_path, frames)
+    for track in (track_face(video), track_any_face(video)):
+        assert track.num_shots == 1
+        assert (track.stretches[0].start, track.stretches[0].end) == (0, 5)
+        assert track.stretches[1].end == 20
+        assert middle(track, 19) > 250
+    assert track_video(video)[0].points[-1, :, 0].mean() > 250
 
 
 def test_nobody_else_is_taken_for_the_person_who_left(tmp_path: Path) -> None:
     both, alone = scene((0, 200), (215, 190)), scene((215, 190))
-    track = tracked(tmp_path, [both] * 5 + [alone] * 6)
-    assert track.num_faceless == 6
+    video = written(tmp_path, [both] * 5 + [alone] * 9)
+    track = track_face(video)
+    assert track.num_faceless == 9
     assert middle(track, 4) < 150
+    points, num_without = track_video(video)
+    assert num_without == 9
+    assert points.points[:, :, 0].mean(1).max() < 150
 
 
 @pytest.mark.parametrize(("choose", "is_left"), [("left", True), ("right", False), ("2", False)])
@@ -115,6 +157,44 @@ def test_a_video_without_a_face_that_serves_is_an_error(
 ) -> None:
     with pytest.raises(NoFaceError, match=message):
         tracked(tmp_path, [picture] * 3)
+
+
+@pytest.mark.parametrize(
+    ("picture", "stretches", "num_undetected"),
+    [(empty(), [], 3), (scene((50, 40)), [Stretch(0, 3, False, False)], 0)],
+    ids=["nobody", "too small to dub"],
+)
+def test_for_training_a_small_face_is_tracked_and_a_missing_one_is_no_error(
+    tmp_path: Path, picture: Pixels, stretches: list[Stretch], num_undetected: int
+) -> None:
+    track = track_any_face(written(tmp_path, [picture] * 3))
+    assert (track.num_frames, track.num_undetected) == (3, num_undetected)
+    assert track.stretches == stretches
+
+
+def stretches(text: str, *part_starts: int) -> list[str]:
+    """Return the frames of each stretch; `text` has a `-` for each frame without the face."""
+    seen = np.array([frame != "-" for frame in text])
+    points = np.zeros((len(text), NUM_POINTS, 3), np.float32)
+    return [text[s.start : s.end] for s in find_stretches(points, seen, [0, *part_starts])]
+
+
+def test_stretches_end_at_long_gaps_cuts_and_jumps() -> None:
+    assert stretches("--abcd-") == ["abcd"]
+    assert stretches("-----") == []
+    assert stretches("abc---def----ghi") == ["abc---def", "ghi"]
+    assert stretches("abcdefghi", 3, 7) == ["abc", "defg", "hi"]
+    assert stretches("abc-def", 3) == ["abc", "def"]
+    assert stretches("ab----cd-e") == ["cd-e"]  # too short, unless it is the whole shot
+
+
+def test_gaps_are_bridged_in_a_straight_line() -> None:
+    points = np.zeros((6, NUM_POINTS, 3), np.float32)
+    points[5] = 8.0
+    points[2:5] = 100.0
+    seen = np.array([True, True, False, False, False, True])
+    assert list(find_stretches(points, seen, [0])) == [Stretch(0, 6, False, False)]
+    np.testing.assert_allclose(points[:, 0, 0], [0, 0, 2, 4, 6, 8], atol=1e-5)
 
 
 def test_cuts_are_told_from_motion_and_from_flicker() -> None:
