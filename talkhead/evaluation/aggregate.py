@@ -10,13 +10,9 @@ from typing import Any
 
 from talkhead.data.clips import read_clip
 from talkhead.evaluation.perceptual import ENOUGH, set_values
-from talkhead.evaluation.report import (
-    ClipEvidence,
-    choose_clips,
-    choose_measure,
-    choose_system,
-    write_html,
-)
+from talkhead.evaluation.report import write_html
+from talkhead.evaluation.report_clips import ClipEvidence
+from talkhead.evaluation.report_ranking import choose_clips, choose_ranking
 from talkhead.evaluation.run import (
     PAGE,
     SCORES,
@@ -110,10 +106,8 @@ def write_report(plan: Plan, result: Mapping[str, Any]) -> None:
 
 def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
     """Collect the page's material on the best, the median and the worst clip."""
-    system, measure = choose_system(result), choose_measure(result)
-    if system is None or measure is None:
-        return {}
-    chosen = set(choose_clips(result, system, measure).values())
+    ranking = choose_ranking(result)
+    chosen = choose_clips(result, ranking).values() if ranking else ()
     rows = tuple(row for row in plan.rows if row.clip in chosen)
     scores, _ = read_parts(dataclasses.replace(plan, rows=rows))
     found = {}

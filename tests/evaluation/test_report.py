@@ -9,13 +9,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from talkhead.evaluation.report import (
-    ClipEvidence,
-    choose_clips,
-    choose_measure,
-    choose_system,
-    write_html,
-)
+from talkhead.evaluation.report import write_html
+from talkhead.evaluation.report_clips import ClipEvidence
+from talkhead.evaluation.report_ranking import Ranking, choose_clips, choose_ranking
 from talkhead.evaluation.scores import IDENTITY, REAL, REST, TRUTH, WARP
 from talkhead.evaluation.tables import NEVER_SEEN, summarise
 from talkhead.media.audio import write_waveform
@@ -158,32 +154,33 @@ def page(path: Path) -> Page:
 def test_clips_are_ranked_in_the_better_direction() -> None:
     scores = make_scores(clips=("d", "c", "b", "a", "e"))
     ranked = {"best": "d", "median": "b", "worst": "e"}
-    assert choose_clips(scores, "ours", "psnr") == ranked
-    assert choose_clips(scores, "ours", "m_ld") == ranked
-    assert choose_clips(scores, "ours", "fid") == {}
-    assert choose_clips(scores, "nobody", "psnr") == {}
+    assert choose_clips(scores, Ranking("ours", "psnr")) == ranked
+    assert choose_clips(scores, Ranking("ours", "m_ld")) == ranked
+    assert choose_clips(scores, Ranking("ours", "fid")) == {}
+    assert choose_clips(scores, Ranking("nobody", "psnr")) == {}
 
 
 def test_equal_clips_go_by_their_names_and_few_clips_share_their_roles() -> None:
+    ranking = Ranking("ours", "psnr")
     scores = make_scores(clips=("b", "c", "a", "d"))
     for row in scores["clips"]:
         row["values"]["psnr"] = 30
-    assert choose_clips(scores, "ours", "psnr") == {"best": "a", "median": "b", "worst": "d"}
+    assert choose_clips(scores, ranking) == {"best": "a", "median": "b", "worst": "d"}
     scores = make_scores(clips=("b", "a"))
-    assert choose_clips(scores, "ours", "psnr") == {"best": "b", "median": "b", "worst": "a"}
+    assert choose_clips(scores, ranking) == {"best": "b", "median": "b", "worst": "a"}
     scores = make_scores(clips=("a",))
-    assert choose_clips(scores, "ours", "psnr") == {"best": "a", "median": "a", "worst": "a"}
+    assert choose_clips(scores, ranking) == {"best": "a", "median": "a", "worst": "a"}
 
 
 def test_what_was_scored_is_chosen_by_pixels_or_by_the_mouth() -> None:
     scores = make_scores({WARP: 20, "ours": 30, "other": 25})
-    assert (choose_system(scores), choose_measure(scores)) == ("ours", "psnr")
+    assert choose_ranking(scores) == Ranking("ours", "psnr")
     scores["measures"] = {"m_ld": MEASURES["m_ld"], "opening_r_best": MEASURES["lag"]}
-    assert choose_measure(scores) == "opening_r_best"
+    assert choose_ranking(scores) == Ranking("ours", "opening_r_best")
     scores["measures"] = {"m_ld": MEASURES["m_ld"]}
-    assert choose_measure(scores) == "m_ld"
-    assert choose_system(make_scores({WARP: 20, REAL: 40})) == WARP
-    assert choose_system(make_scores({})) is None
+    assert choose_ranking(scores) == Ranking("ours", "m_ld")
+    assert choose_ranking(make_scores({WARP: 20, REAL: 40})) == Ranking(WARP, "psnr")
+    assert choose_ranking(make_scores({})) is None
 
 
 def test_nothing_on_the_page_comes_from_elsewhere(page: Page) -> None:
@@ -252,7 +249,7 @@ def test_the_page_can_be_read_aloud(page: Page) -> None:
     ids = [one["id"] for _, one in page.elements if "id" in one]
     assert len(ids) == len(set(ids))
     plots = [one for one in page.all("svg") if one.get("role") == "img"]
-    # Three measures by clip, and the openings of three made systems in three clips.
+    # Three measures by clip, and the openings of three generated systems in three clips.
     assert len(plots) == 3 + 3 * 3
     assert all(one["aria-labelledby"] in ids for one in plots)
     for _, one in page.elements:
