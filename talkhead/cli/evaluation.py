@@ -17,8 +17,9 @@ from talkhead.cli.prepare import Layout
 if TYPE_CHECKING:
     import torch
 
-    from talkhead.evaluation.protocols import Chosen
-    from talkhead.evaluation.run import Broken, Plan
+    from talkhead.evaluation.plan import Plan
+    from talkhead.evaluation.protocols import ChosenClips
+    from talkhead.evaluation.records import BrokenClip
     from talkhead.evaluation.scores import Stage
 
 ProtocolName = Literal["split", "speaker", "seed-90-10", "mead-official"]
@@ -56,9 +57,9 @@ class EvaluationRequest:
 def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
     """Prepare clips, generate, score and write the report; return the content of scores.json."""
     from talkhead.device import resolve_device, resolve_dtype
-    from talkhead.evaluation.aggregate import gather, write_report
+    from talkhead.evaluation.aggregate import aggregate_scores, write_report
+    from talkhead.evaluation.plan import begin
     from talkhead.evaluation.predicted import find_predicted
-    from talkhead.evaluation.run import begin
 
     for videos in request.predicted.values():
         find_predicted(videos)  # before anything slow
@@ -73,21 +74,22 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
         _score_landmarks(plan, request, device)
     else:
         _score_videos(plan, request, device, dtype)
-    result = gather(plan, not_computed, unread)
+    result = aggregate_scores(plan, not_computed, unread)
     write_report(plan, result)
     return result
 
 
-def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
+def _prepared(request: EvaluationRequest) -> tuple[Path, list[BrokenClip]]:
     """Return the folder of clips, after preparing DATA if it holds videos, and what failed."""
     import dataclasses
 
     from talkhead.data.clips import MANIFEST
     from talkhead.data.layouts import list_sources
     from talkhead.data.prepare import prepare
-    from talkhead.evaluation.run import PREPARED, Broken, begin_preparation
+    from talkhead.evaluation.plan import PREPARED, begin_preparation
+    from talkhead.evaluation.records import BrokenClip
 
-    unread: list[Broken] = []
+    unread: list[BrokenClip] = []
     data, folder = request.data, request.output / PREPARED
     if (data / MANIFEST).is_file():
         return data, unread
@@ -105,13 +107,13 @@ def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
         shown = with_progress(outcomes, label="videos", total=len(sources), quiet=request.quiet)
         for outcome in shown:
             if outcome.broken:
-                unread.append(Broken(outcome.source.name, "preparation", outcome.dropped))
+                unread.append(BrokenClip(outcome.source.name, "preparation", outcome.dropped))
             elif outcome.dropped:
                 typer.echo(f"{outcome.source.name} left out: {outcome.dropped}", err=True)
     return folder, sorted(unread, key=lambda one: one.clip)
 
 
-def _choose(prepared: Path, request: EvaluationRequest) -> Chosen:
+def _choose(prepared: Path, request: EvaluationRequest) -> ChosenClips:
     from talkhead.data.clips import read_manifest
     from talkhead.data.selection import is_scored
     from talkhead.evaluation.protocols import choose_rows
@@ -134,20 +136,20 @@ def _choose(prepared: Path, request: EvaluationRequest) -> Chosen:
 
 def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """Return the available networks with their digests, and why other measures are not computed."""
-    from talkhead.evaluation.articulation import espeak_is_there
-    from talkhead.evaluation.frames import flow_is_there
+    from talkhead.evaluation.articulation import has_espeak
+    from talkhead.evaluation.frames import has_opencv
     from talkhead.evaluation.networks import list_networks
     from talkhead.evaluation.perceptual import FAMILY_MEASURES
 
     not_computed: dict[str, str] = {}
-    if not espeak_is_there():
+    if not has_espeak():
         not_computed["closure_recall"] = "not computed: install talkhead[train] for espeak-ng"
     if request.stage == "landmarks":
         return {}, not_computed
     networks, missing = list_networks()
     for family, why in missing.items():
         not_computed |= dict.fromkeys(FAMILY_MEASURES[family], why)
-    if not flow_is_there():
+    if not has_opencv():
         not_computed["pixel_mse"] = "not computed: OpenCV cannot be loaded (no libGL.so.1?)"
     return networks, not_computed
 
@@ -155,7 +157,7 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
 def _plan(
     request: EvaluationRequest,
     prepared: Path,
-    chosen: Chosen,
+    chosen: ChosenClips,
     networks: Mapping[str, dict[str, str]],
     device: str,
     dtype: str,
@@ -163,8 +165,9 @@ def _plan(
 ) -> Plan:
     """Collect everything that the scores depend on."""
     from talkhead import __version__
+    from talkhead.evaluation.plan import Plan, digests_of
     from talkhead.evaluation.predicted import find_predicted
-    from talkhead.evaluation.run import CRF, Plan, digests_of
+    from talkhead.evaluation.videos import CRF
     from talkhead.geometry.crop import CROP_SIDE_PX
     from talkhead.tracking.face_detector import FaceDetector
     from talkhead.weights import is_mask_noise
@@ -226,7 +229,7 @@ def _plan(
     )
 
 
-def _left_out(prepared: Path, chosen: Chosen) -> str:
+def _left_out(prepared: Path, chosen: ChosenClips) -> str:
     """Describe how many frames of the clips' videos are in no clip because they show no face."""
     from talkhead.data.prepare import read_face_counts
 
@@ -239,7 +242,7 @@ def _left_out(prepared: Path, chosen: Chosen) -> str:
 
 
 def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.device) -> None:
-    from talkhead.evaluation.run import score_landmarks
+    from talkhead.evaluation.clip_scoring import score_landmarks
     from talkhead.pipelines.networks import load_generator
 
     generators = {
@@ -261,15 +264,16 @@ def _generator_folder(folder: Path) -> Path:
 def _score_videos(
     plan: Plan, request: EvaluationRequest, device: torch.device, dtype: torch.dtype
 ) -> None:
-    from talkhead.evaluation.run import make_videos, score_videos
-    from talkhead.evaluation.systems import frame_makers
+    from talkhead.evaluation.clip_scoring import score_videos
+    from talkhead.evaluation.systems import frame_generators
+    from talkhead.evaluation.videos import generate_videos
     from talkhead.landmarks2video.mask_noise.renderer import START_STEP
     from talkhead.pipelines.networks import load_any_pipeline
 
     pipelines = {
         name: load_any_pipeline(folder, device, dtype) for name, folder in request.weights.items()
     }
-    makers = frame_makers(
+    generators = frame_generators(
         pipelines,
         from_sound=request.stage == "both",
         pose=request.pose,
@@ -278,11 +282,11 @@ def _score_videos(
         emotion=request.emotion,
         seed=request.seed,
     )
-    broken: list[Broken] = []
-    made = make_videos(plan, makers, broken)
-    _follow(made, "videos", len(plan.rows) * len(makers), quiet=request.quiet)
+    broken: list[BrokenClip] = []
+    generated = generate_videos(plan, generators, broken)
+    _follow(generated, "videos", len(plan.rows) * len(generators), quiet=request.quiet)
     scored = score_videos(
-        plan, [*request.predicted, *makers], num_workers=request.jobs, broken=broken
+        plan, [*request.predicted, *generators], num_workers=request.jobs, broken=broken
     )
     _follow(scored, "clips", len(plan.rows), quiet=request.quiet)
 

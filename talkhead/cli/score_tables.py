@@ -79,7 +79,7 @@ def _cell(value: Mapping[str, float] | None, digits: int, with_interval: bool) -
 
 def _times(report: Path) -> dict[str, str]:
     """Return the milliseconds per frame of each system, as text."""
-    from talkhead.evaluation.run import TIMINGS
+    from talkhead.evaluation.plan import TIMINGS
 
     path = report / TIMINGS
     if not path.is_file():

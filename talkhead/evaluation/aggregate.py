@@ -9,28 +9,22 @@ from fractions import Fraction
 from typing import Any
 
 from talkhead.data.clips import read_clip
-from talkhead.evaluation.perceptual import ENOUGH, set_values
+from talkhead.evaluation.perceptual import MIN_FEATURES, set_values
+from talkhead.evaluation.plan import PAGE, SCORES, TABLE, Plan
+from talkhead.evaluation.records import BrokenClip, read_parts
 from talkhead.evaluation.report import write_html
 from talkhead.evaluation.report_clips import ClipEvidence
 from talkhead.evaluation.report_ranking import choose_clips, choose_ranking
-from talkhead.evaluation.run import (
-    PAGE,
-    SCORES,
-    TABLE,
-    Broken,
-    Plan,
-    read_parts,
-    show_video,
-)
 from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
+from talkhead.evaluation.videos import video_for_report
 from talkhead.media.files import replacing
 
 
-def gather(
+def aggregate_scores(
     plan: Plan,
     not_computed: Mapping[str, str] | None = None,
-    unread: Sequence[Broken] = (),
+    unread: Sequence[BrokenClip] = (),
 ) -> dict[str, Any]:
     """Return the content of scores.json.
 
@@ -47,7 +41,7 @@ def gather(
         part = [one for one in scores if one.is_seen_person == is_seen]
         of_sets[group], fewest = set_values(part)
         for name, count in fewest.items():
-            enough, what = ENOUGH[name]
+            enough, what = MIN_FEATURES[name]
             if count < enough:
                 warnings.append(
                     f"{MEASURES[name].title} for {group} is based on only {count} {what};"
@@ -115,7 +109,7 @@ def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
         own = {one.system: one.opening for one in scores if one.clip == row.clip}
         videos = {}
         if plan.stage != "landmarks":
-            videos = {name: show_video(plan, row, name) for name in own}
+            videos = {name: video_for_report(plan, row, name) for name in own}
         found[row.clip] = ClipEvidence(
             clip=row.clip,
             fps=float(Fraction(row.fps)),

@@ -26,23 +26,23 @@ SSIM_RADIUS = 5
 SSIM_K = (0.01, 0.03)
 
 
-def psnr(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
+def psnr(generated: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
     """Return the peak signal-to-noise ratio in decibels, per frame, averaged over frames.
 
     The peak is 255, over the RGB values under the mask; frames that are identical there count as
     100. The mean of PSNR is not the PSNR of the mean error.
     """
-    return float(psnr_of(frame_errors(squared_errors(made, truth), mask)).mean())
+    return float(psnr_of(frame_errors(squared_errors(generated, truth), mask)).mean())
 
 
-def mse(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
+def mse(generated: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
     """Return the mean squared error of RGB values from 0 to 255 under the mask, over frames."""
-    return float(frame_errors(squared_errors(made, truth), mask).mean())
+    return float(frame_errors(squared_errors(generated, truth), mask).mean())
 
 
-def squared_errors(made: Pixels, truth: Pixels) -> Floats:
+def squared_errors(generated: Pixels, truth: Pixels) -> Floats:
     """Return the squared error of every pixel, summed over RGB, (T, H, W)."""
-    return np.asarray(np.square(made.astype(np.float64) - truth).sum(-1))
+    return np.asarray(np.square(generated.astype(np.float64) - truth).sum(-1))
 
 
 def frame_errors(errors: Floats, mask: Mask | None = None) -> Floats:
@@ -58,7 +58,7 @@ def psnr_of(errors: Floats) -> Floats:
     return np.asarray(10 * np.log10(PEAK**2 / np.maximum(errors, floor)))
 
 
-def ssim(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
+def ssim(generated: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
     """Return the structural similarity: the mean of its map under the mask, over frames.
 
     Without a mask, the mean covers the pixels whose window lies inside the picture, as in the
@@ -70,9 +70,9 @@ def ssim(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment" (2004).
     """
     if mask is None:
-        mask = np.broadcast_to(whole_windows(made.shape[1:3]), made.shape[:3])
+        mask = np.broadcast_to(whole_windows(generated.shape[1:3]), generated.shape[:3])
     rows = []
-    for a, b, where in zip(made, truth, mask, strict=True):
+    for a, b, where in zip(generated, truth, mask, strict=True):
         similar = ssim_map(a, b)
         rows.append((similar * where).sum() / max(where.sum(), 1))
     return float(np.mean(rows))
@@ -85,9 +85,9 @@ def whole_windows(size: tuple[int, ...]) -> Mask:
     return mask
 
 
-def ssim_map(made: Pixels, truth: Pixels) -> Floats:
+def ssim_map(generated: Pixels, truth: Pixels) -> Floats:
     """Return the structural similarity around every pixel of a frame, (H, W), see `ssim`."""
-    a, b = made.astype(np.float64), truth.astype(np.float64)
+    a, b = generated.astype(np.float64), truth.astype(np.float64)
     c1, c2 = ((k * PEAK) ** 2 for k in SSIM_K)
 
     def mean(image: Floats) -> Floats:
@@ -115,12 +115,12 @@ def sharpness(frames: Pixels, mask: Mask) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
-def flicker(made: Pixels, truth: Pixels, mask: Mask) -> float:
+def flicker(generated: Pixels, truth: Pixels, mask: Mask) -> float:
     """Return the mean difference between frame-to-frame changes, 0 to 255.
 
     Mean absolute difference of these changes, where the masks of both frames overlap.
     """
-    changes = [np.diff(frames.astype(np.float64), axis=0) for frames in (made, truth)]
+    changes = [np.diff(frames.astype(np.float64), axis=0) for frames in (generated, truth)]
     both = mask[1:] & mask[:-1]
     apart = np.abs(changes[0] - changes[1]).mean(-1)
     return float((apart * both).sum() / max(both.sum(), 1))
@@ -153,20 +153,20 @@ def flow_along(truth: Pixels) -> Floats:
     return np.asarray(flows, np.float64)
 
 
-def temporal_mse(made: Pixels, places: Floats) -> float:
+def temporal_mse(generated: Pixels, places: Floats) -> float:
     """Return Pixel-MSE, 0 to 65,025: the error of each frame against its warped predecessor.
 
     Each generated frame is compared with the previous generated frame, warped along the optical
     flow of the real video.
 
     Args:
-        made: at least two frames.
+        generated: at least two frames.
         places: (T - 1, H, W, 2), from `flow_along` of the real frames.
 
     Source: Ceylan, Huang and Mitra, "Pix2Video" (2023), which uses another optical flow.
     """
     errors = []
-    for before, after, place in zip(made[:-1], made[1:], places, strict=True):
+    for before, after, place in zip(generated[:-1], generated[1:], places, strict=True):
         rows, columns = place[..., 1], place[..., 0]
         for channel in range(3):
             moved = map_coordinates(

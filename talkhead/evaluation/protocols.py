@@ -31,7 +31,7 @@ ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenClips:
     """The clips that a protocol scores."""
 
     rows: tuple[ClipInfo, ...]
@@ -40,10 +40,6 @@ class Chosen:
     """People with training clips, according to the protocol's own split."""
     note: str
     """Describes the choice and its caveats; report it with the scores."""
-
-    def is_seen(self, person: str) -> bool:
-        """Return whether training saw a person, provided it followed the protocol."""
-        return person in self.seen_people
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ def choose_rows(
     unseen_only: bool = False,
     fits: Callable[[ClipInfo], bool] = lambda row: True,
     needs: str = "the required data",
-) -> Chosen:
+) -> ChosenClips:
     """Choose the clips of a prepared folder to score.
 
     `split`: the clips of one split of the manifest.
@@ -123,7 +119,7 @@ def choose_rows(
             f"{data} has no clip to score: none of {divided.what}{whose} with {needs}"
         )
     note = "; ".join(filter(None, (divided.what, divided.warning)))
-    return Chosen(tuple(chosen[:limit]), divided.seen_people, note)
+    return ChosenClips(tuple(chosen[:limit]), divided.seen_people, note)
 
 
 def draw_share(items: Sequence[ItemT], seed: int, count: int | None = None) -> list[ItemT]:

@@ -62,7 +62,7 @@ LOUD_OPENING = 0.1
 
 
 @dataclass(frozen=True)
-class Case:
+class EvalClip:
     """One clip to reproduce."""
 
     info: ClipInfo
@@ -72,7 +72,7 @@ class Case:
     )
 
     @classmethod
-    def read(cls, data: Path, info: ClipInfo, *, frames: bool = True) -> Case:
+    def read(cls, data: Path, info: ClipInfo, *, frames: bool = True) -> EvalClip:
         """Read a clip; raises TalkheadError if it is damaged."""
         return cls(info, read_clip(data, info.clip, frames=frames))
 
@@ -107,7 +107,7 @@ class Case:
             yield np.stack([self.clip.frame(index) for index in part])
 
 
-FrameMaker = Callable[[Case], Iterator[Pixels]]
+FrameGenerator = Callable[[EvalClip], Iterator[Pixels]]
 """Turns a clip into its frames, (T, 256, 256, 3) at a time."""
 
 
@@ -118,7 +118,7 @@ def identity_frame(landmarks: Floats) -> int:
     return int(apart.mean(1).argmin())
 
 
-def hear(case: Case, generator: LandmarkGenerator) -> Speech:
+def hear(case: EvalClip, generator: LandmarkGenerator) -> Speech:
     """Run the first stage on a clip's audio, through a file as in normal use."""
     rest, _ = identity_at_rest(case.mesh, basis_of(generator))
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +128,7 @@ def hear(case: Case, generator: LandmarkGenerator) -> Speech:
 
 
 def spoken_points(
-    case: Case, generator: LandmarkGenerator, speech: Speech, pose: Pose, seed: int
+    case: EvalClip, generator: LandmarkGenerator, speech: Speech, pose: Pose, seed: int
 ) -> Floats:
     """Return landmarks predicted from audio, (T, 478, 3), crop pixels.
 
@@ -148,7 +148,7 @@ def spoken_points(
 
 
 def landmark_baselines(
-    case: Case, generator: LandmarkGenerator, speech: Speech
+    case: EvalClip, generator: LandmarkGenerator, speech: Speech
 ) -> Iterator[tuple[str, Floats]]:
     """Yield the name and landmarks of each baseline, in the clip's head pose."""
     basis = basis_of(generator)
@@ -161,7 +161,7 @@ def landmark_baselines(
     yield TRUTH, case.clip.landmarks
 
 
-def _posed(case: Case, rest: Floats, basis: MotionBasis, coefficients: Floats) -> Floats:
+def _posed(case: EvalClip, rest: Floats, basis: MotionBasis, coefficients: Floats) -> Floats:
     """Return meshes in the clip's head pose, given the face at rest, (478, 3)."""
     still = np.zeros(len(coefficients), np.float32)
     shapes = separate_lips(rest + basis.deform(coefficients, still, mouth_scale(rest)))
@@ -176,7 +176,7 @@ def fitted(values: Floats, count: int) -> Floats:
     return np.concatenate([values[:count], np.repeat(values[-1:], missing, axis=0)])
 
 
-def frame_makers(
+def frame_generators(
     pipelines: Mapping[str, AnyPipeline],
     *,
     from_sound: bool,
@@ -185,7 +185,7 @@ def frame_makers(
     start_steps: Iterable[int] = (START_STEP,),
     emotion: str = AUTO,
     seed: int = 0,
-) -> dict[str, FrameMaker]:
+) -> dict[str, FrameGenerator]:
     """Return the frame makers of a stage by name: first the weights', then the baselines'.
 
     Args:
@@ -198,7 +198,7 @@ def frame_makers(
         seed: random seed.
     """
     steps, start_steps = list(steps), list(start_steps)
-    makers: dict[str, FrameMaker] = {}
+    makers: dict[str, FrameGenerator] = {}
     for name, pipeline in pipelines.items():
         is_lgd = isinstance(pipeline, Pipeline)
         starts = start_steps[:1] if is_lgd else start_steps
@@ -213,7 +213,7 @@ def frame_makers(
     makers[IDENTITY] = _identity_repeated
     if coder is not None and not from_sound:
         makers[CEILING] = _coding(coder)
-    makers[REAL] = Case.frames
+    makers[REAL] = EvalClip.frames
     return makers
 
 
@@ -224,8 +224,8 @@ def _rendering(
     emotion: str,
     seed: int,
     pose: Pose | None,
-) -> FrameMaker:
-    def make(case: Case) -> Iterator[Pixels]:
+) -> FrameGenerator:
+    def make(case: EvalClip) -> Iterator[Pixels]:
         heard = None
         if isinstance(pipeline, Pipeline) and pipeline.denoiser.config.speech_channels:
             points, heard = in_pose_of(case.mesh, case.clip.landmarks), _heard(case, pipeline)
@@ -247,7 +247,7 @@ def _rendering(
     return make
 
 
-def _emotion_of(case: Case, pipeline: AnyPipeline, name: str) -> Floats | None:
+def _emotion_of(case: EvalClip, pipeline: AnyPipeline, name: str) -> Floats | None:
     """Return mask-noise's emotion with predicted landmarks: the named one, or the voice's.
 
     Real landmarks already carry an expression.
@@ -257,7 +257,7 @@ def _emotion_of(case: Case, pipeline: AnyPipeline, name: str) -> Floats | None:
     return shown(pipeline.video_denoiser, feel(pipeline.emotion, case.waveform, name), name)
 
 
-def _heard(case: Case, pipeline: Pipeline) -> Floats:
+def _heard(case: EvalClip, pipeline: Pipeline) -> Floats:
     """Return a clip's speech features, for a denoiser that takes speech instead of landmarks."""
     lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
     waveform = np.concatenate([lead, normalise_speech(case.waveform), lead])
@@ -265,7 +265,7 @@ def _heard(case: Case, pipeline: Pipeline) -> Floats:
 
 
 def _points_of(
-    case: Case, generator: LandmarkGenerator | None, pose: Pose | None, seed: int
+    case: EvalClip, generator: LandmarkGenerator | None, pose: Pose | None, seed: int
 ) -> Floats:
     """Return the clip's own landmarks, or predicted ones, which are cached."""
     if generator is None:
@@ -277,17 +277,17 @@ def _points_of(
     return case._spoken[key]
 
 
-def _identity_repeated(case: Case) -> Iterator[Pixels]:
+def _identity_repeated(case: EvalClip) -> Iterator[Pixels]:
     picture = case.picture()[None]
     for _ in range(len(case.clip)):
         yield picture
 
 
-def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> FrameMaker:
+def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> FrameGenerator:
     """Return a maker that warps the identity to the landmarks, without correction."""
 
     @torch.inference_mode()
-    def make(case: Case) -> Iterator[Pixels]:
+    def make(case: EvalClip) -> Iterator[Pixels]:
         points = _points_of(case, generator, pose, seed)
         middle = CROP_SIDE_PX / 2
         whole = Crop(middle, middle, float(CROP_SIDE_PX))
@@ -302,11 +302,11 @@ def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> Fram
     return make
 
 
-def _coding(pipeline: Pipeline) -> FrameMaker:
+def _coding(pipeline: Pipeline) -> FrameGenerator:
     """Return a maker that passes real lower faces through the autoencoder in float32."""
 
     @torch.inference_mode()
-    def make(case: Case) -> Iterator[Pixels]:
+    def make(case: EvalClip) -> Iterator[Pixels]:
         region = slice(TOP_PX, BOTTOM_PX), slice(LEFT_PX, RIGHT_PX)
         for frames in case.frames():
             image = torch.from_numpy(frames).permute(0, 3, 1, 2).to(pipeline.device) / 127.5 - 1
