@@ -68,7 +68,8 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
     prepared, unread = _prepared(request)
     chosen = _choose(prepared, request)
     networks, not_computed = _networks(request)
-    plan = _plan(request, prepared, chosen, networks, str(device), str(dtype), not_computed)
+    settings = {"device": str(device), "dtype": str(dtype).removeprefix("torch.")}
+    plan = _plan(request, prepared, chosen, networks, not_computed, settings)
     begin(plan, overwrite=request.overwrite)
     if request.stage == "landmarks":
         _score_landmarks(plan, request, device)
@@ -104,8 +105,8 @@ def _prepared(request: EvaluationRequest) -> tuple[Path, list[BrokenClip]]:
         typer.echo(f"{data}: {note}", err=True)
     outcomes = prepare(sources, folder, num_workers=min(request.jobs, len(sources)))
     with contextlib.closing(outcomes):
-        shown = with_progress(outcomes, label="videos", total=len(sources), quiet=request.quiet)
-        for outcome in shown:
+        total = len(sources)
+        for outcome in with_progress(outcomes, label="videos", total=total, quiet=request.quiet):
             if outcome.broken:
                 unread.append(BrokenClip(outcome.source.name, "preparation", outcome.dropped))
             elif outcome.dropped:
@@ -114,23 +115,20 @@ def _prepared(request: EvaluationRequest) -> tuple[Path, list[BrokenClip]]:
 
 
 def _choose(prepared: Path, request: EvaluationRequest) -> ChosenClips:
-    from talkhead.data.clips import read_manifest
     from talkhead.data.selection import is_scored
     from talkhead.evaluation.protocols import choose_rows
 
-    splits = {row.split for row in read_manifest(prepared)}
-    split = request.split or ("dev" if "dev" in splits or "test" not in splits else "test")
-    is_heard = request.stage in ("landmarks", "both")
+    needs_sound = request.stage in ("landmarks", "both")
     return choose_rows(
         prepared,
         protocol=request.protocol,
-        split=split,
+        split=request.split,
         people=request.people,
         seed=request.seed,
         limit=request.limit,
         unseen_only=request.stage == "render",
-        fits=is_scored if is_heard else lambda row: True,
-        needs="sound that fits" if is_heard else "frames",
+        fits=is_scored if needs_sound else lambda row: True,
+        needs="sound that fits" if needs_sound else "frames",
     )
 
 
@@ -159,57 +157,19 @@ def _plan(
     prepared: Path,
     chosen: ChosenClips,
     networks: Mapping[str, dict[str, str]],
-    device: str,
-    dtype: str,
     not_computed: Mapping[str, str],
+    settings: Mapping[str, str],
 ) -> Plan:
-    """Collect everything that the scores depend on."""
+    """Collect everything that the scores depend on; `settings` are the device and the dtype."""
     from talkhead import __version__
     from talkhead.evaluation.plan import Plan, digests_of
-    from talkhead.evaluation.predicted import find_predicted
     from talkhead.evaluation.videos import CRF
-    from talkhead.geometry.crop import CROP_SIDE_PX
-    from talkhead.tracking.face_detector import FaceDetector
-    from talkhead.weights import is_mask_noise
 
-    is_aligned = request.pose == "true"
-    with FaceDetector() as opened:
-        detector = opened.name
-    protocol: dict[str, Any] = {
-        "name": request.protocol,
-        "clips": chosen.note,
-        "data": str(request.data),
-        "people": " ".join(request.people) or "all",
-        "seed": request.seed,
-        "identity": "the frame whose face is nearest to rest",
-        "fps": ", ".join(sorted({row.fps for row in chosen.rows})),
-        "crop": f"{CROP_SIDE_PX} px around the face, as talkhead prepare cuts it",
-        "detector": detector,
-        "left_out": _left_out(prepared, chosen),
-        "landmarks_aligned": "none" if is_aligned else "centroid",
-    }
+    protocol = _common_facts(request, prepared, chosen)
     if request.stage != "landmarks":
-        protocol["codec"] = f"H.264, crf {CRF}, yuv420p"
-        protocol["networks"] = {
-            name: digest for family in networks.values() for name, digest in family.items()
-        }
-    if request.stage == "predicted":
-        for name, folder in request.predicted.items():
-            videos = find_predicted(folder).values()
-            size = sum(path.stat().st_size for path in videos)
-            protocol[f"videos of {name}"] = f"{folder}: {len(videos)} videos, {size:,} bytes"
-    else:
-        protocol |= {"pose": request.pose, "device": device}
-        if request.stage != "landmarks":
-            protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
-            if any(map(is_mask_noise, request.weights.values())):
-                from talkhead.landmarks2video.mask_noise.renderer import START_STEP
-
-                protocol["start_steps"] = request.start_steps or [START_STEP]
-                if request.stage == "both":
-                    protocol["emotion"] = request.emotion
-        if request.stage == "render":
-            protocol["pose"] = "true, with all landmarks"
+        digests = {name: digest for family in networks.values() for name, digest in family.items()}
+        protocol |= {"codec": f"H.264, crf {CRF}, yuv420p", "networks": digests}
+    protocol |= _predicted_facts(request) if request.predicted else _stage_facts(request, settings)
     return Plan(
         report=request.output,
         data=prepared,
@@ -222,11 +182,63 @@ def _plan(
             "protocol": protocol,
             "weights": {name: digests_of(folder) for name, folder in request.weights.items()},
         },
-        is_aligned=is_aligned,
+        is_aligned=request.pose == "true",
         with_closures="closure_recall" not in not_computed,
         predicted=request.predicted,
         families=tuple(networks),
     )
+
+
+def _common_facts(
+    request: EvaluationRequest, prepared: Path, chosen: ChosenClips
+) -> dict[str, Any]:
+    """Return the facts about the clips, and about how they are measured."""
+    from talkhead.geometry.crop import CROP_SIDE_PX
+    from talkhead.tracking.face_detector import FaceDetector
+
+    with FaceDetector() as detector:
+        detector_name = detector.name
+    return {
+        "name": request.protocol,
+        "clips": chosen.note,
+        "data": str(request.data),
+        "people": " ".join(request.people) or "all",
+        "seed": request.seed,
+        "identity": "the frame whose face is nearest to rest",
+        "fps": ", ".join(sorted({row.fps for row in chosen.rows})),
+        "crop": f"{CROP_SIDE_PX} px around the face, as talkhead prepare cuts it",
+        "detector": detector_name,
+        "left_out": _left_out(prepared, chosen),
+        "landmarks_aligned": "none" if request.pose == "true" else "centroid",
+    }
+
+
+def _predicted_facts(request: EvaluationRequest) -> dict[str, str]:
+    """Return the facts about the videos of other tools."""
+    from talkhead.evaluation.predicted import find_predicted
+
+    facts = {}
+    for name, folder in request.predicted.items():
+        videos = find_predicted(folder).values()
+        size = sum(path.stat().st_size for path in videos)
+        facts[f"videos of {name}"] = f"{folder}: {len(videos)} videos, {size:,} bytes"
+    return facts
+
+
+def _stage_facts(request: EvaluationRequest, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the facts about how landmarks and frames are generated."""
+    from talkhead.landmarks2video.mask_noise.renderer import START_STEP
+    from talkhead.weights import is_mask_noise
+
+    pose = "true, with all landmarks" if request.stage == "render" else request.pose
+    facts: dict[str, Any] = {"pose": pose, "device": settings["device"]}
+    if request.stage != "landmarks":
+        facts |= {"steps": request.steps, "dtype": settings["dtype"]}
+        if any(map(is_mask_noise, request.weights.values())):
+            facts["start_steps"] = request.start_steps or [START_STEP]
+            if request.stage == "both":
+                facts["emotion"] = request.emotion
+    return facts
 
 
 def _left_out(prepared: Path, chosen: ChosenClips) -> str:
@@ -244,21 +256,14 @@ def _left_out(prepared: Path, chosen: ChosenClips) -> str:
 def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.device) -> None:
     from talkhead.evaluation.clip_scoring import score_landmarks
     from talkhead.pipelines.networks import load_generator
-
-    generators = {
-        name: load_generator(_generator_folder(folder), device)
-        for name, folder in request.weights.items()
-    }
-    done = score_landmarks(plan, generators, pose=request.pose, seed=request.seed)
-    _follow(done, "clips", len(plan.rows), quiet=request.quiet)
-
-
-def _generator_folder(folder: Path) -> Path:
-    """Return the generator's folder inside a pipeline's; a run's checkpoint is one itself."""
     from talkhead.weights import parts_of
 
-    inside = parts_of(folder)["landmarks"]
-    return inside if inside.is_dir() else folder
+    generators = {}
+    for name, folder in request.weights.items():
+        inside = parts_of(folder)["landmarks"]  # a run's checkpoint is the generator's folder
+        generators[name] = load_generator(inside if inside.is_dir() else folder, device)
+    scored = score_landmarks(plan, generators, pose=request.pose, seed=request.seed)
+    _finish(scored, "clips", len(plan.rows), quiet=request.quiet)
 
 
 def _score_videos(
@@ -270,11 +275,11 @@ def _score_videos(
     from talkhead.landmarks2video.mask_noise.renderer import START_STEP
     from talkhead.pipelines.networks import load_any_pipeline
 
-    pipelines = {
-        name: load_any_pipeline(folder, device, dtype) for name, folder in request.weights.items()
-    }
     generators = frame_generators(
-        pipelines,
+        {
+            name: load_any_pipeline(folder, device, dtype)
+            for name, folder in request.weights.items()
+        },
         from_sound=request.stage == "both",
         pose=request.pose,
         steps=request.steps,
@@ -284,13 +289,12 @@ def _score_videos(
     )
     broken: list[BrokenClip] = []
     generated = generate_videos(plan, generators, broken)
-    _follow(generated, "videos", len(plan.rows) * len(generators), quiet=request.quiet)
-    scored = score_videos(
-        plan, [*request.predicted, *generators], num_workers=request.jobs, broken=broken
-    )
-    _follow(scored, "clips", len(plan.rows), quiet=request.quiet)
+    _finish(generated, "videos", len(plan.rows) * len(generators), quiet=request.quiet)
+    systems = [*request.predicted, *generators]
+    scored = score_videos(plan, systems, num_workers=request.jobs, broken=broken)
+    _finish(scored, "clips", len(plan.rows), quiet=request.quiet)
 
 
-def _follow(done: Iterator[None], label: str, total: int, *, quiet: bool) -> None:
-    for _ in with_progress(done, label=label, total=total, quiet=quiet):
+def _finish(steps: Iterator[None], label: str, total: int, *, quiet: bool) -> None:
+    for _ in with_progress(steps, label=label, total=total, quiet=quiet):
         pass

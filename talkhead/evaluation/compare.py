@@ -121,7 +121,7 @@ def _check_protocols(before: Scores, after: Scores) -> None:
         if old != new:
             raise TalkheadError(
                 f"the two files cannot be compared because their {fact} differs:"
-                f" {_said(old)} and {_said(new)}; score both the same way"
+                f" {_format_fact(old)} and {_format_fact(new)}; score both the same way"
             )
     networks = [side["protocol"].get("networks") or {} for side in (before, after)]
     for name in sorted(networks[0].keys() & networks[1].keys()):
@@ -132,7 +132,7 @@ def _check_protocols(before: Scores, after: Scores) -> None:
             )
 
 
-def _said(fact: Any) -> str:
+def _format_fact(fact: Any) -> str:
     return "not stated" if fact is None else str(fact)
 
 

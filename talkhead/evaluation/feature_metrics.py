@@ -128,11 +128,13 @@ def sync_scores(video: Numbers, audio: Numbers) -> tuple[float, float, int]:
     """
     if video.shape != audio.shape or not len(video):
         raise ValueError(f"embeddings are {video.shape} and {audio.shape}: no pairs of windows")
-    seen = video.astype(np.float64)
-    heard = np.pad(audio.astype(np.float64), ((SYNC_SHIFTS, SYNC_SHIFTS), (0, 0)))
+    pictures = video.astype(np.float64)
+    sound = np.pad(audio.astype(np.float64), ((SYNC_SHIFTS, SYNC_SHIFTS), (0, 0)))
     averages = np.array(
         [
-            np.linalg.norm(seen - heard[shift : shift + len(seen)] + _SYNC_EPSILON, axis=1).mean()
+            np.linalg.norm(
+                pictures - sound[shift : shift + len(pictures)] + _SYNC_EPSILON, axis=1
+            ).mean()
             for shift in range(2 * SYNC_SHIFTS + 1)
         ]
     )

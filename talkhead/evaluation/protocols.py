@@ -57,7 +57,7 @@ def choose_rows(
     data: Path,
     *,
     protocol: Protocol = "split",
-    split: str = "dev",
+    split: str | None = None,
     people: Sequence[str] = (),
     seed: int = 0,
     limit: int | None = None,
@@ -82,7 +82,8 @@ def choose_rows(
     Args:
         data: prepared folder.
         protocol: see above.
-        split: a split of the manifest; only for the protocol `split`.
+        split: a split of the manifest, only for the protocol `split`; by default `dev`, or `test`
+            if there is no `dev`.
         people: shell patterns; a person has to match one of them; empty for all people.
         seed: random seed of the draw.
         limit: maximum number of clips; keeps the first by name.
@@ -108,6 +109,8 @@ def choose_rows(
         divided = _by_mead(named)
     else:
         seen = frozenset(row.person for row in rows if row.split == TRAIN)
+        splits = {row.split for row in rows}
+        split = split or ("dev" if "dev" in splits or "test" not in splits else "test")
         inside = [row for row in named if row.split == split]
         divided = _Division(inside, seen, f"the split {split}")
     chosen = [row for row in divided.rows if fits(row)]

@@ -3,7 +3,15 @@ import numpy.typing as npt
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from talkhead.evaluation.image_metrics import flicker, psnr, sharpness, ssim
+from talkhead.evaluation.image_metrics import (
+    flicker,
+    frame_errors,
+    psnr_of,
+    sharpness,
+    squared_errors,
+    ssim_map,
+    whole_windows,
+)
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -14,6 +22,10 @@ def frames(count: int = 3, seed: int = 0, low: int = 0, high: int = 256) -> Pixe
     return rng.integers(low, high, (count, 24, 32, 3), dtype=np.uint8)
 
 
+def psnr(generated: Pixels, real: Pixels, mask: Mask) -> float:
+    return float(psnr_of(frame_errors(squared_errors(generated, real), mask)).mean())
+
+
 def everywhere(of: Pixels) -> Mask:
     return np.ones(of.shape[:3], np.bool_)
 
@@ -21,7 +33,7 @@ def everywhere(of: Pixels) -> Mask:
 def test_frames_against_themselves_are_perfect() -> None:
     same = frames()
     assert psnr(same, same, everywhere(same)) == pytest.approx(100)
-    assert ssim(same, same, everywhere(same)) == pytest.approx(1)
+    assert ssim_map(same[0], same[0]) == pytest.approx(1)
     assert flicker(same, same, everywhere(same)) == 0
 
 
@@ -63,8 +75,8 @@ def test_scikit_image_agrees() -> None:
     smooth = np.arange(32, dtype=np.uint8)[:, None] * np.uint8(6)
     generated = (generated // 8 + smooth).astype(np.uint8)
     real = (real // 8 + smooth).astype(np.uint8)
-    inner = np.zeros(real.shape[:3], np.bool_)
-    inner[:, 5:-5, 5:-5] = True  # scikit-image leaves the border of the window out
+    inner = whole_windows(real.shape[1:3])  # scikit-image leaves the border of the window out
+    ours = [ssim_map(a, b)[inner].mean() for a, b in zip(generated, real, strict=True)]
     alike = [
         structural_similarity(  # type: ignore[no-untyped-call]
             a,
@@ -77,7 +89,7 @@ def test_scikit_image_agrees() -> None:
         )
         for a, b in zip(real, generated, strict=True)
     ]
-    assert ssim(generated, real, inner) == pytest.approx(np.mean(alike), abs=1e-6)
+    assert ours == pytest.approx(alike, abs=1e-6)
 
 
 def test_blur_is_less_sharp_and_a_plane_has_no_edges() -> None:
@@ -106,14 +118,3 @@ def test_flicker_is_the_change_that_the_truth_does_not_make() -> None:
     mask[2] = False  # only the first step has both frames
     generated[1] += 2
     assert flicker(generated, real, mask) == pytest.approx(8)
-
-
-def test_the_order_of_frames_changes_no_score_of_single_ones() -> None:
-    generated, real = frames(5, 3), frames(5, 4)
-    mask = np.random.default_rng(0).random(real.shape[:3]) < 0.5
-    order = [3, 0, 4, 1, 2]
-    for measure in (psnr, ssim):
-        assert measure(generated[order], real[order], mask[order]) == pytest.approx(
-            measure(generated, real, mask)
-        )
-    assert sharpness(generated[order], mask[order]) == pytest.approx(sharpness(generated, mask))
