@@ -7,13 +7,13 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import torch
+from talkhead.pipelines.networks import load_generator
 
 from talkhead.audio2landmarks.animation import predict_landmarks
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.evaluation.landmark_metrics import inner_opening, lip_motion
 from talkhead.media.audio import read_waveform, write_waveform
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.pipelines.networks import load_generator
 from talkhead.weights import resolve_weights
 from tests.meshes import mean_mesh
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from talkhead.pipelines.networks import MaskNoisePipeline, load_any_pipeline
 
 from talkhead.emotions import EMOTIONS
 from talkhead.geometry.mesh import (
@@ -18,7 +19,6 @@ from talkhead.geometry.motion_basis import close_lips, opening_direction
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media.picture import read_picture
-from talkhead.pipelines.networks import MaskNoisePipeline, load_any_pipeline
 from talkhead.tracking.face_detector import FaceDetector
 from talkhead.weights import resolve_weights
 

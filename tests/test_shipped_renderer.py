@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from talkhead.pipelines.networks import Pipeline, load_pipeline
 
 from talkhead.geometry.crop import face_crop
 from talkhead.geometry.mesh import mouth_opening
@@ -13,7 +14,6 @@ from talkhead.geometry.motion_basis import close_lips, opening_direction
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media.picture import read_picture
-from talkhead.pipelines.networks import Pipeline, load_pipeline
 from talkhead.tracking.face_detector import FaceDetector
 from talkhead.weights import resolve_weights
 

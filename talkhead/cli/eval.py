@@ -210,7 +210,7 @@ def evaluate(
         raise TalkheadError(f"--pose {pose} is for motion generated from sound: leave it out")
     if dtype != "auto" and (stage == "landmarks" or predicted):
         raise TalkheadError(f"--dtype {dtype} is for stages that render frames: leave it out")
-    from talkhead.evaluation.run import PAGE, SCORES, check_report
+    from talkhead.evaluation.plan import PAGE, SCORES, check_report
 
     check_report(output, overwrite=overwrite)
     names = [] if predicted else weights or ["default"]

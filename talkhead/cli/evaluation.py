@@ -17,8 +17,9 @@ from talkhead.cli.prepare import Layout
 if TYPE_CHECKING:
     import torch
 
-    from talkhead.evaluation.protocols import Chosen
-    from talkhead.evaluation.run import Broken, Plan
+    from talkhead.evaluation.plan import Plan
+    from talkhead.evaluation.protocols import ChosenClips
+    from talkhead.evaluation.records import BrokenClip
     from talkhead.evaluation.scores import Stage
 
 ProtocolName = Literal["split", "speaker", "seed-90-10", "mead-official"]
@@ -37,7 +38,7 @@ class EvaluationRequest:
     steps: list[int]
     start_steps: list[int]
     """For mask-noise; empty for its default."""
-    emotion: str
+    emotion: str | None
     """For mask-noise."""
     pose: PoseName
     protocol: ProtocolName
@@ -56,9 +57,9 @@ class EvaluationRequest:
 def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
     """Prepare clips, generate, score and write the report; return the content of scores.json."""
     from talkhead.device import resolve_device, resolve_dtype
-    from talkhead.evaluation.aggregate import gather, write_report
+    from talkhead.evaluation.aggregate import aggregate_scores, write_report
+    from talkhead.evaluation.plan import begin
     from talkhead.evaluation.predicted import find_predicted
-    from talkhead.evaluation.run import begin
 
     for videos in request.predicted.values():
         find_predicted(videos)  # before anything slow
@@ -67,27 +68,29 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
     prepared, unread = _prepared(request)
     chosen = _choose(prepared, request)
     networks, not_computed = _networks(request)
-    plan = _plan(request, prepared, chosen, networks, str(device), str(dtype), not_computed)
+    settings = {"device": str(device), "dtype": str(dtype).removeprefix("torch.")}
+    plan = _plan(request, prepared, chosen, networks, not_computed, settings)
     begin(plan, overwrite=request.overwrite)
     if request.stage == "landmarks":
         _score_landmarks(plan, request, device)
     else:
         _score_videos(plan, request, device, dtype)
-    result = gather(plan, not_computed, unread)
+    result = aggregate_scores(plan, not_computed, unread)
     write_report(plan, result)
     return result
 
 
-def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
+def _prepared(request: EvaluationRequest) -> tuple[Path, list[BrokenClip]]:
     """Return the folder of clips, after preparing DATA if it holds videos, and what failed."""
     import dataclasses
 
     from talkhead.data.clips import MANIFEST
     from talkhead.data.layouts import list_sources
     from talkhead.data.prepare import prepare
-    from talkhead.evaluation.run import PREPARED, Broken, begin_preparation
+    from talkhead.evaluation.plan import PREPARED, begin_preparation
+    from talkhead.evaluation.records import BrokenClip
 
-    unread: list[Broken] = []
+    unread: list[BrokenClip] = []
     data, folder = request.data, request.output / PREPARED
     if (data / MANIFEST).is_file():
         return data, unread
@@ -102,52 +105,49 @@ def _prepared(request: EvaluationRequest) -> tuple[Path, list[Broken]]:
         typer.echo(f"{data}: {note}", err=True)
     outcomes = prepare(sources, folder, num_workers=min(request.jobs, len(sources)))
     with contextlib.closing(outcomes):
-        shown = with_progress(outcomes, label="videos", total=len(sources), quiet=request.quiet)
-        for outcome in shown:
+        total = len(sources)
+        for outcome in with_progress(outcomes, label="videos", total=total, quiet=request.quiet):
             if outcome.broken:
-                unread.append(Broken(outcome.source.name, "preparation", outcome.dropped))
+                unread.append(BrokenClip(outcome.source.name, "preparation", outcome.dropped))
             elif outcome.dropped:
                 typer.echo(f"{outcome.source.name} left out: {outcome.dropped}", err=True)
     return folder, sorted(unread, key=lambda one: one.clip)
 
 
-def _choose(prepared: Path, request: EvaluationRequest) -> Chosen:
-    from talkhead.data.clips import read_manifest
+def _choose(prepared: Path, request: EvaluationRequest) -> ChosenClips:
     from talkhead.data.selection import is_scored
     from talkhead.evaluation.protocols import choose_rows
 
-    splits = {row.split for row in read_manifest(prepared)}
-    split = request.split or ("dev" if "dev" in splits or "test" not in splits else "test")
-    is_heard = request.stage in ("landmarks", "both")
+    needs_sound = request.stage in ("landmarks", "both")
     return choose_rows(
         prepared,
         protocol=request.protocol,
-        split=split,
+        split=request.split,
         people=request.people,
         seed=request.seed,
         limit=request.limit,
         unseen_only=request.stage == "render",
-        fits=is_scored if is_heard else lambda row: True,
-        needs="sound that fits" if is_heard else "frames",
+        fits=is_scored if needs_sound else lambda row: True,
+        needs="sound that fits" if needs_sound else "frames",
     )
 
 
 def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """Return the available networks with their digests, and why other measures are not computed."""
-    from talkhead.evaluation.articulation import espeak_is_there
-    from talkhead.evaluation.frames import flow_is_there
+    from talkhead.evaluation.articulation import has_espeak
+    from talkhead.evaluation.frames import has_opencv
     from talkhead.evaluation.networks import list_networks
     from talkhead.evaluation.perceptual import FAMILY_MEASURES
 
     not_computed: dict[str, str] = {}
-    if not espeak_is_there():
+    if not has_espeak():
         not_computed["closure_recall"] = "not computed: install talkhead[train] for espeak-ng"
     if request.stage == "landmarks":
         return {}, not_computed
     networks, missing = list_networks()
     for family, why in missing.items():
         not_computed |= dict.fromkeys(FAMILY_MEASURES[family], why)
-    if not flow_is_there():
+    if not has_opencv():
         not_computed["pixel_mse"] = "not computed: OpenCV cannot be loaded (no libGL.so.1?)"
     return networks, not_computed
 
@@ -155,59 +155,21 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
 def _plan(
     request: EvaluationRequest,
     prepared: Path,
-    chosen: Chosen,
+    chosen: ChosenClips,
     networks: Mapping[str, dict[str, str]],
-    device: str,
-    dtype: str,
     not_computed: Mapping[str, str],
+    settings: Mapping[str, str],
 ) -> Plan:
-    """Collect everything that the scores depend on."""
+    """Collect everything that the scores depend on; `settings` are the device and the dtype."""
     from talkhead import __version__
-    from talkhead.evaluation.predicted import find_predicted
-    from talkhead.evaluation.run import CRF, Plan, digests_of
-    from talkhead.geometry.crop import CROP_SIDE_PX
-    from talkhead.tracking.face_detector import FaceDetector
-    from talkhead.weights.systems import system_of
+    from talkhead.evaluation.plan import Plan, digests_of
+    from talkhead.evaluation.videos import CRF
 
-    is_aligned = request.pose == "true"
-    with FaceDetector() as opened:
-        detector = opened.name
-    protocol: dict[str, Any] = {
-        "name": request.protocol,
-        "clips": chosen.note,
-        "data": str(request.data),
-        "people": " ".join(request.people) or "all",
-        "seed": request.seed,
-        "identity": "the frame whose face is nearest to rest",
-        "fps": ", ".join(sorted({row.fps for row in chosen.rows})),
-        "crop": f"{CROP_SIDE_PX} px around the face, as talkhead prepare cuts it",
-        "detector": detector,
-        "left_out": _left_out(prepared, chosen),
-        "landmarks_aligned": "none" if is_aligned else "centroid",
-    }
+    protocol = _common_facts(request, prepared, chosen)
     if request.stage != "landmarks":
-        protocol["codec"] = f"H.264, crf {CRF}, yuv420p"
-        protocol["networks"] = {
-            name: digest for family in networks.values() for name, digest in family.items()
-        }
-    if request.stage == "predicted":
-        for name, folder in request.predicted.items():
-            videos = find_predicted(folder).values()
-            size = sum(path.stat().st_size for path in videos)
-            protocol[f"videos of {name}"] = f"{folder}: {len(videos)} videos, {size:,} bytes"
-    else:
-        protocol |= {"pose": request.pose, "device": device}
-        if request.stage != "landmarks":
-            protocol |= {"steps": request.steps, "dtype": dtype.removeprefix("torch.")}
-            systems = [system_of(folder) for folder in request.weights.values()]
-            if any(system.has_start_step for system in systems):
-                from talkhead.landmarks2video.mask_noise.renderer import START_STEP
-
-                protocol["start_steps"] = request.start_steps or [START_STEP]
-                if request.stage == "both":
-                    protocol["emotion"] = request.emotion
-        if request.stage == "render":
-            protocol["pose"] = "true, with all landmarks"
+        digests = {name: digest for family in networks.values() for name, digest in family.items()}
+        protocol |= {"codec": f"H.264, crf {CRF}, yuv420p", "networks": digests}
+    protocol |= _predicted_facts(request) if request.predicted else _stage_facts(request, settings)
     return Plan(
         report=request.output,
         data=prepared,
@@ -220,14 +182,66 @@ def _plan(
             "protocol": protocol,
             "weights": {name: digests_of(folder) for name, folder in request.weights.items()},
         },
-        is_aligned=is_aligned,
+        is_aligned=request.pose == "true",
         with_closures="closure_recall" not in not_computed,
         predicted=request.predicted,
         families=tuple(networks),
     )
 
 
-def _left_out(prepared: Path, chosen: Chosen) -> str:
+def _common_facts(
+    request: EvaluationRequest, prepared: Path, chosen: ChosenClips
+) -> dict[str, Any]:
+    """Return the facts about the clips, and about how they are measured."""
+    from talkhead.geometry.crop import CROP_SIDE_PX
+    from talkhead.tracking.face_detector import FaceDetector
+
+    with FaceDetector() as detector:
+        detector_name = detector.name
+    return {
+        "name": request.protocol,
+        "clips": chosen.note,
+        "data": str(request.data),
+        "people": " ".join(request.people) or "all",
+        "seed": request.seed,
+        "identity": "the frame whose face is nearest to rest",
+        "fps": ", ".join(sorted({row.fps for row in chosen.rows})),
+        "crop": f"{CROP_SIDE_PX} px around the face, as talkhead prepare cuts it",
+        "detector": detector_name,
+        "left_out": _left_out(prepared, chosen),
+        "landmarks_aligned": "none" if request.pose == "true" else "centroid",
+    }
+
+
+def _predicted_facts(request: EvaluationRequest) -> dict[str, str]:
+    """Return the facts about the videos of other tools."""
+    from talkhead.evaluation.predicted import find_predicted
+
+    facts = {}
+    for name, folder in request.predicted.items():
+        videos = find_predicted(folder).values()
+        size = sum(path.stat().st_size for path in videos)
+        facts[f"videos of {name}"] = f"{folder}: {len(videos)} videos, {size:,} bytes"
+    return facts
+
+
+def _stage_facts(request: EvaluationRequest, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the facts about how landmarks and frames are generated."""
+    from talkhead.landmarks2video.mask_noise.renderer import START_STEP
+    from talkhead.weights.systems import system_of
+
+    pose = "true, with all landmarks" if request.stage == "render" else request.pose
+    facts: dict[str, Any] = {"pose": pose, "device": settings["device"]}
+    if request.stage != "landmarks":
+        facts |= {"steps": request.steps, "dtype": settings["dtype"]}
+        if any(system_of(folder).has_start_step for folder in request.weights.values()):
+            facts["start_steps"] = request.start_steps or [START_STEP]
+            if request.stage == "both":
+                facts["emotion"] = request.emotion
+    return facts
+
+
+def _left_out(prepared: Path, chosen: ChosenClips) -> str:
     """Describe how many frames of the clips' videos are in no clip because they show no face."""
     from talkhead.data.prepare import read_face_counts
 
@@ -240,29 +254,29 @@ def _left_out(prepared: Path, chosen: Chosen) -> str:
 
 
 def _score_landmarks(plan: Plan, request: EvaluationRequest, device: torch.device) -> None:
-    from talkhead.evaluation.run import score_landmarks
+    from talkhead.evaluation.clip_scoring import score_landmarks
     from talkhead.pipelines.loading import load_landmark_generator
 
     generators = {
         name: load_landmark_generator(folder, device) for name, folder in request.weights.items()
     }
-    done = score_landmarks(plan, generators, pose=request.pose, seed=request.seed)
-    _follow(done, "clips", len(plan.rows), quiet=request.quiet)
+    scored = score_landmarks(plan, generators, pose=request.pose, seed=request.seed)
+    _finish(scored, "clips", len(plan.rows), quiet=request.quiet)
 
 
 def _score_videos(
     plan: Plan, request: EvaluationRequest, device: torch.device, dtype: torch.dtype
 ) -> None:
-    from talkhead.evaluation.run import make_videos, score_videos
-    from talkhead.evaluation.systems import frame_makers
+    from talkhead.evaluation.clip_scoring import score_videos
+    from talkhead.evaluation.systems import frame_generators
+    from talkhead.evaluation.videos import generate_videos
     from talkhead.pipelines import FacePipeline
 
-    pipelines = {
-        name: FacePipeline.from_folder(folder, device=device, dtype=dtype)
-        for name, folder in request.weights.items()
-    }
-    makers = frame_makers(
-        pipelines,
+    generators = frame_generators(
+        {
+            name: FacePipeline.from_folder(folder, device=device, dtype=dtype)
+            for name, folder in request.weights.items()
+        },
         from_sound=request.stage == "both",
         pose=request.pose,
         steps=request.steps,
@@ -270,15 +284,14 @@ def _score_videos(
         emotion=request.emotion,
         seed=request.seed,
     )
-    broken: list[Broken] = []
-    made = make_videos(plan, makers, broken)
-    _follow(made, "videos", len(plan.rows) * len(makers), quiet=request.quiet)
-    scored = score_videos(
-        plan, [*request.predicted, *makers], num_workers=request.jobs, broken=broken
-    )
-    _follow(scored, "clips", len(plan.rows), quiet=request.quiet)
+    broken: list[BrokenClip] = []
+    generated = generate_videos(plan, generators, broken)
+    _finish(generated, "videos", len(plan.rows) * len(generators), quiet=request.quiet)
+    systems = [*request.predicted, *generators]
+    scored = score_videos(plan, systems, num_workers=request.jobs, broken=broken)
+    _finish(scored, "clips", len(plan.rows), quiet=request.quiet)
 
 
-def _follow(done: Iterator[None], label: str, total: int, *, quiet: bool) -> None:
-    for _ in with_progress(done, label=label, total=total, quiet=quiet):
+def _finish(steps: Iterator[None], label: str, total: int, *, quiet: bool) -> None:
+    for _ in with_progress(steps, label=label, total=total, quiet=quiet):
         pass

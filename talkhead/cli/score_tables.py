@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from talkhead.cli.output import print_columns
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 TITLE_WIDTH, CELL_WIDTH = 52, 20
 
@@ -17,9 +20,6 @@ TITLE_WIDTH, CELL_WIDTH = 52, 20
 def print_tables(result: Mapping[str, Any], report: Path) -> None:
     """Print the tables of scores.json on stderr."""
     from rich.console import Console
-    from rich.table import Table
-
-    from talkhead.evaluation.scores import ARROWS
 
     num_systems = max((len(group["systems"]) for group in result["groups"].values()), default=0)
     needed = TITLE_WIDTH + CELL_WIDTH * num_systems
@@ -29,30 +29,8 @@ def print_tables(result: Mapping[str, Any], report: Path) -> None:
     # Leave out intervals if they do not fit; scores.csv and the page have them.
     with_intervals = console.width >= needed
     times = _times(report)
-    for name, group in result["groups"].items():
-        table = Table(
-            title=f"{name}: {group['clips']} clips, {group['people']} people,"
-            f" {group['frames']} frames"
-            + ("; means with 95 % intervals over clips" if with_intervals else ""),
-            title_justify="left",
-        )
-        table.add_column("", no_wrap=True)
-        for system in group["systems"]:
-            table.add_column(system, justify="right")
-        for key, measure in result["measures"].items():
-            cells = [
-                _cell(system["values"].get(key), measure["digits"], with_intervals)
-                for system in group["systems"].values()
-            ]
-            if any(cells):
-                arrow = ARROWS[measure["better"]]
-                unit = f", {measure['unit']}" if measure["unit"] else ""
-                table.add_row(f"{measure['title']}{unit} {arrow}".rstrip(), *cells)
-        without = [str(system["frames_without_face"]) for system in group["systems"].values()]
-        table.add_row("frames without a face", *without)
-        if times:
-            table.add_row("milliseconds per frame", *(times.get(s, "") for s in group["systems"]))
-        console.print(table)
+    for name in result["groups"]:
+        console.print(_table(result, name, times, with_intervals))
     reasons: dict[str, list[str]] = {}
     for key, why in result["not_computed"].items():
         reasons.setdefault(why, []).append(key)
@@ -68,6 +46,40 @@ def print_tables(result: Mapping[str, Any], report: Path) -> None:
         console.print(f"warning: {warning}", highlight=False)
 
 
+def _table(
+    result: Mapping[str, Any], name: str, times: Mapping[str, str], with_intervals: bool
+) -> Table:
+    """Return a group's table: systems as columns, measures as rows."""
+    from rich.table import Table
+
+    from talkhead.evaluation.scores import ARROWS
+
+    group = result["groups"][name]
+    systems = group["systems"]
+    table = Table(
+        title=f"{name}: {group['clips']} clips, {group['people']} people, {group['frames']} frames"
+        + ("; means with 95 % intervals over clips" if with_intervals else ""),
+        title_justify="left",
+    )
+    table.add_column("", no_wrap=True)
+    for system in systems:
+        table.add_column(system, justify="right")
+    for key, measure in result["measures"].items():
+        cells = [
+            _cell(system["values"].get(key), measure["digits"], with_intervals)
+            for system in systems.values()
+        ]
+        if any(cells):
+            unit = f", {measure['unit']}" if measure["unit"] else ""
+            title = f"{measure['title']}{unit} {ARROWS[measure['better']]}".rstrip()
+            table.add_row(title, *cells)
+    without_face = (str(system["frames_without_face"]) for system in systems.values())
+    table.add_row("frames without a face", *without_face)
+    if times:
+        table.add_row("milliseconds per frame", *(times.get(name, "") for name in systems))
+    return table
+
+
 def _cell(value: Mapping[str, float] | None, digits: int, with_interval: bool) -> str:
     if value is None:
         return ""
@@ -79,7 +91,7 @@ def _cell(value: Mapping[str, float] | None, digits: int, with_interval: bool) -
 
 def _times(report: Path) -> dict[str, str]:
     """Return the milliseconds per frame of each system, as text."""
-    from talkhead.evaluation.run import TIMINGS
+    from talkhead.evaluation.plan import TIMINGS
 
     path = report / TIMINGS
     if not path.is_file():

@@ -9,32 +9,22 @@ from fractions import Fraction
 from typing import Any
 
 from talkhead.data.clips import read_clip
-from talkhead.evaluation.perceptual import ENOUGH, set_values
-from talkhead.evaluation.report import (
-    ClipEvidence,
-    choose_clips,
-    choose_measure,
-    choose_system,
-    write_html,
-)
-from talkhead.evaluation.run import (
-    PAGE,
-    SCORES,
-    TABLE,
-    Broken,
-    Plan,
-    read_parts,
-    show_video,
-)
+from talkhead.evaluation.perceptual import MIN_FEATURES, set_values
+from talkhead.evaluation.plan import PAGE, SCORES, TABLE, Plan
+from talkhead.evaluation.records import BrokenClip, read_parts
+from talkhead.evaluation.report import write_html
+from talkhead.evaluation.report_clips import ClipEvidence
+from talkhead.evaluation.report_ranking import choose_clips, choose_ranking
 from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
+from talkhead.evaluation.videos import video_for_report
 from talkhead.media.files import replacing
 
 
-def gather(
+def aggregate_scores(
     plan: Plan,
     not_computed: Mapping[str, str] | None = None,
-    unread: Sequence[Broken] = (),
+    unread: Sequence[BrokenClip] = (),
 ) -> dict[str, Any]:
     """Return the content of scores.json.
 
@@ -51,7 +41,7 @@ def gather(
         part = [one for one in scores if one.is_seen_person == is_seen]
         of_sets[group], fewest = set_values(part)
         for name, count in fewest.items():
-            enough, what = ENOUGH[name]
+            enough, what = MIN_FEATURES[name]
             if count < enough:
                 warnings.append(
                     f"{MEASURES[name].title} for {group} is based on only {count} {what};"
@@ -110,10 +100,8 @@ def write_report(plan: Plan, result: Mapping[str, Any]) -> None:
 
 def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
     """Collect the page's material on the best, the median and the worst clip."""
-    system, measure = choose_system(result), choose_measure(result)
-    if system is None or measure is None:
-        return {}
-    chosen = set(choose_clips(result, system, measure).values())
+    ranking = choose_ranking(result)
+    chosen = choose_clips(result, ranking).values() if ranking else ()
     rows = tuple(row for row in plan.rows if row.clip in chosen)
     scores, _ = read_parts(dataclasses.replace(plan, rows=rows))
     found = {}
@@ -121,7 +109,7 @@ def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
         own = {one.system: one.opening for one in scores if one.clip == row.clip}
         videos = {}
         if plan.stage != "landmarks":
-            videos = {name: show_video(plan, row, name) for name in own}
+            videos = {name: video_for_report(plan, row, name) for name in own}
         found[row.clip] = ClipEvidence(
             clip=row.clip,
             fps=float(Fraction(row.fps)),

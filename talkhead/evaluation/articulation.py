@@ -23,7 +23,7 @@ MARGIN_S = 0.2
 """Silence around the synthetic voice, to match silence in the recording."""
 
 
-def espeak_is_there() -> bool:
+def has_espeak() -> bool:
     """Return whether espeak-ng is installed; it comes with talkhead[train]."""
     return "espeakng_loader" not in missing_modules("train")
 

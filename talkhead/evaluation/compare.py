@@ -53,15 +53,7 @@ def compare(before: Scores, after: Scores) -> dict[str, Any]:
     measures, not_compared = _common_measures(before, after)
     pairs = _pairs(before, after)
     people = _people(before), _people(after)
-    common = sorted(people[0].keys() & people[1].keys())
-    if not common:
-        raise TalkheadError("the two files have no clip in common; score the same clips")
-    for clip in common:
-        if people[0][clip] != people[1][clip]:
-            raise TalkheadError(
-                f"clip {clip} shows {people[0][clip]} in the first file, but {people[1][clip]} in"
-                " the second; score the same data"
-            )
+    common = _common_clips(*people)
     seen = {
         clip["clip"] for side in (before, after) for clip in side["clips"] if clip["is_seen_person"]
     }
@@ -99,6 +91,20 @@ def compare(before: Scores, after: Scores) -> dict[str, Any]:
     }
 
 
+def _common_clips(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return the clips in both files, given the person in each clip."""
+    common = sorted(before.keys() & after.keys())
+    if not common:
+        raise TalkheadError("the two files have no clip in common; score the same clips")
+    for clip in common:
+        if before[clip] != after[clip]:
+            raise TalkheadError(
+                f"clip {clip} shows {before[clip]} in the first file, but {after[clip]} in the"
+                " second; score the same data"
+            )
+    return common
+
+
 def verdict(difference: Interval, better: str) -> Verdict:
     """Return the verdict on a difference; an interval that touches 0, or none, shows nothing.
 
@@ -121,7 +127,7 @@ def _check_protocols(before: Scores, after: Scores) -> None:
         if old != new:
             raise TalkheadError(
                 f"the two files cannot be compared because their {fact} differs:"
-                f" {_said(old)} and {_said(new)}; score both the same way"
+                f" {_format_fact(old)} and {_format_fact(new)}; score both the same way"
             )
     networks = [side["protocol"].get("networks") or {} for side in (before, after)]
     for name in sorted(networks[0].keys() & networks[1].keys()):
@@ -132,7 +138,7 @@ def _check_protocols(before: Scores, after: Scores) -> None:
             )
 
 
-def _said(fact: Any) -> str:
+def _format_fact(fact: Any) -> str:
     return "not stated" if fact is None else str(fact)
 
 

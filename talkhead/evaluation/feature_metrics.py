@@ -56,7 +56,7 @@ class FeatureStatistics:
         return (self.products - self.count * np.outer(mean, mean)) / (self.count - 1)
 
 
-def frechet_distance(made: FeatureStatistics, real: FeatureStatistics) -> float:
+def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> float:
     """Return the squared Frechet distance of the normal distributions with these moments.
 
         d2 = |m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C1 C2)^(1/2)
@@ -71,36 +71,36 @@ def frechet_distance(made: FeatureStatistics, real: FeatureStatistics) -> float:
     Raises:
         ValueError: a set has fewer than two features, or the dimensions differ.
     """
-    if min(made.count, real.count) < 2 or made.total.shape != real.total.shape:
+    if min(generated.count, real.count) < 2 or generated.total.shape != real.total.shape:
         raise ValueError("two sets of two features or more, of the same dimension, are needed")
     factors, traces = [], 0.0
-    for covariance in (made.covariance, real.covariance):
+    for covariance in (generated.covariance, real.covariance):
         variances, directions = np.linalg.eigh(covariance)
         kept = variances > len(variances) * np.finfo(np.float64).eps * variances.max()
         kept &= variances > 0
         factors.append(directions[:, kept] * np.sqrt(variances[kept]))
         traces += float(np.trace(covariance))
     overlap = np.linalg.svd(factors[0].T @ factors[1], compute_uv=False).sum()
-    apart = np.square(made.mean - real.mean).sum()
+    apart = np.square(generated.mean - real.mean).sum()
     return max(float(apart + traces - 2 * overlap), 0.0)
 
 
-def tlp(made_lpips: Numbers, real_lpips: Numbers) -> float:
+def tlp(generated_lpips: Numbers, real_lpips: Numbers) -> float:
     """Return tLP: the difference between perceived frame-to-frame changes and the real ones.
 
     Source: Chu et al., "Learning temporal coherence via self-supervision for GAN-based video
     generation" (2020), TecoGAN. Often reported times 100.
 
     Args:
-        made_lpips: LPIPS of every generated frame and its predecessor, (T - 1,).
+        generated_lpips: LPIPS of every generated frame and its predecessor, (T - 1,).
         real_lpips: the same for the real video.
 
     Raises:
         ValueError: the lengths differ, or the arrays are empty.
     """
-    if made_lpips.shape != real_lpips.shape or not made_lpips.size:
-        raise ValueError(f"changes are {made_lpips.shape} and {real_lpips.shape}")
-    return float(np.abs(made_lpips.astype(np.float64) - real_lpips).mean())
+    if generated_lpips.shape != real_lpips.shape or not generated_lpips.size:
+        raise ValueError(f"changes are {generated_lpips.shape} and {real_lpips.shape}")
+    return float(np.abs(generated_lpips.astype(np.float64) - real_lpips).mean())
 
 
 def sync_scores(video: Numbers, audio: Numbers) -> tuple[float, float, int]:
@@ -128,11 +128,13 @@ def sync_scores(video: Numbers, audio: Numbers) -> tuple[float, float, int]:
     """
     if video.shape != audio.shape or not len(video):
         raise ValueError(f"embeddings are {video.shape} and {audio.shape}: no pairs of windows")
-    seen = video.astype(np.float64)
-    heard = np.pad(audio.astype(np.float64), ((SYNC_SHIFTS, SYNC_SHIFTS), (0, 0)))
+    pictures = video.astype(np.float64)
+    sound = np.pad(audio.astype(np.float64), ((SYNC_SHIFTS, SYNC_SHIFTS), (0, 0)))
     averages = np.array(
         [
-            np.linalg.norm(seen - heard[shift : shift + len(seen)] + _SYNC_EPSILON, axis=1).mean()
+            np.linalg.norm(
+                pictures - sound[shift : shift + len(pictures)] + _SYNC_EPSILON, axis=1
+            ).mean()
             for shift in range(2 * SYNC_SHIFTS + 1)
         ]
     )

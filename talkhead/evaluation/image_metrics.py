@@ -1,7 +1,6 @@
 """Scores of pictures, as pure functions of arrays.
 
-Frames are uint8 RGB, (T, H, W, 3). Masks are boolean, (T, H, W), and select the pixels to score;
-None selects all.
+Frames are uint8 RGB, (T, H, W, 3). Masks are boolean, (T, H, W), and select the pixels to score.
 """
 
 from __future__ import annotations
@@ -26,23 +25,9 @@ SSIM_RADIUS = 5
 SSIM_K = (0.01, 0.03)
 
 
-def psnr(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
-    """Return the peak signal-to-noise ratio in decibels, per frame, averaged over frames.
-
-    The peak is 255, over the RGB values under the mask; frames that are identical there count as
-    100. The mean of PSNR is not the PSNR of the mean error.
-    """
-    return float(psnr_of(frame_errors(squared_errors(made, truth), mask)).mean())
-
-
-def mse(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
-    """Return the mean squared error of RGB values from 0 to 255 under the mask, over frames."""
-    return float(frame_errors(squared_errors(made, truth), mask).mean())
-
-
-def squared_errors(made: Pixels, truth: Pixels) -> Floats:
+def squared_errors(generated: Pixels, truth: Pixels) -> Floats:
     """Return the squared error of every pixel, summed over RGB, (T, H, W)."""
-    return np.asarray(np.square(made.astype(np.float64) - truth).sum(-1))
+    return np.asarray(np.square(generated.astype(np.float64) - truth).sum(-1))
 
 
 def frame_errors(errors: Floats, mask: Mask | None = None) -> Floats:
@@ -53,41 +38,33 @@ def frame_errors(errors: Floats, mask: Mask | None = None) -> Floats:
 
 
 def psnr_of(errors: Floats) -> Floats:
-    """Convert mean squared errors to decibels, 100 at most."""
+    """Return the peak signal-to-noise ratio in decibels of mean squared errors, 100 at most.
+
+    Average it over frames: the mean of PSNR is not the PSNR of the mean error.
+    """
     floor = PEAK**2 * 10 ** (-MAX_PSNR / 10)
     return np.asarray(10 * np.log10(PEAK**2 / np.maximum(errors, floor)))
 
 
-def ssim(made: Pixels, truth: Pixels, mask: Mask | None = None) -> float:
-    """Return the structural similarity: the mean of its map under the mask, over frames.
+def whole_windows(size: tuple[int, ...]) -> Mask:
+    """Return the pixels of a picture, (H, W), whose SSIM window lies inside the picture.
 
-    Without a mask, the mean covers the pixels whose window lies inside the picture, as in the
-    authors' code.
+    The SSIM of a picture is the mean over these, as in the authors' code.
+    """
+    mask = np.zeros(size, np.bool_)
+    mask[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS] = True
+    return mask
+
+
+def ssim_map(generated: Pixels, truth: Pixels) -> Floats:
+    """Return the structural similarity around every pixel of a frame, (H, W).
 
     Gaussian window of 11 pixels with sigma 1.5, on each colour channel separately, then averaged;
     population covariance; data range 255.
 
     Source: Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment" (2004).
     """
-    if mask is None:
-        mask = np.broadcast_to(whole_windows(made.shape[1:3]), made.shape[:3])
-    rows = []
-    for a, b, where in zip(made, truth, mask, strict=True):
-        similar = ssim_map(a, b)
-        rows.append((similar * where).sum() / max(where.sum(), 1))
-    return float(np.mean(rows))
-
-
-def whole_windows(size: tuple[int, ...]) -> Mask:
-    """Return the pixels of a picture, (H, W), whose `ssim` window lies inside the picture."""
-    mask = np.zeros(size, np.bool_)
-    mask[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS] = True
-    return mask
-
-
-def ssim_map(made: Pixels, truth: Pixels) -> Floats:
-    """Return the structural similarity around every pixel of a frame, (H, W), see `ssim`."""
-    a, b = made.astype(np.float64), truth.astype(np.float64)
+    a, b = generated.astype(np.float64), truth.astype(np.float64)
     c1, c2 = ((k * PEAK) ** 2 for k in SSIM_K)
 
     def mean(image: Floats) -> Floats:
@@ -115,12 +92,12 @@ def sharpness(frames: Pixels, mask: Mask) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
-def flicker(made: Pixels, truth: Pixels, mask: Mask) -> float:
+def flicker(generated: Pixels, truth: Pixels, mask: Mask) -> float:
     """Return the mean difference between frame-to-frame changes, 0 to 255.
 
     Mean absolute difference of these changes, where the masks of both frames overlap.
     """
-    changes = [np.diff(frames.astype(np.float64), axis=0) for frames in (made, truth)]
+    changes = [np.diff(frames.astype(np.float64), axis=0) for frames in (generated, truth)]
     both = mask[1:] & mask[:-1]
     apart = np.abs(changes[0] - changes[1]).mean(-1)
     return float((apart * both).sum() / max(both.sum(), 1))
@@ -153,21 +130,21 @@ def flow_along(truth: Pixels) -> Floats:
     return np.asarray(flows, np.float64)
 
 
-def temporal_mse(made: Pixels, places: Floats) -> float:
+def temporal_mse(generated: Pixels, positions: Floats) -> float:
     """Return Pixel-MSE, 0 to 65,025: the error of each frame against its warped predecessor.
 
     Each generated frame is compared with the previous generated frame, warped along the optical
     flow of the real video.
 
     Args:
-        made: at least two frames.
-        places: (T - 1, H, W, 2), from `flow_along` of the real frames.
+        generated: at least two frames.
+        positions: (T - 1, H, W, 2), from `flow_along` of the real frames.
 
     Source: Ceylan, Huang and Mitra, "Pix2Video" (2023), which uses another optical flow.
     """
     errors = []
-    for before, after, place in zip(made[:-1], made[1:], places, strict=True):
-        rows, columns = place[..., 1], place[..., 0]
+    for before, after, position in zip(generated[:-1], generated[1:], positions, strict=True):
+        rows, columns = position[..., 1], position[..., 0]
         for channel in range(3):
             moved = map_coordinates(
                 before[..., channel].astype(np.float64), [rows, columns], order=1, mode="nearest"

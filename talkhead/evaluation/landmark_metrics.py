@@ -73,10 +73,10 @@ def landmark_values(
     shapes = [fit_head_pose(mesh).to_face(mesh) for mesh in (truth[seen], points[seen])]
     clips = [(shape, eye_distance(shape)) for shape in shapes]
     for name, measure in (("opening", mouth_opening), ("width", mouth_width)):
-        real, made = (measure(*clip) for clip in clips)
-        if made.std() > 1e-6:
-            lag, best = best_lag(made, real, detrend_frames=None)
-            values[f"{name}_r"] = best_lag(made, real, 0, detrend_frames=None)[1]
+        real, generated = (measure(*clip) for clip in clips)
+        if generated.std() > 1e-6:
+            lag, best = best_lag(generated, real, detrend_frames=None)
+            values[f"{name}_r"] = best_lag(generated, real, 0, detrend_frames=None)[1]
             values[f"{name}_r_best"] = best
             if name == "opening":
                 values["opening_lag"] = float(lag)
@@ -98,7 +98,7 @@ def landmark_values(
     return values
 
 
-def life_values(points: Floats, fps: float) -> dict[str, float]:
+def idle_motion_values(points: Floats, fps: float) -> dict[str, float]:
     """Return blinks per minute and head motion of a clip's landmarks (T, 478, 3)."""
     seen = points[~np.isnan(points).any((1, 2))]
     if len(seen) < MIN_COMMON_FRAMES:
@@ -109,25 +109,25 @@ def life_values(points: Floats, fps: float) -> dict[str, float]:
     }
 
 
-def landmark_distance(made: Floats, truth: Floats, align: Align = "none") -> float:
+def landmark_distance(generated: Floats, truth: Floats, align: Align = "none") -> float:
     """Return LD in pixels: the mean distance over points, then over frames.
 
     M-LD is the LD of points 48 to 67 of the 68, F-LD that of all.
 
     Args:
-        made: (T, P, 2 or 3).
-        truth: as `made`.
+        generated: (T, P, 2 or 3).
+        truth: as `generated`.
         align: `centroid` centres both first.
     """
-    ours, theirs = made[..., :2], truth[..., :2]
+    ours, theirs = generated[..., :2], truth[..., :2]
     if align == "centroid":
         ours, theirs = (each - each.mean(-2, keepdims=True) for each in (ours, theirs))
     return float(np.linalg.norm(ours - theirs, axis=-1).mean(1).mean())
 
 
-def landmark_velocity_distance(made: Floats, truth: Floats) -> float:
+def landmark_velocity_distance(generated: Floats, truth: Floats) -> float:
     """Return LVD, pixels per frame: LD of frame differences, where both frames have faces."""
-    ours, theirs = np.diff(made, axis=0), np.diff(truth, axis=0)
+    ours, theirs = np.diff(generated, axis=0), np.diff(truth, axis=0)
     there = ~np.isnan(ours + theirs).any((1, 2))
     return landmark_distance(ours[there], theirs[there])
 

@@ -37,7 +37,7 @@ SETS = ("fid", "fvd")
 """Families whose measure is computed on whole sets of clips."""
 REAL_FEATURES = "real "
 """Prefix of a family's name for features of the real frames."""
-ENOUGH = {"fid": (2048, "frames"), "fvd": (256, "windows of 16 frames")}
+MIN_FEATURES = {"fid": (2048, "frames"), "fvd": (256, "windows of 16 frames")}
 """With fewer, the measure depends more on their number than on their content."""
 TLP_SCALE = 100
 
@@ -62,38 +62,38 @@ class NetworkScorer:
     ) -> None:
         self._networks, self._waveform = networks, waveform
         self._with_real = with_real
-        self._hears = "sync" in networks and len(waveform) > 0 and fps == FPS
+        self._scores_sync = "sync" in networks and len(waveform) > 0 and fps == FPS
         self._lpips: list[Floats] = []
-        self._changes: tuple[list[Floats], list[Floats]] = [], []
+        self._frame_changes: tuple[list[Floats], list[Floats]] = [], []
         self._features: dict[str, list[Floats]] = {}
-        self._last: tuple[Pixels, Pixels] | None = None
-        self._seen: list[Floats] = []
-        self._tail = np.zeros((0, 0, 0, 3), np.uint8)
+        self._previous: tuple[Pixels, Pixels] | None = None
+        self._video_embeddings: list[Floats] = []
+        self._recent = np.zeros((0, 0, 0, 3), np.uint8)
 
-    def add(self, made: Pixels, real: Pixels) -> None:
+    def add(self, generated: Pixels, real: Pixels) -> None:
         """Score a batch of frames, (T, 256, 256, 3) each."""
         if "lpips" in self._networks:
-            self._add_lpips(cast("Lpips", self._networks["lpips"]), made, real)
-        self._add_features("", made)
+            self._add_lpips(cast("Lpips", self._networks["lpips"]), generated, real)
+        self._add_features("", generated)
         if self._with_real:
             self._add_features(REAL_FEATURES, real)
-        if self._hears:
-            frames = np.concatenate([self._tail, made]) if len(self._tail) else made
+        if self._scores_sync:
+            frames = np.concatenate([self._recent, generated]) if len(self._recent) else generated
             network = cast("SyncNet", self._networks["sync"])
-            self._seen.append(network.video_embeddings(frames))
-            self._tail = frames[-(SYNC_FRAMES - 1) :]
+            self._video_embeddings.append(network.video_embeddings(frames))
+            self._recent = frames[-(SYNC_FRAMES - 1) :]
 
-    def _add_lpips(self, network: Lpips, made: Pixels, real: Pixels) -> None:
-        self._lpips.append(network.distances(made, real))
-        if self._last is not None:
-            made, real = (
-                np.concatenate([self._last[0], made]),
-                np.concatenate([self._last[1], real]),
+    def _add_lpips(self, network: Lpips, generated: Pixels, real: Pixels) -> None:
+        self._lpips.append(network.distances(generated, real))
+        if self._previous is not None:
+            generated, real = (
+                np.concatenate([self._previous[0], generated]),
+                np.concatenate([self._previous[1], real]),
             )
-        if len(made) > 1:
-            for changes, frames in zip(self._changes, (made, real), strict=True):
+        if len(generated) > 1:
+            for changes, frames in zip(self._frame_changes, (generated, real), strict=True):
                 changes.append(network.distances(frames[:-1], frames[1:]))
-        self._last = made[-1:], real[-1:]
+        self._previous = generated[-1:], real[-1:]
 
     def _add_features(self, prefix: str, frames: Pixels) -> None:
         if "fid" in self._networks:
@@ -111,15 +111,15 @@ class NetworkScorer:
         values: dict[str, float] = {}
         if self._lpips:
             values["lpips"] = float(np.concatenate(self._lpips).mean())
-        if self._changes[0]:
-            made, real = (np.concatenate(changes) for changes in self._changes)
-            values["tlp"] = TLP_SCALE * tlp(made, real)
-        if self._hears:
+        if self._frame_changes[0]:
+            generated, real = (np.concatenate(changes) for changes in self._frame_changes)
+            values["tlp"] = TLP_SCALE * tlp(generated, real)
+        if self._scores_sync:
             network = cast("SyncNet", self._networks["sync"])
-            heard = network.audio_embeddings(self._waveform)
-            seen, heard = pair_windows(np.concatenate(self._seen), heard)
-            if len(seen):
-                lse_d, lse_c, offset = sync_scores(seen, heard)
+            audio = network.audio_embeddings(self._waveform)
+            video, audio = pair_windows(np.concatenate(self._video_embeddings), audio)
+            if len(video):
+                lse_d, lse_c, offset = sync_scores(video, audio)
                 values |= {"lse_d": lse_d, "lse_c": lse_c, "sync_offset": float(offset)}
         return values, {name: np.concatenate(parts) for name, parts in self._features.items()}
 
@@ -143,9 +143,9 @@ def set_values(scores: Iterable[ClipScores]) -> tuple[dict[str, dict[str, float]
             statistics[key] = statistics[key].merge(part) if key in statistics else part
     values: dict[str, dict[str, float]] = {}
     fewest: dict[str, int] = {}
-    for (system, name), made in statistics.items():
+    for (system, name), generated in statistics.items():
         real = statistics.get((REAL, f"{REAL_FEATURES}{name}"))
-        if name in SETS and real is not None and min(made.count, real.count) > 1:
-            values.setdefault(system, {})[name] = frechet_distance(made, real)
-            fewest[name] = min(fewest.get(name, made.count), made.count)
+        if name in SETS and real is not None and min(generated.count, real.count) > 1:
+            values.setdefault(system, {})[name] = frechet_distance(generated, real)
+            fewest[name] = min(fewest.get(name, generated.count), generated.count)
     return values, fewest

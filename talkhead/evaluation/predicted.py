@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES, MAX_LENGTH_DIFFERENCE, detect_points
-from talkhead.evaluation.systems import Case
+from talkhead.evaluation.systems import EvalClip
 from talkhead.geometry.crop import CROP_SIDE_PX, Crop, face_crops
 from talkhead.media.files import VIDEO_SUFFIXES
 from talkhead.media.video import probe_video, read_frames
@@ -44,7 +44,7 @@ def find_predicted(folder: Path) -> dict[str, Path]:
     return found
 
 
-def video_of(case: Case, videos: dict[str, Path]) -> tuple[Path, float | None]:
+def video_of(eval_clip: EvalClip, videos: dict[str, Path]) -> tuple[Path, float | None]:
     """Return a clip's video, and where the clip starts in it, in seconds; None: it is all of it.
 
     If the clip and its source video share a name, a file longer than the clip is the source video.
@@ -52,23 +52,28 @@ def video_of(case: Case, videos: dict[str, Path]) -> tuple[Path, float | None]:
     Raises:
         TalkheadError: the video does not exist or cannot be read.
     """
-    own, whole = videos.get(case.info.clip), videos.get(Path(case.info.video).stem)
-    if own is not None and (own != whole or not _is_longer(own, case)):
+    own, whole = videos.get(eval_clip.info.clip), videos.get(Path(eval_clip.info.video).stem)
+    if own is not None and (own != whole or not _is_longer(own, eval_clip)):
         return own, None
     if whole is not None:
-        return whole, case.info.start_s
-    raise TalkheadError(f"no video named {case.info.clip}")
+        return whole, eval_clip.info.start_s
+    raise TalkheadError(f"no video named {eval_clip.info.clip}")
 
 
-def _is_longer(path: Path, case: Case) -> bool:
-    return probe_video(path).duration_s * case.fps > len(case.clip) + MAX_LENGTH_DIFFERENCE + 0.5
+def _is_longer(path: Path, eval_clip: EvalClip) -> bool:
+    return (
+        probe_video(path).duration_s * eval_clip.fps
+        > len(eval_clip.clip) + MAX_LENGTH_DIFFERENCE + 0.5
+    )
 
 
-def predicted_frames(case: Case, path: Path, start_s: float | None = None) -> Iterator[Pixels]:
+def predicted_frames(
+    eval_clip: EvalClip, path: Path, start_s: float | None = None
+) -> Iterator[Pixels]:
     """Yield a video's crops at the clip's frame rate, in batches for scoring.
 
     Args:
-        case: the clip.
+        eval_clip: the clip.
         path: the video.
         start_s: where the clip starts in it; anything after the clip's end is ignored. None if the
             video holds only this clip.
@@ -79,20 +84,20 @@ def predicted_frames(case: Case, path: Path, start_s: float | None = None) -> It
     """
     info = probe_video(path)
     # Read a few frames more than needed, to detect a video that is too long.
-    count = len(case.clip) + (MAX_LENGTH_DIFFERENCE + 1 if start_s is None else 0)
-    duration_s = float(count / case.fps)
+    count = len(eval_clip.clip) + (MAX_LENGTH_DIFFERENCE + 1 if start_s is None else 0)
+    duration_s = float(count / eval_clip.fps)
 
     def frames() -> Iterator[Pixels]:
-        return read_frames(path, fps=case.fps, start_s=start_s or 0.0, duration_s=duration_s)
+        return read_frames(path, fps=eval_clip.fps, start_s=start_s or 0.0, duration_s=duration_s)
 
     size = (info.width, info.height)
     if size == (CROP_SIDE_PX, CROP_SIDE_PX):
         yield from _batches(frames())
         return
-    if size == (case.info.width, case.info.height):
-        crops = [Crop(*map(float, row)) for row in case.clip.crops]
+    if size == (eval_clip.info.width, eval_clip.info.height):
+        crops = [Crop(*map(float, row)) for row in eval_clip.clip.crops]
     else:
-        crops = _own_crops(frames(), float(case.fps), path)
+        crops = _own_crops(frames(), float(eval_clip.fps), path)
     # Crop frames beyond the last crop like it: only their number matters.
     pairs = ((crops[min(k, len(crops) - 1)], frame) for k, frame in enumerate(frames()))
     yield from _batches(crop.extract(frame) for crop, frame in pairs)

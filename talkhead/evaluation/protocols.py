@@ -31,7 +31,7 @@ ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenClips:
     """The clips that a protocol scores."""
 
     rows: tuple[ClipInfo, ...]
@@ -40,10 +40,6 @@ class Chosen:
     """People with training clips, according to the protocol's own split."""
     note: str
     """Describes the choice and its caveats; report it with the scores."""
-
-    def is_seen(self, person: str) -> bool:
-        """Return whether training saw a person, provided it followed the protocol."""
-        return person in self.seen_people
 
 
 @dataclass(frozen=True)
@@ -61,14 +57,14 @@ def choose_rows(
     data: Path,
     *,
     protocol: Protocol = "split",
-    split: str = "dev",
+    split: str | None = None,
     people: Sequence[str] = (),
     seed: int = 0,
     limit: int | None = None,
     unseen_only: bool = False,
     fits: Callable[[ClipInfo], bool] = lambda row: True,
     needs: str = "the required data",
-) -> Chosen:
+) -> ChosenClips:
     """Choose the clips of a prepared folder to score.
 
     `split`: the clips of one split of the manifest.
@@ -86,7 +82,8 @@ def choose_rows(
     Args:
         data: prepared folder.
         protocol: see above.
-        split: a split of the manifest; only for the protocol `split`.
+        split: a split of the manifest, only for the protocol `split`; by default `dev`, or `test`
+            if there is no `dev`.
         people: shell patterns; a person has to match one of them; empty for all people.
         seed: random seed of the draw.
         limit: maximum number of clips; keeps the first by name.
@@ -112,6 +109,8 @@ def choose_rows(
         divided = _by_mead(named)
     else:
         seen = frozenset(row.person for row in rows if row.split == TRAIN)
+        splits = {row.split for row in rows}
+        split = split or ("dev" if "dev" in splits or "test" not in splits else "test")
         inside = [row for row in named if row.split == split]
         divided = _Division(inside, seen, f"the split {split}")
     chosen = [row for row in divided.rows if fits(row)]
@@ -123,7 +122,7 @@ def choose_rows(
             f"{data} has no clip to score: none of {divided.what}{whose} with {needs}"
         )
     note = "; ".join(filter(None, (divided.what, divided.warning)))
-    return Chosen(tuple(chosen[:limit]), divided.seen_people, note)
+    return ChosenClips(tuple(chosen[:limit]), divided.seen_people, note)
 
 
 def draw_share(items: Sequence[ItemT], seed: int, count: int | None = None) -> list[ItemT]:

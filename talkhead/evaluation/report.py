@@ -2,73 +2,67 @@
 
 Besides the content of scores.json, it presents the best, the median and the worst clip: their
 videos, a few frames, and plots of the mouth opening over the sound.
+
+The page is the template report.html. Each of its sections has a template of its own, which gets
+what `report_scores` and `report_clips` compute. All text is escaped, and the page's own policy
+forbids it to load anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from talkhead.evaluation.intervals import CONFIDENCE, NUM_DRAWS
 from talkhead.evaluation.report_clips import (
+    FRAME_SIDE_PX,
+    ClipCard,
     ClipEvidence,
-    Role,
-    ShownClip,
-    Videos,
-    clip_cards,
-    fitting_videos,
-    show_clip,
+    data_url,
+    make_clip_cards,
 )
-from talkhead.evaluation.report_page import Chosen, Scores, list_systems, page
-from talkhead.evaluation.report_summary import heading_of, masthead, protocol, summary
-from talkhead.evaluation.report_tables import broken_clips, clip_plots, not_computed, score_tables
-from talkhead.evaluation.scores import BASELINES
+from talkhead.evaluation.report_plots import MAX_HINTS, colour_indices, css_colour, marker_path
+from talkhead.evaluation.report_ranking import Scores, choose_ranking, list_systems
+from talkhead.evaluation.report_scores import (
+    REFERENCES,
+    count,
+    format_fact,
+    format_number,
+    format_size,
+    format_title,
+    list_facts,
+    list_not_computed,
+    make_cards,
+    make_clip_plots,
+    make_tables,
+)
+from talkhead.evaluation.scores import ARROWS, Stage
 from talkhead.media.files import replacing
-
-__all__ = ["ClipEvidence", "choose_clips", "choose_measure", "choose_system", "write_html"]
 
 MAX_BYTES = 40_000_000
 """Size limit of the page; videos that would exceed it are left out."""
-PREFERRED = ("psnr", "opening_r_best")
-"""Measures for choosing the clips, in this order, if the scores have them."""
+STAGES: dict[Stage, str] = {
+    "landmarks": "landmarks from audio",
+    "render": "frames from real landmarks",
+    "both": "frames from audio",
+    "predicted": "videos from other tools",
+}
+SECTIONS = {
+    "summary": "Summary",
+    "protocol": "How it was measured",
+    "scores": "Scores",
+    "not-computed": "Not computed",
+    "by-clip": "Clip by clip",
+    "clips": "Best, median and worst",
+    "broken": "Broken clips",
+}
+"""Headings by template; a section without content is left out."""
 
-
-def choose_system(scores: Scores) -> str | None:
-    """Return the first system that is not a baseline, else the first one; None without systems."""
-    systems = list_systems(scores)
-    return next((name for name in systems if name not in BASELINES), next(iter(systems), None))
-
-
-def choose_measure(scores: Scores) -> str | None:
-    """Return the measure for choosing clips: a preferred one if present, otherwise the first."""
-    measures = scores["measures"]
-    return next((key for key in PREFERRED if key in measures), next(iter(measures), None))
-
-
-def choose_clips(scores: Scores, system: str, measure: str) -> dict[Role, str]:
-    """Return a system's best, median and worst clip by a measure; names break ties.
-
-    Of an even number of clips, the better of the middle two is the median. A single clip is all
-    three. The result is empty if no clip has the measure.
-
-    Args:
-        scores: content of scores.json.
-        system: the system to choose clips for.
-        measure: its key; one without a better direction counts as higher-is-better.
-    """
-    sign = 1 if scores["measures"].get(measure, {}).get("better") == "lower" else -1
-    ranked = sorted(
-        (sign * float(clip["values"][measure]), str(clip["clip"]))
-        for clip in scores["clips"]
-        if clip["system"] == system and measure in clip["values"]
-    )
-    if not ranked:
-        return {}
-    return {
-        "best": ranked[0][1],
-        "median": ranked[(len(ranked) - 1) // 2][1],
-        "worst": ranked[-1][1],
-    }
+Videos = dict[str, dict[str, str]]
+"""HTML elements of videos, by clip and system."""
 
 
 def write_html(
@@ -90,39 +84,83 @@ def write_html(
     Raises:
         TalkheadError: a video cannot be read, or the page cannot be written.
     """
-    system, measure = choose_system(scores), choose_measure(scores)
-    chosen = None if system is None or measure is None else Chosen(system, measure)
-    shown = [] if chosen is None else _shown_clips(scores, evidence, chosen)
-    fixed = (
-        ("summary", "Summary", summary(scores, chosen)),
-        ("protocol", "How it was measured", protocol(scores)),
-        ("scores", "Scores", score_tables(scores)),
-        ("not-computed", "Not computed", not_computed(scores)),
-        ("by-clip", "Clip by clip", clip_plots(scores, chosen)),
-    )
-    last = ("broken", "Broken clips", broken_clips(scores))
+    ranking = choose_ranking(scores)
+    cards = make_clip_cards(scores, evidence, ranking) if ranking else []
+    environment = _environment()
+    environment.globals |= {
+        "scores": scores,
+        "ranking": ranking,
+        "colours": colour_indices(list_systems(scores)),
+        "title": format_title(scores),
+        "stage": STAGES[scores["stage"]],
+        "size": format_size(scores),
+        "cards": make_cards(scores, ranking) if ranking else [],
+        "facts": list_facts(scores),
+        "tables": make_tables(scores),
+        "reasons": list_not_computed(scores),
+        "plots": make_clip_plots(scores, ranking),
+        "clips": cards,
+    }
 
-    def assemble(videos: Videos) -> bytes:
-        clips = ("clips", "Best, median and worst", clip_cards(scores, shown, chosen, videos))
-        foot = f"<p>Generated by talkhead {escape(str(scores.get('talkhead', '')))}.</p>"
-        text = page(heading_of(scores), (*fixed, clips, last), masthead(scores), foot)
-        return text.encode("utf-8", errors="backslashreplace")
+    def render(videos: Videos) -> bytes:
+        rendered = {
+            key: environment.get_template(f"{key}.html").render(videos=videos).strip()
+            for key in SECTIONS
+        }
+        sections = [(key, SECTIONS[key], html) for key, html in rendered.items() if html]
+        page = environment.get_template("report.html").render(sections=sections)
+        return page.encode(errors="backslashreplace")
 
-    content = assemble({})
-    if chosen is not None:
-        content = assemble(fitting_videos(scores, shown, chosen, max_bytes - len(content)))
+    content = render({card.name: {} for card in cards})
+    if cards:
+        content = render(_fitting_videos(environment, cards, max_bytes - len(content)))
     with replacing(path) as partial:
         partial.write_bytes(content)
 
 
-def _shown_clips(
-    scores: Scores, evidence: Mapping[str, ClipEvidence], chosen: Chosen
-) -> list[ShownClip]:
-    roles: dict[str, list[Role]] = {}
-    for role, clip in choose_clips(scores, chosen.system, chosen.measure).items():
-        if clip in evidence:
-            roles.setdefault(clip, []).append(role)
-    return [
-        show_clip(evidence[clip], tuple(of_clip), list_systems(scores))
-        for clip, of_clip in roles.items()
-    ]
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("talkhead.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["upper_first"] = lambda text: text[:1].upper() + text[1:]
+    functions: dict[str, Any] = {
+        "count": count,
+        "css_colour": css_colour,
+        "format_fact": format_fact,
+        "marker_path": marker_path,
+        "number": format_number,
+    }
+    environment.globals |= functions | {
+        "arrows": ARROWS,
+        "interval": f"{CONFIDENCE:.0%}",
+        "max_hints": MAX_HINTS,
+        "num_draws": f"{NUM_DRAWS:,}",
+        "references": REFERENCES,
+        "side": FRAME_SIDE_PX,
+    }
+    return environment
+
+
+def _fitting_videos(environment: Environment, cards: list[ClipCard], room: int) -> Videos:
+    """Return as many videos as fit into `room` bytes, in the order of the clips."""
+    template = environment.get_template("video.html")
+    videos: Videos = {}
+    for card in cards:
+        found = videos.setdefault(card.name, {})
+        for system, file in card.videos.items():
+            if file.stat().st_size < room:  # avoids reading a video that is too large
+                html = template.render(
+                    card=card,
+                    system=system,
+                    poster=next(filter(None, card.frames[system]), None),
+                    source=data_url("video/mp4", file.read_bytes()),
+                )
+                size = len(html.encode(errors="backslashreplace")) + 1  # and a line break
+                if size <= room:
+                    room -= size
+                    found[system] = html
+    return videos

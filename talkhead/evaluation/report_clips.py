@@ -1,38 +1,26 @@
-"""Clips on the report's page: videos, frames, and plots of the mouth opening."""
+"""What the report's page shows of single clips: frames, and plots of the mouth opening."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from talkhead.evaluation.report_page import (
-    TRUTHS,
-    Chosen,
-    Scores,
-    colours,
-    count,
-    swatch,
-    with_unit,
-)
-from talkhead.evaluation.report_plots import NUM_COLOURS, largest_opening, plot_opening
+from talkhead.evaluation.report_plots import TRUTHS, colour_indices, largest_opening, plot_opening
+from talkhead.evaluation.report_ranking import Ranking, Role, Scores, choose_clips, list_systems
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.media.video import read_frames
 
 Floats = npt.NDArray[np.float32]
-Role = Literal["best", "median", "worst"]
-Videos = Mapping[tuple[str, str], str]
-"""HTML element for a video, by clip and system."""
 
 NUM_MOMENTS = 6
 FRAME_SIDE_PX = 256
@@ -58,42 +46,97 @@ class ClipEvidence:
     openings: Mapping[str, Floats]
     videos: Mapping[str, Path]
 
+    @property
+    def real_opening(self) -> Floats | None:
+        """The opening of the real mouth, if known."""
+        return next((self.openings[name] for name in TRUTHS if name in self.openings), None)
+
 
 @dataclass(frozen=True)
-class _Moment:
-    """A frame to present."""
+class Moment:
+    """A frame to present; the label says whether the real mouth is open, if known."""
 
     frame: int
+    time: str
     label: str
 
 
 @dataclass(frozen=True)
-class ShownClip:
-    """One clip on the page, without the parts that depend on the page's size."""
+class ClipCard:
+    """One clip on the page; everything by system has the truth first.
 
+    Attributes:
+        name: name of the clip.
+        roles: why the clip is on the page.
+        row: the ranked system's row in scores.json.
+        values: the ranking measure by system.
+        videos: files by system.
+        moments: the frames to present.
+        frames: by system, the frames as data URLs; None beyond the video's end.
+        openings: by system, an `svg` element with the mouth opening; not for the truth.
+        has_real_opening: whether these plots contain the real opening.
+        has_sound: whether they contain the sound.
+    """
+
+    name: str
     roles: tuple[Role, ...]
-    evidence: ClipEvidence
-    systems: tuple[str, ...]
-    frames: Mapping[str, list[bytes | None]]
-    moments: tuple[_Moment, ...]
+    row: Mapping[str, Any]
+    values: Mapping[str, float]
+    videos: Mapping[str, Path]
+    moments: list[Moment]
+    frames: Mapping[str, list[str | None]]
+    openings: Mapping[str, str]
+    has_real_opening: bool
+    has_sound: bool
 
 
-def show_clip(evidence: ClipEvidence, roles: tuple[Role, ...], systems: Iterable[str]) -> ShownClip:
-    """Read the frames to present for a clip; the truth comes first."""
-    ordered = sorted(systems, key=lambda name: name not in TRUTHS)
-    moments = _moments(evidence)
+def make_clip_cards(
+    scores: Scores, evidence: Mapping[str, ClipEvidence], ranking: Ranking
+) -> list[ClipCard]:
+    """Return the best, the median and the worst clip, as far as there is evidence.
+
+    Raises:
+        TalkheadError: a video cannot be read.
+    """
+    roles: dict[str, tuple[Role, ...]] = {}
+    for role, clip in choose_clips(scores, ranking).items():
+        if clip in evidence:
+            roles[clip] = (*roles.get(clip, ()), role)
+    return [
+        _make_card(scores, evidence[clip], ranking, of_clip, index)
+        for index, (clip, of_clip) in enumerate(roles.items())
+    ]
+
+
+def _make_card(
+    scores: Scores, evidence: ClipEvidence, ranking: Ranking, roles: tuple[Role, ...], index: int
+) -> ClipCard:
+    systems = sorted(list_systems(scores), key=lambda name: name not in TRUTHS)
+    rows = {row["system"]: row for row in scores["clips"] if row["clip"] == evidence.clip}
+    videos = {name: evidence.videos[name] for name in systems if name in evidence.videos}
+    moments = _choose_moments(evidence)
     wanted = [moment.frame for moment in moments]
-    frames = {
-        name: _read_moments(evidence.videos[name], wanted)
-        for name in ordered
-        if name in evidence.videos
-    }
-    return ShownClip(roles, evidence, tuple(ordered), frames, tuple(moments))
+    return ClipCard(
+        name=evidence.clip,
+        roles=roles,
+        row=rows[ranking.system],
+        values={
+            name: row["values"][ranking.measure]
+            for name, row in rows.items()
+            if ranking.measure in row["values"]
+        },
+        videos=videos,
+        moments=moments,
+        frames={name: _read_frames(video, wanted) for name, video in videos.items()},
+        openings=_plot_openings(scores, evidence, index),
+        has_real_opening=evidence.real_opening is not None,
+        has_sound=len(evidence.waveform) > 0,
+    )
 
 
-def _moments(evidence: ClipEvidence) -> list[_Moment]:
+def _choose_moments(evidence: ClipEvidence) -> list[Moment]:
     """Choose frames throughout a clip, alternating between an open and a closed real mouth."""
-    real = _real_opening(evidence)
+    real = evidence.real_opening
     lengths = [len(opening) for opening in evidence.openings.values()]
     total = max([*lengths, 0]) or int(len(evidence.waveform) / SAMPLE_RATE_HZ * evidence.fps)
     edges = np.linspace(0, total, min(NUM_MOMENTS, total) + 1).astype(int)
@@ -105,211 +148,43 @@ def _moments(evidence: ClipEvidence) -> list[_Moment]:
             is_open = index % 2 == 0
             frame = int(start + (np.nanargmax(part) if is_open else np.nanargmin(part)))
             label = "open" if is_open else "shut"
-        moments.append(_Moment(frame, label))
+        moments.append(Moment(frame, f"{frame / evidence.fps:.2f} s", label))
     return moments
 
 
-def _real_opening(evidence: ClipEvidence) -> Floats | None:
-    return next(
-        (evidence.openings[name] for name in TRUTHS if name in evidence.openings),
-        None,
-    )
-
-
-def _read_moments(video: Path, wanted: list[int]) -> list[bytes | None]:
-    """Return frames as JPEG; None beyond the video's end."""
-    found: dict[int, bytes] = {}
+def _read_frames(video: Path, wanted: list[int]) -> list[str | None]:
+    """Return frames as data URLs; None beyond the video's end."""
+    found: dict[int, str] = {}
     if wanted:
         with closing(read_frames(video, size=(FRAME_SIDE_PX, FRAME_SIDE_PX))) as frames:
             for index, frame in enumerate(frames):
                 if index in wanted:
                     stream = io.BytesIO()
                     Image.fromarray(frame).save(stream, "JPEG", quality=FRAME_QUALITY)
-                    found[index] = stream.getvalue()
+                    found[index] = data_url("image/jpeg", stream.getvalue())
                 if index >= wanted[-1]:
                     break
     return [found.get(index) for index in wanted]
 
 
-def fitting_videos(
-    scores: Scores, shown: Iterable[ShownClip], chosen: Chosen, room: int
-) -> dict[tuple[str, str], str]:
-    """Return as many videos as fit, in the order of the clips.
-
-    Args:
-        scores: content of scores.json.
-        shown: the clips in the order of the page.
-        chosen: the measure to print below each video.
-        room: remaining bytes.
-    """
-    found: dict[tuple[str, str], str] = {}
-    for one in shown:
-        for system in (name for name in one.systems if name in one.evidence.videos):
-            video = one.evidence.videos[system]
-            if video.stat().st_size < room:  # avoids reading a video that is too large
-                figure = _video(scores, one, system, chosen, video.read_bytes())
-                size = len(figure.encode(errors="backslashreplace"))
-                if size <= room:
-                    room -= size
-                    found[one.evidence.clip, system] = figure
-    return found
-
-
-def _video(scores: Scores, one: ShownClip, system: str, chosen: Chosen, content: bytes) -> str:
-    clip, measure = one.evidence.clip, scores["measures"][chosen.measure]
-    poster = next((frame for frame in one.frames[system] if frame is not None), None)
-    still = "" if poster is None else f' poster="{_data("image/jpeg", poster)}"'
-    said = "".join(
-        f' <span class="quiet">{with_unit(row["values"][chosen.measure], measure)}</span>'
-        for row in scores["clips"]
-        if (row["clip"], row["system"]) == (clip, system) and chosen.measure in row["values"]
-    )
-    return (
-        f'<figure><video controls playsinline preload="metadata" width="{FRAME_SIDE_PX}"'
-        f' height="{FRAME_SIDE_PX}" aria-label="{escape(clip)}, {escape(system)}"{still}'
-        f' src="{_data("video/mp4", content)}"></video>\n'
-        f"<figcaption>{swatch(colours(scores)[system])} {escape(system)}{said}</figcaption>"
-        "</figure>\n"
-    )
-
-
-def _data(kind: str, content: bytes) -> str:
+def data_url(kind: str, content: bytes) -> str:
+    """Return a URL that contains a file of a media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def clip_cards(
-    scores: Scores,
-    shown: list[ShownClip],
-    chosen: Chosen | None,
-    videos: Videos,
-) -> str:
-    """Return a card for every presented clip.
-
-    Args:
-        scores: content of scores.json.
-        shown: the clips in the order of the page.
-        chosen: the system and measure that chose the clips; None if none did.
-        videos: the videos that fit on the page.
-    """
-    if not shown or chosen is None:
-        return ""
-    measure = scores["measures"][chosen.measure]
-    cards = "\n".join(
-        _clip_card(scores, one, index, chosen, videos) for index, one in enumerate(shown)
-    )
-    return (
-        f'<p class="quiet">Clips of {escape(chosen.system)}, chosen by'
-        f" {escape(measure['title'])}.</p>\n{cards}"
-    )
-
-
-def _clip_card(
-    scores: Scores,
-    one: ShownClip,
-    index: int,
-    chosen: Chosen,
-    videos: Videos,
-) -> str:
-    clip = one.evidence.clip
-    rows = {row["system"]: row for row in scores["clips"] if row["clip"] == clip}
-    row = rows[chosen.system]
-    value = with_unit(row["values"][chosen.measure], scores["measures"][chosen.measure])
-    seen = "a person seen in training" if row["is_seen_person"] else "a person never seen"
-    badges = " ".join(f'<span class="badge {role}">{role}</span>' for role in one.roles)
-    return (
-        f'<article class="clip">\n<h3>{badges} <span>{escape(clip)}</span></h3>\n'
-        f'<p class="quiet">{escape(str(row["person"]))}, {seen};'
-        f" {count(int(row['frames']), 'frame')}; {escape(chosen.system)}: {value}</p>\n"
-        f"{_videos(one, videos)}"
-        f"{_frame_table(scores, one)}{_curves(scores, one, index)}</article>"
-    )
-
-
-def _videos(one: ShownClip, videos: Videos) -> str:
-    """Return the videos side by side, and a note on those left out."""
-    systems = [name for name in one.systems if name in one.evidence.videos]
-    if not systems:
-        return ""
-    clip = one.evidence.clip
-    figures = "".join(videos.get((clip, name), "") for name in systems)
-    html = f'<div class="videos">\n{figures}</div>\n'
-    left_out = [name for name in systems if (clip, name) not in videos]
-    if left_out:
-        html += (
-            '<p class="left-out">Too large for this page; see the folder of videos:'
-            f" {escape(', '.join(left_out))}.</p>\n"
-        )
-    return html
-
-
-def _frame_table(scores: Scores, one: ShownClip) -> str:
-    """Return a table with moments as columns and systems as rows."""
-    if not one.frames or not one.moments:
-        return ""
-    paint = colours(scores)
-    clip, fps = escape(one.evidence.clip), one.evidence.fps
-    times = [f"{moment.frame / fps:.2f} s" for moment in one.moments]
-    heads = "".join(
-        f'<th scope="col">{time}{f" <span>{moment.label}</span>" if moment.label else ""}</th>'
-        for time, moment in zip(times, one.moments, strict=True)
-    )
-    rows = []
-    for system, frames in one.frames.items():
-        cells = []
-        for time, frame in zip(times, frames, strict=True):
-            if frame is None:
-                cells.append('<td class="quiet">no frame</td>')
-                continue
-            cells.append(
-                f'<td><img width="{FRAME_SIDE_PX}" height="{FRAME_SIDE_PX}"'
-                f' alt="{escape(system)} at {time}" src="{_data("image/jpeg", frame)}"></td>'
-            )
-        rows.append(
-            f'<tr><th scope="row"><span>{swatch(paint[system])} {escape(system)}</span></th>\n'
-            + "\n".join(cells)
-            + "</tr>\n"
-        )
-    is_labelled = any(moment.label for moment in one.moments)
-    what = ", alternating between open and closed real mouth" if is_labelled else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Frames of {clip}">\n'
-        f'<table class="frames"><caption><span>Frames{what}</span></caption>\n'
-        f'<thead><tr><th scope="col"><span class="unseen">System</span></th>{heads}</tr></thead>\n'
-        f"<tbody>\n{''.join(rows)}</tbody></table>\n</div>\n"
-    )
-
-
-def _curves(scores: Scores, one: ShownClip, index: int) -> str:
-    """Return plots of the mouth opening, each with the real curve and one system's."""
-    evidence, real = one.evidence, _real_opening(one.evidence)
-    made = [name for name in one.systems if name in evidence.openings and name not in TRUTHS]
-    if not made:
-        return ""
-    top = largest_opening(list(evidence.openings.values()))
-    paint = colours(scores)
-    figures = []
-    for system in made:
-        colour = paint[system] or 0
-        plot = plot_opening(
-            real,
+def _plot_openings(scores: Scores, evidence: ClipEvidence, index: int) -> dict[str, str]:
+    """Plot the mouth opening of every system but the truth, each with the real curve."""
+    return {
+        system: plot_opening(
+            evidence.real_opening,
             evidence.openings[system],
             colour=colour,
             fps=evidence.fps,
             waveform=evidence.waveform,
-            top=top,
+            top=largest_opening(list(evidence.openings.values())),
             key=f"opening-{index}-{colour}",
             title=f"Mouth opening in {evidence.clip}: real and {system}",
         )
-        figures.append(
-            '<figure class="opening"><figcaption>'
-            f'<i style="color: var(--system-{colour % NUM_COLOURS})"></i>'
-            f" {escape(system)}</figcaption>\n"
-            f'<div class="scroll" tabindex="0" role="region" aria-label="Mouth opening,'
-            f' {escape(system)}">\n{plot}\n</div></figure>\n'
-        )
-    truth = '<i style="color: var(--real)"></i> real' if real is not None else "real: unknown"
-    sound = ' <i class="sound"></i> sound' if len(evidence.waveform) else " no sound"
-    return (
-        f'<h4>Mouth opening, eye distances <span class="key">{truth}{sound}</span></h4>\n'
-        f"{''.join(figures)}"
-    )
+        for system, colour in colour_indices(list_systems(scores)).items()
+        if colour is not None and system in evidence.openings
+    }

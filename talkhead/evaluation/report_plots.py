@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from html import escape
@@ -21,10 +21,13 @@ from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 from matplotlib.ticker import MaxNLocator
 
+from talkhead.evaluation.scores import REAL, TRUTH
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Floats = npt.NDArray[np.float32]
 
+TRUTHS = (REAL, TRUTH)
+"""Systems that are the real clip; the page has a colour of its own for them."""
 NUM_COLOURS = 8
 MARKERS = ("o", "s", "^", "D", "v", "p", "*", "h")
 """One per system, so that no one has to rely on colours."""
@@ -42,6 +45,18 @@ _PAGE_COLOURS = {
     **{colour: f"var(--system-{index})" for index, colour in enumerate(_SYSTEM)},
 }
 _FONT_PX = 10
+
+
+def colour_indices(systems: Iterable[str]) -> dict[str, int | None]:
+    """Return the colour index of every system; None for the truth."""
+    systems = list(systems)
+    generated = [name for name in systems if name not in TRUTHS]
+    return {name: None if name in TRUTHS else generated.index(name) for name in systems}
+
+
+def css_colour(index: int | None) -> str:
+    """Return the name of a colour in the page's style sheet."""
+    return "--real" if index is None else f"--system-{index % NUM_COLOURS}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,7 @@ def plot_by_clip(
 
 def plot_opening(
     real: Floats | None,
-    made: Floats | None,
+    generated: Floats,
     *,
     colour: int,
     fps: float,
@@ -115,7 +130,7 @@ def plot_opening(
 
     Args:
         real: shape = (T,), eye distances, nan if no face was found; None if unknown.
-        made: as `real`.
+        generated: as `real`.
         colour: colour index of the system.
         fps: frames per second.
         waveform: shape = (N,), 16 kHz; may be empty.
@@ -127,17 +142,18 @@ def plot_opening(
         An `svg` element.
     """
     width, height = 880, 132
-    curves = [curve for curve in (real, made) if curve is not None]
+    curves = [(generated, _SYSTEM[colour % NUM_COLOURS], 1.8)]
+    if real is not None:
+        curves.insert(0, (real, _REAL, 1.6))
     seconds = max(
-        [len(curve) / fps for curve in curves] + [len(waveform) / SAMPLE_RATE_HZ, 1 / fps]
+        [len(curve) / fps for curve, _, _ in curves] + [len(waveform) / SAMPLE_RATE_HZ, 1 / fps]
     )
     with _settings(key):
         figure, axes = _figure(width, height, left=40, right=8, top=6, bottom=22)
         _draw_waveform(figure, axes, waveform, seconds)
-        for curve, paint, line in ((real, _REAL, 1.6), (made, _SYSTEM[colour % NUM_COLOURS], 1.8)):
-            if curve is not None:
-                at = (np.arange(len(curve)) + 0.5) / fps
-                axes.plot(at, curve, color=paint, linewidth=line, solid_joinstyle="round")
+        for curve, paint, line in curves:
+            at = (np.arange(len(curve)) + 0.5) / fps
+            axes.plot(at, curve, color=paint, linewidth=line, solid_joinstyle="round")
         axes.set_xlim(0, seconds)
         axes.set_ylim(0, 1.08 * top)
         axes.yaxis.set_major_locator(MaxNLocator(3))

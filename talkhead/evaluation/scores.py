@@ -82,7 +82,7 @@ class ClipRow:
         clip: name of the clip.
         person: the person in the clip.
         is_seen_person: whether the person is in a training clip of the weights.
-        system: name of the system that made the frames or landmarks.
+        system: name of the system that generated the frames or landmarks.
         frames: number of scored frames.
         frames_without_face: number of scored frames without a detected face.
         values: scores by the measure's key.

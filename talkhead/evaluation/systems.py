@@ -60,7 +60,7 @@ LOUD_OPENING = 0.1
 
 
 @dataclass(frozen=True)
-class Case:
+class EvalClip:
     """One clip to reproduce."""
 
     info: ClipInfo
@@ -70,7 +70,7 @@ class Case:
     )
 
     @classmethod
-    def read(cls, data: Path, info: ClipInfo, *, frames: bool = True) -> Case:
+    def read(cls, data: Path, info: ClipInfo, *, frames: bool = True) -> EvalClip:
         """Read a clip; raises TalkheadError if it is damaged."""
         return cls(info, read_clip(data, info.clip, frames=frames))
 
@@ -105,7 +105,7 @@ class Case:
             yield np.stack([self.clip.frame(index) for index in part])
 
 
-FrameMaker = Callable[[Case], Iterator[Pixels]]
+FrameGenerator = Callable[[EvalClip], Iterator[Pixels]]
 """Turns a clip into its frames, (T, 256, 256, 3) at a time."""
 
 
@@ -116,54 +116,54 @@ def identity_frame(landmarks: Floats) -> int:
     return int(apart.mean(1).argmin())
 
 
-def hear(case: Case, generator: LandmarkGenerator) -> Speech:
+def predict_speech_of(eval_clip: EvalClip, generator: LandmarkGenerator) -> Speech:
     """Run the first stage on a clip's audio, through a file as in normal use."""
-    rest, _ = identity_at_rest(case.mesh, generator.motion_basis())
+    rest, _ = identity_at_rest(eval_clip.mesh, generator.motion_basis())
     with tempfile.TemporaryDirectory() as folder:
         audio = Path(folder) / "speech.wav"
-        write_waveform(audio, case.waveform)
-        return listen(generator, audio, proportions(rest), case.fps)
+        write_waveform(audio, eval_clip.waveform)
+        return listen(generator, audio, proportions(rest), eval_clip.fps)
 
 
 def spoken_points(
-    case: Case, generator: LandmarkGenerator, speech: Speech, pose: Pose, seed: int
+    eval_clip: EvalClip, generator: LandmarkGenerator, speech: Speech, pose: Pose, seed: int
 ) -> Floats:
     """Return landmarks predicted from audio, (T, 478, 3), crop pixels.
 
     Args:
-        case: the clip.
+        eval_clip: the clip.
         generator: provides the motion basis and the head style.
-        speech: from `hear`.
+        speech: from `predict_speech_of`.
         pose: the clip's own, or a generated one with blinks and eyebrows.
         seed: random seed of the generated motion.
     """
     if pose == "true":
         basis = generator.motion_basis()
-        rest, _ = identity_at_rest(case.mesh, basis)
-        return _posed(case, rest, basis, fitted(speech.coefficients, len(case.clip)))
-    windows = animate(generator, case.mesh, speech, MotionOptions(pose, seed=seed))
-    return fitted(np.concatenate(list(windows)), len(case.clip))
+        rest, _ = identity_at_rest(eval_clip.mesh, basis)
+        return _posed(eval_clip, rest, basis, fitted(speech.coefficients, len(eval_clip.clip)))
+    windows = animate(generator, eval_clip.mesh, speech, MotionOptions(pose, seed=seed))
+    return fitted(np.concatenate(list(windows)), len(eval_clip.clip))
 
 
 def landmark_baselines(
-    case: Case, generator: LandmarkGenerator, speech: Speech
+    eval_clip: EvalClip, generator: LandmarkGenerator, speech: Speech
 ) -> Iterator[tuple[str, Floats]]:
     """Yield the name and landmarks of each baseline, in the clip's head pose."""
     basis = generator.motion_basis()
-    rest, _ = identity_at_rest(case.mesh, basis)
+    rest, _ = identity_at_rest(eval_clip.mesh, basis)
     opening = opening_direction(basis.components)
     jaw = opening / (opening @ opening)
-    loudness = LOUD_OPENING * fitted(speech.activity[:, None], len(case.clip))
-    yield LOUDNESS, _posed(case, rest, basis, loudness * jaw)
-    yield REST, _posed(case, rest, basis, 0 * loudness * jaw)
-    yield TRUTH, case.clip.landmarks
+    loudness = LOUD_OPENING * fitted(speech.activity[:, None], len(eval_clip.clip))
+    yield LOUDNESS, _posed(eval_clip, rest, basis, loudness * jaw)
+    yield REST, _posed(eval_clip, rest, basis, 0 * loudness * jaw)
+    yield TRUTH, eval_clip.clip.landmarks
 
 
-def _posed(case: Case, rest: Floats, basis: MotionBasis, coefficients: Floats) -> Floats:
+def _posed(eval_clip: EvalClip, rest: Floats, basis: MotionBasis, coefficients: Floats) -> Floats:
     """Return meshes in the clip's head pose, given the face at rest, (478, 3)."""
     still = np.zeros(len(coefficients), np.float32)
     shapes = separate_lips(rest + basis.deform(coefficients, still, mouth_scale(rest)))
-    return fit_head_pose(case.clip.landmarks, rest).to_picture(shapes)
+    return fit_head_pose(eval_clip.clip.landmarks, rest).to_picture(shapes)
 
 
 def fitted(values: Floats, count: int) -> Floats:
@@ -174,7 +174,7 @@ def fitted(values: Floats, count: int) -> Floats:
     return np.concatenate([values[:count], np.repeat(values[-1:], missing, axis=0)])
 
 
-def frame_makers(
+def frame_generators(
     pipelines: Mapping[str, FacePipeline],
     *,
     from_sound: bool,
@@ -183,8 +183,8 @@ def frame_makers(
     start_steps: Iterable[int | None] = (None,),
     emotion: str | None = None,
     seed: int = 0,
-) -> dict[str, FrameMaker]:
-    """Return the frame makers of a stage by name: first the weights', then the baselines'.
+) -> dict[str, FrameGenerator]:
+    """Return the frame generators of a stage by name: first the weights', then the baselines'.
 
     Args:
         pipelines: by display name.
@@ -198,23 +198,23 @@ def frame_makers(
         seed: random seed.
     """
     steps, start_steps = list(steps), list(start_steps)
-    makers: dict[str, FrameMaker] = {}
+    generators: dict[str, FrameGenerator] = {}
     for name, pipeline in pipelines.items():
         starts = start_steps if pipeline.system.has_start_step else [None]
         for count, start in product(steps, starts):
             label = f"{name}, {count} step{'s' if count > 1 else ''}" if len(steps) > 1 else name
             label += f" from {start}" if len(starts) > 1 else ""
             sampler = SamplerOptions(count, start, seed)
-            makers[label] = _rendering(pipeline, sampler, emotion, pose if from_sound else None)
+            generators[label] = _rendering(pipeline, sampler, emotion, pose if from_sound else None)
     first = next(iter(pipelines.values()), None)
     generator = first.landmark_generator if first and from_sound else None
-    makers[WARP] = _warping(generator, pose, seed)
-    makers[IDENTITY] = _identity_repeated
+    generators[WARP] = _warping(generator, pose, seed)
+    generators[IDENTITY] = _identity_repeated
     coder = next((pipeline for pipeline in pipelines.values() if _has_autoencoder(pipeline)), None)
     if coder is not None and not from_sound:
-        makers[CEILING] = _coding(coder.autoencoder, coder.device)
-    makers[REAL] = Case.frames
-    return makers
+        generators[CEILING] = _coding(coder.autoencoder, coder.device)
+    generators[REAL] = EvalClip.frames
+    return generators
 
 
 def _has_autoencoder(pipeline: FacePipeline) -> bool:
@@ -223,55 +223,55 @@ def _has_autoencoder(pipeline: FacePipeline) -> bool:
 
 def _rendering(
     pipeline: FacePipeline, sampler: SamplerOptions, emotion: str | None, pose: Pose | None
-) -> FrameMaker:
-    def make(case: Case) -> Iterator[Pixels]:
+) -> FrameGenerator:
+    def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
         generator = None if pose is None else pipeline.landmark_generator
-        windows = split_windows(_points_of(case, generator, pose, sampler.seed))
+        windows = split_windows(_points_of(eval_clip, generator, pose, sampler.seed))
         probabilities = None
         if pose is not None:  # real landmarks already carry an expression
-            probabilities = emotion_probabilities(pipeline, case.waveform, emotion)
+            probabilities = emotion_probabilities(pipeline, eval_clip.waveform, emotion)
         if probabilities is not None:
             windows = express(windows, pipeline.expressions.shape_of(probabilities))
         return render_frames(
             pipeline.renderer(),
-            case.picture(),
-            case.mesh,
+            eval_clip.picture(),
+            eval_clip.mesh,
             windows,
             sampler,
             emotion=probabilities,
         )
 
-    return make
+    return generate
 
 
 def _points_of(
-    case: Case, generator: LandmarkGenerator | None, pose: Pose | None, seed: int
+    eval_clip: EvalClip, generator: LandmarkGenerator | None, pose: Pose | None, seed: int
 ) -> Floats:
     """Return the clip's own landmarks, or predicted ones, which are cached."""
     if generator is None:
-        return case.clip.landmarks
+        return eval_clip.clip.landmarks
     key = id(generator), pose or "true", seed
-    if key not in case._spoken:
-        speech = hear(case, generator)
-        case._spoken[key] = spoken_points(case, generator, speech, key[1], seed)
-    return case._spoken[key]
+    if key not in eval_clip._spoken:
+        speech = predict_speech_of(eval_clip, generator)
+        eval_clip._spoken[key] = spoken_points(eval_clip, generator, speech, key[1], seed)
+    return eval_clip._spoken[key]
 
 
-def _identity_repeated(case: Case) -> Iterator[Pixels]:
-    picture = case.picture()[None]
-    for _ in range(len(case.clip)):
+def _identity_repeated(eval_clip: EvalClip) -> Iterator[Pixels]:
+    picture = eval_clip.picture()[None]
+    for _ in range(len(eval_clip.clip)):
         yield picture
 
 
-def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> FrameMaker:
+def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> FrameGenerator:
     """Return a maker that warps the identity to the landmarks, without correction."""
 
     @torch.inference_mode()
-    def make(case: Case) -> Iterator[Pixels]:
-        points = _points_of(case, generator, pose, seed)
+    def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
+        points = _points_of(eval_clip, generator, pose, seed)
         middle = CROP_SIDE_PX / 2
         whole = Crop(middle, middle, float(CROP_SIDE_PX))
-        canvas = prepare_canvas(case.picture(), case.mesh, torch.device("cpu"), whole)
+        canvas = prepare_canvas(eval_clip.picture(), eval_clip.mesh, torch.device("cpu"), whole)
         for window in split_windows(points):
             target = torch.from_numpy(window)
             shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
@@ -279,16 +279,16 @@ def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> Fram
             warped = lower_face(warp_identity(small, grid, maps))
             yield composite(canvas, FrameLayers(shift, maps, target, warped, warped))
 
-    return make
+    return generate
 
 
-def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameMaker:
+def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameGenerator:
     """Return a maker that passes real lower faces through the autoencoder in float32."""
 
     @torch.inference_mode()
-    def make(case: Case) -> Iterator[Pixels]:
+    def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
         region = slice(TOP_PX, BOTTOM_PX), slice(LEFT_PX, RIGHT_PX)
-        for frames in case.frames():
+        for frames in eval_clip.frames():
             image = torch.from_numpy(frames).permute(0, 3, 1, 2).to(device) / 127.5 - 1
             latents = autoencoder.encode(lower_face(image))
             made = (autoencoder.decode(latents).clamp(-1, 1) + 1) * 127.5
@@ -296,4 +296,4 @@ def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameMaker:
             out[:, region[0], region[1]] = made.round().byte().permute(0, 2, 3, 1).cpu().numpy()
             yield out
 
-    return make
+    return generate

@@ -1,4 +1,4 @@
-"""A real video made in the test: a portrait warped so that its mouth opens and shuts."""
+"""A real video generated in the test: a portrait warped so that its mouth opens and shuts."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from talkhead.data.clips import Clip, encode_frames
 from talkhead.evaluation.frames import BATCH_FRAMES, Reference, detect_points
-from talkhead.evaluation.systems import Case, frame_makers
+from talkhead.evaluation.systems import EvalClip, frame_generators
 from talkhead.geometry.crop import face_crops
 from talkhead.geometry.mesh import mouth_opening
 from talkhead.media.picture import read_picture
@@ -43,9 +43,9 @@ def talking_frames(count: int = 60) -> Pixels:
         jpeg=jpeg,
         jpeg_offsets=offsets,
     )
-    case = Case(describe_clip("face", clip), clip)
-    make = frame_makers({}, from_sound=True)["plain warp"]
-    return np.concatenate(list(make(case)))
+    eval_clip = EvalClip(describe_clip("face", clip), clip)
+    generate = frame_generators({}, from_sound=True)["plain warp"]
+    return np.concatenate(list(generate(eval_clip)))
 
 
 def written(folder: Path, name: str, frames: Pixels, crf: int = 12) -> Path:
@@ -70,4 +70,4 @@ def reference_of(frames: Pixels, size: int = BATCH_FRAMES) -> Reference:
     """Describe a real clip: the last fifth of it is silent."""
     points = np.stack(list(detect_points(batches(frames))))
     quiet = np.arange(len(frames)) >= 0.8 * len(frames)
-    return Reference(batches(frames, size), points, 25.0, quiet, [])
+    return Reference(lambda: iter(batches(frames, size)), points, 25.0, quiet, [])

@@ -19,8 +19,8 @@ def draw(count: int, width: int, seed: int = 0) -> Numbers:
     return np.asarray(rng.normal(size=(count, width)) @ mixing + rng.normal(size=width))
 
 
-def distance(made: Numbers, real: Numbers) -> float:
-    return frechet_distance(FeatureStatistics.of(made), FeatureStatistics.of(real))
+def distance(generated: Numbers, real: Numbers) -> float:
+    return frechet_distance(FeatureStatistics.of(generated), FeatureStatistics.of(real))
 
 
 def test_moments_are_those_of_numpy() -> None:
@@ -32,30 +32,30 @@ def test_moments_are_those_of_numpy() -> None:
 
 
 def test_a_distance_in_one_dimension_by_hand() -> None:
-    made = np.array([[-1.0], [0], [1]])  # mean 0, variance 1
+    generated = np.array([[-1.0], [0], [1]])  # mean 0, variance 1
     real = np.array([[1.0], [3], [5]])  # mean 3, variance 4
     # 3^2 + 1 + 4 - 2 sqrt(1 4)
-    assert distance(made, real) == pytest.approx(10)
-    assert distance(real, made) == pytest.approx(10)
+    assert distance(generated, real) == pytest.approx(10)
+    assert distance(real, generated) == pytest.approx(10)
 
 
 def test_a_root_of_the_product_of_covariances_agrees() -> None:
-    made, real = draw(50, 6, 1), draw(40, 6, 2)
-    a, b = np.cov(made.T), np.cov(real.T)
+    generated, real = draw(50, 6, 1), draw(40, 6, 2)
+    a, b = np.cov(generated.T), np.cov(real.T)
     by_root = (
-        np.square(made.mean(0) - real.mean(0)).sum()
+        np.square(generated.mean(0) - real.mean(0)).sum()
         + np.trace(a)
         + np.trace(b)
         - 2 * np.trace(np.real(sqrtm(a @ b)))
     )
-    assert distance(made, real) == pytest.approx(by_root)
+    assert distance(generated, real) == pytest.approx(by_root)
 
 
 def test_fewer_features_than_dimensions_are_compared_where_they_lie() -> None:
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(300, 3)))[0]
-    made, real = draw(20, 3, 1), draw(30, 3, 2)
-    assert distance(made @ basis.T, real @ basis.T) == pytest.approx(distance(made, real))
+    generated, real = draw(20, 3, 1), draw(30, 3, 2)
+    assert distance(generated @ basis.T, real @ basis.T) == pytest.approx(distance(generated, real))
     few = draw(10, 300, 3)
     assert distance(few, few) == pytest.approx(0, abs=1e-9 * np.square(few).sum())
     # All moved by 1 in every dimension.
@@ -63,9 +63,9 @@ def test_fewer_features_than_dimensions_are_compared_where_they_lie() -> None:
 
 
 def test_sets_that_do_not_overlap_add_up_their_variances() -> None:
-    made, real = np.zeros((3, 4)), np.zeros((3, 4))
-    made[:, 0] = real[:, 1] = (-1, 0, 1)
-    assert distance(made, real) == pytest.approx(2)
+    generated, real = np.zeros((3, 4)), np.zeros((3, 4))
+    generated[:, 0] = real[:, 1] = (-1, 0, 1)
+    assert distance(generated, real) == pytest.approx(2)
     assert distance(np.ones((3, 4)), np.zeros((2, 4))) == pytest.approx(4)
 
 
@@ -96,14 +96,14 @@ def test_too_few_features_or_other_dimensions_are_refused() -> None:
 
 
 def test_tlp_is_the_mean_of_absolute_differences_of_changes() -> None:
-    made, real = np.array([0.10, 0.30, 0.20]), np.array([0.20, 0.10, 0.20])
-    assert tlp(made, real) == pytest.approx((0.1 + 0.2 + 0) / 3)
-    assert tlp(made[[2, 0, 1]], real[[2, 0, 1]]) == pytest.approx(0.1)
+    generated, real = np.array([0.10, 0.30, 0.20]), np.array([0.20, 0.10, 0.20])
+    assert tlp(generated, real) == pytest.approx((0.1 + 0.2 + 0) / 3)
+    assert tlp(generated[[2, 0, 1]], real[[2, 0, 1]]) == pytest.approx(0.1)
     assert tlp(real, real) == 0
     with pytest.raises(ValueError, match="changes are"):
-        tlp(made, real[:2])
+        tlp(generated, real[:2])
     with pytest.raises(ValueError, match="changes are"):
-        tlp(made[:0], real[:0])
+        tlp(generated[:0], real[:0])
 
 
 def test_sync_of_two_windows_by_hand() -> None:

@@ -25,29 +25,31 @@ def still(count: int, width_px: float = 100.0) -> Floats:
 
 def test_the_landmark_distance_by_hand() -> None:
     truth = np.zeros((2, 3, 3), np.float32)
-    made = truth.copy()
-    made[0, 0] = (3, 4, 100)  # 5 px in the plane; depth does not count
-    made[1] = (0, 1, 0)
+    generated = truth.copy()
+    generated[0, 0] = (3, 4, 100)  # 5 px in the plane; depth does not count
+    generated[1] = (0, 1, 0)
     # Frame 0: (5 + 0 + 0) / 3, frame 1: 1.
-    assert landmark_distance(made, truth) == pytest.approx((5 / 3 + 1) / 2)
+    assert landmark_distance(generated, truth) == pytest.approx((5 / 3 + 1) / 2)
 
 
 def test_the_velocity_distance_is_blind_to_a_constant_offset() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(9, 4, 2)).astype(np.float32)
     assert landmark_velocity_distance(truth + 7, truth) == pytest.approx(0, abs=1e-5)
-    made = truth.copy()
-    made[3:] += np.array([3, 4], np.float32)  # one jump of 5 px among eight steps
-    assert landmark_velocity_distance(made, truth) == pytest.approx(5 / 8, rel=1e-5)
+    generated = truth.copy()
+    generated[3:] += np.array([3, 4], np.float32)  # one jump of 5 px among eight steps
+    assert landmark_velocity_distance(generated, truth) == pytest.approx(5 / 8, rel=1e-5)
 
 
 def test_frames_and_points_may_come_in_any_order() -> None:
     rng = np.random.default_rng(1)
-    made, truth = rng.normal(size=(2, 12, 68, 2)).astype(np.float32)
+    generated, truth = rng.normal(size=(2, 12, 68, 2)).astype(np.float32)
     frames, points = rng.permutation(12), rng.permutation(68)
-    expected = landmark_distance(made, truth)
-    assert landmark_distance(made[frames], truth[frames]) == pytest.approx(expected, rel=1e-6)
-    assert landmark_distance(made[:, points], truth[:, points]) == pytest.approx(expected, rel=1e-6)
+    expected = landmark_distance(generated, truth)
+    assert landmark_distance(generated[frames], truth[frames]) == pytest.approx(expected, rel=1e-6)
+    assert landmark_distance(generated[:, points], truth[:, points]) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_the_opening_is_in_eye_distances() -> None:
@@ -63,11 +65,11 @@ def test_the_width_is_compared_without_the_trembling_of_the_eye_corners() -> Non
     wide = np.zeros((80, len(hand_made_basis().components)), np.float32)
     wide[:, 2] = 0.1 * np.sin(np.arange(80) / 3)
     speech = hand_made_basis().deform(wide, np.zeros(80, np.float32))
-    made = 100 * (mean_mesh(1) + speech)
-    truth = made.copy()
+    generated = 100 * (mean_mesh(1) + speech)
+    truth = generated.copy()
     truth[:, LEFT_EYE_CORNER, 0] += rng.normal(0, 1, 80)
     quiet = np.zeros(80, np.bool_)
-    assert landmark_values(made, truth, [], quiet, 25.0)["width_r"] > 0.95
+    assert landmark_values(generated, truth, [], quiet, 25.0)["width_r"] > 0.95
 
 
 def test_closures_are_looked_for_around_their_moments() -> None:

@@ -43,7 +43,7 @@ def syncnet() -> SyncNet:
 
 
 @pytest.fixture(scope="module")
-def made() -> Pixels:
+def generated() -> Pixels:
     return random_frames(NUM_FRAMES, SIDE, 0)
 
 
@@ -56,9 +56,9 @@ def noise(num_samples: int) -> Floats:
     return np.random.default_rng(0).uniform(-0.5, 0.5, num_samples).astype(np.float32)
 
 
-def look(
+def score(
     networks: Mapping[str, FeatureNetwork],
-    made: Pixels,
+    generated: Pixels,
     real: Pixels,
     sizes: Sequence[int],
     *,
@@ -69,24 +69,26 @@ def look(
     """Scores of frames that come in batches of these sizes."""
     scorer = NetworkScorer(networks, waveform, fps, with_real=with_real)
     ends = np.cumsum(sizes)
-    assert ends[-1] == len(made)
+    assert ends[-1] == len(generated)
     for start, end in zip(ends - np.array(sizes), ends, strict=True):
-        scorer.add(made[start:end], real[start:end])
+        scorer.add(generated[start:end], real[start:end])
     return scorer.finish()
 
 
-def test_without_networks_there_are_no_scores(made: Pixels, real: Pixels) -> None:
-    assert look({}, made, real, [14], waveform=noise(9000), with_real=True) == ({}, {})
+def test_without_networks_there_are_no_scores(generated: Pixels, real: Pixels) -> None:
+    assert score({}, generated, real, [14], waveform=noise(9000), with_real=True) == ({}, {})
     assert NetworkScorer({}, NONE, 25).finish() == ({}, {})
 
 
 def test_lpips_and_tlp_are_those_of_the_whole_video(
-    lpips: Lpips, made: Pixels, real: Pixels
+    lpips: Lpips, generated: Pixels, real: Pixels
 ) -> None:
-    values, features = look({"lpips": lpips}, made, real, [14])
+    values, features = score({"lpips": lpips}, generated, real, [14])
     assert features == {}
-    assert values["lpips"] == pytest.approx(float(lpips.distances(made, real).mean()), rel=1e-5)
-    changes = [lpips.distances(frames[1:], frames[:-1]) for frames in (made, real)]
+    assert values["lpips"] == pytest.approx(
+        float(lpips.distances(generated, real).mean()), rel=1e-5
+    )
+    changes = [lpips.distances(frames[1:], frames[:-1]) for frames in (generated, real)]
     assert values["tlp"] == pytest.approx(
         100 * float(np.abs(changes[0] - changes[1]).mean()), rel=1e-4
     )
@@ -95,31 +97,31 @@ def test_lpips_and_tlp_are_those_of_the_whole_video(
 
 @pytest.mark.parametrize("sizes", [[5, 4, 5], [1, 12, 1]])
 def test_the_size_of_batches_changes_no_lpips_and_no_tlp(
-    lpips: Lpips, made: Pixels, real: Pixels, sizes: list[int]
+    lpips: Lpips, generated: Pixels, real: Pixels, sizes: list[int]
 ) -> None:
-    whole, _ = look({"lpips": lpips}, made, real, [14])
-    parts, _ = look({"lpips": lpips}, made, real, sizes)
+    whole, _ = score({"lpips": lpips}, generated, real, [14])
+    parts, _ = score({"lpips": lpips}, generated, real, sizes)
     assert parts == pytest.approx(whole, rel=1e-4)
 
 
 def test_equal_videos_have_no_distance_and_one_frame_has_no_change(
-    lpips: Lpips, made: Pixels
+    lpips: Lpips, generated: Pixels
 ) -> None:
-    values, _ = look({"lpips": lpips}, made, made, [7, 7])
+    values, _ = score({"lpips": lpips}, generated, generated, [7, 7])
     assert values == {"lpips": 0, "tlp": 0}
-    values, _ = look({"lpips": lpips}, made[:1], made[:1], [1])
+    values, _ = score({"lpips": lpips}, generated[:1], generated[:1], [1])
     assert values == {"lpips": 0}
 
 
 def test_syncnet_sees_every_window_once_however_frames_come(
-    syncnet: SyncNet, made: Pixels, real: Pixels
+    syncnet: SyncNet, generated: Pixels, real: Pixels
 ) -> None:
     sound = noise(640 * NUM_FRAMES)
-    seen, heard = syncnet.video_embeddings(made), syncnet.audio_embeddings(sound)
+    seen, heard = syncnet.video_embeddings(generated), syncnet.audio_embeddings(sound)
     lse_d, lse_c, offset = sync_scores(*pair_windows(seen, heard))
     wanted = {"lse_d": lse_d, "lse_c": lse_c, "sync_offset": offset}
     for sizes in ([14], [5, 4, 5], [1, 2, 1, 10]):
-        values, features = look({"sync": syncnet}, made, real, sizes, waveform=sound)
+        values, features = score({"sync": syncnet}, generated, real, sizes, waveform=sound)
         assert values == pytest.approx(wanted, rel=1e-3)
         assert features == {}
 
@@ -128,26 +130,26 @@ def test_syncnet_sees_every_window_once_however_frames_come(
     ("num_samples", "fps"), [(0, 25.0), (640 * NUM_FRAMES, 24.0), (640 * NUM_FRAMES, 50.0)]
 )
 def test_syncnet_needs_sound_and_25_frames_a_second(
-    syncnet: SyncNet, made: Pixels, real: Pixels, num_samples: int, fps: float
+    syncnet: SyncNet, generated: Pixels, real: Pixels, num_samples: int, fps: float
 ) -> None:
     networks = {"sync": syncnet}
-    assert look(networks, made, real, [14], waveform=noise(num_samples), fps=fps) == ({}, {})
+    assert score(networks, generated, real, [14], waveform=noise(num_samples), fps=fps) == ({}, {})
 
 
 @pytest.mark.parametrize(("count", "num_samples"), [(5, 640 * 14), (14, 640 * 5), (3, 640 * 3)])
 def test_clips_that_are_too_short_for_syncnet_have_no_scores_of_it(
-    syncnet: SyncNet, made: Pixels, real: Pixels, count: int, num_samples: int
+    syncnet: SyncNet, generated: Pixels, real: Pixels, count: int, num_samples: int
 ) -> None:
     networks = {"sync": syncnet}
     sound = noise(num_samples)
-    assert look(networks, made[:count], real[:count], [count], waveform=sound) == ({}, {})
+    assert score(networks, generated[:count], real[:count], [count], waveform=sound) == ({}, {})
 
 
 def test_features_of_frames_do_not_depend_on_the_batch() -> None:
     inception = fill(FidInception, random_state(FidInception), source="inception")
-    made, real = random_frames(5, SIDE, 0), random_frames(5, SIDE, 1)
-    values, whole = look({"fid": inception}, made, real, [5], with_real=True)
-    _, parts = look({"fid": inception}, made, real, [2, 3])
+    generated, real = random_frames(5, SIDE, 0), random_frames(5, SIDE, 1)
+    values, whole = score({"fid": inception}, generated, real, [5], with_real=True)
+    _, parts = score({"fid": inception}, generated, real, [2, 3])
     assert values == {}
     assert whole.keys() == {"fid", "real fid"}
     assert whole["fid"].shape == whole["real fid"].shape == (5, 2048)
@@ -159,7 +161,7 @@ def test_features_of_frames_do_not_depend_on_the_batch() -> None:
 def test_only_whole_windows_of_16_frames_have_features_of_motion() -> None:
     i3d = fill(I3d, random_state(I3d), source="i3d")
     frames = random_frames(19, SIDE)
-    _, features = look({"fvd": i3d}, frames, frames, [16, 3])
+    _, features = score({"fvd": i3d}, frames, frames, [16, 3])
     assert features.keys() == {"fvd"}
     assert features["fvd"].shape == (1, 400)
     np.testing.assert_array_equal(features["fvd"], i3d.features(frames[:16]))
@@ -188,16 +190,16 @@ def test_a_set_against_itself_is_at_distance_0_and_a_shifted_one_at_the_square_o
 
 
 def test_two_clips_are_one_set_in_any_order() -> None:
-    made, real = features(60, 0, 0.5), features(60, 1)
-    one = [of_clip("a", "ours", fid=made), of_clip("a", REAL, fid=real, real_fid=real)]
+    generated, real = features(60, 0, 0.5), features(60, 1)
+    one = [of_clip("a", "ours", fid=generated), of_clip("a", REAL, fid=real, real_fid=real)]
     two = [
         of_clip("b", REAL, fid=real[20:], real_fid=real[20:]),
-        of_clip("b", "ours", fid=made[20:]),
-        of_clip("a", "ours", fid=made[:20]),
+        of_clip("b", "ours", fid=generated[20:]),
+        of_clip("a", "ours", fid=generated[:20]),
         of_clip("a", REAL, fid=real[:20], real_fid=real[:20]),
     ]
     values, fewest = set_values(one)
-    direct = frechet_distance(FeatureStatistics.of(made), FeatureStatistics.of(real))
+    direct = frechet_distance(FeatureStatistics.of(generated), FeatureStatistics.of(real))
     assert values["ours"]["fid"] == pytest.approx(direct)
     for order in (two, two[::-1]):
         again, same = set_values(order)
@@ -220,12 +222,12 @@ def test_the_fewest_features_of_any_system_are_told_by_measure() -> None:
 
 def test_real_features_are_those_of_the_real_row_alone() -> None:
     real, other = features(40, 1), features(40, 2, 5)
-    made = features(40, 0)
+    generated = features(40, 0)
     row = of_clip("a", REAL, fid=real, real_fid=real)
-    alone, _ = set_values([of_clip("a", "ours", fid=made), row])
-    misled, _ = set_values([of_clip("a", "ours", fid=made, real_fid=other), row])
+    alone, _ = set_values([of_clip("a", "ours", fid=generated), row])
+    misled, _ = set_values([of_clip("a", "ours", fid=generated, real_fid=other), row])
     assert misled == alone
-    assert set_values([of_clip("a", "ours", fid=made, real_fid=other)]) == ({}, {})
+    assert set_values([of_clip("a", "ours", fid=generated, real_fid=other)]) == ({}, {})
 
 
 def test_a_single_feature_is_no_set() -> None:
@@ -236,7 +238,7 @@ def test_a_single_feature_is_no_set() -> None:
     assert fewest == {"fid": 40}
 
 
-def test_nothing_global_is_drawn_from(lpips: Lpips, made: Pixels, real: Pixels) -> None:
+def test_nothing_global_is_drawn_from(lpips: Lpips, generated: Pixels, real: Pixels) -> None:
     before = torch.get_rng_state()
-    look({"lpips": lpips}, made, real, [14])
+    score({"lpips": lpips}, generated, real, [14])
     assert torch.equal(torch.get_rng_state(), before)

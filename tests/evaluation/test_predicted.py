@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from talkhead.data.clips import Clip, encode_frames
 from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.evaluation.predicted import find_predicted, predicted_frames, video_of
-from talkhead.evaluation.systems import Case
+from talkhead.evaluation.systems import EvalClip
 from talkhead.geometry.crop import CROP_SIDE_PX, FACE_MARGIN, Crop
 from talkhead.geometry.mesh import NUM_SURFACE_POINTS
 from talkhead.media.picture import read_picture
@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 320, 240
 
 
 @pytest.fixture(scope="module")
-def case() -> Case:
+def eval_clip() -> EvalClip:
     """Twenty frames from 0.4 s on of a video of 320 x 240 px, cut by crops that wander."""
     steps = np.arange(NUM_FRAMES)
     crops = np.stack([140 + 2.5 * steps, 110 + steps, np.full(NUM_FRAMES, 150)], 1)
@@ -41,11 +41,11 @@ def case() -> Case:
     )
     info = describe_clip("talk.1", clip)
     named = {"video": "talk.mp4", "start_s": 0.4, "width": WIDTH, "height": HEIGHT}
-    return Case(dataclasses.replace(info, **named), clip)  # type: ignore[arg-type]
+    return EvalClip(dataclasses.replace(info, **named), clip)  # type: ignore[arg-type]
 
 
-def named(case: Case, **facts: object) -> Case:
-    return Case(dataclasses.replace(case.info, **facts), case.clip)  # type: ignore[arg-type]
+def named(eval_clip: EvalClip, **facts: object) -> EvalClip:
+    return EvalClip(dataclasses.replace(eval_clip.info, **facts), eval_clip.clip)  # type: ignore[arg-type]
 
 
 def scenery(count: int, width: int, height: int) -> Pixels:
@@ -64,8 +64,8 @@ def write(path: Path, frames: Pixels, fps: int = 25) -> Path:
     return path
 
 
-def all_of(case: Case, path: Path, start_s: float | None = None) -> Pixels:
-    return np.concatenate(list(predicted_frames(case, path, start_s)))
+def all_of(eval_clip: EvalClip, path: Path, start_s: float | None = None) -> Pixels:
+    return np.concatenate(list(predicted_frames(eval_clip, path, start_s)))
 
 
 def test_videos_are_found_by_their_names_whatever_their_kind(tmp_path: Path) -> None:
@@ -89,49 +89,49 @@ def test_folders_without_videos_or_with_two_of_a_name_are_refused(tmp_path: Path
         find_predicted(tmp_path)
 
 
-def test_a_video_has_the_clips_name_or_that_of_its_video(case: Case) -> None:
+def test_a_video_has_the_clips_name_or_that_of_its_video(eval_clip: EvalClip) -> None:
     own, whole = Path("talk.1.mp4"), Path("talk.mkv")
-    assert video_of(case, {"talk": whole, "talk.1": own}) == (own, None)
-    assert video_of(case, {"talk": whole, "other": own}) == (whole, 0.4)
+    assert video_of(eval_clip, {"talk": whole, "talk.1": own}) == (own, None)
+    assert video_of(eval_clip, {"talk": whole, "other": own}) == (whole, 0.4)
     with pytest.raises(TalkheadError, match=r"^no video named talk\.1$"):
-        video_of(case, {"talk.2": own})
+        video_of(eval_clip, {"talk.2": own})
 
 
 @pytest.mark.parametrize(("count", "start_s"), [(20, None), (22, None), (17, None), (40, 0.4)])
 def test_of_one_name_for_both_the_longer_video_is_the_whole_one(
-    case: Case, tmp_path: Path, count: int, start_s: float | None
+    eval_clip: EvalClip, tmp_path: Path, count: int, start_s: float | None
 ) -> None:
-    first = named(case, clip="talk")
+    first = named(eval_clip, clip="talk")
     path = write(tmp_path / "talk.mp4", scenery(count, 64, 64))
     assert video_of(first, {"talk": path}) == (path, start_s)
 
 
-def test_crops_of_256_px_are_taken_as_they_are(case: Case, tmp_path: Path) -> None:
+def test_crops_of_256_px_are_taken_as_they_are(eval_clip: EvalClip, tmp_path: Path) -> None:
     path = write(tmp_path / "talk.1.mp4", scenery(NUM_FRAMES, CROP_SIDE_PX, CROP_SIDE_PX))
-    batches = list(predicted_frames(case, path))
+    batches = list(predicted_frames(eval_clip, path))
     assert [len(batch) for batch in batches] == [16, 4]
     np.testing.assert_array_equal(np.concatenate(batches), np.stack(list(read_frames(path))))
 
 
-def test_another_rate_is_brought_to_the_clips_own(case: Case, tmp_path: Path) -> None:
+def test_another_rate_is_brought_to_the_clips_own(eval_clip: EvalClip, tmp_path: Path) -> None:
     frames = scenery(2 * NUM_FRAMES, CROP_SIDE_PX, CROP_SIDE_PX)
     path = write(tmp_path / "talk.1.mp4", frames, fps=50)
-    assert all_of(case, path).shape == (NUM_FRAMES, CROP_SIDE_PX, CROP_SIDE_PX, 3)
+    assert all_of(eval_clip, path).shape == (NUM_FRAMES, CROP_SIDE_PX, CROP_SIDE_PX, 3)
 
 
 @pytest.mark.parametrize(("count", "num_read"), [(17, 17), (22, 22), (23, 23), (60, 23)])
 def test_a_video_of_one_clip_is_read_as_far_as_it_takes_to_see_that_it_is_too_long(
-    case: Case, tmp_path: Path, count: int, num_read: int
+    eval_clip: EvalClip, tmp_path: Path, count: int, num_read: int
 ) -> None:
     path = write(tmp_path / "talk.1.mp4", scenery(count, CROP_SIDE_PX, CROP_SIDE_PX))
-    assert len(all_of(case, path)) == num_read
+    assert len(all_of(eval_clip, path)) == num_read
 
 
 def test_a_whole_video_of_the_originals_size_is_cut_where_the_clip_was(
-    case: Case, tmp_path: Path
+    eval_clip: EvalClip, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "talk.mp4", scenery(60, WIDTH, HEIGHT))
-    found = all_of(case, *video_of(case, {"talk": path}))
+    found = all_of(eval_clip, *video_of(eval_clip, {"talk": path}))
     frames = list(read_frames(path))
     wanted = [
         Crop(140 + 2.5 * step, 110 + step, 150).extract(frames[10 + step])  # 0.4 s are 10 frames
@@ -140,30 +140,36 @@ def test_a_whole_video_of_the_originals_size_is_cut_where_the_clip_was(
     np.testing.assert_array_equal(found, np.stack(wanted))
 
 
-def test_frames_beyond_the_clips_last_crop_are_cut_like_it(case: Case, tmp_path: Path) -> None:
+def test_frames_beyond_the_clips_last_crop_are_cut_like_it(
+    eval_clip: EvalClip, tmp_path: Path
+) -> None:
     path = write(tmp_path / "talk.1.mp4", scenery(22, WIDTH, HEIGHT))
     last = Crop(140 + 2.5 * 19, 110 + 19, 150)
     frames = list(read_frames(path))
-    found = all_of(case, path)
+    found = all_of(eval_clip, path)
     assert len(found) == 22
     np.testing.assert_array_equal(found[21], last.extract(frames[21]))
 
 
-def test_a_whole_video_that_ends_before_the_clip_cannot_be_read(case: Case, tmp_path: Path) -> None:
+def test_a_whole_video_that_ends_before_the_clip_cannot_be_read(
+    eval_clip: EvalClip, tmp_path: Path
+) -> None:
     path = write(tmp_path / "talk.mp4", scenery(5, WIDTH, HEIGHT))
     with pytest.raises(TalkheadError, match=r"has no frame at 0\.4 s"):
-        all_of(case, path, 0.4)
+        all_of(eval_clip, path, 0.4)
 
 
 @pytest.mark.usefixtures("detector_is_here")
-def test_in_a_video_of_another_size_the_face_itself_is_tracked(case: Case, tmp_path: Path) -> None:
+def test_in_a_video_of_another_size_the_face_itself_is_tracked(
+    eval_clip: EvalClip, tmp_path: Path
+) -> None:
     picture = Image.fromarray(read_picture(FACE).pixels).convert("RGB")
     picture.thumbnail((300, 300))
     small = np.asarray(picture)
     canvas = np.full((320, 440, 3), 90, np.uint8)  # the face is left of the middle
     canvas[: small.shape[0], : small.shape[1]] = small
     path = write(tmp_path / "talk.1.mp4", np.repeat(canvas[None], NUM_FRAMES, 0))
-    found = all_of(case, path)
+    found = all_of(eval_clip, path)
     assert found.shape == (NUM_FRAMES, CROP_SIDE_PX, CROP_SIDE_PX, 3)
     with FaceDetector() as detector:
         (mesh,) = detector.detect(found[10])
@@ -175,16 +181,16 @@ def test_in_a_video_of_another_size_the_face_itself_is_tracked(case: Case, tmp_p
 
 @pytest.mark.usefixtures("detector_is_here")
 def test_of_an_unknown_size_of_the_original_the_face_is_tracked_too(
-    case: Case, tmp_path: Path
+    eval_clip: EvalClip, tmp_path: Path
 ) -> None:
     # Folders of earlier versions do not say how large videos were.
     path = write(tmp_path / "talk.1.mp4", scenery(NUM_FRAMES, WIDTH, HEIGHT))
     with pytest.raises(NoFaceError, match=f"^no face was found in {path}$"):
-        all_of(named(case, width=0, height=0), path)
+        all_of(named(eval_clip, width=0, height=0), path)
 
 
-def test_what_is_no_video_cannot_be_read(case: Case, tmp_path: Path) -> None:
+def test_what_is_no_video_cannot_be_read(eval_clip: EvalClip, tmp_path: Path) -> None:
     path = tmp_path / "talk.1.mp4"
     path.write_text("no video")
     with pytest.raises(TalkheadError, match="cannot be decoded as a video"):
-        all_of(case, path)
+        all_of(eval_clip, path)

@@ -8,7 +8,7 @@ import pytest
 from talkhead.data.clips import MANIFEST, ClipInfo
 from talkhead.data.selection import is_scored
 from talkhead.errors import TalkheadError
-from talkhead.evaluation.protocols import Chosen, Protocol, choose_rows, draw_share
+from talkhead.evaluation.protocols import ChosenClips, Protocol, choose_rows, draw_share
 
 
 def row(
@@ -52,7 +52,7 @@ def write(folder: Path, rows: Sequence[ClipInfo]) -> Path:
     return folder
 
 
-def names(chosen: Chosen) -> list[str]:
+def names(chosen: ChosenClips) -> list[str]:
     return [row.clip for row in chosen.rows]
 
 
@@ -72,7 +72,7 @@ def test_a_split_is_chosen_as_the_manifest_has_it(tmp_path: Path) -> None:
     chosen = choose_rows(data)
     assert names(chosen) == ["anna-2", "cleo-1", "cleo-2", "cleo-3"]
     assert chosen.seen_people == {"anna", "bert"}
-    assert [chosen.is_seen(row.person) for row in chosen.rows] == [True, False, False, False]
+    assert [row.person in chosen.seen_people for row in chosen.rows] == [True, False, False, False]
     assert chosen.note == "the split dev"
     assert names(choose_rows(data, split="test")) == ["dora-1"]
     assert names(choose_rows(data, people=["c*", "dora"])) == ["cleo-1", "cleo-2", "cleo-3"]
@@ -138,7 +138,7 @@ def test_one_persons_clips_are_divided_by_the_seed(tmp_path: Path) -> None:
     data = write(tmp_path, [row(clip, "s1") for clip in clips])
     chosen = choose_rows(data, protocol="seed-90-10", seed=3)
     assert names(chosen) == draw_share(clips, 3)
-    assert chosen.is_seen("s1")
+    assert "s1" in chosen.seen_people
     assert chosen.note == (
         "3 of 30 clips of s1, drawn with seed 3; 3 of these clips are in the split train:"
         " weights trained on this folder may have seen them"
@@ -160,7 +160,7 @@ def test_the_seed_draws_from_what_the_manifest_holds_out(tmp_path: Path) -> None
     assert chosen.note == (
         "2 of 20 clips of s1, drawn with seed 0 from the 5 outside the split train"
     )
-    assert chosen.is_seen("s1")
+    assert "s1" in chosen.seen_people
     data = write(tmp_path, [row("a", "s1", "dev"), row("b", "s1", "test")])
     note = choose_rows(data, protocol="seed-90-10").note
     assert note == "1 of 2 clips of s1, drawn with seed 0"
@@ -246,8 +246,8 @@ def test_meads_test_set_is_the_last_of_every_view_and_level(tmp_path: Path) -> N
         *(f"M030-top-happy-level_1-{number:03d}" for number in range(2, 8)),
     ]
     assert names(chosen) == sorted(expected)
-    assert chosen.is_seen("M030")  # in other clips
-    assert not chosen.is_seen("W009")
+    assert "M030" in chosen.seen_people  # in other clips
+    assert "W009" not in chosen.seen_people
     assert chosen.note.startswith("the official test set of MEAD (clips with an emotion and a")
     assert chosen.note.endswith(
         f"; {len(expected)} of these clips are in the split train: weights trained on this folder"
@@ -270,7 +270,7 @@ def test_a_test_video_that_was_dropped_is_not_replaced_by_one_to_train_on(tmp_pa
     rows = [row for row in rows if row.clip != "M030-008"]
     chosen = choose_rows(write(tmp_path, rows), protocol="mead-official")
     assert names(chosen) == ["M030-005", "M030-006", "M030-007", "M030-009", "M030-010"]
-    assert chosen.is_seen("M030")
+    assert "M030" in chosen.seen_people
     assert "split train" not in chosen.note
 
 

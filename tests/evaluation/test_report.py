@@ -1,7 +1,5 @@
 import shutil
-from collections.abc import Iterator, Mapping
-from fractions import Fraction
-from html.parser import HTMLParser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,138 +7,31 @@ import matplotlib
 import numpy as np
 import pytest
 
-from talkhead.evaluation.report import (
-    ClipEvidence,
-    choose_clips,
-    choose_measure,
-    choose_system,
-    write_html,
-)
+from talkhead.evaluation.report import write_html
+from talkhead.evaluation.report_clips import ClipEvidence
+from talkhead.evaluation.report_ranking import Ranking, choose_clips, choose_ranking
 from talkhead.evaluation.scores import IDENTITY, REAL, REST, TRUTH, WARP
-from talkhead.evaluation.tables import NEVER_SEEN, summarise
-from talkhead.media.audio import write_waveform
-from talkhead.media.video import VideoWriter
+from tests.evaluation.report_input import (
+    CLIPS,
+    FPS,
+    HOSTILE,
+    MEASURES,
+    NUM_FRAMES,
+    PSNR,
+    Page,
+    make_evidence,
+    make_scores,
+)
 
-FPS, NUM_FRAMES = 25, 30
-HOSTILE = "<script>alert(1)</script>"
-CLIPS = ("anna-1", HOSTILE, "cleo-1", "seen-1")
-MEASURES = {
-    "psnr": {"title": "PSNR", "unit": "dB", "better": "higher", "digits": 2},
-    "m_ld": {"title": "M-LD", "unit": "px", "better": "lower", "digits": 2},
-    "lag": {"title": "lag of the lips", "unit": "frames", "better": "neither", "digits": 1},
-    "fid": {"title": "FID", "unit": "", "better": "lower", "digits": 1},
-}
-# By system, the values of clips 0, 1, 2, and so on.
-PSNR = {"ours": 30.0, IDENTITY: 25.0, WARP: 28.0, REAL: 45.0}
 CHROMIUM_FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 
 
-def make_scores(
-    systems: Mapping[str, float] = PSNR, clips: tuple[str, ...] = CLIPS, stage: str = "both"
-) -> dict[str, Any]:
-    """Scores whose first clip is the best, with a decibel less for every next one."""
-    rows = [
-        {
-            "clip": clip,
-            "person": clip.partition("-")[0],
-            "is_seen_person": clip.startswith("seen"),
-            "system": system,
-            "frames": NUM_FRAMES,
-            "frames_without_face": 2 if system == "ours" else 0,
-            "values": {"psnr": psnr - index, "m_ld": 50 - psnr + index, "lag": 0.5 * index},
-        }
-        for system, psnr in systems.items()
-        for index, clip in enumerate(clips)
-    ]
-    of_set = {NEVER_SEEN: {system: {"fid": 77.7} for system in systems}}
-    return {
-        "schema": 2,
-        "talkhead": "0.1.2",
-        "stage": stage,
-        "protocol": {
-            "name": "speaker",
-            "data": f"data/{HOSTILE}",
-            "split": "dev",
-            "seed": 7,
-            "fps": "25",
-            "codec": "h264, crf 18",
-            "is_aligned": True,
-            "networks": {"alexnet-lpips": "a" * 64},
-        },
-        "weights": {"ours": {"denoiser": "b" * 64}},
-        "measures": MEASURES,
-        "groups": summarise(rows, MEASURES, of_set) if rows else {},
-        "not_computed": {"lpips": "run talkhead weights download lpips-alex", "odd": HOSTILE},
-        "warnings": ["FID of 90 frames", f'" onload="{HOSTILE}'],
-        "broken": [{"clip": f"{HOSTILE}-2", "system": "ours", "why": f"no face {HOSTILE}"}],
-        "clips": rows,
-    }
-
-
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ClipEvidence]:
-    """Small real videos: grey that gets lighter, with a hum."""
-    folder = tmp_path_factory.mktemp("videos")
-    at = np.arange(NUM_FRAMES * 640) / 16_000
-    hum = np.asarray(0.3 * np.sin(700 * at) * np.sin(9 * at), np.float32)
-    write_waveform(folder / "hum.wav", hum)
-    found = {}
-    for number, clip in enumerate(CLIPS):
-        videos, openings = {}, {}
-        for index, system in enumerate(PSNR):
-            path = folder / f"{number}-{index}.mp4"
-            ramp = np.linspace(40, 200, 256).astype(np.uint8)[None, :, None]
-            with VideoWriter(
-                path, size=(256, 256), fps=Fraction(FPS), sound=folder / "hum.wav"
-            ) as video:
-                for frame in range(NUM_FRAMES):
-                    shade = np.uint8(frame + 10 * index)
-                    video.write(np.broadcast_to(ramp + shade, (256, 256, 3)).copy())
-            videos[system] = path
-            opening = 0.1 + 0.05 * np.sin(np.arange(NUM_FRAMES) + index)
-            openings[system] = opening.astype(np.float32)
-        openings["ours"][3:6] = np.nan
-        found[clip] = ClipEvidence(clip, FPS, hum, openings, videos)
-    return found
-
-
-class Page(HTMLParser):
-    """What is on a page: elements with their attributes, and text outside of style."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.open: list[str] = []
-        self.texts: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        assert len({name for name, _ in attrs}) == len(attrs)
-        if tag not in ("meta", "link", "img"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style" and data.strip():
-            self.texts.append(data.strip())
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
+    return make_evidence(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")
@@ -158,32 +49,33 @@ def page(path: Path) -> Page:
 def test_clips_are_ranked_in_the_better_direction() -> None:
     scores = make_scores(clips=("d", "c", "b", "a", "e"))
     ranked = {"best": "d", "median": "b", "worst": "e"}
-    assert choose_clips(scores, "ours", "psnr") == ranked
-    assert choose_clips(scores, "ours", "m_ld") == ranked
-    assert choose_clips(scores, "ours", "fid") == {}
-    assert choose_clips(scores, "nobody", "psnr") == {}
+    assert choose_clips(scores, Ranking("ours", "psnr")) == ranked
+    assert choose_clips(scores, Ranking("ours", "m_ld")) == ranked
+    assert choose_clips(scores, Ranking("ours", "fid")) == {}
+    assert choose_clips(scores, Ranking("nobody", "psnr")) == {}
 
 
 def test_equal_clips_go_by_their_names_and_few_clips_share_their_roles() -> None:
+    ranking = Ranking("ours", "psnr")
     scores = make_scores(clips=("b", "c", "a", "d"))
     for row in scores["clips"]:
         row["values"]["psnr"] = 30
-    assert choose_clips(scores, "ours", "psnr") == {"best": "a", "median": "b", "worst": "d"}
+    assert choose_clips(scores, ranking) == {"best": "a", "median": "b", "worst": "d"}
     scores = make_scores(clips=("b", "a"))
-    assert choose_clips(scores, "ours", "psnr") == {"best": "b", "median": "b", "worst": "a"}
+    assert choose_clips(scores, ranking) == {"best": "b", "median": "b", "worst": "a"}
     scores = make_scores(clips=("a",))
-    assert choose_clips(scores, "ours", "psnr") == {"best": "a", "median": "a", "worst": "a"}
+    assert choose_clips(scores, ranking) == {"best": "a", "median": "a", "worst": "a"}
 
 
 def test_what_was_scored_is_chosen_by_pixels_or_by_the_mouth() -> None:
     scores = make_scores({WARP: 20, "ours": 30, "other": 25})
-    assert (choose_system(scores), choose_measure(scores)) == ("ours", "psnr")
+    assert choose_ranking(scores) == Ranking("ours", "psnr")
     scores["measures"] = {"m_ld": MEASURES["m_ld"], "opening_r_best": MEASURES["lag"]}
-    assert choose_measure(scores) == "opening_r_best"
+    assert choose_ranking(scores) == Ranking("ours", "opening_r_best")
     scores["measures"] = {"m_ld": MEASURES["m_ld"]}
-    assert choose_measure(scores) == "m_ld"
-    assert choose_system(make_scores({WARP: 20, REAL: 40})) == WARP
-    assert choose_system(make_scores({})) is None
+    assert choose_ranking(scores) == Ranking("ours", "m_ld")
+    assert choose_ranking(make_scores({WARP: 20, REAL: 40})) == Ranking(WARP, "psnr")
+    assert choose_ranking(make_scores({})) is None
 
 
 def test_nothing_on_the_page_comes_from_elsewhere(page: Page) -> None:
@@ -252,7 +144,7 @@ def test_the_page_can_be_read_aloud(page: Page) -> None:
     ids = [one["id"] for _, one in page.elements if "id" in one]
     assert len(ids) == len(set(ids))
     plots = [one for one in page.all("svg") if one.get("role") == "img"]
-    # Three measures by clip, and the openings of three made systems in three clips.
+    # Three measures by clip, and the openings of three generated systems in three clips.
     assert len(plots) == 3 + 3 * 3
     assert all(one["aria-labelledby"] in ids for one in plots)
     for _, one in page.elements:

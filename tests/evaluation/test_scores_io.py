@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from talkhead.errors import TalkheadError
-from talkhead.evaluation import scores_io as stored
+from talkhead.evaluation import scores_io
 from talkhead.evaluation.compare import compare
 from talkhead.evaluation.scores_io import check_scores, read_scores
 from talkhead.evaluation.tables import NEVER_SEEN, summarise
@@ -60,7 +60,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, content: str, reason: st
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     with path.open("wb") as file:
-        file.truncate(stored.MAX_BYTES + 1)
+        file.truncate(scores_io.MAX_BYTES + 1)
     with pytest.raises(TalkheadError, match="is over 50 MB"):
         read_scores(path)
 

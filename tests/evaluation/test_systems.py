@@ -6,21 +6,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from talkhead.audio2landmarks.motion_networks import basis_of
+from talkhead.pipelines.networks import Pipeline, load_pipeline
 
 from talkhead.audio2landmarks.audio2motion import Speech
 from talkhead.audio2landmarks.generator import LandmarkGenerator
-from talkhead.audio2landmarks.motion_networks import basis_of
 from talkhead.data.clips import Clip
 from talkhead.errors import TalkheadError
-from talkhead.evaluation.image_metrics import mse, psnr
+from talkhead.evaluation.image_metrics import frame_errors, psnr_of, squared_errors
 from talkhead.evaluation.landmark_metrics import inner_opening
 from talkhead.evaluation.scores import CEILING, IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
 from talkhead.evaluation.systems import (
     LOUD_OPENING,
-    Case,
+    EvalClip,
     Pose,
     fitted,
-    frame_makers,
+    frame_generators,
     hear,
     identity_frame,
     landmark_baselines,
@@ -30,7 +31,6 @@ from talkhead.geometry.mesh import INNER_LIPS, OUTER_LIPS, mouth_opening
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
-from talkhead.pipelines.networks import Pipeline, load_pipeline
 from tests.meshes import floats, mean_mesh, opened, turning
 from tests.prepared import describe_clip, make_clip
 from tests.tiny import tiny_generator
@@ -49,13 +49,13 @@ def generator() -> LandmarkGenerator:
 
 
 @pytest.fixture(scope="module")
-def case() -> Case:
+def eval_clip() -> EvalClip:
     clip = make_clip(NUM_FRAMES, 2)
-    return Case(describe_clip("cleo", clip), clip)
+    return EvalClip(describe_clip("cleo", clip), clip)
 
 
 @pytest.fixture(scope="module")
-def nodding() -> Case:
+def nodding() -> EvalClip:
     """A clip whose head turns and moves across the picture."""
     clip = make_clip(NUM_FRAMES, 3)
     moved = [
@@ -63,12 +63,12 @@ def nodding() -> Case:
         for index, mesh in enumerate(clip.landmarks)
     ]
     clip = dataclasses.replace(clip, landmarks=np.stack(moved).astype(np.float32))
-    return Case(describe_clip("nora", clip), clip)
+    return EvalClip(describe_clip("nora", clip), clip)
 
 
 @pytest.fixture(scope="module")
-def speech(case: Case, generator: LandmarkGenerator) -> Speech:
-    return hear(case, generator)
+def speech(eval_clip: EvalClip, generator: LandmarkGenerator) -> Speech:
+    return hear(eval_clip, generator)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,12 @@ def all_of(frames: Iterator[Pixels]) -> Pixels:
     return np.concatenate(list(frames))
 
 
-def real(case: Case) -> Pixels:
-    return np.stack([case.clip.frame(index) for index in range(len(case.clip))])
+def psnr(frames: Pixels, others: Pixels, mask: npt.NDArray[np.bool_] | None = None) -> float:
+    return float(psnr_of(frame_errors(squared_errors(frames, others), mask)).mean())
+
+
+def real(eval_clip: EvalClip) -> Pixels:
+    return np.stack([eval_clip.clip.frame(index) for index in range(len(eval_clip.clip))])
 
 
 def angles(points: Floats) -> Floats:
@@ -100,12 +104,12 @@ def test_the_identity_is_the_frame_at_rest() -> None:
     assert identity_frame(points) in (4, 17, 18, 20, 25)
 
 
-def test_real_frames_are_those_of_the_clip_in_batches(case: Case) -> None:
-    batches = list(case.frames())
+def test_real_frames_are_those_of_the_clip_in_batches(eval_clip: EvalClip) -> None:
+    batches = list(eval_clip.frames())
     assert [len(batch) for batch in batches] == [16, 12]
-    np.testing.assert_array_equal(np.concatenate(batches), real(case))
-    np.testing.assert_array_equal(case.picture(), real(case)[case.identity])
-    np.testing.assert_array_equal(case.mesh, case.clip.landmarks[case.identity])
+    np.testing.assert_array_equal(np.concatenate(batches), real(eval_clip))
+    np.testing.assert_array_equal(eval_clip.picture(), real(eval_clip)[eval_clip.identity])
+    np.testing.assert_array_equal(eval_clip.mesh, eval_clip.clip.landmarks[eval_clip.identity])
 
 
 @pytest.mark.parametrize(("length", "last"), [(8, 7), (9, 8), (10, 9), (11, 9), (12, 9)])
@@ -122,7 +126,7 @@ def test_a_series_of_another_length_is_refused(length: int) -> None:
 
 
 def test_a_face_that_says_nothing_rests_in_the_clips_pose(
-    nodding: Case, generator: LandmarkGenerator
+    nodding: EvalClip, generator: LandmarkGenerator
 ) -> None:
     heard = hear(nodding, generator)
     silent = dataclasses.replace(heard, coefficients=0 * heard.coefficients)
@@ -134,7 +138,7 @@ def test_a_face_that_says_nothing_rests_in_the_clips_pose(
 
 
 def test_what_is_heard_moves_the_mouth_and_no_head(
-    nodding: Case, generator: LandmarkGenerator
+    nodding: EvalClip, generator: LandmarkGenerator
 ) -> None:
     heard = hear(nodding, generator)
     heard.coefficients[:, 0] = np.linspace(0, 2, len(heard.coefficients))  # the jaw
@@ -145,7 +149,7 @@ def test_what_is_heard_moves_the_mouth_and_no_head(
 
 
 def test_a_still_head_stays_where_the_identity_is(
-    nodding: Case, generator: LandmarkGenerator
+    nodding: EvalClip, generator: LandmarkGenerator
 ) -> None:
     points = spoken_points(nodding, generator, hear(nodding, generator), "still", 0)
     own = angles(nodding.mesh[None])
@@ -153,14 +157,14 @@ def test_a_still_head_stays_where_the_identity_is(
 
 
 def test_a_natural_head_has_motion_of_its_own_by_the_seed(
-    case: Case, generator: LandmarkGenerator, speech: Speech
+    eval_clip: EvalClip, generator: LandmarkGenerator, speech: Speech
 ) -> None:
     def natural(seed: int) -> Floats:
-        return spoken_points(case, generator, speech, "natural", seed)
+        return spoken_points(eval_clip, generator, speech, "natural", seed)
 
     points = natural(0)
     assert points.shape == (NUM_FRAMES, 478, 3)
-    still = spoken_points(case, generator, speech, "still", 0)
+    still = spoken_points(eval_clip, generator, speech, "still", 0)
     assert angles(points).std(0).max() > 3 * angles(still).std(0).max()
     np.testing.assert_array_equal(points, natural(0))
     assert np.abs(points - natural(1)).max() > 0.5
@@ -168,16 +172,16 @@ def test_a_natural_head_has_motion_of_its_own_by_the_seed(
 
 @pytest.mark.parametrize("pose", ["true", "natural", "still"])
 def test_speech_that_lasts_a_frame_less_holds_the_last_face(
-    case: Case, generator: LandmarkGenerator, speech: Speech, pose: Pose
+    eval_clip: EvalClip, generator: LandmarkGenerator, speech: Speech, pose: Pose
 ) -> None:
     shorter = dataclasses.replace(
         speech, coefficients=speech.coefficients[:-1], activity=speech.activity[:-1]
     )
-    assert len(spoken_points(case, generator, shorter, pose, 0)) == NUM_FRAMES
+    assert len(spoken_points(eval_clip, generator, shorter, pose, 0)) == NUM_FRAMES
 
 
 def test_baselines_of_landmarks_are_rest_loudness_and_the_truth(
-    nodding: Case, generator: LandmarkGenerator
+    nodding: EvalClip, generator: LandmarkGenerator
 ) -> None:
     heard = hear(nodding, generator)
     found = dict(landmark_baselines(nodding, generator, heard))
@@ -189,11 +193,11 @@ def test_baselines_of_landmarks_are_rest_loudness_and_the_truth(
 
 
 def test_a_jaw_by_loudness_opens_as_far_as_it_is_loud(
-    case: Case, generator: LandmarkGenerator, speech: Speech
+    eval_clip: EvalClip, generator: LandmarkGenerator, speech: Speech
 ) -> None:
     loudness = np.linspace(0, 1, NUM_FRAMES, dtype=np.float32)
     heard = dataclasses.replace(speech, activity=loudness)
-    found = dict(landmark_baselines(case, generator, heard))
+    found = dict(landmark_baselines(eval_clip, generator, heard))
     widened = inner_opening(found[LOUDNESS]) - inner_opening(found[REST])
     assert widened[0] == pytest.approx(0, abs=1e-4)
     assert np.corrcoef(widened, loudness)[0, 1] > 0.99
@@ -203,45 +207,55 @@ def test_a_jaw_by_loudness_opens_as_far_as_it_is_loud(
 
 def test_systems_are_named_and_ordered_by_the_stage(pipeline: Pipeline) -> None:
     pipelines = {"ours": pipeline, "theirs": pipeline}
-    heard = frame_makers(pipelines, from_sound=True)
+    heard = frame_generators(pipelines, from_sound=True)
     assert list(heard) == ["ours", "theirs", WARP, IDENTITY, REAL]
-    rendered = frame_makers(pipelines, from_sound=False)
+    rendered = frame_generators(pipelines, from_sound=False)
     assert list(rendered) == ["ours", "theirs", WARP, IDENTITY, CEILING, REAL]
 
 
 def test_several_numbers_of_steps_are_systems_of_their_own(pipeline: Pipeline) -> None:
-    makers = frame_makers({"ours": pipeline}, from_sound=True, steps=(1, 2, 5))
+    generators = frame_generators({"ours": pipeline}, from_sound=True, steps=(1, 2, 5))
     names = ["ours, 1 step", "ours, 2 steps", "ours, 5 steps"]
-    assert list(makers) == [*names, WARP, IDENTITY, REAL]
-    assert next(iter(frame_makers({"ours": pipeline}, from_sound=True, steps=iter([5])))) == "ours"
+    assert list(generators) == [*names, WARP, IDENTITY, REAL]
+    assert (
+        next(iter(frame_generators({"ours": pipeline}, from_sound=True, steps=iter([5])))) == "ours"
+    )
 
 
 @pytest.mark.parametrize("from_sound", [True, False])
-def test_without_weights_the_baselines_that_need_none_remain(case: Case, from_sound: bool) -> None:
-    makers = frame_makers({}, from_sound=from_sound)
-    assert list(makers) == [WARP, IDENTITY, REAL]
-    assert all_of(makers[WARP](case)).shape == (NUM_FRAMES, 256, 256, 3)
+def test_without_weights_the_baselines_that_need_none_remain(
+    eval_clip: EvalClip, from_sound: bool
+) -> None:
+    generators = frame_generators({}, from_sound=from_sound)
+    assert list(generators) == [WARP, IDENTITY, REAL]
+    assert all_of(generators[WARP](eval_clip)).shape == (NUM_FRAMES, 256, 256, 3)
 
 
-def test_the_identity_is_repeated_as_often_as_there_are_frames(case: Case) -> None:
-    frames = all_of(frame_makers({}, from_sound=True)[IDENTITY](case))
-    np.testing.assert_array_equal(frames, np.repeat(case.picture()[None], NUM_FRAMES, 0))
+def test_the_identity_is_repeated_as_often_as_there_are_frames(eval_clip: EvalClip) -> None:
+    frames = all_of(frame_generators({}, from_sound=True)[IDENTITY](eval_clip))
+    np.testing.assert_array_equal(frames, np.repeat(eval_clip.picture()[None], NUM_FRAMES, 0))
 
 
-def test_frames_follow_the_clips_own_landmarks_or_the_sound(case: Case, pipeline: Pipeline) -> None:
-    rendered = all_of(frame_makers({"ours": pipeline}, from_sound=False)["ours"](case))
-    spoken = all_of(frame_makers({"ours": pipeline}, from_sound=True)["ours"](case))
+def test_frames_follow_the_clips_own_landmarks_or_the_sound(
+    eval_clip: EvalClip, pipeline: Pipeline
+) -> None:
+    rendered = all_of(frame_generators({"ours": pipeline}, from_sound=False)["ours"](eval_clip))
+    spoken = all_of(frame_generators({"ours": pipeline}, from_sound=True)["ours"](eval_clip))
     assert rendered.shape == spoken.shape == (NUM_FRAMES, 256, 256, 3)
-    assert mse(rendered, spoken) > 1
+    assert frame_errors(squared_errors(rendered, spoken)).mean() > 1
 
 
-def test_the_number_of_steps_and_the_seed_count(case: Case, tiny_weights: Path) -> None:
+def test_the_number_of_steps_and_the_seed_count(eval_clip: EvalClip, tiny_weights: Path) -> None:
     bold = load(tiny_weights)
     bold.denoiser.conv_out.weight.mul_(50)
 
     def first(seed: int) -> list[Pixels]:
-        makers = frame_makers({"ours": bold}, from_sound=False, steps=(1, 2), seed=seed)
-        return [next(make(case)) for name, make in makers.items() if name.startswith("ours")]
+        generators = frame_generators({"ours": bold}, from_sound=False, steps=(1, 2), seed=seed)
+        return [
+            next(generate(eval_clip))
+            for name, generate in generators.items()
+            if name.startswith("ours")
+        ]
 
     one, two = first(0)
     assert (one != two).any()
@@ -252,7 +266,7 @@ def test_the_number_of_steps_and_the_seed_count(case: Case, tiny_weights: Path) 
 
 
 def test_a_denoiser_that_hears_follows_the_sound_and_the_head_alone(
-    case: Case, tiny_weights: Path
+    eval_clip: EvalClip, tiny_weights: Path
 ) -> None:
     pipeline = load(tiny_weights)
     size = 2 * (pipeline.generator.config.speech.hidden_size + 1)
@@ -266,48 +280,48 @@ def test_a_denoiser_that_hears_follows_the_sound_and_the_head_alone(
     denoiser.eval().requires_grad_(False)
     hearing = dataclasses.replace(pipeline, denoiser=denoiser)
 
-    def made(clip: Clip) -> Pixels:
-        makers = frame_makers({"ours": hearing}, from_sound=True)
-        return all_of(makers["ours"](Case(case.info, clip)))
+    def generated(clip: Clip) -> Pixels:
+        generators = frame_generators({"ours": hearing}, from_sound=True)
+        return all_of(generators["ours"](EvalClip(eval_clip.info, clip)))
 
-    before = made(case.clip)
-    identity = case.identity
-    lips = case.clip.landmarks.copy()
+    before = generated(eval_clip.clip)
+    identity = eval_clip.identity
+    lips = eval_clip.clip.landmarks.copy()
     lips[(identity + 5) % NUM_FRAMES, [*INNER_LIPS, *OUTER_LIPS]] += floats([0, 6, 0])
-    other_lips = dataclasses.replace(case.clip, landmarks=lips)
-    assert Case(case.info, other_lips).identity == identity
-    np.testing.assert_array_equal(made(other_lips), before)
-    silent = dataclasses.replace(case.clip, waveform=np.zeros_like(case.clip.waveform))
-    assert mse(made(silent), before) > 0.05
+    other_lips = dataclasses.replace(eval_clip.clip, landmarks=lips)
+    assert EvalClip(eval_clip.info, other_lips).identity == identity
+    np.testing.assert_array_equal(generated(other_lips), before)
+    silent = dataclasses.replace(eval_clip.clip, waveform=np.zeros_like(eval_clip.clip.waveform))
+    assert frame_errors(squared_errors(generated(silent), before)).mean() > 0.05
 
 
 def test_a_network_that_changes_nothing_renders_the_plain_warp(
-    case: Case, tiny_weights: Path
+    eval_clip: EvalClip, tiny_weights: Path
 ) -> None:
     idle = load(tiny_weights)
     for parameter in idle.denoiser.parameters():
         parameter.zero_()
     idle.denoiser.registration_weights.zero_()
-    makers = frame_makers({"idle": idle}, from_sound=False)
-    made, warped = (all_of(makers[name](case)) for name in ("idle", WARP))
-    truth = real(case)
-    assert psnr(made, warped) > 25
-    assert psnr(made, truth) == pytest.approx(psnr(warped, truth), abs=1.5)
+    generators = frame_generators({"idle": idle}, from_sound=False)
+    generated, warped = (all_of(generators[name](eval_clip)) for name in ("idle", WARP))
+    truth = real(eval_clip)
+    assert psnr(generated, warped) > 25
+    assert psnr(generated, truth) == pytest.approx(psnr(warped, truth), abs=1.5)
 
 
-def test_a_warp_to_the_identitys_own_mesh_is_its_picture(case: Case) -> None:
-    clip = case.clip
-    resting = dataclasses.replace(clip, landmarks=np.repeat(case.mesh[None], NUM_FRAMES, 0))
-    still = Case(case.info, resting)
-    warped = all_of(frame_makers({}, from_sound=False)[WARP](still))
+def test_a_warp_to_the_identitys_own_mesh_is_its_picture(eval_clip: EvalClip) -> None:
+    clip = eval_clip.clip
+    resting = dataclasses.replace(clip, landmarks=np.repeat(eval_clip.mesh[None], NUM_FRAMES, 0))
+    still = EvalClip(eval_clip.info, resting)
+    warped = all_of(frame_generators({}, from_sound=False)[WARP](still))
     assert psnr(warped, np.repeat(still.picture()[None], NUM_FRAMES, 0)) > 30
 
 
 def test_the_ceiling_codes_real_lower_faces_and_leaves_the_rest(
-    case: Case, pipeline: Pipeline
+    eval_clip: EvalClip, pipeline: Pipeline
 ) -> None:
-    frames = all_of(frame_makers({"ours": pipeline}, from_sound=False)[CEILING](case))
-    truth = real(case)
+    frames = all_of(frame_generators({"ours": pipeline}, from_sound=False)[CEILING](eval_clip))
+    truth = real(eval_clip)
     inside = np.zeros((NUM_FRAMES, 256, 256), np.bool_)
     inside[:, TOP_PX:BOTTOM_PX, LEFT_PX:RIGHT_PX] = True
     np.testing.assert_array_equal(frames[~inside], truth[~inside])
@@ -316,7 +330,7 @@ def test_the_ceiling_codes_real_lower_faces_and_leaves_the_rest(
 
 
 def test_motion_of_the_mouth_needs_the_generators_own_basis(
-    case: Case, generator: LandmarkGenerator, speech: Speech
+    eval_clip: EvalClip, generator: LandmarkGenerator, speech: Speech
 ) -> None:
     assert speech.coefficients.shape[1] == len(basis_of(generator).components)
     assert abs(len(speech.coefficients) - NUM_FRAMES) <= 2

@@ -4,8 +4,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from torch import Tensor
-
 from talkhead.landmarks2video.diffusion import (
     diffusion_loss,
     draw_times,
@@ -13,6 +11,7 @@ from talkhead.landmarks2video.diffusion import (
     schedule,
     training_pair,
 )
+from torch import Tensor
 
 NUM_TIMES = 1000
 SHAPE = (3, 4, 5, 6)

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from talkhead.pipelines.networks import Pipeline, load_pipeline
 
 from talkhead.geometry.crop import face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
 from talkhead.landmarks2video.batching import BATCH_FRAMES
 from talkhead.landmarks2video.dubbing import FADE_FRAMES, DubbedFace, Dubber, dub_frames
-from talkhead.pipelines.networks import Pipeline, load_pipeline
 from talkhead.tracking.face_track import FaceTrack, Stretch
 from tests.meshes import hand_made_basis, mean_mesh, opened, turning
 

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from talkhead.audio2landmarks.motion_networks import basis_of
+from talkhead.pipelines.networks import Pipeline, load_generator, load_pipeline
 
 from talkhead.audio2landmarks import audio2motion as hearing
 from talkhead.audio2landmarks.animation import predict_landmarks
 from talkhead.audio2landmarks.audio2motion import Speech, listen, resample
 from talkhead.audio2landmarks.loudness import frame_levels
-from talkhead.audio2landmarks.motion_networks import basis_of
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_SIDE_PX, face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, OUTER_LIPS, UPPER_INNER_LIP, mouth_opening
@@ -23,7 +24,6 @@ from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media.audio import read_waveform, write_waveform
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.pipelines.networks import Pipeline, load_generator, load_pipeline
 from tests.meshes import floats, hand_made_basis, mean_mesh, opened
 from tests.tiny import voice, write_silence, write_voice
 

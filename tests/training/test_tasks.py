@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from talkhead.pipelines.networks import load_generator
 
 from talkhead.audio2landmarks import (
     dual_domain,
@@ -26,7 +27,6 @@ from talkhead.errors import TalkheadError, WeightsError
 from talkhead.landmarks2video import autoencoder, denoiser
 from talkhead.landmarks2video.mask_noise import video_denoiser
 from talkhead.networks import load_state, read_config
-from talkhead.pipelines.networks import load_generator
 from talkhead.training.denoiser import DenoiserTask
 from talkhead.training.landmarks import closure_error, correlation
 from talkhead.training.loop import Report, train

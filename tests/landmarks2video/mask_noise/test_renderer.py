@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from talkhead.pipelines.networks import MaskNoisePipeline, load_any_pipeline, load_pipeline
 
 from talkhead.audio2landmarks.emotion_classifier import TINY, EmotionClassifier
 from talkhead.audio2landmarks.speech_emotion import feel, hear_emotion, shown
@@ -21,7 +22,6 @@ from talkhead.landmarks2video.mask_noise.renderer import express, in_context
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.networks import save_checkpoint
-from talkhead.pipelines.networks import MaskNoisePipeline, load_any_pipeline, load_pipeline
 from tests.meshes import mean_mesh, opened
 from tests.tiny import tiny_video_denoiser, voice, write_silence, write_tiny_mask_noise, write_voice
 

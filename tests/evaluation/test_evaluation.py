@@ -1,4 +1,4 @@
-"""Whole evaluations of two short clips: made, scored, gathered, stopped and broken."""
+"""Whole evaluations of two short clips: finished, stopped and broken."""
 
 import dataclasses
 import json
@@ -15,43 +15,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from talkhead.pipelines.networks import load_generator, load_pipeline
 
 from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
 from talkhead.errors import TalkheadError
-from talkhead.evaluation.aggregate import gather, write_report
-from talkhead.evaluation.run import (
-    PAGE,
-    PARTS,
-    RUN,
-    SCORES,
-    TABLE,
-    TIMINGS,
-    VIDEOS,
-    Broken,
-    Plan,
-    begin,
-    begin_preparation,
-    check_report,
-    digests_of,
-    folder_name,
-    make_videos,
-    read_parts,
-    score_landmarks,
-    score_videos,
-    show_video,
-)
+from talkhead.evaluation.aggregate import aggregate_scores, write_report
+from talkhead.evaluation.clip_scoring import score_landmarks, score_videos
+from talkhead.evaluation.plan import PAGE, PARTS, RUN, SCORES, TABLE, TIMINGS, VIDEOS, Plan, begin
+from talkhead.evaluation.records import BrokenClip, read_parts
 from talkhead.evaluation.scores import IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
-from talkhead.evaluation.systems import Case, FrameMaker, frame_makers
+from talkhead.evaluation.systems import EvalClip, FrameGenerator, frame_generators
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN
+from talkhead.evaluation.videos import generate_videos, video_for_report
 from talkhead.media.audio import read_waveform
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from talkhead.media.workers import worker_pool
-from talkhead.pipelines.networks import load_generator, load_pipeline
 from tests.prepared import describe_clip, make_clip
 
 NUM_FRAMES = 14
 NUM_SPOKEN = 60
-"""Landmarks are quickly made, and loudness needs a while to be one."""
+"""Landmarks are quickly generated, and loudness needs a while to be one."""
 CLIPS = ("anna", "cleo")
 SYSTEMS = ("tiny", WARP, IDENTITY, REAL)
 FACTS = {
@@ -83,32 +66,34 @@ def plan_of(report: Path, data: Path, **more: Any) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def makers(tiny_weights: Path) -> dict[str, FrameMaker]:
+def generators(tiny_weights: Path) -> dict[str, FrameGenerator]:
     pipeline = load_pipeline(tiny_weights, torch.device("cpu"), torch.float32)
-    return frame_makers({"tiny": pipeline}, from_sound=True)
+    return frame_generators({"tiny": pipeline}, from_sound=True)
 
 
-def evaluate(plan: Plan, makers: Mapping[str, FrameMaker], *, overwrite: bool = False) -> bytes:
+def evaluate(
+    plan: Plan, generators: Mapping[str, FrameGenerator], *, overwrite: bool = False
+) -> bytes:
     """What `talkhead eval` does; returns scores.json."""
     begin(plan, overwrite=overwrite)
-    broken: list[Broken] = []
-    assert len(list(make_videos(plan, makers, broken))) == len(plan.rows) * len(makers)
-    systems = [*plan.predicted, *makers]
+    broken: list[BrokenClip] = []
+    assert len(list(generate_videos(plan, generators, broken))) == len(plan.rows) * len(generators)
+    systems = [*plan.predicted, *generators]
     assert len(list(score_videos(plan, systems, num_workers=1, broken=broken))) == len(plan.rows)
-    write_report(plan, gather(plan))
+    write_report(plan, aggregate_scores(plan))
     return (plan.report / SCORES).read_bytes()
 
 
 @pytest.fixture(scope="module")
 def whole(
     data: Path,
-    makers: dict[str, FrameMaker],
+    generators: dict[str, FrameGenerator],
     tmp_path_factory: pytest.TempPathFactory,
     detector_is_here: None,
 ) -> Plan:
     """A finished evaluation, changed by nobody."""
     plan = plan_of(tmp_path_factory.mktemp("whole") / "report", data)
-    evaluate(plan, makers)
+    evaluate(plan, generators)
     return plan
 
 
@@ -174,11 +159,11 @@ def test_videos_are_crops_with_the_clips_sound(whole: Plan) -> None:
         shared = min(len(sound), len(own))
         assert shared > 0.9 * len(own)
         assert np.corrcoef(sound[:shared], own[:shared])[0, 1] > 0.8
-        assert show_video(whole, whole.rows[1], system) == path
+        assert video_for_report(whole, whole.rows[1], system) == path
 
 
 def test_a_killed_evaluation_goes_on_past_a_damaged_clip_and_once_mended_to_the_same_bytes(
-    whole: Plan, makers: dict[str, FrameMaker], data: Path, tmp_path: Path
+    whole: Plan, generators: dict[str, FrameGenerator], data: Path, tmp_path: Path
 ) -> None:
     spoiled = tmp_path / "data"
     shutil.copytree(data, spoiled)
@@ -196,7 +181,7 @@ def test_a_killed_evaluation_goes_on_past_a_damaged_clip_and_once_mended_to_the_
     ):
         path.unlink()
 
-    evaluate(plan, makers)
+    evaluate(plan, generators)
     scores = scores_of(plan)
     assert {(one["clip"], one["system"]) for one in scores["broken"]} == {
         ("cleo", system) for system in SYSTEMS
@@ -209,7 +194,7 @@ def test_a_killed_evaluation_goes_on_past_a_damaged_clip_and_once_mended_to_the_
     assert "cannot read the clip" in (plan.report / PAGE).read_text(encoding="utf-8")
 
     file.write_bytes(content)
-    assert evaluate(plan, makers) == (whole.report / SCORES).read_bytes()
+    assert evaluate(plan, generators) == (whole.report / SCORES).read_bytes()
     assert plan.part("anna").stat().st_mtime_ns == kept
     for name in (TABLE, PAGE):
         assert (plan.report / name).read_bytes() == (whole.report / name).read_bytes()
@@ -243,7 +228,7 @@ def test_videos_by_others_may_lack_two_frames_and_no_more(
     assert (one["clip"], one["system"], one["frames"]) == ("cleo", "their tool", NUM_FRAMES - 2)
     assert one["values"]["psnr"] > 30
     # The page shows crops, so they are cut out for it.
-    shown = show_video(plan, plan.rows[1], "their tool")
+    shown = video_for_report(plan, plan.rows[1], "their tool")
     assert shown == plan.report / "videos/their_tool/cleo.mp4"
     assert len(list(read_frames(shown))) == NUM_FRAMES - 2
 
@@ -257,7 +242,7 @@ def test_landmarks_are_scored_without_frames_again_and_again_alike(
     def run(plan: Plan) -> bytes:
         begin(plan, overwrite=False)
         assert len(list(score_landmarks(plan, generators))) == len(plan.rows)
-        write_report(plan, gather(plan, {"closure_recall": "not computed: no text"}))
+        write_report(plan, aggregate_scores(plan, {"closure_recall": "not computed: no text"}))
         return (plan.report / SCORES).read_bytes()
 
     plan = plan_of(tmp_path / "report", data, stage="landmarks")
@@ -317,61 +302,17 @@ def test_a_folder_of_another_evaluation_is_refused_and_may_be_overwritten(
     assert json.loads((plan.report / RUN).read_text())["facts"]["stage"] == "render"
 
 
-def test_scores_of_somebody_else_are_kept(tmp_path: Path) -> None:
-    check_report(tmp_path / "new", overwrite=False)
-    check_report(tmp_path, overwrite=False)
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(TalkheadError, match="is not a folder"):
-        check_report(file, overwrite=True)
-    (tmp_path / SCORES).write_text("mine")
-    (tmp_path / RUN).write_text("mine too")
-    with pytest.raises(TalkheadError, match="exists: allow overwriting"):
-        check_report(tmp_path, overwrite=False)
-    check_report(tmp_path, overwrite=True)
-
-
-def test_a_report_with_broken_clips_is_not_finished(tmp_path: Path) -> None:
-    (tmp_path / RUN).write_text("{}")
-    (tmp_path / SCORES).write_text('{"broken": [{"clip": "anna"}]}')
-    check_report(tmp_path, overwrite=False)
-    (tmp_path / SCORES).write_text('{"broken": []}')
-    with pytest.raises(TalkheadError, match="exists"):
-        check_report(tmp_path, overwrite=False)
-
-
 @pytest.mark.parametrize(
-    ("system", "folder"),
-    [
-        ("default", "default"),
-        ("default, 2 steps", "default_2_steps"),
-        ("../weights/mine", "weights_mine"),
-        ("v1.2-a", "v1.2-a"),
-        ("..", "_"),
-        ("Grüße", "Grüße"),
-    ],
-)
-def test_systems_have_folders_that_stay_inside_the_report(system: str, folder: str) -> None:
-    assert folder_name(system) == folder
-
-
-@pytest.mark.parametrize(
-    ("predicted", "made"), [((), ("a/b", "a_b")), (("real_video",), (REAL,)), (("x y",), ("x_y",))]
+    ("predicted", "generated"),
+    [((), ("a/b", "a_b")), (("real_video",), (REAL,)), (("x y",), ("x_y",))],
 )
 def test_two_systems_never_share_a_folder(
-    data: Path, tmp_path: Path, predicted: tuple[str, ...], made: tuple[str, ...]
+    data: Path, tmp_path: Path, predicted: tuple[str, ...], generated: tuple[str, ...]
 ) -> None:
     plan = plan_of(tmp_path / "report", data, predicted=dict.fromkeys(predicted, tmp_path))
     with pytest.raises(TalkheadError, match="are too similar: rename one"):
-        list(make_videos(plan, dict.fromkeys(made, Case.frames), []))
+        list(generate_videos(plan, dict.fromkeys(generated, EvalClip.frames), []))
     assert not (plan.report / VIDEOS).exists()
-
-
-def test_every_model_of_a_folder_has_its_digest(tiny_weights: Path) -> None:
-    digests = digests_of(tiny_weights)
-    assert list(digests) == ["autoencoder", "denoiser", "landmarks"]
-    assert all(len(digest) == 64 for digest in digests.values())
-    assert list(digests_of(tiny_weights / "landmarks")) == ["."]
 
 
 def workers() -> set[int]:
@@ -393,22 +334,3 @@ def test_a_worker_that_is_killed_is_one_sentence() -> None:
     with pytest.raises(TalkheadError, match="a worker process was killed"), worker_pool(1) as pool:
         pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).result()
     assert workers() == before
-
-
-def test_prepared_clips_belong_to_their_source(tmp_path: Path) -> None:
-    report = tmp_path / "report"
-    begin_preparation(report, "one", overwrite=False)
-    (report / "prepared/clip").write_text("of one")
-    begin_preparation(report, "one", overwrite=False)
-    with pytest.raises(
-        TalkheadError, match=r"holds clips from another source: .* allow overwriting"
-    ):
-        begin_preparation(report, "two", overwrite=False)
-    assert (report / "prepared/clip").exists()
-    begin_preparation(report, "two", overwrite=True)
-    assert list((report / "prepared").iterdir()) == []
-    # A folder of somebody else's is never removed.
-    (tmp_path / "mine/prepared").mkdir(parents=True)
-    with pytest.raises(TalkheadError, match=r"choose another folder$"):
-        begin_preparation(tmp_path / "mine", "one", overwrite=True)
-    assert (tmp_path / "mine/prepared").is_dir()
