@@ -14,6 +14,7 @@ from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, NUM_POINTS, RIGHT_MOUTH_CO
 from talkhead.landmarks2video import autoencoder, denoiser
 from talkhead.landmarks2video.mask_noise import video_denoiser
 from talkhead.media.audio import write_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.networks import save_checkpoint
 from tests.meshes import hand_made_basis
@@ -115,6 +116,11 @@ def write_voice(path: Path, seconds: float, seed: int = 0) -> Path:
     """Write `voice` to a wav file."""
     write_waveform(path, voice(seconds, seed))
     return path
+
+
+def level_of(path: Path) -> float:
+    """Return the root mean square of a file's sound."""
+    return float(np.sqrt(np.square(AudioClip.open(path).waveform()).mean()))
 
 
 def write_noise(path: Path, seconds: float) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from talkhead.audio2landmarks.audio2motion import Speech, listen
+from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.idle_motion import (
     followed_head_motion,
@@ -29,6 +29,7 @@ from talkhead.geometry.motion_basis import (
     separate_lips,
 )
 from talkhead.landmarks2video.batching import BATCH_FRAMES
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.tracking.landmark_track import LandmarkTrack
 
@@ -39,7 +40,7 @@ POSES = ("natural", "still")
 
 def predict_landmarks(
     generator: LandmarkGenerator,
-    audio: Path,
+    audio: Path | AudioClip,
     identity: Floats,
     *,
     fps: Fraction = DEFAULT_FPS,
@@ -53,7 +54,7 @@ def predict_landmarks(
 
     Args:
         generator: the first stage.
-        audio: the recording.
+        audio: the recording, or its file.
         identity: (478, 3), the mesh in the picture, pixels.
         fps: frames per second.
         seed: random seed for head motion and blinks.
@@ -69,10 +70,11 @@ def predict_landmarks(
         TalkheadError: the recording cannot be read, or `pose` is unknown.
     """
     check_pose(pose)
+    clip = audio if isinstance(audio, AudioClip) else AudioClip.open(audio)
     return animate(
         generator,
         identity,
-        predict_speech(generator, audio, identity, fps),
+        predict_speech(generator, clip, identity, fps),
         seed=seed,
         pose=pose,
         pose_strength=pose_strength,
@@ -82,7 +84,10 @@ def predict_landmarks(
 
 
 def predict_speech(
-    generator: LandmarkGenerator, audio: Path, identity: Floats, fps: Fraction = DEFAULT_FPS
+    generator: LandmarkGenerator,
+    audio: AudioClip,
+    identity: Floats,
+    fps: Fraction = DEFAULT_FPS,
 ) -> Speech:
     """Turn a voice into the motion of a mouth, before it is put on a face by `animate`.
 
@@ -90,13 +95,10 @@ def predict_speech(
         generator: the first stage.
         audio: the recording.
         identity: (478, 3), the mesh in the picture, pixels.
-        fps: frames a second.
-
-    Raises:
-        TalkheadError: the recording cannot be read.
+        fps: frames per second.
     """
     rest, _ = identity_at_rest(identity, basis_of(generator))
-    return listen(generator, audio, proportions(rest), fps)
+    return predict_motion(generator, audio, proportions(rest), fps)
 
 
 def animate(

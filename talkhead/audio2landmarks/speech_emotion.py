@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,12 +15,12 @@ from talkhead.audio2landmarks.loudness import normalise_speech
 from talkhead.emotions import AUTO, EMOTIONS, NEUTRAL, VOICE_LABELS, check_emotion
 from talkhead.errors import WeightsError
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
-from talkhead.media.audio import stream_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Floats = npt.NDArray[np.float32]
 
-HEARD_S = 60
+CLASSIFIED_S = 60
 """Length of the recording's beginning that is classified, in seconds."""
 NEUTRAL_SHARE = 0.85
 """Share of neutral speech in everyday life."""
@@ -32,28 +29,26 @@ _QUIET = 0.02
 """Windows quieter than this are ignored; speech has a level of 0.1."""
 
 
-def feel(classifier: EmotionClassifier, sound: Path | Floats, name: str = AUTO) -> Floats:
+def emotion_of(classifier: EmotionClassifier, audio: AudioClip, name: str = AUTO) -> Floats:
     """Return the probabilities of MEAD's emotions, shape = (8,).
 
     Args:
         classifier: the emotion classifier for voices.
-        sound: a recording, of which the first `HEARD_S` count, or a waveform (N,) at 16 kHz.
+        audio: the recording, of which the first `CLASSIFIED_S` count.
         name: an emotion, which gets probability 1; auto classifies the voice.
 
     Raises:
-        TalkheadError: the recording cannot be read, or the emotion is unknown.
+        TalkheadError: the emotion is unknown.
     """
     check_emotion(name)
     if name != AUTO:
-        return certainly(name)
-    if isinstance(sound, Path):
-        blocks = list(islice(stream_waveform(sound, SAMPLE_RATE_HZ), HEARD_S))
-        sound = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    return hear_emotion(classifier, sound)
+        return one_hot(name)
+    start = next(audio.blocks(CLASSIFIED_S * SAMPLE_RATE_HZ), np.zeros(0, np.float32))
+    return classify_emotion(classifier, start)
 
 
 @torch.inference_mode()
-def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
+def classify_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
     """Return the mean probabilities over a waveform's windows, shape = (8,); they sum to 1.
 
     The waveform is (N,) at 16 kHz. Silence is neutral. The classifier was trained on actors, who
@@ -69,7 +64,7 @@ def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
         if len(part) >= MIN_SAMPLES and float(np.sqrt(np.square(part).mean())) > _QUIET
     ]
     if not loud:
-        return certainly(NEUTRAL)
+        return one_hot(NEUTRAL)
     device = classifier.temperature.device
     found = [
         mead_probabilities(classifier.probabilities(torch.from_numpy(part)[None].to(device)))[0]
@@ -84,14 +79,14 @@ def hear_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
     return np.asarray((weighed / weighed.sum()).numpy(), np.float32)
 
 
-def certainly(name: str) -> Floats:
+def one_hot(name: str) -> Floats:
     """Return one-hot probabilities of the emotions, shape = (8,)."""
     found = np.zeros(len(EMOTIONS), np.float32)
     found[EMOTIONS.index(name)] = 1
     return found
 
 
-def shown(model: VideoDenoiser, felt: Floats, name: str = AUTO) -> Floats:
+def mask_unseen(model: VideoDenoiser, felt: Floats, name: str = AUTO) -> Floats:
     """Remove the emotions that a video denoiser was not trained on from probabilities, (8,).
 
     Raises:
@@ -103,4 +98,4 @@ def shown(model: VideoDenoiser, felt: Floats, name: str = AUTO) -> Floats:
         raise WeightsError(f"these weights have no {name} face; the emotions they have: {known}")
     left = felt * seen
     total = float(left.sum())
-    return left / np.float32(total) if total > 0 else certainly(NEUTRAL)
+    return left / np.float32(total) if total > 0 else one_hot(NEUTRAL)

@@ -144,17 +144,17 @@ def landmarks(
         else:
             from talkhead.audio2landmarks.animation import animate, predict_speech
             from talkhead.device import resolve_device
-            from talkhead.media.audio import scan_audio
+            from talkhead.media.audio_clip import AudioClip
             from talkhead.pipelines.networks import load_generator
             from talkhead.weights import parts_of, resolve_weights
 
-            scan_audio(sound)
+            clip = AudioClip.open(sound)
             rate = rate or DEFAULT_FPS
             identity, size, detector_name, picture = _identity(face, choose, limit)
             folder = resolve_weights(weights, offline=offline)
             generator = load_generator(parts_of(folder)["landmarks"], resolve_device(device))
             motion_source = read_pose(pose, frame_progress(quiet=quiet))
-            speech = predict_speech(generator, sound, identity, rate)
+            speech = predict_speech(generator, clip, identity, rate)
             total, windows = animate(
                 generator,
                 identity,

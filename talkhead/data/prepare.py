@@ -28,7 +28,7 @@ from talkhead.errors import TalkheadError, WeightsError
 from talkhead.geometry.crop import FACE_CENTRE_DROP, FACE_MARGIN, Crop
 from talkhead.geometry.mesh import NUM_SURFACE_POINTS, STABLE_POINTS, mouth_opening
 from talkhead.geometry.pose import fit_head_pose
-from talkhead.media.audio import read_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
 from talkhead.media.workers import worker_pool
@@ -169,7 +169,10 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
         found = [detector.detect(frame) for frame in read_frames(source.path, fps=fps)]
     track = [faces[0] if faces else None for faces in found]
     sound_path = source.audio or (source.path if info.has_audio else None)
-    waveform = np.zeros(0, np.float32) if sound_path is None else read_waveform(sound_path)
+    waveform = np.zeros(0, np.float32)
+    if sound_path is not None:
+        with AudioClip.open(sound_path) as audio:
+            waveform = audio.waveform()
     names = []
     for number, (start, points) in enumerate(find_stretches(track)):
         name = f"{source.name}.{number}" if number else source.name

@@ -11,7 +11,6 @@ import functools
 import json
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -48,7 +47,6 @@ from talkhead.evaluation.systems import (
     spoken_points,
 )
 from talkhead.geometry.crop import CROP_SIDE_PX
-from talkhead.media.audio import write_waveform
 from talkhead.media.files import replacing
 from talkhead.media.video import VideoWriter
 from talkhead.media.workers import worker_pool
@@ -246,10 +244,7 @@ def make_videos(
 def _write_video(case: Case, make: FrameMaker, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        sound = None
-        if len(case.waveform):
-            sound = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "sound.wav"
-            write_waveform(sound, case.waveform)
+        sound = case.sound if len(case.waveform) else None
         size = (CROP_SIDE_PX, CROP_SIDE_PX)
         frames = make(case)
         stack.callback(getattr(frames, "close", lambda: None))

@@ -6,7 +6,6 @@ own, or predicted from its audio, with the clip's head pose or a generated one.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,11 +19,11 @@ import numpy.typing as npt
 import torch
 
 from talkhead.audio2landmarks.animation import animate
-from talkhead.audio2landmarks.audio2motion import LEAD_S, Speech, listen, speech_features
+from talkhead.audio2landmarks.audio2motion import LEAD_S, Speech, predict_motion, speech_features
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.loudness import normalise_speech
 from talkhead.audio2landmarks.motion_networks import basis_of
-from talkhead.audio2landmarks.speech_emotion import feel, shown
+from talkhead.audio2landmarks.speech_emotion import emotion_of, mask_unseen
 from talkhead.data.clips import Clip, ClipInfo, read_clip
 from talkhead.emotions import AUTO
 from talkhead.errors import TalkheadError
@@ -49,7 +48,7 @@ from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.mask_noise.renderer import START_STEP
 from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
 from talkhead.landmarks2video.renderer import render_frames
-from talkhead.media.audio import write_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.pipelines.networks import AnyPipeline, Pipeline
 
@@ -96,6 +95,11 @@ class Case:
         """The audio, (N,), 16 kHz."""
         return self.clip.waveform_float()
 
+    @cached_property
+    def sound(self) -> AudioClip:
+        """The audio, as the first stage takes it."""
+        return AudioClip.from_samples(self.waveform, SAMPLE_RATE_HZ)
+
     def picture(self) -> Pixels:
         """The identity's picture, (256, 256, 3)."""
         return self.clip.frame(self.identity).copy()
@@ -119,12 +123,9 @@ def identity_frame(landmarks: Floats) -> int:
 
 
 def hear(case: Case, generator: LandmarkGenerator) -> Speech:
-    """Run the first stage on a clip's audio, through a file as in normal use."""
+    """Run the first stage on a clip's audio."""
     rest, _ = identity_at_rest(case.mesh, basis_of(generator))
-    with tempfile.TemporaryDirectory() as folder:
-        audio = Path(folder) / "speech.wav"
-        write_waveform(audio, case.waveform)
-        return listen(generator, audio, proportions(rest), case.fps)
+    return predict_motion(generator, case.sound, proportions(rest), case.fps)
 
 
 def spoken_points(
@@ -254,7 +255,8 @@ def _emotion_of(case: Case, pipeline: AnyPipeline, name: str) -> Floats | None:
     """
     if isinstance(pipeline, Pipeline):
         return None
-    return shown(pipeline.video_denoiser, feel(pipeline.emotion, case.waveform, name), name)
+    emotion = emotion_of(pipeline.emotion, case.sound, name)
+    return mask_unseen(pipeline.video_denoiser, emotion, name)
 
 
 def _heard(case: Case, pipeline: Pipeline) -> Floats:

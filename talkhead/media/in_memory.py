@@ -136,10 +136,7 @@ def samples_of(audio: Any, rate_hz: int) -> Samples:
 
 @contextmanager
 def sound_file(samples: Samples, rate_hz: int) -> Iterator[Path]:
-    """Yield a temporary file with these samples, unchanged.
-
-    This way a waveform is treated like any other audio: the same averaging of channels, the same
-    resampling.
+    """Yield a temporary file with these samples, unchanged, for programs that need a file.
 
     Raises:
         TalkheadError: the file cannot be written.

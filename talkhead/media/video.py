@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.files import PendingFile, check_input, check_output
 from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import PictureFormat, parse_picture_format
@@ -208,7 +209,7 @@ class VideoWriter:
         *,
         size: tuple[int, int],
         fps: Fraction,
-        sound: Path | None,
+        sound: Path | AudioClip | None,
         crf: int = 18,
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
@@ -220,7 +221,7 @@ class VideoWriter:
             target: the file to write, .mp4, .m4v or .mov; or an open stream with a descriptor.
             size: (width, height) of the frames.
             fps: frames per second.
-            sound: a file with audio (a video will do), or None for a silent video.
+            sound: a clip, or a file with audio (a video will do); None for a silent video.
             crf: quality, from 0 (lossless) to 51 (worst).
             metadata: metadata for the container, such as ``comment``.
             overwrite: whether to replace an existing target.
@@ -245,7 +246,8 @@ class VideoWriter:
             raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")
         if seal is not None and not isinstance(target, Path):
             raise TalkheadError("a video written to a stream cannot be signed; name a file")
-        copy_sound = sound is not None and _is_playable_aac(Path(sound))
+        self._sound = sound.path or sound if isinstance(sound, AudioClip) else sound
+        copy_sound = isinstance(self._sound, Path) and _is_playable_aac(self._sound)
         self._overwrite = overwrite
         self._seal = seal
         self._num_frames = 0
@@ -256,7 +258,6 @@ class VideoWriter:
             size=size,
             fps=fps,
             crf=crf,
-            sound=None if sound is None else Path(sound),
             copy_sound=copy_sound,
             metadata=metadata or {},
         )
@@ -264,12 +265,17 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         """Start the encoder."""
         with ExitStack() as stack:
+            sound = self._sound
+            if isinstance(sound, AudioClip):
+                sound = stack.enter_context(sound.as_file())
             if isinstance(self._target, Path):
                 stream, self._pending = None, PendingFile(self._target)
                 stack.callback(self._pending.close)
-                args, inherited = self._args(self._pending.path), self._pending.descriptor
+                args = self._args(self._pending.path, sound=sound)
+                inherited = self._pending.descriptor
             else:
-                stream, args, inherited = self._target, self._args(None), None
+                stream, inherited = self._target, None
+                args = self._args(None, sound=sound)
             self._process = stack.enter_context(
                 ffmpeg.running_ffmpeg(args, feed=True, output=stream, inherited=inherited)
             )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from talkhead.landmarks2video.dubbing import DubbedFace
+    from talkhead.media.audio_clip import AudioClip
     from talkhead.pipelines.networks import AnyPipeline
     from talkhead.provenance import Signer
     from talkhead.tracking.landmark_track import LandmarkTrack
@@ -77,11 +78,11 @@ class CheckedJob:
     job: RenderJob
     picture: Pixels | None
     """The face; None if it is a video."""
+    sound: AudioClip
     track: LandmarkTrack | None
     fps: Fraction
     total: int
     """Number of frames."""
-    duration_s: Fraction
     size: tuple[int, int]
     """Width and height of the video or the picture, after any scaling down."""
     original_size: tuple[int, int]
@@ -106,7 +107,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     Raises:
         TalkheadError: an input is missing, unreadable, or does not match the others.
     """
-    from talkhead.media.audio import scan_audio
+    from talkhead.media.audio_clip import AudioClip
     from talkhead.media.playback import LOOPS
     from talkhead.media.rates import DEFAULT_FPS, num_frames
     from talkhead.media.video import probe_video
@@ -135,14 +136,12 @@ def check_job(job: RenderJob) -> CheckedJob:
         picture, original_size = read.pixels, read.original_size
         size = picture.shape[1], picture.shape[0]
         rate = rate or DEFAULT_FPS
-    info = scan_audio(job.audio)
+    sound = AudioClip.open(job.audio)
     track = None
     if job.landmarks is not None:
         track = _read_track(job.landmarks, job.face, size, is_scaled=size != original_size)
-    total = num_frames(info.duration_s, rate)
-    return CheckedJob(
-        job, picture, track, rate, total, info.duration_s, size, original_size, signer
-    )
+    total = num_frames(sound.duration_s, rate)
+    return CheckedJob(job, picture, sound, track, rate, total, size, original_size, signer)
 
 
 def render_job(
@@ -206,7 +205,7 @@ def render_job(
         "output": str(job.output),
         "frames": checked.total,
         "fps": str(checked.fps),
-        "duration_s": float(checked.duration_s),
+        "duration_s": float(checked.sound.duration_s),
         "width": width,
         "height": height,
         **({} if checked.size == checked.original_size else {"scaled_from": checked.original_size}),
@@ -356,7 +355,7 @@ def _animated(
 ) -> _Work:
     """Animate a picture."""
     from talkhead.audio2landmarks.animation import animate, predict_speech
-    from talkhead.audio2landmarks.speech_emotion import feel, shown
+    from talkhead.audio2landmarks.speech_emotion import emotion_of, mask_unseen
     from talkhead.landmarks2video.mask_noise.renderer import START_STEP
     from talkhead.landmarks2video.renderer import render_frames
     from talkhead.pipelines.networks import MaskNoisePipeline
@@ -371,7 +370,7 @@ def _animated(
     if checked.track is not None:
         windows = _windows_of(checked.track, checked.fps, checked.total)
     else:
-        speech = predict_speech(pipeline.generator, job.audio, identity, checked.fps)
+        speech = predict_speech(pipeline.generator, checked.sound, identity, checked.fps)
         work.facts |= speech.facts()
         _, windows = animate(
             pipeline.generator,
@@ -385,8 +384,8 @@ def _animated(
         )
     emotion = None
     if isinstance(pipeline, MaskNoisePipeline):
-        felt = feel(pipeline.emotion, job.audio, job.emotion)
-        emotion = shown(pipeline.video_denoiser, felt, job.emotion)
+        felt = emotion_of(pipeline.emotion, checked.sound, job.emotion)
+        emotion = mask_unseen(pipeline.video_denoiser, felt, job.emotion)
         work.facts["emotion"] = EMOTIONS[int(emotion.argmax())]
     work.frames = _one_by_one(
         render_frames(
@@ -411,7 +410,7 @@ def _one_by_one(windows: Generator[Pixels, None, None]) -> Iterator[Pixels]:
 
 def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow) -> _Work:
     """Dub a video."""
-    from talkhead.audio2landmarks.audio2motion import listen
+    from talkhead.audio2landmarks.audio2motion import predict_motion
     from talkhead.geometry.motion_basis import proportions
     from talkhead.landmarks2video.dubbing import Dubber, dub_frames
     from talkhead.media.playback import play
@@ -445,7 +444,7 @@ def _dubbed(checked: CheckedJob, load: Callable[[], AnyPipeline], follow: Follow
                     yield partial(dubber.follow, target=points)
         else:
             shape = proportions(dubber.rest(0))
-            speech = listen(pipeline.generator, job.audio, shape, checked.fps)
+            speech = predict_motion(pipeline.generator, checked.sound, shape, checked.fps)
             work.facts |= speech.facts()
             for coefficients in speech.coefficients:
                 yield partial(dubber.speak, coefficients=coefficients)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +19,8 @@ from talkhead.device import resolve_device
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.landmarks2video.batching import BatchLimit
 from talkhead.landmarks2video.renderer import render_frames
-from talkhead.media.audio import scan_audio
-from talkhead.media.in_memory import pixels_of, sound_file
+from talkhead.media.audio_clip import AudioClip
+from talkhead.media.in_memory import pixels_of
 from talkhead.media.rates import SAMPLE_RATE_HZ, num_frames
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 from talkhead.pipelines import arguments
@@ -230,17 +229,18 @@ class TalkheadPipeline:
         with FaceDetector(max_faces=MAX_FACES) as detector:
             identity = choose_in_picture(detector, picture, choose)
         chosen_seed = arguments.seed_of(generator, seed)
-        with ExitStack() as stack:
-            file = sound
-            if not isinstance(file, Path):
-                file = stack.enter_context(sound_file(file, sampling_rate))
+        if isinstance(sound, Path):
+            clip = AudioClip.open(sound)
+        else:
+            clip = AudioClip.from_samples(sound, sampling_rate)
+        with clip:
             if landmarks is not None:
-                total = num_frames(scan_audio(file).duration_s, rate)
+                total = num_frames(clip.duration_s, rate)
                 windows = windows_of(landmarks.resample(rate, total).points)
             else:
                 total, windows = predict_landmarks(
                     self.networks.generator,
-                    file,
+                    clip,
                     identity,
                     fps=rate,
                     seed=chosen_seed,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.audio2landmarks.speech_emotion import certainly
+from talkhead.audio2landmarks.speech_emotion import one_hot
 from talkhead.emotions import NEUTRAL
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import to_ibug68
@@ -137,7 +137,7 @@ def mask_noise_layers(
     shape = (3, model.config.size_px, model.config.size_px)
     noise = (torch.rand(shape, generator=generator) * 2 - 1).to(device)
     epsilon = torch.randn(shape, generator=generator).to(device)
-    feeling = certainly(NEUTRAL)
+    feeling = one_hot(NEUTRAL)
     meshes = (canvas.crop.to_crop(points) for points in windows)
     if emotion is not None:
         feeling = emotion
