@@ -24,6 +24,7 @@ from talkhead.audio2landmarks.loudness import (
     speech_gain,
 )
 from talkhead.audio2landmarks.speech_encoder import frame_positions, resample_features
+from talkhead.geometry.time_series import resample
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
 
@@ -174,18 +175,6 @@ def speech_features(
     read = [resample_features(joined, positions + offset) for offset in (-0.5, 0.5)]
     heard: Floats = torch.cat(read, -1)[0].float().cpu().numpy()
     return heard
-
-
-def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Floats:
-    """Resample a series (T, ...) linearly to `count` frames; time stamps are frame centres."""
-    if fps == new_fps and count == len(values):
-        return values
-    at = (np.arange(count) + 0.5) * float(fps / new_fps) - 0.5
-    at = at.clip(0, len(values) - 1)
-    low = np.minimum(np.floor(at).astype(int), max(len(values) - 2, 0))
-    high = np.minimum(low + 1, len(values) - 1)
-    share = (at - low).reshape(-1, *[1] * (values.ndim - 1))
-    return np.asarray(values[low] * (1 - share) + values[high] * share, np.float32)
 
 
 def _levels(audio: AudioClip, total: int, rate: float) -> Floats:

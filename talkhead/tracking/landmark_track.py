@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from talkhead.errors import TalkheadError
 from talkhead.geometry.mesh import NUM_POINTS
+from talkhead.geometry.time_series import resample
 from talkhead.media import rates
 from talkhead.media.arrays import READ_ERRORS, ArrayArchive
 from talkhead.media.files import check_input, replacing
@@ -38,7 +39,7 @@ _MAX_NAME = 200  # characters in a detector's name
 
 @dataclass(frozen=True, eq=False)
 class LandmarkTrack:
-    """Landmarks over time. Frame k is shown at k / fps seconds.
+    """Landmarks over time. Frame k shows the moment (k + 1/2) / fps, in seconds.
 
     Raises:
         ValueError: a field does not have the shape, type or range stated here.
@@ -164,22 +165,13 @@ class LandmarkTrack:
         Args:
             fps: the new rate.
             num_frames: the new length; by default, enough to cover this track's duration. Beyond
-                the last frame, the track stands still.
+                the middle of the last frame, the track stands still.
         """
         if num_frames is None:
             num_frames = rates.num_frames(self.duration_s, fps)
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, not {num_frames}")
-        # New frame j falls on old frame j * step, kept exact so that equal times give equal frames.
-        step = self.fps / fps
-        ticks = np.arange(num_frames, dtype=np.int64) * step.numerator
-        before = np.minimum(ticks // step.denominator, self.num_frames - 1)
-        after = np.minimum(before + 1, self.num_frames - 1)
-        weight = (ticks % step.denominator / step.denominator).astype(np.float32)[:, None, None]
-        points = self.points[before]
-        for start in range(0, num_frames, _BLOCK_FRAMES):  # limits memory for long tracks
-            part = slice(start, start + _BLOCK_FRAMES)
-            points[part] += weight[part] * (self.points[after[part]] - points[part])
+        points = resample(self.points, self.fps, fps, num_frames)
         return LandmarkTrack(points, fps, self.size, self.detector)
 
 

@@ -11,13 +11,13 @@ import torch
 
 from talkhead.audio2landmarks import audio2motion as hearing
 from talkhead.audio2landmarks.animation import predict_landmarks
-from talkhead.audio2landmarks.audio2motion import Speech, predict_motion, resample
+from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
 from talkhead.audio2landmarks.loudness import frame_levels
 from talkhead.audio2landmarks.motion_networks import basis_of
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_SIDE_PX, face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, OUTER_LIPS, UPPER_INNER_LIP, mouth_opening
-from talkhead.geometry.motion_basis import close_lips, identity_at_rest
+from talkhead.geometry.motion_basis import close_lips, identity_at_rest, speech_region
 from talkhead.landmarks2video.batching import BatchLimit
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.renderer import render_frames
@@ -25,6 +25,7 @@ from talkhead.media.audio import write_waveform
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.pipelines.networks import Pipeline, load_generator, load_pipeline
+from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.meshes import floats, hand_made_basis, mean_mesh, opened
 from tests.tiny import voice, write_silence, write_voice
 
@@ -98,7 +99,7 @@ def lips_apart(points: Floats) -> Floats:
     return np.asarray(mouth_opening(points))
 
 
-# Counting and resampling.
+# Counting.
 
 
 @pytest.mark.parametrize(
@@ -125,34 +126,19 @@ def test_there_are_as_many_frames_as_cover_the_sound(
     assert len(landmarks(pipeline, audio, identity(), fps=fps)) == expected
 
 
-def test_resampling_reads_at_the_middles_of_frames() -> None:
-    values = floats([[0], [10], [20]])
-    double = resample(values, Fraction(25), Fraction(50), 6)[:, 0]
-    np.testing.assert_allclose(double, [0, 2.5, 7.5, 12.5, 17.5, 20])
-    half = resample(floats([0, 10, 20, 30]), Fraction(50), Fraction(25), 2)
-    np.testing.assert_allclose(half, [5, 25])
-    more = resample(values[:, 0], Fraction(25), Fraction(75, 2), 4)
-    np.testing.assert_allclose(more, [0, 5, 35 / 3, 55 / 3], rtol=1e-5)
-
-
-def test_resampling_to_the_same_rate_changes_nothing_and_holds_the_last_value() -> None:
-    values = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
-    assert resample(values, Fraction(25), Fraction(25), 5) is values
-    longer = resample(values, Fraction(25), Fraction(25), 7)
-    np.testing.assert_array_equal(longer[:5], values)
-    np.testing.assert_array_equal(longer[5:], values[[4, 4]])
-    single = resample(values[:1], Fraction(25), Fraction(60), 3)
-    np.testing.assert_array_equal(single, values[[0, 0, 0]])
-
-
-def test_resampling_keeps_a_slow_motion_in_time() -> None:
-    def motion(fps: Fraction, count: int) -> Floats:
-        middles_s = (np.arange(count) + 0.5) / float(fps)
-        return floats(np.sin(2 * middles_s))
-
-    fps = Fraction(30_000, 1001)
-    made = resample(motion(Fraction(25), 100), Fraction(25), fps, 119)
-    np.testing.assert_allclose(made[1:-1], motion(fps, 119)[1:-1], atol=2e-3)
+def test_a_track_at_another_rate_is_the_motion_predicted_at_that_rate(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    audio = write_voice(tmp_path / "voice.wav", 1.3)
+    face, still = identity(), {"pose": "still", "blink_per_minute": 0, "expression_strength": 0.5}
+    slow = landmarks(pipeline, audio, face, fps=Fraction(25), **still)
+    fast = landmarks(pipeline, audio, face, fps=Fraction(50), **still)
+    track = LandmarkTrack(slow, Fraction(25), (200, 200), "d").resample(Fraction(50), 65)
+    # Not the eyebrows, which follow the loudness, nor the lips, which are kept from crossing.
+    lips = [*UPPER_INNER_LIP, *LOWER_INNER_LIP, *OUTER_LIPS]
+    jaw = np.setdiff1d(np.flatnonzero(speech_region() > 0.99), lips)
+    np.testing.assert_allclose(track.points[:, jaw], fast[:, jaw], atol=1e-4)
+    assert np.ptp(fast[:, jaw, 1], axis=0).max() > 0.1
 
 
 # Windows.
