@@ -16,11 +16,12 @@ import soundfile
 from PIL import Image, ImageOps
 
 from talkhead.errors import TalkheadError
+from talkhead.limits import MIN_SIDE_PX
 from talkhead.media.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from talkhead.media.files import native_name
 from talkhead.media.kinds import is_video
 from talkhead.media.picture import DECODE_ERRORS, read_picture
-from talkhead.media.sizes import DEFAULT_LIMIT, MIN_SIDE_PX, SizeLimit
+from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]

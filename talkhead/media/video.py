@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_CRF, MAX_VIDEO_ASPECT, MAX_VIDEO_SIDE_PX
 from talkhead.media import ffmpeg
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.files import PendingFile, check_input, check_output
@@ -28,12 +29,8 @@ __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_fram
 
 Frames = npt.NDArray[np.uint8]
 
-MAX_SIDE_PX = 16_384  # the largest that H.264 encoders accept
-MAX_ASPECT = 16
-"""Limit for input videos: no screen is longer. Face detection searches squares side by side."""
 # A thousandth of a frame, so that 2/3 s at 30 fps is 20 frames even if a float says 20.0000001.
 _ROUNDING = 0.001
-MAX_CRF = 51
 _MAPPING_FILTERS = ("zscale", "tonemap")
 # Streams without time stamps: after a seek, the position is unknown.
 _NO_SEEKING = frozenset(
@@ -70,7 +67,7 @@ def probe_video(path: Path) -> VideoInfo:
 
     Raises:
         TalkheadError: the file is missing, empty, a directory or not a video; it is larger or
-            slower than any video of a face (`ffmpeg.MAX_PIXELS`, `MAX_ASPECT`, one frame per
+            slower than any video of a face (`MAX_VIDEO_PIXELS`, `MAX_VIDEO_ASPECT`, one frame per
             second); or this ffmpeg cannot decode it or convert its colours.
     """
     path = Path(path)
@@ -86,10 +83,11 @@ def probe_video(path: Path) -> VideoInfo:
             " convert it to mp4, or copy it again"
         )
     width, height, numerator, denominator = (int(group) for group in header.groups())
-    if max(width, height) > MAX_SIDE_PX or max(width, height) > MAX_ASPECT * min(width, height):
+    long, short = max(width, height), min(width, height)
+    if long > MAX_VIDEO_SIDE_PX or long > MAX_VIDEO_ASPECT * short:
         raise TalkheadError(
-            f"{path} is {width} x {height} px; scale or crop it to sides of at most {MAX_SIDE_PX}"
-            f" px and an aspect ratio of at most {MAX_ASPECT}:1"
+            f"{path} is {width} x {height} px; scale or crop it to sides of at most"
+            f" {MAX_VIDEO_SIDE_PX} px and an aspect ratio of at most {MAX_VIDEO_ASPECT}:1"
         )
     fps = Fraction(numerator, denominator) if denominator else Fraction(0)
     if 0 < fps < MIN_FPS:  # its frames would be repeated for hours
@@ -237,10 +235,10 @@ class VideoWriter:
         if isinstance(target, Path):
             check_video_name(target)
             check_output(target, overwrite=overwrite)
-        if not all(2 <= side <= MAX_SIDE_PX for side in size):
+        if not all(2 <= side <= MAX_VIDEO_SIDE_PX for side in size):
             raise TalkheadError(
                 f"{self._name} cannot be {size[0]} x {size[1]} px; choose sides of 2 to"
-                f" {MAX_SIDE_PX} px"
+                f" {MAX_VIDEO_SIDE_PX} px"
             )
         if not 0 <= crf <= MAX_CRF:
             raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")

@@ -23,10 +23,6 @@ from talkhead.tracking.landmark_track import LandmarkTrack
 Samples = npt.NDArray[np.float32]
 
 OUTPUT_TYPES = ("np", "pil", "generator")
-MAX_STEPS = 50
-MAX_STRENGTH = 3.0
-MAX_BLINKS = 60.0
-"""Per minute."""
 
 
 def dtype_of(given: str | torch.dtype | None, device: torch.device) -> torch.dtype:

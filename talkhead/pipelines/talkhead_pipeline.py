@@ -19,6 +19,7 @@ from talkhead.device import resolve_device
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.landmarks2video.batching import BatchLimit
 from talkhead.landmarks2video.renderer import render_frames
+from talkhead.limits import MAX_BLINKS, MAX_STEPS, MAX_STRENGTH
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.in_memory import pixels_of
 from talkhead.media.rates import SAMPLE_RATE_HZ, num_frames
@@ -212,10 +213,10 @@ class TalkheadPipeline:
         """
         arguments.check_word(output_type, "output_type", arguments.OUTPUT_TYPES)
         steps = arguments.whole(num_inference_steps, "num_inference_steps")
-        arguments.check_range(steps, "num_inference_steps", 1, arguments.MAX_STEPS)
-        arguments.check_range(pose_strength, "pose_strength", 0, arguments.MAX_STRENGTH)
-        arguments.check_range(expression_strength, "expression_strength", 0, arguments.MAX_STRENGTH)
-        arguments.check_range(blink_per_minute, "blink_per_minute", 0, arguments.MAX_BLINKS)
+        arguments.check_range(steps, "num_inference_steps", 1, MAX_STEPS)
+        arguments.check_range(pose_strength, "pose_strength", 0, MAX_STRENGTH)
+        arguments.check_range(expression_strength, "expression_strength", 0, MAX_STRENGTH)
+        arguments.check_range(blink_per_minute, "blink_per_minute", 0, MAX_BLINKS)
         arguments.check_tracks(pose, landmarks)
         rate = arguments.rate_of(fps)
         sound = arguments.sound_of(audio, sampling_rate)

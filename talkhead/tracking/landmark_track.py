@@ -27,7 +27,7 @@ MAX_JSON_BYTES = 150_000_000
 """About 9,000 frames; parsing needs ten times as much memory."""
 MAX_COORDINATE_PX = 1_000_000.0
 """Pictures have sides of at most 20,000 px. Fitting a pose to far larger numbers fails."""
-MIN_FPS, MAX_FPS = Fraction(1, 60), Fraction(1000)
+MIN_TRACK_FPS, MAX_TRACK_FPS = Fraction(1, 60), Fraction(1000)
 """One frame a minute is already very slow; fast cameras record a thousand a second."""
 _KEYS = ("schema", "detector", "fps", "size", "points")
 MIN_FACE_PX = 1.0
@@ -280,8 +280,8 @@ def _from_fields(fields: Mapping[str, Any]) -> LandmarkTrack:
     if fps[1] < 1 or max(fps) > _MAX_RATIO:
         raise ValueError(f"fps must be two whole numbers, the second from 1 to {_MAX_RATIO:,}")
     track = LandmarkTrack(fields["points"], Fraction(*fps), (size[0], size[1]), detector)
-    if not MIN_FPS <= track.fps <= MAX_FPS:
-        raise ValueError(f"fps must be from {MIN_FPS} to {MAX_FPS}, not {track.fps}")
+    if not MIN_TRACK_FPS <= track.fps <= MAX_TRACK_FPS:
+        raise ValueError(f"fps must be from {MIN_TRACK_FPS} to {MAX_TRACK_FPS}, not {track.fps}")
     if max(-track.points.min(), track.points.max()) > MAX_COORDINATE_PX:
         raise ValueError(f"points must lie within {MAX_COORDINATE_PX:,.0f} px")
     for start in range(0, track.num_frames, _BLOCK_FRAMES):
