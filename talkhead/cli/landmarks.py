@@ -122,7 +122,7 @@ def landmarks(
     offline: OfflineOption = False,
 ) -> None:
     """Write the landmarks of a face that says AUDIO, to inspect, edit and render."""
-    from talkhead.media.files import check_output
+    from talkhead.atomic import check_output
     from talkhead.media.rates import DEFAULT_FPS, parse_fps
     from talkhead.media.video import check_video_name
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from talkhead.atomic import replacing
 from talkhead.data.av_sync import best_lag, loudness
 from talkhead.data.clips import (
     MANIFEST,
@@ -139,13 +140,10 @@ def prepare(
                         "frames_without_face": outcome.num_without_face,
                     }
                     done = done_folder / f"{outcome.source.name}.json"
-                    partial = done.with_suffix(".partial")
-                    partial.write_text(json.dumps(record), encoding="utf-8")
-                    partial.replace(done)
+                    with replacing(done) as partial:
+                        partial.write_text(json.dumps(record), encoding="utf-8")
                 yield outcome
     finally:
-        for half in output.glob("*/*.partial"):
-            half.unlink()
         write_manifest(output)
 
 

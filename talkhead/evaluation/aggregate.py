@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from talkhead.atomic import replacing
 from talkhead.data.clips import read_clip
 from talkhead.evaluation.perceptual import ENOUGH, set_values
 from talkhead.evaluation.report import (
@@ -28,7 +29,6 @@ from talkhead.evaluation.run import (
 )
 from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
-from talkhead.media.files import replacing
 
 
 def gather(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from talkhead.atomic import replacing
 from talkhead.evaluation.report_clips import (
     ClipEvidence,
     Role,
@@ -23,7 +24,6 @@ from talkhead.evaluation.report_page import Chosen, Scores, list_systems, page
 from talkhead.evaluation.report_summary import heading_of, masthead, protocol, summary
 from talkhead.evaluation.report_tables import broken_clips, clip_plots, not_computed, score_tables
 from talkhead.evaluation.scores import BASELINES
-from talkhead.media.files import replacing
 
 __all__ = ["ClipEvidence", "choose_clips", "choose_measure", "choose_system", "write_html"]
 

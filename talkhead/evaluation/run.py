@@ -22,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import replacing
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.loudness import frame_levels
 from talkhead.data.clips import ClipInfo
@@ -47,7 +48,6 @@ from talkhead.evaluation.systems import (
     spoken_points,
 )
 from talkhead.geometry.crop import CROP_SIDE_PX
-from talkhead.media.files import replacing
 from talkhead.media.video import VideoWriter
 from talkhead.media.workers import worker_pool
 from talkhead.networks import TENSORS_NAME

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from talkhead.atomic import replacing
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
-from talkhead.media.files import check_input, native_name, replacing
+from talkhead.media.files import check_input, native_name
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Waveform = npt.NDArray[np.float32]

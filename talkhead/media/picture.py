@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from talkhead.atomic import replacing
 from talkhead.errors import TalkheadError
 from talkhead.limits import (
     MAX_CODED_PICTURE_PIXELS,
@@ -23,7 +24,7 @@ from talkhead.limits import (
     MAX_PICTURE_SIDE_PX,
     MIN_SIDE_PX,
 )
-from talkhead.media.files import check_input, replacing
+from talkhead.media.files import check_input
 from talkhead.media.kinds import AVIF_BRANDS, HEIF_BRANDS, brand_of
 from talkhead.media.native_logs import stderr_silenced
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit

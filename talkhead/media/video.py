@@ -16,11 +16,12 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import PendingFile, check_output
 from talkhead.errors import TalkheadError
 from talkhead.limits import MAX_CRF, MAX_VIDEO_ASPECT, MAX_VIDEO_SIDE_PX
 from talkhead.media import ffmpeg
 from talkhead.media.audio_clip import AudioClip
-from talkhead.media.files import PendingFile, check_input, check_output
+from talkhead.media.files import check_input
 from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import PictureFormat, parse_picture_format
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import replacing
 from talkhead.errors import TalkheadError
 from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.geometry.time_series import resample
 from talkhead.media import rates
 from talkhead.media.arrays import READ_ERRORS, ArrayArchive
-from talkhead.media.files import check_input, replacing
+from talkhead.media.files import check_input
 
 SCHEMA = 1
 MAX_FRAMES = 216_000
