@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import librosa
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -155,6 +154,8 @@ class LogMel(nn.Module):
 
     def __init__(self, num_mel: int) -> None:
         super().__init__()
+        import librosa  # slow to load, and the shipped encoder does without
+
         filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=NUM_FFT, n_mels=num_mel)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
 
