@@ -8,8 +8,6 @@ refused before it is used, and no other file format is read.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from talkhead.atomic import replacing
 from talkhead.config import check_arguments, in_short, named_faults
 from talkhead.errors import WeightsError
 from talkhead.weights.systems import CONFIG_NAME, TENSORS_NAME
@@ -363,16 +362,8 @@ def _check_file(path: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write to a temporary file in the same folder, then rename it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)  # mkstemp's 0600 would keep other users out
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,11 +1,15 @@
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from talkhead.errors import WeightsError
+from talkhead.errors import TalkheadError, WeightsError
 from talkhead.tracking.face_detector import FaceDetector
 from tests.tiny import write_tiny_weights
+
+Refusal = Callable[[Path, str], AbstractContextManager[None]]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start background jobs with SIGINT ignored, and the commands would inherit that.
@@ -29,3 +33,20 @@ def detector_is_here() -> None:
         pytest.skip("mediapipe 1.x needs its networks, and they have not been downloaded")
     finally:
         patch.undo()
+
+
+@pytest.fixture
+def refused() -> Refusal:
+    """A block that must raise a one-line TalkheadError with the file and the reason."""
+
+    @contextmanager
+    def block(path: Path, reason: str) -> Iterator[None]:
+        with pytest.raises(TalkheadError) as caught:
+            yield
+        message = str(caught.value)
+        assert str(path) in message
+        assert reason in message
+        assert "\n" not in message
+        assert caught.value.exit_code == 2
+
+    return block

@@ -1,23 +1,27 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import talkhead
+from tests.cli.conftest import write_face
+from tests.tiny import write_voice
 
 TOP = Path(talkhead.__file__).parents[1]
 HEAVY = ["torch", "numpy", "PIL", "mediapipe", "transformers", "diffusers", "scipy", "rich"]
 
 
-def loaded_by(program: str) -> str:
-    """Return the heavy packages that a program has imported by its end."""
-    script = f"import sys\n{program}\nprint([name for name in {HEAVY} if name in sys.modules])"
-    return subprocess.run(
+def loaded_by(program: str, packages: Sequence[str] = HEAVY) -> str:
+    """Return the packages, out of some, that a program has imported by its end."""
+    script = f"import sys\n{program}\nprint([name for name in {packages} if name in sys.modules])"
+    ended = subprocess.run(
         [sys.executable, "-c", script], cwd=TOP, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    )
+    return ended.stdout.splitlines()[-1]
 
 
 def names_for_type_checkers() -> dict[str, str]:
@@ -41,6 +45,25 @@ def test_importing_talkhead_loads_nothing_heavy() -> None:
 def test_a_name_loads_what_it_needs_and_no_more() -> None:
     assert "torch" not in loaded_by("from talkhead import LandmarkTrack, read_picture, VideoWriter")
     assert "torch" in loaded_by("from talkhead import render_frames")
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_a_render_loads_nothing_that_only_training_and_evaluation_need(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    face, sound = write_face(tmp_path / "face.png"), write_voice(tmp_path / "voice.wav", 0.2)
+    arguments = ["render", face, sound, "-o", tmp_path / "out.mp4", "--weights", tiny_weights]
+    render = f"""
+import contextlib
+from talkhead.cli.app import main
+sys.argv = {["talkhead", *map(str, arguments)]}
+with contextlib.suppress(SystemExit):
+    main()
+"""
+    packages = ["librosa", "matplotlib"]
+    # Some versions of mediapipe load matplotlib.
+    assert loaded_by(render, packages) == loaded_by("import mediapipe", packages)
+    assert (tmp_path / "out.mp4").exists()
 
 
 def test_every_public_name_is_there_and_listed() -> None:

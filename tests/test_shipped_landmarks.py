@@ -12,7 +12,8 @@ from talkhead.pipelines.networks import load_generator
 from talkhead.audio2landmarks.animation import predict_landmarks
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.evaluation.landmark_metrics import inner_opening, lip_motion
-from talkhead.media.audio import read_waveform, write_waveform
+from talkhead.media.audio import write_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.weights import resolve_weights
 from tests.meshes import mean_mesh
@@ -72,7 +73,7 @@ def opening_of(
 def test_a_sentence_in_long_quiet_is_spoken(
     generator: LandmarkGenerator, tmp_path: Path, room_db: float | None
 ) -> None:
-    sentence = read_waveform(SPEECH, duration_s=3)
+    sentence = AudioClip.open(SPEECH).waveform()[: 3 * SAMPLE_RATE_HZ]
     scale = 0 if room_db is None else 10 ** (room_db / 20)
     samples = scale * np.random.default_rng(0).normal(size=75 * SAMPLE_RATE_HZ)
     alone = opening_of(generator, tmp_path, sentence)
@@ -88,7 +89,7 @@ def test_a_sentence_in_long_quiet_is_spoken(
 def test_channels_and_offsets_do_not_silence_a_voice(
     generator: LandmarkGenerator, tmp_path: Path, gains: tuple[float, ...], offset: float
 ) -> None:
-    sentence = read_waveform(SPEECH, duration_s=3)
+    sentence = AudioClip.open(SPEECH).waveform()[: 3 * SAMPLE_RATE_HZ]
     plain = opening_of(generator, tmp_path, sentence)
     opening = opening_of(generator, tmp_path, sentence[:, None] * np.array(gains) + offset)
     assert np.corrcoef(opening, plain)[0, 1] > 0.98

@@ -18,6 +18,7 @@ from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
 from talkhead.landmarks2video.sampling import default_scheduler
 from talkhead.media.audio import write_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.pipelines import MaskNoisePipeline, TalkheadPipeline
 from tests.meshes import hand_made_basis
@@ -193,6 +194,11 @@ def write_voice(path: Path, seconds: float, seed: int = 0) -> Path:
     """Write `voice` to a wav file."""
     write_waveform(path, voice(seconds, seed))
     return path
+
+
+def level_of(path: Path) -> float:
+    """Return the root mean square of a file's sound."""
+    return float(np.sqrt(np.square(AudioClip.open(path).waveform()).mean()))
 
 
 def write_noise(path: Path, seconds: float) -> Path:

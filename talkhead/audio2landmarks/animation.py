@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from talkhead.audio2landmarks.audio2motion import Speech, listen
+from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.idle_motion import (
     followed_head_motion,
@@ -29,6 +28,7 @@ from talkhead.geometry.motion_basis import (
     separate_lips,
 )
 from talkhead.geometry.windows import WINDOW_FRAMES
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.tracking.landmark_track import LandmarkTrack
 
@@ -58,7 +58,10 @@ class MotionOptions:
 
 
 def predict_speech(
-    generator: LandmarkGenerator, audio: Path, identity: Floats, fps: Fraction = DEFAULT_FPS
+    generator: LandmarkGenerator,
+    audio: AudioClip,
+    identity: Floats,
+    fps: Fraction = DEFAULT_FPS,
 ) -> Speech:
     """Turn a voice into the motion of a mouth, before it is put on a face by `animate`.
 
@@ -66,13 +69,10 @@ def predict_speech(
         generator: the first stage.
         audio: the recording.
         identity: (478, 3), the mesh in the picture, pixels.
-        fps: frames a second.
-
-    Raises:
-        TalkheadError: the recording cannot be read.
+        fps: frames per second.
     """
     rest, _ = identity_at_rest(identity, generator.motion_basis())
-    return listen(generator, audio, proportions(rest), fps)
+    return predict_motion(generator, audio, proportions(rest), fps)
 
 
 def animate(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,8 @@ from talkhead.audio2landmarks.loudness import (
     speech_gain,
 )
 from talkhead.audio2landmarks.speech_encoder import frame_positions, resample_features
-from talkhead.media.audio import scan_audio, stream_waveform
+from talkhead.geometry.time_series import resample
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
 
 Floats = npt.NDArray[np.float32]
@@ -69,23 +69,19 @@ class Speech:
         return {"speech": self.has_speech, "silent": self.is_silent}
 
 
-def listen(
-    generator: LandmarkGenerator, audio: Path, shape: Floats, fps: Fraction = DEFAULT_FPS
+def predict_motion(
+    generator: LandmarkGenerator, audio: AudioClip, shape: Floats, fps: Fraction = DEFAULT_FPS
 ) -> Speech:
     """Run the first stage over a recording, window by window.
 
     Args:
         generator: speech encoder and LSTM; always runs at 25 frames per second, as trained.
-        audio: any file that ffmpeg can read.
+        audio: the recording.
         shape: (4,), the identity's proportions.
         fps: frame rate of the result.
-
-    Raises:
-        TalkheadError: the recording cannot be read or is empty.
     """
-    info = scan_audio(audio)
     rate = float(DEFAULT_FPS)
-    total = max(num_frames(info.duration_s, DEFAULT_FPS), 1)
+    total = max(num_frames(audio.duration_s, DEFAULT_FPS), 1)
     levels = _levels(audio, total, rate)
     gain = speech_gain(levels, rate)
     raised = quiet_speech_raise(levels, rate)
@@ -109,12 +105,12 @@ def listen(
     speaks = _gate(levels, raised, rate) * np.float32(gain > 0)
     coefficients *= speaks[:, None]
     activity = np.minimum(loudness_of_voice(levels, rate) + raised / VOICE_RANGE_DB, 1) * speaks
-    count = num_frames(info.duration_s, fps)
+    count = num_frames(audio.duration_s, fps)
     return Speech(
         resample(coefficients, DEFAULT_FPS, fps, count),
         resample(activity[:, None], DEFAULT_FPS, fps, count)[:, 0],
         fps,
-        info.duration_s,
+        audio.duration_s,
         has_speech=bool(speaks.max() > MIN_GATE),
         is_silent=bool(levels.max() < SILENCE_DB),
     )
@@ -181,24 +177,12 @@ def speech_features(
     return heard
 
 
-def resample(values: Floats, fps: Fraction, new_fps: Fraction, count: int) -> Floats:
-    """Resample a series (T, ...) linearly to `count` frames; time stamps are frame centres."""
-    if fps == new_fps and count == len(values):
-        return values
-    at = (np.arange(count) + 0.5) * float(fps / new_fps) - 0.5
-    at = at.clip(0, len(values) - 1)
-    low = np.minimum(np.floor(at).astype(int), max(len(values) - 2, 0))
-    high = np.minimum(low + 1, len(values) - 1)
-    share = (at - low).reshape(-1, *[1] * (values.ndim - 1))
-    return np.asarray(values[low] * (1 - share) + values[high] * share, np.float32)
-
-
-def _levels(audio: Path, total: int, rate: float) -> Floats:
+def _levels(audio: AudioClip, total: int, rate: float) -> Floats:
     """Return the audio level of every frame, reading one window at a time."""
     per_frame = SAMPLE_RATE_HZ / rate
     parts, start = [], 0
     block = round(WINDOW_FRAMES * per_frame)
-    for waveform in stream_waveform(audio, block):
+    for waveform in audio.blocks(block):
         count = min(-(-len(waveform) // round(per_frame)), total - start)
         if count > 0:
             parts.append(frame_levels(waveform, count, rate))
@@ -207,11 +191,11 @@ def _levels(audio: Path, total: int, rate: float) -> Floats:
     return np.pad(levels, (0, total - len(levels)), constant_values=-100.0).astype(np.float32)
 
 
-def _windows(audio: Path, total: int, rate: float) -> Iterator[tuple[int, Floats]]:
+def _windows(audio: AudioClip, total: int, rate: float) -> Iterator[tuple[int, Floats]]:
     """Yield window starts and their audio, with context and `LEAD_S` more on both sides."""
     per_frame = round(SAMPLE_RATE_HZ / rate)
     lead = round(LEAD_S * SAMPLE_RATE_HZ)
-    blocks = stream_waveform(audio, WINDOW_FRAMES * per_frame)
+    blocks = audio.blocks(WINDOW_FRAMES * per_frame)
     held, held_start = np.zeros(lead, np.float32), -lead
     for start in range(0, total, WINDOW_FRAMES):
         first = max(start - CONTEXT_FRAMES, 0)

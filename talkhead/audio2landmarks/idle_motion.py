@@ -208,7 +208,7 @@ def followed_head_motion(
     values -= values[0]
     values = _limited(strength * values)
     last = max(len(values) - 1, 1)
-    at = np.arange(count) * float(track.fps) / fps
+    at = ((np.arange(count) + 0.5) * float(track.fps) / fps - 0.5).clip(0)
     at = last - np.abs(last - at % (2 * last))  # back and forth
     there = np.arange(len(values))
     read = np.stack([np.interp(at, there, column) for column in values.T], axis=1)

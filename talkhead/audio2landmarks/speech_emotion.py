@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,7 +13,7 @@ from talkhead.audio2landmarks.emotion_classifier import (
 )
 from talkhead.audio2landmarks.loudness import normalise_speech
 from talkhead.emotions import AUTO, EMOTIONS, NEUTRAL, VOICE_LABELS, check_emotion, one_hot
-from talkhead.media.audio import stream_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Floats = npt.NDArray[np.float32]
@@ -30,24 +27,22 @@ _QUIET = 0.02
 """Windows quieter than this are ignored; speech has a level of 0.1."""
 
 
-def emotion_of(classifier: EmotionClassifier, sound: Path | Floats, name: str = AUTO) -> Floats:
+def emotion_of(classifier: EmotionClassifier, audio: AudioClip, name: str = AUTO) -> Floats:
     """Return the probabilities of MEAD's emotions, shape = (8,).
 
     Args:
         classifier: the emotion classifier for voices.
-        sound: a recording, of which the first `CLASSIFIED_S` count, or a waveform (N,) at 16 kHz.
+        audio: the recording, of which the first `CLASSIFIED_S` count.
         name: an emotion, which gets probability 1; auto classifies the voice.
 
     Raises:
-        TalkheadError: the recording cannot be read, or the emotion is unknown.
+        TalkheadError: the emotion is unknown.
     """
     check_emotion(name)
     if name != AUTO:
         return one_hot(name)
-    if isinstance(sound, Path):
-        blocks = list(islice(stream_waveform(sound, SAMPLE_RATE_HZ), CLASSIFIED_S))
-        sound = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    return classify_emotion(classifier, sound)
+    beginning = next(audio.blocks(CLASSIFIED_S * SAMPLE_RATE_HZ), np.zeros(0, np.float32))
+    return classify_emotion(classifier, beginning)
 
 
 @torch.inference_mode()

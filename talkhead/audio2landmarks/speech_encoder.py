@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import librosa
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -175,6 +174,8 @@ class LogMel(nn.Module):
 
     def __init__(self, num_mel: int) -> None:
         super().__init__()
+        import librosa  # slow to load, and the shipped encoder does without
+
         filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=NUM_FFT, n_mels=num_mel)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from talkhead.batch.journal import HIDDEN, Entry, has_made, read_entries
+from talkhead.atomic import HIDDEN
+from talkhead.batch.journal import Entry, has_made, read_entries
 from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError

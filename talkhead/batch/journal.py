@@ -20,13 +20,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from talkhead.atomic import HIDDEN
 from talkhead.config import build_config
 from talkhead.errors import TalkheadError
 
 JOURNAL_NAME = ".talkhead-batch.jsonl"
 LOCK_NAME = ".talkhead-batch.lock"
-HIDDEN = ".talkhead-"
-"""Prefix of temporary file names."""
 QUIET_S = 60.0
 """A temporary file of a single render counts as abandoned after this long without a write."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from talkhead.batch.naming import NameTemplate
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_BLINKS, MAX_CRF, MAX_START_STEP, MAX_STEPS, MAX_STRENGTH
 from talkhead.media.playback import LOOPS
 from talkhead.media.rates import parse_fps
 from talkhead.media.sizes import SizeLimit
@@ -19,11 +20,6 @@ from talkhead.pipelines.render_job import RenderJob
 from talkhead.weights.systems import check_scheduler
 
 MAX_ITEMS = 100_000
-MAX_STRENGTH = 3.0
-MAX_BLINKS = 60.0
-MAX_STEPS = 50
-MAX_START_STEP = 1000
-MAX_CRF = 51
 
 
 def read_table(

@@ -22,6 +22,7 @@ from talkhead.cli.output import (
     print_json,
 )
 from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_STEPS
 
 STARTED = "TALKHEAD_BENCHMARK_STARTED"
 """Environment variable with the time from which a child process times its first frame."""
@@ -40,7 +41,7 @@ def benchmark(
         typer.Option("--seconds", metavar="S", min=1, max=600, help="Length of the sound."),
     ] = 10.0,
     steps: Annotated[
-        int, typer.Option("--steps", metavar="N", min=1, max=50, help="Sampling steps.")
+        int, typer.Option("--steps", metavar="N", min=1, max=MAX_STEPS, help="Sampling steps.")
     ] = 1,
     peer: Annotated[
         Path | None,

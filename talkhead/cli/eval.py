@@ -24,6 +24,7 @@ from talkhead.cli.prepare import Layout
 from talkhead.cli.score_tables import print_comparison, print_tables
 from talkhead.emotions import check_emotion
 from talkhead.errors import BatchError, TalkheadError
+from talkhead.limits import MAX_START_STEP, MAX_STEPS
 
 StageName = Literal["landmarks", "render", "both"]
 
@@ -144,7 +145,7 @@ def evaluate(
             "--steps",
             metavar="N",
             min=1,
-            max=50,
+            max=MAX_STEPS,
             help="Sampling steps. Repeat to compare.",
             show_default="1",
             rich_help_panel=QUALITY,
@@ -156,7 +157,7 @@ def evaluate(
             "--start-step",
             metavar="N",
             min=1,
-            max=1000,
+            max=MAX_START_STEP,
             help="mask-noise: step to start sampling at. Repeat to compare.",
             show_default="300",
             rich_help_panel=QUALITY,

@@ -126,7 +126,7 @@ def landmarks(
     offline: OfflineOption = False,
 ) -> None:
     """Write the landmarks of a face that says AUDIO, to inspect, edit and render."""
-    from talkhead.media.files import check_output
+    from talkhead.atomic import check_output
     from talkhead.media.rates import DEFAULT_FPS, parse_fps
     from talkhead.media.video import check_video_name
 
@@ -156,11 +156,11 @@ def landmarks(
                 predict_speech,
             )
             from talkhead.device import resolve_device
-            from talkhead.media.audio import scan_audio
+            from talkhead.media.audio_clip import AudioClip
             from talkhead.pipelines.loading import load_landmark_generator, show_emotion
             from talkhead.weights import locate_weights
 
-            scan_audio(sound)
+            clip = AudioClip.open(sound)
             rate = rate or DEFAULT_FPS
             identity, size, detector_name, picture = _identity(face, choose, limit)
             found = locate_weights(weights, offline=offline)
@@ -168,14 +168,14 @@ def landmarks(
             folder = found.folder
             generator = load_landmark_generator(folder, resolve_device(device))
             motion_source = read_pose(pose, frame_progress(quiet=quiet))
-            speech = predict_speech(generator, sound, identity, rate)
+            speech = predict_speech(generator, clip, identity, rate)
             total = len(speech.coefficients)
             options = MotionOptions(
                 motion_source, pose_strength, expression_strength, blink_rate, seed
             )
             windows = animate(generator, identity, speech, options)
             if emotion is not None:
-                windows = show_emotion(windows, folder, sound, emotion)
+                windows = show_emotion(windows, folder, clip, emotion)
             flat = (points for window in windows for points in window)
             frames = with_progress(flat, label="frames", total=total, quiet=quiet)
             pictures = itertools.repeat(picture)

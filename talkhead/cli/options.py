@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_BLINKS, MAX_START_STEP, MAX_STRENGTH
 from talkhead.pipelines.pose_source import is_video
 
 MOTION, QUALITY, OUTPUT = "Motion", "Quality", "Output"
@@ -55,7 +56,7 @@ PoseStrengthOption = Annotated[
         "--pose-strength",
         metavar="X",
         min=0,
-        max=3,
+        max=MAX_STRENGTH,
         help="Scale of the head motion.",
         rich_help_panel=MOTION,
     ),
@@ -66,7 +67,7 @@ ExpressionStrengthOption = Annotated[
         "--expression-strength",
         metavar="X",
         min=0,
-        max=3,
+        max=MAX_STRENGTH,
         help="Scale of the mouth motion.",
         rich_help_panel=MOTION,
     ),
@@ -112,7 +113,7 @@ StartStepOption = Annotated[
         "--start-step",
         metavar="N",
         min=1,
-        max=1000,
+        max=MAX_START_STEP,
         help="mask-noise: step to start sampling at, of 1000.",
         show_default="300",
         rich_help_panel=QUALITY,
@@ -161,8 +162,10 @@ def parse_blink(text: str) -> float:
         rate = float(text)
     except ValueError:
         rate = -1.0
-    if not 0 <= rate <= 60:
-        raise TalkheadError(f"--blink must be off or 0 to 60 blinks per minute, not {text!r}")
+    if not 0 <= rate <= MAX_BLINKS:
+        raise TalkheadError(
+            f"--blink must be off or 0 to {MAX_BLINKS:g} blinks per minute, not {text!r}"
+        )
     return rate
 
 

@@ -10,9 +10,10 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import IO
 
+from talkhead.atomic import check_output
 from talkhead.cli.streams import is_closed
 from talkhead.errors import TalkheadError
-from talkhead.media.files import check_input, check_output
+from talkhead.media.files import check_input
 
 DASH = Path("-")
 

@@ -56,6 +56,7 @@ from talkhead.cli.output import (
 )
 from talkhead.cli.pipes import DASH, check_sound, check_video, sound_file, video_target
 from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_CRF, MAX_STEPS
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
@@ -124,7 +125,7 @@ def render(
             "--crf",
             metavar="N",
             min=0,
-            max=51,
+            max=MAX_CRF,
             help="H.264 quality; lower is better.",
             rich_help_panel=QUALITY,
         ),
@@ -136,7 +137,7 @@ def render(
             "--steps",
             metavar="N",
             min=1,
-            max=50,
+            max=MAX_STEPS,
             help="Sampling steps.",
             rich_help_panel=QUALITY,
         ),

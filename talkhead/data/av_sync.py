@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import replacing
 from talkhead.audio2landmarks.loudness import frame_levels, normalise_speech
 from talkhead.data.clips import ClipInfo, read_clip, read_manifest, write_manifest
 from talkhead.geometry.mesh import mouth_opening
 from talkhead.geometry.motion_basis import opening_direction, proportions, rest_of_clip
-from talkhead.media.files import replacing
 
 if TYPE_CHECKING:
     from talkhead.audio2landmarks.generator import LandmarkGenerator

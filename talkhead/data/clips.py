@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from talkhead.atomic import replacing
 from talkhead.config import build_config
 from talkhead.errors import TalkheadError
 from talkhead.geometry.crop import CROP_SIDE_PX
@@ -143,8 +144,7 @@ def write_clip(folder: Path, info: ClipInfo, clip: Clip) -> None:
     """Write clips/NAME.npz, then clips/NAME.json; a clip is complete when both exist."""
     target = folder / "clips" / f"{info.clip}.npz"
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{info.clip}.partial")
-    with partial.open("wb") as file:
+    with replacing(target) as partial, partial.open("wb") as file:
         np.savez(
             file,
             schema=np.int64(SCHEMA),
@@ -154,9 +154,8 @@ def write_clip(folder: Path, info: ClipInfo, clip: Clip) -> None:
             jpeg=clip.jpeg,
             jpeg_offsets=clip.jpeg_offsets,
         )
-    partial.replace(target)
-    partial.write_text(json.dumps(asdict(info)), encoding="utf-8")
-    partial.replace(target.with_name(f"{info.clip}.json"))
+    with replacing(target.with_name(f"{info.clip}.json")) as partial:
+        partial.write_text(json.dumps(asdict(info)), encoding="utf-8")
 
 
 def read_clip(folder: Path, name: str, *, frames: bool = True) -> Clip:
@@ -257,9 +256,9 @@ def write_manifest(folder: Path) -> list[ClipInfo]:
         ClipInfo(**json.loads(path.read_text(encoding="utf-8")))
         for path in sorted((folder / "clips").glob("*.json"))
     ]
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    with replacing(folder / MANIFEST) as partial:
+        text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+        partial.write_text(text, encoding="utf-8")
     return rows
 
 

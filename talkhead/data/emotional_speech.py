@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from talkhead.audio2landmarks.loudness import normalise_speech
 from talkhead.errors import TalkheadError
-from talkhead.media.audio import read_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Floats = npt.NDArray[np.float32]
@@ -95,7 +95,8 @@ def read_recording(recording: Recording) -> npt.NDArray[np.int16]:
     Raises:
         TalkheadError: the file cannot be read.
     """
-    waveform = trim(normalise_speech(read_waveform(recording.path)))
+    with AudioClip.open(recording.path) as clip:
+        waveform = trim(normalise_speech(clip.waveform()))
     return (waveform.clip(-1, 1) * 32767).round().astype(np.int16)
 
 

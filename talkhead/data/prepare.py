@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import replacing
 from talkhead.data.av_sync import best_lag, loudness
 from talkhead.data.clips import (
     MANIFEST,
@@ -27,7 +28,7 @@ from talkhead.errors import TalkheadError, WeightsError
 from talkhead.geometry.crop import face_crops
 from talkhead.geometry.mesh import mouth_opening
 from talkhead.geometry.pose import fit_head_pose
-from talkhead.media.audio import read_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
 from talkhead.media.workers import worker_pool
@@ -135,13 +136,10 @@ def prepare(
                         "frames_without_face": outcome.num_without_face,
                     }
                     done = done_folder / f"{outcome.source.name}.json"
-                    partial = done.with_suffix(".partial")
-                    partial.write_text(json.dumps(record), encoding="utf-8")
-                    partial.replace(done)
+                    with replacing(done) as partial:
+                        partial.write_text(json.dumps(record), encoding="utf-8")
                 yield outcome
     finally:
-        for half in output.glob("*/*.partial"):
-            half.unlink()
         write_manifest(output)
 
 
@@ -162,7 +160,10 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
     """
     track = track_any_face(source.path, fps)
     sound_path = source.audio or (source.path if probe_video(source.path).has_audio else None)
-    waveform = np.zeros(0, np.float32) if sound_path is None else read_waveform(sound_path)
+    waveform = np.zeros(0, np.float32)
+    if sound_path is not None:
+        with AudioClip.open(sound_path) as audio:
+            waveform = audio.waveform()
     names = []
     for number, (start, end) in enumerate(clip_ranges(track.stretches)):
         name = f"{source.name}.{number}" if number else source.name

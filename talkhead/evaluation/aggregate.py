@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from talkhead.atomic import replacing
 from talkhead.data.clips import read_clip
 from talkhead.evaluation.perceptual import MIN_FEATURES, set_values
 from talkhead.evaluation.plan import PAGE, SCORES, TABLE, Plan
@@ -18,7 +19,6 @@ from talkhead.evaluation.report_ranking import choose_clips, choose_ranking
 from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
 from talkhead.evaluation.videos import video_for_report
-from talkhead.media.files import replacing
 
 
 def aggregate_scores(

@@ -5,7 +5,6 @@ The alignment is dynamic time warping of cepstra. No network takes part, so none
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import resample_poly
@@ -38,6 +37,8 @@ def closing_moments(waveform: Floats, text: str) -> list[tuple[float, float]]:
     Raises:
         talkhead.errors.TalkheadError: espeak-ng is not installed.
     """
+    import librosa
+
     spoken = speak(text, Voice("en"))
     voice = resample_poly(spoken.waveform, SAMPLE_RATE_HZ, spoken.rate_hz).astype(np.float32)
     voice = np.pad(voice, round(MARGIN_S * SAMPLE_RATE_HZ))
@@ -56,6 +57,8 @@ def closing_moments(waveform: Floats, text: str) -> list[tuple[float, float]]:
 
 def _cepstra(waveform: Floats) -> Floats:
     """Return cepstra and their slopes every 10 ms, with mean 0 and deviation 1, shape = (26, T)."""
+    import librosa
+
     cepstra = librosa.feature.mfcc(
         y=np.pad(waveform, 400),
         sr=SAMPLE_RATE_HZ,

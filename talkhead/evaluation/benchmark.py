@@ -28,6 +28,7 @@ from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.region import lower_face
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio import write_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import VideoWriter
 from talkhead.pipelines import TalkheadPipeline
@@ -49,6 +50,8 @@ class Input:
     picture: Pixels
     mesh: Floats
     audio: Path
+    clip: AudioClip
+    """The same, decoded."""
 
 
 def make_input(folder: Path, side: int, seconds: float) -> Input:
@@ -71,7 +74,7 @@ def make_input(folder: Path, side: int, seconds: float) -> Input:
     audio = folder / "voice.wav"
     sound = 0.2 * syllables * (hum + rng.normal(0, 0.3, len(at)))
     write_waveform(audio, np.asarray(sound, np.float32))
-    return Input(picture, mesh.astype(np.float32), audio)
+    return Input(picture, mesh.astype(np.float32), audio, AudioClip.open(audio))
 
 
 def time_end_to_end(
@@ -98,7 +101,12 @@ def time_end_to_end(
     started = time.perf_counter()
     sampler = SamplerOptions(steps)
     rendering = animate(
-        pipeline, made.picture, made.mesh, made.audio, fps=DEFAULT_FPS, sampler=sampler
+        pipeline,
+        made.picture,
+        made.mesh,
+        made.clip,
+        fps=DEFAULT_FPS,
+        sampler=sampler,
     )
     with VideoWriter(output, size=size, fps=DEFAULT_FPS, sound=made.audio, overwrite=True) as video:
         for index, frame in enumerate(rendering.frames):
@@ -122,7 +130,7 @@ def time_stages(
     device = pipeline.device
     enabled = pipeline.dtype != torch.float32
     generator = pipeline.landmark_generator
-    speech = predict_speech(generator, made.audio, made.mesh)
+    speech = predict_speech(generator, made.clip, made.mesh)
     windows = animation.animate(generator, made.mesh, speech)
     points = next(part for part in windows if len(part) == WINDOW_FRAMES)
     canvas = prepare_canvas(made.picture, made.mesh, device)
@@ -176,7 +184,7 @@ def time_stages(
 def time_sound(pipeline: TalkheadPipeline, made: Input, seconds: float) -> float:
     """Return the seconds it takes to predict landmarks for one minute of audio."""
     started = time.perf_counter()
-    predict_speech(pipeline.landmark_generator, made.audio, made.mesh)
+    predict_speech(pipeline.landmark_generator, made.clip, made.mesh)
     return (time.perf_counter() - started) * 60 / seconds
 
 

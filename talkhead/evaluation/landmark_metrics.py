@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from talkhead.data.av_sync import best_lag
 from talkhead.geometry.mesh import (
+    CLOSED_LIPS,
     LOWER_INNER_LIP,
     UPPER_INNER_LIP,
     eye_distance,
@@ -29,8 +30,6 @@ Align = Literal["none", "centroid"]
 STEADY = np.array([33, 133, 362, 263, 168, 6, 197, 9, 8])
 """Eye corners, nose bridge and between the brows: points that speech and lids do not move."""
 LIPS = np.array([61, 291, 0, 17, 13, 14, 78, 308, 37, 267, 84, 314])
-CLOSED = 0.015
-"""Inner lips closer than this are closed; in p, b and m, real ones come as close as 0.004."""
 CLOSURE_SLACK_S = 0.08
 """Tolerance for how much earlier or later than the sound the lips may close."""
 BLINK_CLOSED = 0.45
@@ -155,7 +154,7 @@ def closures_found(
         first = max(int((begin_s - CLOSURE_SLACK_S) * fps), 0)
         last = int((end_s + CLOSURE_SLACK_S) * fps) + 1
         there = opening[first:last]
-        found.append(bool((there < CLOSED).any()))  # nan, without a face, counts as open
+        found.append(bool((there < CLOSED_LIPS).any()))  # nan, without a face, counts as open
     return np.array(found, np.bool_)
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from talkhead.atomic import replacing
 from talkhead.data.clips import ClipInfo
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.scores import Stage
-from talkhead.media.files import replacing
 from talkhead.weights.listing import measure_file
 from talkhead.weights.systems import TENSORS_NAME, network_folders
 

@@ -14,9 +14,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import replacing
 from talkhead.evaluation.plan import Plan
 from talkhead.evaluation.scores import ClipScores
-from talkhead.media.files import replacing
 
 Floats = npt.NDArray[np.float32]
 

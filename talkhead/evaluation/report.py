@@ -16,6 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from talkhead.atomic import replacing
 from talkhead.evaluation.intervals import CONFIDENCE, NUM_DRAWS
 from talkhead.evaluation.report_clips import (
     FRAME_SIDE_PX,
@@ -40,7 +41,6 @@ from talkhead.evaluation.report_scores import (
     make_tables,
 )
 from talkhead.evaluation.scores import ARROWS, Stage
-from talkhead.media.files import replacing
 
 MAX_BYTES = 40_000_000
 """Size limit of the page; videos that would exceed it are left out."""

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.markers import MarkerStyle
-from matplotlib.ticker import MaxNLocator
 
 from talkhead.evaluation.scores import REAL, TRUTH
 from talkhead.media.rates import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float32]
 
@@ -87,6 +87,8 @@ def plot_by_clip(
     Returns:
         An `svg` element.
     """
+    from matplotlib.ticker import MaxNLocator
+
     width, height = 360, 170
     with _settings(key):
         figure, axes = _figure(width, height, left=46, right=8, top=8, bottom=22)
@@ -141,6 +143,8 @@ def plot_opening(
     Returns:
         An `svg` element.
     """
+    from matplotlib.ticker import MaxNLocator
+
     width, height = 880, 132
     curves = [(generated, _SYSTEM[colour % NUM_COLOURS], 1.8)]
     if real is not None:
@@ -170,6 +174,8 @@ def largest_opening(curves: Sequence[Floats]) -> float:
 
 def marker_path(colour: int | None, side: float) -> str:
     """Return the `d` attribute of an SVG path: a system's marker in a box with this side."""
+    from matplotlib.markers import MarkerStyle
+
     marker = MarkerStyle(MARKERS[_marker(colour)])
     path = marker.get_path().transformed(marker.get_transform())
     outline = np.array(path.to_polygons(closed_only=True)[0], np.float64) * np.array([1, -1])
@@ -184,6 +190,8 @@ def _marker(colour: int | None) -> int:
 
 def _settings(key: str) -> AbstractContextManager[None]:
     """Return a context with matplotlib's defaults, and ids that depend only on the plot."""
+    import matplotlib
+
     settings = dict(matplotlib.rcParamsDefault)
     # The backend is the caller's choice, and SVG output does not use it.
     for name in [name for name in settings if name.startswith("backend")]:
@@ -202,6 +210,9 @@ def _figure(
     width: int, height: int, *, left: int, right: int, top: int, bottom: int
 ) -> tuple[Figure, Axes]:
     """Return a figure and its axes; sizes and margins in CSS pixels."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     figure.patch.set_visible(False)
     box = (left / width, bottom / height, (width - left - right) / width)

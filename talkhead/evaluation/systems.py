@@ -6,7 +6,6 @@ own, or predicted from its audio, with the clip's head pose or a generated one.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from talkhead.audio2landmarks.animation import MotionOptions, animate
-from talkhead.audio2landmarks.audio2motion import Speech, listen
+from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
 from talkhead.audio2landmarks.expressions import express
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.data.clips import Clip, ClipInfo, read_clip
@@ -47,7 +46,8 @@ from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.landmarks2video.sampling import SamplerOptions
-from talkhead.media.audio import write_waveform
+from talkhead.media.audio_clip import AudioClip
+from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.pipelines import FacePipeline
 from talkhead.pipelines.stages import emotion_probabilities
 
@@ -94,6 +94,11 @@ class EvalClip:
         """The audio, (N,), 16 kHz."""
         return self.clip.waveform_float()
 
+    @cached_property
+    def audio(self) -> AudioClip:
+        """The audio, as the first stage takes it."""
+        return AudioClip.from_samples(self.waveform, SAMPLE_RATE_HZ)
+
     def picture(self) -> Pixels:
         """The identity's picture, (256, 256, 3)."""
         return self.clip.frame(self.identity).copy()
@@ -117,12 +122,9 @@ def identity_frame(landmarks: Floats) -> int:
 
 
 def predict_speech_of(eval_clip: EvalClip, generator: LandmarkGenerator) -> Speech:
-    """Run the first stage on a clip's audio, through a file as in normal use."""
+    """Run the first stage on a clip's audio."""
     rest, _ = identity_at_rest(eval_clip.mesh, generator.motion_basis())
-    with tempfile.TemporaryDirectory() as folder:
-        audio = Path(folder) / "speech.wav"
-        write_waveform(audio, eval_clip.waveform)
-        return listen(generator, audio, proportions(rest), eval_clip.fps)
+    return predict_motion(generator, eval_clip.audio, proportions(rest), eval_clip.fps)
 
 
 def spoken_points(
@@ -229,7 +231,7 @@ def _rendering(
         windows = split_windows(_points_of(eval_clip, generator, pose, sampler.seed))
         probabilities = None
         if pose is not None:  # real landmarks already carry an expression
-            probabilities = emotion_probabilities(pipeline, eval_clip.waveform, emotion)
+            probabilities = emotion_probabilities(pipeline, eval_clip.audio, emotion)
         if probabilities is not None:
             windows = express(windows, pipeline.expressions.shape_of(probabilities))
         return render_frames(

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from talkhead.atomic import replacing
 from talkhead.evaluation.intervals import Interval, mean_interval
-from talkhead.media.files import replacing
 
 NEVER_SEEN, SEEN = "people never seen", "people seen in training"
 

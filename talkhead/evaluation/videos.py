@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import replacing
 from talkhead.data.clips import ClipInfo
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.plan import TIMINGS, Plan, folder_name
@@ -20,7 +21,6 @@ from talkhead.evaluation.records import BrokenClip, read_json
 from talkhead.evaluation.systems import EvalClip, FrameGenerator
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.media.audio import write_waveform
-from talkhead.media.files import replacing
 from talkhead.media.video import VideoWriter
 
 Pixels = npt.NDArray[np.uint8]

@@ -19,6 +19,9 @@ Indices = npt.NDArray[np.int64]
 
 NUM_POINTS = 478
 NUM_SURFACE_POINTS = 468
+CLOSED_LIPS = 0.015
+"""Inner lips that open less than this, in eye distances, are closed; in p, b and m, real ones come
+as close as 0.004."""
 
 
 def _ring(*indices: int) -> Indices:

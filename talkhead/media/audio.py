@@ -1,24 +1,22 @@
-"""Read audio files as waveforms: float32, mono, 16 kHz, whole or in blocks."""
+"""Decode audio files at their own rate, block by block, and write waveforms."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
 
+from talkhead.atomic import replacing
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
-from talkhead.media.files import check_input, native_name, replacing
-from talkhead.media.mixdown import HighPass, Mixdown, MixdownMeter
+from talkhead.media.files import check_input, native_name
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Waveform = npt.NDArray[np.float32]
@@ -42,110 +40,20 @@ _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset, size, encoding, rate, c
 
 
 @dataclass(frozen=True)
-class AudioInfo:
-    """Measurements of a decoded audio file.
+class Source:
+    """Sound at its own rate and with its own channels, in blocks of shape (n, channels).
 
-    `duration_s` is exact, at the file's own rate; `num_samples`, `rms` and `peak` describe the
-    waveform at 16 kHz.
+    Attributes:
+        rate_hz: samples per second.
+        num_channels: number of channels.
+        blocks: decodes from the start; raises TalkheadError where the sound is damaged.
+        can_repeat: whether `blocks` may be called more than once.
     """
-
-    path: Path
-    duration_s: Fraction
-    num_samples: int
-    rms: float
-    peak: float
-
-
-@dataclass
-class _Source:
-    """A running decoder: blocks of samples, shape = (n, channels), at the file's own rate."""
 
     rate_hz: int
-    blocks: Iterator[npt.NDArray[np.float32]]
-    num_decoded: int = 0
-
-
-def scan_audio(path: Path) -> AudioInfo:
-    """Decode an audio file in bounded memory and measure it.
-
-    Raises:
-        TalkheadError: the file is missing, a directory, empty, corrupt or cut off; it has no audio
-            stream, no samples, or samples that are not finite; or its sample rate or channel count
-            is out of range.
-    """
-    path = Path(path)
-    num_samples, energy, peak = 0, 0.0, 0.0
-    mixdown = _mixdown_of(path)
-    with _open_source(path) as source:
-        for block in _resample(source, mixdown):
-            num_samples += len(block)
-            energy += float(np.square(block, dtype=np.float64).sum())
-            peak = max(peak, float(np.abs(block).max(initial=0.0)))
-        duration_s = Fraction(source.num_decoded, source.rate_hz)
-    rms = (energy / max(num_samples, 1)) ** 0.5
-    return AudioInfo(path, duration_s, num_samples, rms, peak)
-
-
-def stream_waveform(path: Path, block_samples: int) -> Iterator[Waveform]:
-    """Decode an audio file block by block; memory does not grow with its length.
-
-    The audible channels are averaged. If they cancel out, as in stereo whose right channel is the
-    left one inverted, the loudest channel is used. A constant offset is filtered out.
-
-    Yields:
-        float32, mono, 16 kHz, shape = (block_samples,); the last block may be shorter.
-
-    Raises:
-        TalkheadError: as `scan_audio`, before the first block.
-    """
-    if block_samples < 1:
-        raise ValueError(f"block_samples must be at least 1, not {block_samples}")
-    rest = np.zeros(0, np.float32)
-    path = Path(path)
-    mixdown = _mixdown_of(path)
-    with _open_source(path) as source:
-        for block in _resample(source, mixdown):
-            rest = np.concatenate([rest, block])
-            num_whole = len(rest) - len(rest) % block_samples
-            for start in range(0, num_whole, block_samples):
-                yield rest[start : start + block_samples].copy()
-            rest = rest[num_whole:]
-    if len(rest):
-        yield rest.copy()
-
-
-def read_waveform(path: Path, *, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
-    """Read an audio file, or a part of it.
-
-    Args:
-        path: an audio file, or a video with sound.
-        start_s: start of the part.
-        duration_s: length of the part, which may end early with the file; None reads to the end.
-
-    Returns:
-        float32, mono, 16 kHz, shape = (N,): the samples of the whole file's waveform from
-        round(start_s * 16000) on.
-
-    Raises:
-        TalkheadError: as `scan_audio`; or the audio ends before `start_s`.
-    """
-    if start_s < 0:
-        raise ValueError(f"start_s must be at least 0, not {start_s}")
-    start = round(start_s * SAMPLE_RATE_HZ)
-    stop = None if duration_s is None else start + round(duration_s * SAMPLE_RATE_HZ)
-    parts, position = [], 0
-    for block in stream_waveform(path, _BLOCK_S * SAMPLE_RATE_HZ):
-        if position + len(block) > start:
-            end = len(block) if stop is None else stop - position
-            parts.append(block[max(0, start - position) : end])
-        position += len(block)
-        if stop is not None and position >= stop:
-            break
-    if not parts:
-        raise TalkheadError(
-            f"{path} ends at {position / SAMPLE_RATE_HZ:.2f} s; choose an earlier start"
-        )
-    return np.concatenate(parts)
+    num_channels: int
+    blocks: Callable[[], Iterator[Waveform]]
+    can_repeat: bool = True
 
 
 def write_waveform(path: Path, waveform: Waveform) -> None:
@@ -159,40 +67,14 @@ def write_waveform(path: Path, waveform: Waveform) -> None:
         soundfile.write(name, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="WAV")
 
 
-def _mixdown_of(path: Path) -> Mixdown:
-    """Decode a file once to choose its mixdown; cached, because files are read several times."""
-    check_input(path)
-    found = path.stat()
-    return _measure(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
-
-
-@lru_cache(maxsize=64)
-def _measure(path: Path, _version: tuple[int, ...]) -> Mixdown:
-    with _open_source(path) as source:
-        meter = MixdownMeter(source.rate_hz)
-        for block in source.blocks:
-            if not np.isfinite(block).all():
-                raise TalkheadError(f"{path} contains NaN or infinite samples; export it again")
-            source.num_decoded += len(block)
-            meter.add(block)
-    if source.num_decoded == 0:
-        raise TalkheadError(f"{path} contains no sound (its length is zero); record it again")
-    return meter.choose()
-
-
-def _resample(source: _Source, mixdown: Mixdown) -> Iterator[Waveform]:
-    """Mix a source down to one channel and resample it to 16 kHz."""
-    stream = soxr.ResampleStream(source.rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    high_pass = HighPass(source.rate_hz) if mixdown.has_offset else None
-    for block in source.blocks:
-        source.num_decoded += len(block)
-        mono = mixdown.mix(block)
-        yield stream.resample_chunk(mono if high_pass is None else high_pass(mono))
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-
-
 @contextmanager
-def _open_source(path: Path) -> Iterator[_Source]:
+def open_source(path: Path) -> Iterator[Source]:
+    """Open an audio file, or a video with sound, for decoding.
+
+    Raises:
+        TalkheadError: the file is missing, a directory, empty or corrupt; it has no audio stream;
+            or its sample rate or channel count is out of range.
+    """
     check_input(path)
     with path.open("rb") as file:
         magic = file.read(4)
@@ -204,7 +86,8 @@ def _open_source(path: Path) -> Iterator[_Source]:
         if sound is not None:
             with sound:
                 _check_format(path, sound.samplerate, sound.channels)
-                yield _Source(sound.samplerate, _soundfile_blocks(path, sound))
+                blocks = partial(_soundfile_blocks, path, sound)
+                yield Source(sound.samplerate, sound.channels, blocks)
             return
     _, _, listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
     kinds = ffmpeg.stream_kinds(listing)
@@ -227,8 +110,20 @@ def _open_source(path: Path) -> Iterator[_Source]:
         _, offset, _, _, rate_hz, num_channels = _AU_HEADER.unpack(header)
         _check_format(path, rate_hz, num_channels)
         process.stdout.read(offset - _AU_HEADER.size)
-        blocks = _ffmpeg_blocks(path, process, rate_hz, num_channels, declared_s)
-        yield _Source(rate_hz, blocks)
+        blocks = partial(_ffmpeg_blocks, path, process, rate_hz, num_channels, declared_s)
+        yield Source(rate_hz, num_channels, blocks, can_repeat=False)
+
+
+def array_source(samples: Waveform, rate_hz: int) -> Source:
+    """Return samples in memory, (N,) or (N, channels), as a source."""
+    columns = samples.reshape(len(samples), -1)
+    num_channels = columns.shape[1]
+    size = block_samples(rate_hz, num_channels)
+
+    def blocks() -> Iterator[Waveform]:
+        return (columns[start : start + size] for start in range(0, len(columns), size))
+
+    return Source(rate_hz, num_channels, blocks)
 
 
 def _check_format(path: Path, rate_hz: int, num_channels: int) -> None:
@@ -244,15 +139,16 @@ def _check_format(path: Path, rate_hz: int, num_channels: int) -> None:
         )
 
 
-def _block_samples(rate_hz: int, num_channels: int) -> int:
+def block_samples(rate_hz: int, num_channels: int) -> int:
     """Return how many samples per channel to decode at a time."""
     return min(_BLOCK_S * rate_hz, _BLOCK_BYTES // (4 * num_channels))
 
 
-def _soundfile_blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[npt.NDArray[np.float32]]:
+def _soundfile_blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[Waveform]:
     num_read = 0
     try:
-        count = _block_samples(sound.samplerate, sound.channels)
+        sound.seek(0)
+        count = block_samples(sound.samplerate, sound.channels)
         while len(block := sound.read(count, np.float32, always_2d=True)):
             num_read += len(block)
             yield block
@@ -286,10 +182,10 @@ def _ffmpeg_blocks(
     rate_hz: int,
     num_channels: int,
     declared_s: float | None,
-) -> Iterator[npt.NDArray[np.float32]]:
+) -> Iterator[Waveform]:
     num_read = 0
     frame_bytes = 4 * num_channels
-    while data := process.stdout.read(_block_samples(rate_hz, num_channels) * frame_bytes):
+    while data := process.stdout.read(block_samples(rate_hz, num_channels) * frame_bytes):
         samples = np.frombuffer(data[: len(data) // frame_bytes * frame_bytes], ">f4")
         num_read += len(samples) // num_channels
         yield samples.reshape(-1, num_channels).astype(np.float32)

@@ -21,6 +21,7 @@ from typing import IO
 import imageio_ffmpeg
 
 from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_VIDEO_PIXELS
 from talkhead.media.picture_format import (
     SCALE_FLAGS,
     PictureFormat,
@@ -39,9 +40,6 @@ MAX_AAC_RATE_HZ = _AAC_RATES_HZ[-1]
 FRAGMENT_S = 1
 KEY_FRAME_S = 30
 """Longest distance between key frames. A still background jumps slightly at each one."""
-MAX_PIXELS = 8192 * 4320
-"""Limit for a video's frames: 8K. A decoder holds dozens of frames at a time, and a file of
-kilobytes can hold frames of a gigabyte."""
 
 # Keys that mp4 has boxes for; other keys need a more general, less readable box.
 _MP4_KEYS = frozenset(
@@ -87,7 +85,7 @@ def _input_args(path: Path) -> list[str]:
 
 def _pictures_args(path: Path, demuxer: str | None) -> list[str]:
     forced = [] if demuxer is None else ["-f", demuxer]
-    return [*forced, "-max_pixels", str(MAX_PIXELS), *_input_args(path)]
+    return [*forced, "-max_pixels", str(MAX_VIDEO_PIXELS), *_input_args(path)]
 
 
 def probe_args(path: Path, demuxer: str | None = None) -> list[str]:
@@ -100,7 +98,7 @@ def probe_args(path: Path, demuxer: str | None = None) -> list[str]:
         *("-hide_banner", "-nostdin"),
         *_pictures_args(path, demuxer),
         *("-map", "0:V:0", "-frames:v", "1"),
-        *("-vf", f"scale=w='min(round(iw*sar),{MAX_PIXELS}/ih)':h=ih,setsar=1"),
+        *("-vf", f"scale=w='min(round(iw*sar),{MAX_VIDEO_PIXELS}/ih)':h=ih,setsar=1"),
         *("-pix_fmt", "yuv420p", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1"),
     ]
 

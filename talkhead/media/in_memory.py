@@ -16,11 +16,12 @@ import soundfile
 from PIL import Image, ImageOps
 
 from talkhead.errors import TalkheadError
+from talkhead.limits import MIN_SIDE_PX
 from talkhead.media.audio import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from talkhead.media.files import native_name
 from talkhead.media.kinds import is_video
 from talkhead.media.picture import DECODE_ERRORS, read_picture
-from talkhead.media.sizes import DEFAULT_LIMIT, MIN_SIDE_PX, SizeLimit
+from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
@@ -136,10 +137,7 @@ def samples_of(audio: Any, rate_hz: int) -> Samples:
 
 @contextmanager
 def sound_file(samples: Samples, rate_hz: int) -> Iterator[Path]:
-    """Yield a temporary file with these samples, unchanged.
-
-    This way a waveform is treated like any other audio: the same averaging of channels, the same
-    resampling.
+    """Yield a temporary file with these samples, unchanged, for programs that need a file.
 
     Raises:
         TalkheadError: the file cannot be written.

@@ -16,18 +16,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
+from talkhead.atomic import replacing
 from talkhead.errors import TalkheadError
-from talkhead.media.files import check_input, replacing
+from talkhead.limits import (
+    MAX_CODED_PICTURE_PIXELS,
+    MAX_PICTURE_PIXELS,
+    MAX_PICTURE_SIDE_PX,
+    MIN_SIDE_PX,
+)
+from talkhead.media.files import check_input
 from talkhead.media.kinds import AVIF_BRANDS, HEIF_BRANDS, brand_of
 from talkhead.media.native_logs import stderr_silenced
-from talkhead.media.sizes import DEFAULT_LIMIT, MIN_SIDE_PX, SizeLimit
+from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
-MAX_SIDE_PX = 20_000
-MAX_PIXELS = 250_000_000
-"""Cameras reach 150 million. Pillow uses 4 bytes per pixel, and some decoders as many again; a file
-of kilobytes can unpack to the full limit."""
-MAX_CODED_PIXELS = 100_000_000
-"""The limit for formats whose decoders hold several copies: up to 20 bytes per pixel."""
 JPEG_QUALITY = 95
 
 # Only formats with self-contained readers: Pillow's EPS reader, for one, starts another program.
@@ -81,12 +82,12 @@ def read_picture(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> Picture:
     check_input(path)
     with _opened(path) as image:
         width, height = image.size
-        if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_SIDE_PX:
+        if min(width, height) < MIN_SIDE_PX or max(width, height) > MAX_PICTURE_SIDE_PX:
             raise TalkheadError(
                 f"{path} is {width} x {height} px; scale it so that each side is {MIN_SIDE_PX} to"
-                f" {MAX_SIDE_PX} px"
+                f" {MAX_PICTURE_SIDE_PX} px"
             )
-        most = MAX_CODED_PIXELS if image.format in _CODED_WHOLE else MAX_PIXELS
+        most = MAX_CODED_PICTURE_PIXELS if image.format in _CODED_WHOLE else MAX_PICTURE_PIXELS
         if width * height > most:
             raise TalkheadError(
                 f"{path} is {width} x {height} px, above the limit of {most / 1e6:.0f} million"

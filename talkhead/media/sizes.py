@@ -7,11 +7,7 @@ import re
 from dataclasses import dataclass
 
 from talkhead.errors import TalkheadError
-
-MIN_SIDE_PX = 64
-MAX_SIDE_PX = 8192
-MAX_PIXELS = 8192 * 4320
-"""The largest frame in level 6.2 of H.264."""
+from talkhead.limits import MAX_SCALED_SIDE_PX, MAX_VIDEO_PIXELS, MIN_SIDE_PX
 
 
 @dataclass(frozen=True)
@@ -35,16 +31,16 @@ class SizeLimit:
         """
         match = re.fullmatch(r"([0-9]{1,5})(?:[xX]([0-9]{1,5}))?", text.strip())
         sides = [int(side) for side in match.groups() if side] if match else [0]
-        if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in sides):
+        if not all(MIN_SIDE_PX <= side <= MAX_SCALED_SIDE_PX for side in sides):
             raise TalkheadError(
                 f"max-size must be WxH or the longer side in pixels, from {MIN_SIDE_PX} to"
-                f" {MAX_SIDE_PX}, not {text!r}"
+                f" {MAX_SCALED_SIDE_PX}, not {text!r}"
             )
-        return cls(max(sides), math.prod(sides) if len(sides) == 2 else MAX_PIXELS)
+        return cls(max(sides), math.prod(sides) if len(sides) == 2 else MAX_VIDEO_PIXELS)
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
         """Return the size to scale a picture down to, or its own size if that fits."""
-        pixels = min(self.num_pixels, MAX_PIXELS)
+        pixels = min(self.num_pixels, MAX_VIDEO_PIXELS)
         scale = min(1.0, self.side_px / max(width, height), math.sqrt(pixels / (width * height)))
         if scale == 1.0:
             return width, height

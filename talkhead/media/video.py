@@ -16,9 +16,12 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import PendingFile, check_output
 from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_CRF, MAX_VIDEO_ASPECT, MAX_VIDEO_SIDE_PX
 from talkhead.media import ffmpeg
-from talkhead.media.files import PendingFile, check_input, check_output
+from talkhead.media.audio_clip import AudioClip
+from talkhead.media.files import check_input
 from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import PictureFormat, parse_picture_format
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
@@ -27,12 +30,8 @@ __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_fram
 
 Frames = npt.NDArray[np.uint8]
 
-MAX_SIDE_PX = 16_384  # the largest that H.264 encoders accept
-MAX_ASPECT = 16
-"""Limit for input videos: no screen is longer. Face detection searches squares side by side."""
 # A thousandth of a frame, so that 2/3 s at 30 fps is 20 frames even if a float says 20.0000001.
 _ROUNDING = 0.001
-MAX_CRF = 51
 _MAPPING_FILTERS = ("zscale", "tonemap")
 # Streams without time stamps: after a seek, the position is unknown.
 _NO_SEEKING = frozenset(
@@ -69,7 +68,7 @@ def probe_video(path: Path) -> VideoInfo:
 
     Raises:
         TalkheadError: the file is missing, empty, a directory or not a video; it is larger or
-            slower than any video of a face (`ffmpeg.MAX_PIXELS`, `MAX_ASPECT`, one frame per
+            slower than any video of a face (`MAX_VIDEO_PIXELS`, `MAX_VIDEO_ASPECT`, one frame per
             second); or this ffmpeg cannot decode it or convert its colours.
     """
     path = Path(path)
@@ -85,10 +84,11 @@ def probe_video(path: Path) -> VideoInfo:
             " convert it to mp4, or copy it again"
         )
     width, height, numerator, denominator = (int(group) for group in header.groups())
-    if max(width, height) > MAX_SIDE_PX or max(width, height) > MAX_ASPECT * min(width, height):
+    long, short = max(width, height), min(width, height)
+    if long > MAX_VIDEO_SIDE_PX or long > MAX_VIDEO_ASPECT * short:
         raise TalkheadError(
-            f"{path} is {width} x {height} px; scale or crop it to sides of at most {MAX_SIDE_PX}"
-            f" px and an aspect ratio of at most {MAX_ASPECT}:1"
+            f"{path} is {width} x {height} px; scale or crop it to sides of at most"
+            f" {MAX_VIDEO_SIDE_PX} px and an aspect ratio of at most {MAX_VIDEO_ASPECT}:1"
         )
     fps = Fraction(numerator, denominator) if denominator else Fraction(0)
     if 0 < fps < MIN_FPS:  # its frames would be repeated for hours
@@ -208,7 +208,7 @@ class VideoWriter:
         *,
         size: tuple[int, int],
         fps: Fraction,
-        sound: Path | None,
+        sound: Path | AudioClip | None,
         crf: int = 18,
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
@@ -220,7 +220,7 @@ class VideoWriter:
             target: the file to write, .mp4, .m4v or .mov; or an open stream with a descriptor.
             size: (width, height) of the frames.
             fps: frames per second.
-            sound: a file with audio (a video will do), or None for a silent video.
+            sound: a clip, or a file with audio (a video will do); None for a silent video.
             crf: quality, from 0 (lossless) to 51 (worst).
             metadata: metadata for the container, such as ``comment``.
             overwrite: whether to replace an existing target.
@@ -236,16 +236,17 @@ class VideoWriter:
         if isinstance(target, Path):
             check_video_name(target)
             check_output(target, overwrite=overwrite)
-        if not all(2 <= side <= MAX_SIDE_PX for side in size):
+        if not all(2 <= side <= MAX_VIDEO_SIDE_PX for side in size):
             raise TalkheadError(
                 f"{self._name} cannot be {size[0]} x {size[1]} px; choose sides of 2 to"
-                f" {MAX_SIDE_PX} px"
+                f" {MAX_VIDEO_SIDE_PX} px"
             )
         if not 0 <= crf <= MAX_CRF:
             raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")
         if seal is not None and not isinstance(target, Path):
             raise TalkheadError("a video written to a stream cannot be signed; name a file")
-        copy_sound = sound is not None and _is_playable_aac(Path(sound))
+        self._sound = sound.path or sound if isinstance(sound, AudioClip) else sound
+        copy_sound = isinstance(self._sound, Path) and _is_playable_aac(self._sound)
         self._overwrite = overwrite
         self._seal = seal
         self._num_frames = 0
@@ -256,7 +257,6 @@ class VideoWriter:
             size=size,
             fps=fps,
             crf=crf,
-            sound=None if sound is None else Path(sound),
             copy_sound=copy_sound,
             metadata=metadata or {},
         )
@@ -264,12 +264,17 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         """Start the encoder."""
         with ExitStack() as stack:
+            sound = self._sound
+            if isinstance(sound, AudioClip):
+                sound = stack.enter_context(sound.as_file())
             if isinstance(self._target, Path):
                 stream, self._pending = None, PendingFile(self._target)
                 stack.callback(self._pending.close)
-                args, inherited = self._args(self._pending.path), self._pending.descriptor
+                args = self._args(self._pending.path, sound=sound)
+                inherited = self._pending.descriptor
             else:
-                stream, args, inherited = self._target, self._args(None), None
+                stream, inherited = self._target, None
+                args = self._args(None, sound=sound)
             self._process = stack.enter_context(
                 ffmpeg.running_ffmpeg(args, feed=True, output=stream, inherited=inherited)
             )

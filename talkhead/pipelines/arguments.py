@@ -15,6 +15,7 @@ import torch
 from talkhead.audio2landmarks.animation import POSES
 from talkhead.device import DTYPES, resolve_dtype
 from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_BLINKS, MAX_STRENGTH
 from talkhead.media.files import check_input
 from talkhead.media.in_memory import samples_of
 from talkhead.media.rates import parse_fps
@@ -23,10 +24,6 @@ from talkhead.tracking.landmark_track import LandmarkTrack
 Samples = npt.NDArray[np.float32]
 
 OUTPUT_TYPES = ("np", "pil", "generator")
-MAX_STEPS = 50
-MAX_STRENGTH = 3.0
-MAX_BLINKS = 60.0
-"""Per minute."""
 
 
 def dtype_of(given: str | torch.dtype | None, device: torch.device) -> torch.dtype:

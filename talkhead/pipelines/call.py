@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ import torch
 from talkhead.audio2landmarks.animation import MotionOptions
 from talkhead.errors import TalkheadError
 from talkhead.landmarks2video.sampling import SamplerOptions
-from talkhead.media.audio import scan_audio
-from talkhead.media.in_memory import pixels_of, sound_file
+from talkhead.limits import MAX_STEPS
+from talkhead.media.audio_clip import AudioClip
+from talkhead.media.in_memory import pixels_of
 from talkhead.media.kinds import is_video
 from talkhead.media.playback import play
 from talkhead.media.rates import DEFAULT_FPS, num_frames
@@ -100,40 +102,42 @@ def call(
     sampler = SamplerOptions(steps, options.start_step, seed)
     # 3. Predict landmarks, and set up the renderer
     windows: list[Floats] | None = None if options.output_type == "generator" else []
-    with ExitStack() as stack:
-        file = sound
-        if not isinstance(file, Path):
-            file = stack.enter_context(sound_file(file, options.sampling_rate))
-        if video is None:
-            rendering = animate(
-                pipeline,
-                picture,
-                identity,
-                file,
-                fps=rate,
-                track=landmarks,
-                motion=motion,
-                sampler=sampler,
-                emotion=options.emotion,
-                windows_seen=windows,
-            )
-        else:
-            total = num_frames(scan_audio(file).duration_s, rate)
-            playing = play(video, rate, faces.num_frames, total, options.loop, size)
-            rendering = dub(
-                pipeline,
-                faces,
-                playing,
-                file,
-                fps=rate,
-                total=total,
-                track=landmarks,
-                motion=motion,
-                sampler=sampler,
-            )
+    if isinstance(sound, Path):
+        clip = AudioClip.open(sound)
+    else:
+        clip = AudioClip.from_samples(sound, options.sampling_rate)
+    if video is None:
+        rendering = animate(
+            pipeline,
+            picture,
+            identity,
+            clip,
+            fps=rate,
+            track=landmarks,
+            motion=motion,
+            sampler=sampler,
+            emotion=options.emotion,
+            windows_seen=windows,
+        )
+    else:
+        total = num_frames(clip.duration_s, rate)
+        playing = play(video, rate, faces.num_frames, total, options.loop, size)
+        rendering = dub(
+            pipeline,
+            faces,
+            playing,
+            clip,
+            fps=rate,
+            total=total,
+            track=landmarks,
+            motion=motion,
+            sampler=sampler,
+        )
     # 4. Render
     frames = collected(
-        counted(rendering.frames, pipeline.progress_bar(total=rendering.num_frames)),
+        counted(
+            _holding(clip, rendering.frames), pipeline.progress_bar(total=rendering.num_frames)
+        ),
         options.output_type,
         (rendering.num_frames, size[1], size[0], 3),
     )
@@ -153,6 +157,14 @@ def call(
     )
 
 
+def _holding(
+    clip: AudioClip, frames: Generator[Pixels, None, None]
+) -> Generator[Pixels, None, None]:
+    """Yield frames, and keep the sound until the last of them."""
+    with clip, closing(frames):
+        yield from frames
+
+
 def _video_of(image: Any) -> Path | None:
     """Return the path of a video; None for anything else."""
     if not isinstance(image, (str, Path)):
@@ -165,7 +177,7 @@ def _checked_steps(pipeline: FacePipeline, options: CallOptions, *, dubs: bool) 
     """Check words, numbers and what the system can do; return the number of steps."""
     arguments.check_word(options.output_type, "output_type", arguments.OUTPUT_TYPES)
     steps = arguments.whole(options.num_inference_steps, "num_inference_steps")
-    arguments.check_range(steps, "num_inference_steps", 1, arguments.MAX_STEPS)
+    arguments.check_range(steps, "num_inference_steps", 1, MAX_STEPS)
     pipeline.system.check_request(
         dubs=dubs,
         emotion=options.emotion,

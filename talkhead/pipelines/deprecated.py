@@ -16,6 +16,7 @@ from talkhead.audio2landmarks.animation import MotionOptions, animate, predict_s
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.landmarks2video import renderer
 from talkhead.landmarks2video.sampling import SamplerOptions
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.pipelines.talkhead_pipeline import TalkheadPipeline
 
@@ -44,7 +45,7 @@ def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Tal
 
 def predict_landmarks(
     generator: LandmarkGenerator,
-    audio: Path,
+    audio: Path | AudioClip,
     identity: Floats,
     *,
     fps: Fraction = DEFAULT_FPS,
@@ -52,7 +53,8 @@ def predict_landmarks(
 ) -> tuple[int, Iterator[Floats]]:
     """Return the number of frames, and windows of meshes, (T, 478, 3)."""
     warn("predict_landmarks", "talkhead.audio2landmarks.animation")
-    speech = predict_speech(generator, audio, identity, fps)
+    clip = audio if isinstance(audio, AudioClip) else AudioClip.open(audio)
+    speech = predict_speech(generator, clip, identity, fps)
     windows = animate(generator, identity, speech, MotionOptions(**motion))
     return len(speech.coefficients), windows
 

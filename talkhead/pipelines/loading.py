@@ -19,6 +19,7 @@ from talkhead.errors import WeightsError
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
+from talkhead.media.audio_clip import AudioClip
 from talkhead.networks import Network, read_json
 from talkhead.weights.systems import (
     INDEX_NAME,
@@ -94,7 +95,7 @@ def load_landmark_generator(folder: Path, device: torch.device) -> LandmarkGener
 
 
 def show_emotion(
-    windows: Iterator[Floats], folder: Path, audio: Path, emotion: str
+    windows: Iterator[Floats], folder: Path, audio: AudioClip, emotion: str
 ) -> Iterator[Floats]:
     """Add an emotion to landmarks, with the emotions of a pipeline's folder.
 

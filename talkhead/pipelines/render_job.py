@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from talkhead.media.audio_clip import AudioClip
     from talkhead.pipelines.base import FacePipeline
     from talkhead.pipelines.stages import Rendering
     from talkhead.provenance import Signer
@@ -78,7 +79,8 @@ class CheckedJob:
     fps: Fraction
     total: int
     """Number of frames."""
-    duration_s: Fraction
+    audio: AudioClip
+    """The recording, decoded."""
     size: tuple[int, int]
     """Width and height of the video or the picture, after any scaling down."""
     original_size: tuple[int, int]
@@ -93,7 +95,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     Raises:
         TalkheadError: an input is missing, unreadable, or does not match the others.
     """
-    from talkhead.media.audio import scan_audio
+    from talkhead.media.audio_clip import AudioClip
     from talkhead.media.playback import LOOPS
     from talkhead.media.rates import DEFAULT_FPS, num_frames
     from talkhead.media.video import probe_video
@@ -126,14 +128,12 @@ def check_job(job: RenderJob) -> CheckedJob:
         picture, original_size = read.pixels, read.original_size
         size = picture.shape[1], picture.shape[0]
         rate = rate or DEFAULT_FPS
-    info = scan_audio(job.audio)
+    audio = AudioClip.open(job.audio)
     track = None
     if job.landmarks is not None:
         track = _read_track(job.landmarks, job.face, size, is_scaled=size != original_size)
-    total = num_frames(info.duration_s, rate)
-    return CheckedJob(
-        job, picture, track, rate, total, info.duration_s, size, original_size, signer
-    )
+    total = num_frames(audio.duration_s, rate)
+    return CheckedJob(job, picture, track, rate, total, audio, size, original_size, signer)
 
 
 def render_job(
@@ -197,7 +197,7 @@ def render_job(
         rendering = _animate(checked, checked.picture, timed_load, progress)
     # Close the generators: the threads behind them must end before the process does.
     shown = _closing(progress(rendering.frames, checked.total), rendering.frames)
-    with closing(shown) as frames, writer:
+    with checked.audio, closing(shown) as frames, writer:
         for frame in frames:
             writer.write(frame[:height, :width])
     elapsed_s = time.perf_counter() - loaded_at[0]
@@ -205,7 +205,7 @@ def render_job(
         "output": str(job.output),
         "frames": checked.total,
         "fps": str(checked.fps),
-        "duration_s": float(checked.duration_s),
+        "duration_s": float(checked.audio.duration_s),
         "width": width,
         "height": height,
         **({} if checked.size == checked.original_size else {"scaled_from": checked.original_size}),
@@ -313,7 +313,7 @@ def _animate(
         load(),
         picture,
         identity,
-        job.audio,
+        checked.audio,
         fps=checked.fps,
         track=checked.track,
         motion=motion,
@@ -335,7 +335,7 @@ def _dub(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Progre
         load(),
         faces,
         playing,
-        job.audio,
+        checked.audio,
         fps=checked.fps,
         total=checked.total,
         track=checked.track,

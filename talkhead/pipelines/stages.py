@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from talkhead.audio2landmarks import animation
 from talkhead.audio2landmarks.animation import MotionOptions, predict_speech
-from talkhead.audio2landmarks.audio2motion import listen
+from talkhead.audio2landmarks.audio2motion import predict_motion
 from talkhead.audio2landmarks.expressions import express
 from talkhead.audio2landmarks.speech_emotion import emotion_of
 from talkhead.emotions import EMOTIONS
@@ -25,7 +24,7 @@ from talkhead.geometry.windows import split_windows
 from talkhead.landmarks2video.dubbing import DubbedFace, Dubber, dub_frames
 from talkhead.landmarks2video.renderer import LatentRenderer, render_frames
 from talkhead.landmarks2video.sampling import SamplerOptions
-from talkhead.media.audio import scan_audio
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import num_frames
 from talkhead.tracking.face_track import FaceTrack
 from talkhead.tracking.landmark_track import LandmarkTrack
@@ -53,7 +52,7 @@ def animate(
     pipeline: FacePipeline,
     picture: Pixels,
     identity: Floats,
-    audio: Path,
+    audio: AudioClip,
     *,
     fps: Fraction,
     track: LandmarkTrack | None = None,
@@ -83,7 +82,7 @@ def animate(
     """
     facts: dict[str, Any] = {}
     if track is not None:
-        total = num_frames(scan_audio(audio).duration_s, fps)
+        total = num_frames(audio.duration_s, fps)
         windows = split_windows(track.resample(fps, total).points)
     else:
         speech = predict_speech(pipeline.landmark_generator, audio, identity, fps)
@@ -104,13 +103,13 @@ def animate(
 
 
 def emotion_probabilities(
-    pipeline: FacePipeline, sound: Path | Floats, emotion: str | None
+    pipeline: FacePipeline, audio: AudioClip, emotion: str | None
 ) -> Floats | None:
     """Return the probabilities of the emotions to show, (8,); None to leave the face as it is.
 
     Args:
         pipeline: either system.
-        sound: the recording, or a waveform (N,) at 16 kHz.
+        audio: the recording.
         emotion: a name; auto for the voice's, None for the system's default.
 
     Raises:
@@ -122,7 +121,7 @@ def emotion_probabilities(
         return None
     if pipeline.emotion_classifier is None or pipeline.expressions is None:
         raise WeightsError("these weights have no emotions: leave the emotion out")
-    found = emotion_of(pipeline.emotion_classifier, sound, name)
+    found = emotion_of(pipeline.emotion_classifier, audio, name)
     masked: Floats = pipeline.expressions.mask_unknown(found, name)
     return masked
 
@@ -131,7 +130,7 @@ def dub(
     pipeline: FacePipeline,
     faces: FaceTrack,
     playing: Generator[tuple[int, Pixels], None, None],
-    audio: Path,
+    audio: AudioClip,
     *,
     fps: Fraction,
     total: int,
@@ -176,7 +175,7 @@ def dub(
             for points in track.resample(fps, total).points:
                 yield partial(dubber.follow, target=points)
         else:
-            speech = listen(generator, audio, proportions(dubber.rest(0)), fps)
+            speech = predict_motion(generator, audio, proportions(dubber.rest(0)), fps)
             facts.update(speech.facts())
             for coefficients in speech.coefficients:
                 yield partial(dubber.speak, coefficients=coefficients)

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from talkhead.atomic import replacing
 from talkhead.errors import TalkheadError
 from talkhead.geometry.mesh import NUM_POINTS
+from talkhead.geometry.time_series import resample
 from talkhead.media import rates
 from talkhead.media.arrays import READ_ERRORS, ArrayArchive
-from talkhead.media.files import check_input, replacing
+from talkhead.media.files import check_input
 
 SCHEMA = 1
 MAX_FRAMES = 216_000
@@ -26,7 +28,7 @@ MAX_JSON_BYTES = 150_000_000
 """About 9,000 frames; parsing needs ten times as much memory."""
 MAX_COORDINATE_PX = 1_000_000.0
 """Pictures have sides of at most 20,000 px. Fitting a pose to far larger numbers fails."""
-MIN_FPS, MAX_FPS = Fraction(1, 60), Fraction(1000)
+MIN_TRACK_FPS, MAX_TRACK_FPS = Fraction(1, 60), Fraction(1000)
 """One frame a minute is already very slow; fast cameras record a thousand a second."""
 _KEYS = ("schema", "detector", "fps", "size", "points")
 MIN_FACE_PX = 1.0
@@ -38,7 +40,7 @@ _MAX_NAME = 200  # characters in a detector's name
 
 @dataclass(frozen=True, eq=False)
 class LandmarkTrack:
-    """Landmarks over time. Frame k is shown at k / fps seconds.
+    """Landmarks over time. Frame k shows the moment (k + 1/2) / fps, in seconds.
 
     Raises:
         ValueError: a field does not have the shape, type or range stated here.
@@ -164,22 +166,13 @@ class LandmarkTrack:
         Args:
             fps: the new rate.
             num_frames: the new length; by default, enough to cover this track's duration. Beyond
-                the last frame, the track stands still.
+                the middle of the last frame, the track stands still.
         """
         if num_frames is None:
             num_frames = rates.num_frames(self.duration_s, fps)
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, not {num_frames}")
-        # New frame j falls on old frame j * step, kept exact so that equal times give equal frames.
-        step = self.fps / fps
-        ticks = np.arange(num_frames, dtype=np.int64) * step.numerator
-        before = np.minimum(ticks // step.denominator, self.num_frames - 1)
-        after = np.minimum(before + 1, self.num_frames - 1)
-        weight = (ticks % step.denominator / step.denominator).astype(np.float32)[:, None, None]
-        points = self.points[before]
-        for start in range(0, num_frames, _BLOCK_FRAMES):  # limits memory for long tracks
-            part = slice(start, start + _BLOCK_FRAMES)
-            points[part] += weight[part] * (self.points[after[part]] - points[part])
+        points = resample(self.points, self.fps, fps, num_frames)
         return LandmarkTrack(points, fps, self.size, self.detector)
 
 
@@ -288,8 +281,8 @@ def _from_fields(fields: Mapping[str, Any]) -> LandmarkTrack:
     if fps[1] < 1 or max(fps) > _MAX_RATIO:
         raise ValueError(f"fps must be two whole numbers, the second from 1 to {_MAX_RATIO:,}")
     track = LandmarkTrack(fields["points"], Fraction(*fps), (size[0], size[1]), detector)
-    if not MIN_FPS <= track.fps <= MAX_FPS:
-        raise ValueError(f"fps must be from {MIN_FPS} to {MAX_FPS}, not {track.fps}")
+    if not MIN_TRACK_FPS <= track.fps <= MAX_TRACK_FPS:
+        raise ValueError(f"fps must be from {MIN_TRACK_FPS} to {MAX_TRACK_FPS}, not {track.fps}")
     if max(-track.points.min(), track.points.max()) > MAX_COORDINATE_PX:
         raise ValueError(f"points must lie within {MAX_COORDINATE_PX:,.0f} px")
     for start in range(0, track.num_frames, _BLOCK_FRAMES):

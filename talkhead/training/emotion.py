@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from talkhead.atomic import replacing
 from talkhead.audio2landmarks.emotion_classifier import (
     MIN_SAMPLES,
     EmotionClassifier,
@@ -28,7 +29,6 @@ from talkhead.data.emotional_speech import (
 )
 from talkhead.emotions import VOICE_LABELS
 from talkhead.errors import TalkheadError
-from talkhead.media.files import replacing
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.networks import save_checkpoint
 from talkhead.training.loop import Batch, Sample, dropout_from

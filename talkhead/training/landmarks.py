@@ -27,6 +27,7 @@ from talkhead.data.clips import Clip, ClipInfo
 from talkhead.data.selection import MIN_AGREEMENT, is_scored, split_rows, teaches_lips
 from talkhead.errors import TalkheadError
 from talkhead.geometry.mesh import (
+    CLOSED_LIPS,
     FACE_OVAL,
     INNER_LIPS,
     LEFT_MOUTH_CORNER,
@@ -64,8 +65,6 @@ POINTS = np.concatenate([INNER_LIPS, OUTER_LIPS, FACE_OVAL[10:27]])
 POINT_WEIGHTS = np.repeat(np.array([1.5, 1.0, 0.5], np.float32), [20, 20, 17])
 MOUTH_68 = slice(48, 68)
 """Lip points among the 68."""
-CLOSED = 0.01
-"""Lips count as closed below this opening, in eye distances."""
 WORD_FRAMES = 6
 """Lips closed within this many frames of an opening are closed for a sound, such as p or b."""
 SILENT_WEIGHT = 0.2
@@ -503,19 +502,19 @@ def closure_error(made: Tensor, truth: Tensor) -> Tensor:
     """Return how much the lips are open beyond the truth where they must close, ().
 
     Lips that close between openings, as for p, b and m, weigh more than a mouth at rest. Openings
-    below `CLOSED` all count the same; otherwise pressing the lips together would pay off, and all
-    openings would become too small.
+    below `CLOSED_LIPS` all count the same; otherwise pressing the lips together would pay off, and
+    all openings would become too small.
 
     Args:
         made: openings (B, T), in eye distances, relative to the face at rest.
         truth: true openings, likewise.
     """
-    closed = truth < CLOSED
+    closed = truth < CLOSED_LIPS
     moving = functional.max_pool1d(truth.detach()[:, None], 2 * WORD_FRAMES + 1, 1, WORD_FRAMES)[
         :, 0
     ]
-    weight = closed * (SILENT_WEIGHT + (1 - SILENT_WEIGHT) * (moving > 3 * CLOSED))
-    excess = functional.relu(made - truth.clamp(min=CLOSED))
+    weight = closed * (SILENT_WEIGHT + (1 - SILENT_WEIGHT) * (moving > 3 * CLOSED_LIPS))
+    excess = functional.relu(made - truth.clamp(min=CLOSED_LIPS))
     return (weight * excess).sum() / weight.sum().clamp(min=1)
 
 

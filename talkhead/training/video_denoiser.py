@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.audio2landmarks.speech_emotion import certainly
+from talkhead.audio2landmarks.speech_emotion import one_hot
 from talkhead.data.clips import Clip, ClipInfo
 from talkhead.data.selection import split_rows
 from talkhead.emotions import EMOTIONS, NEUTRAL
@@ -152,7 +152,7 @@ def window_sample(
         "base": base_frames(model, images[:1], grid, maps).contiguous().numpy(),
         "points": points_of(model, meshes),
         "weight": functional.interpolate(weight, size=(size, size), mode="area").numpy(),
-        "emotion": certainly(row.emotion or NEUTRAL),
+        "emotion": one_hot(row.emotion or NEUTRAL),
     }
     if scored:
         sample["mouth"] = functional.interpolate(mouth, size=(size, size), mode="area").numpy()

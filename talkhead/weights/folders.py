@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from talkhead.atomic import replacing
 from talkhead.errors import WeightsError
 from talkhead.weights import hub
 from talkhead.weights.fetch import cache_folder, download, is_offline
@@ -146,9 +147,8 @@ class WeightsList:
             files = tuple(measure_file(self.shipped_folder(entry), path) for path in paths)
             pinned.append(dataclasses.replace(entry, files=files))
         self.entries |= {entry.name: entry for entry in pinned}
-        part = self.path.with_name(f".{self.path.name}.part")
-        part.write_text(format_list(self.entries), encoding="utf-8")
-        part.replace(self.path)
+        with replacing(self.path) as partial:
+            partial.write_text(format_list(self.entries), encoding="utf-8")
         return pinned
 
     def shipped_folder(self, entry: WeightsEntry) -> Path:

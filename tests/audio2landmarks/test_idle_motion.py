@@ -302,11 +302,13 @@ def test_the_motion_of_another_head_is_taken_over() -> None:
 
 def test_a_short_track_is_followed_forth_and_back_at_any_rate() -> None:
     track = turning_track(slow_turn(51), fps=50)
-    made = followed_head_motion(track, 25.0, 101)
-    forth = made.angles_rad[:26]
-    np.testing.assert_allclose(made.angles_rad[25:51], forth[::-1], atol=1e-6)
-    np.testing.assert_allclose(made.angles_rad[50:76], forth, atol=1e-6)
-    assert np.abs(np.diff(made.angles_rad, axis=0)).max() < 0.02
+    every = followed_head_motion(track, 50.0, 202).angles_rad
+    np.testing.assert_allclose(every[50:101], every[50::-1], atol=1e-6)
+    np.testing.assert_allclose(every[100:151], every[:51], atol=1e-6)
+    made = followed_head_motion(track, 25.0, 101).angles_rad
+    # Each frame lasts as long as two of the others; its middle is between theirs.
+    np.testing.assert_allclose(made, (every[::2] + every[1::2]) / 2, atol=1e-6)
+    assert np.abs(np.diff(made, axis=0)).max() < 0.02
     one = followed_head_motion(turning_track(slow_turn(1)), 25.0, 5)
     assert not one.angles_rad.any()
 

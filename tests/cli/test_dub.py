@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from talkhead.media import ffmpeg
-from talkhead.media.audio import scan_audio
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from tests import people
 from tests.cli.conftest import RunHere, refused
@@ -181,7 +181,7 @@ def test_a_video_gets_the_length_of_the_sound_and_keeps_its_rate_and_size(
     assert (told["width"], told["height"], told["fps"]) == (*size, str(fps))
     assert len(frames) == told["frames"] == count
     assert made.has_audio
-    assert scan_audio(tmp_path / "out.mp4").duration_s >= Fraction(64, 100)
+    assert AudioClip.open(tmp_path / "out.mp4").duration_s >= Fraction(64, 100)
     assert told["shots"] == (2 if name in {"nobody at first", "a cut"} else 1)
     # Played forward and back: 0 1 2 3 4 3 2.
     assert told["frames_without_face"] == {"nobody at first": 2, "a cut": 3}.get(name, 0)

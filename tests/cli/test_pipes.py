@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from talkhead.media.audio import scan_audio
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.video import probe_video, read_frames
 from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.cli.conftest import (
@@ -20,7 +20,7 @@ from tests.cli.conftest import (
     refused,
     write_face,
 )
-from tests.tiny import write_voice
+from tests.tiny import level_of, write_voice
 
 SECONDS = 0.5
 
@@ -75,9 +75,9 @@ def test_a_voice_from_a_pipe_becomes_a_video_in_a_pipe(
     (tmp_path / "piped.mp4").write_bytes(video)
     assert probe_video(tmp_path / "piped.mp4").width == SIDE
     assert len(list(read_frames(tmp_path / "piped.mp4"))) == 13
-    sound = scan_audio(tmp_path / "piped.mp4")
+    sound = AudioClip.open(tmp_path / "piped.mp4")
     assert float(sound.duration_s) == pytest.approx(SECONDS, abs=0.07)
-    assert sound.rms == pytest.approx(scan_audio(audio).rms, rel=0.1)
+    assert level_of(tmp_path / "piped.mp4") == pytest.approx(level_of(audio), rel=0.1)
     # Redirected to a file, stdout holds the same bytes and nothing else.
     with (
         (tmp_path / "redirected.mp4").open("w") as stdout,

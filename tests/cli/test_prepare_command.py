@@ -144,7 +144,7 @@ def test_ctrl_c_ends_the_workers_and_leaves_nothing_half_done(tmp_path: Path) ->
     assert out == ""
     assert err.splitlines()[-1] == "talkhead: interrupted"
     assert set(err.splitlines()[:-1]) <= {"a dropped: no stretch with a steady, frontal face"}
-    assert list(data.rglob("*.partial")) == []
+    assert list(data.rglob(".talkhead-*")) == []
     assert not (data / "done" / "b.json").exists()
     for _ in range(500):  # a worker's ffmpeg ends slightly later
         try:

@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from PIL import Image
 from talkhead.geometry.crop import face_crop
 from talkhead.landmarks2video import denoiser
 from talkhead.media import ffmpeg
-from talkhead.media.audio import scan_audio
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from talkhead.networks import save_checkpoint
 from talkhead.tracking.face_detector import FaceDetector
@@ -35,7 +36,7 @@ from tests.cli.conftest import (
 )
 from tests.drawn_face import draw_face
 from tests.meshes import mean_mesh
-from tests.tiny import voice, write_noise, write_silence, write_voice
+from tests.tiny import level_of, voice, write_noise, write_silence, write_voice
 
 Pixels = npt.NDArray[np.uint8]
 SECONDS = 0.5
@@ -115,9 +116,32 @@ def test_the_video_is_h264_and_aac_of_the_pictures_size_and_the_sounds_length(
     assert "yuv420p" in text
     assert "Audio: aac" in text
     assert len(rendered.frames()) == 13
-    sound = scan_audio(rendered.output)
+    sound = AudioClip.open(rendered.output)
     assert float(sound.duration_s) == pytest.approx(SECONDS, abs=0.07)  # AAC has whole packets only
-    assert sound.rms == pytest.approx(scan_audio(rendered.audio).rms, rel=0.1)
+    assert level_of(rendered.output) == pytest.approx(level_of(rendered.audio), rel=0.1)
+
+
+def test_the_sound_is_decoded_once(rendered: Rendered, tiny_weights: Path, tmp_path: Path) -> None:
+    song, log, ffmpeg_wrapper = (tmp_path / name for name in ("song.m4a", "log", "ffmpeg"))
+    ffmpeg.run_ffmpeg(["-i", str(rendered.audio), str(song)])
+    quoted = [shlex.quote(str(path)) for path in (log, ffmpeg.ffmpeg_exe())]
+    script = '#!/bin/sh\nprintf "%s\\n" "$*" >> {}\nexec {} "$@"\n'
+    ffmpeg_wrapper.write_text(script.format(*quoted))
+    ffmpeg_wrapper.chmod(0o755)
+    subprocess.run(
+        command_line(
+            *("render", rendered.face, song, "-o", tmp_path / "out.mp4", "--weights", tiny_weights)
+        ),
+        env=os.environ
+        | {"PYTHONPATH": str(PACKAGE.parent), "IMAGEIO_FFMPEG_EXE": str(ffmpeg_wrapper)},
+        capture_output=True,
+        timeout=300,
+        check=True,
+    )
+    runs = log.read_text().splitlines()
+    assert sum("pcm_f32be" in run for run in runs) == 1
+    # Besides, ffmpeg lists the streams twice and copies the sound to the video.
+    assert sum(str(song) in run for run in runs) == 4
 
 
 def test_the_video_says_that_it_is_synthetic(rendered: Rendered) -> None:
@@ -172,11 +196,11 @@ def test_an_odd_picture_another_rate_and_the_sound_of_a_video(
     assert ended.returncode == 0, ended.stderr
     info = probe_video(output)
     assert (info.width, info.height, info.fps) == (254, 230, Fraction(30_000, 1001))
-    length_s = scan_audio(rendered.output).duration_s
+    length_s = AudioClip.open(rendered.output).duration_s
     expected = -(-length_s * Fraction(30_000, 1001) // 1)
     assert len(list(read_frames(output))) == expected
     assert json.loads(ended.stdout)["frames"] == expected
-    assert scan_audio(output).duration_s == length_s  # AAC is copied
+    assert AudioClip.open(output).duration_s == length_s  # AAC is copied
     first = next(iter(read_frames(output))).astype(int)
     edge = np.s_[:, :8]  # the last row and column are dropped, not the first
     assert np.abs(first[edge] - draw_face(SIDE)[:230, :254][edge]).mean() < 2
@@ -197,7 +221,7 @@ def test_silence_gives_a_resting_face(
     frames = np.stack(list(read_frames(output))).astype(int)
     assert len(frames) == 13
     assert np.abs(np.diff(frames, axis=0)).max() <= 6  # encoder noise
-    assert float(scan_audio(output).duration_s) == pytest.approx(SECONDS, abs=0.07)
+    assert float(AudioClip.open(output).duration_s) == pytest.approx(SECONDS, abs=0.07)
 
 
 def test_a_sound_without_speech_is_made_with_a_warning(

@@ -15,7 +15,8 @@ from talkhead.data.prepare import (
 )
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
-from talkhead.media.audio import read_waveform, write_waveform
+from talkhead.media.audio import write_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.video import VideoWriter
 from talkhead.tracking.face_track import Stretch
 from tests.drawn_face import draw_face
@@ -106,7 +107,7 @@ def test_a_video_of_mead_is_prepared_with_the_sound_beside_it(tmp_path: Path) ->
     assert (row.split, row.has_sound, row.num_frames) == ("test", True, 30)
     heard = read_clip(tmp_path / "data", name, frames=False).waveform_float()
     assert len(heard) == 30 * 640
-    expected = read_waveform(audio)[: len(heard)]
+    expected = AudioClip.open(audio).waveform()[: len(heard)]
     np.testing.assert_allclose(heard, expected.clip(-1, 1), atol=1e-4)
     assert heard.std() > 0.05  # not the hum
     # The video's own audio is used if the layout names no separate file.

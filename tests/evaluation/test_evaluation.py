@@ -27,7 +27,6 @@ from talkhead.evaluation.scores import IDENTITY, LOUDNESS, REAL, REST, TRUTH, WA
 from talkhead.evaluation.systems import EvalClip, FrameGenerator, frame_generators
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN
 from talkhead.evaluation.videos import generate_videos, video_for_report
-from talkhead.media.audio import read_waveform
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from talkhead.media.workers import worker_pool
 from tests.prepared import describe_clip, make_clip
@@ -154,7 +153,7 @@ def test_videos_are_crops_with_the_clips_sound(whole: Plan) -> None:
         info = probe_video(path)
         assert (info.width, info.height, info.fps) == (256, 256, Fraction(25))
         assert len(list(read_frames(path))) == NUM_FRAMES
-        sound = read_waveform(path)
+        sound = AudioClip.open(path).waveform()
         own = read_clip(whole.data, "cleo", frames=False).waveform_float()
         shared = min(len(sound), len(own))
         assert shared > 0.9 * len(own)

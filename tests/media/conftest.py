@@ -1,35 +1,18 @@
 """Small real media, generated on demand."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
+from tests.conftest import Refusal
 
-Refusal = Callable[[Path, str], AbstractContextManager[None]]
+__all__ = ["Convert", "Refusal"]
+
 Convert = Callable[..., Path]
-
-
-@pytest.fixture
-def refused() -> Refusal:
-    """A block that must raise a one-line TalkheadError with the file and the reason."""
-
-    @contextmanager
-    def block(path: Path, reason: str) -> Iterator[None]:
-        with pytest.raises(TalkheadError) as caught:
-            yield
-        message = str(caught.value)
-        assert str(path) in message
-        assert reason in message
-        assert "\n" not in message
-        assert caught.value.exit_code == 2
-
-    return block
 
 
 @pytest.fixture

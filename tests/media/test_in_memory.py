@@ -8,7 +8,6 @@ import soundfile
 from PIL import Image
 
 from talkhead.errors import TalkheadError
-from talkhead.media.audio import read_waveform
 from talkhead.media.in_memory import pixels_of, samples_of, sound_file
 from talkhead.media.picture import read_picture
 
@@ -153,5 +152,4 @@ def test_a_sounds_file_holds_it_exactly_and_goes_again(rate: int) -> None:
         read, found = soundfile.read(path, dtype="float32")
         assert found == rate
         assert np.array_equal(read, SOUND)
-        assert len(read_waveform(path)) == pytest.approx(len(SOUND) * 16_000 / rate, abs=1)
     assert not path.parent.exists()

@@ -20,7 +20,7 @@ import soundfile
 
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
-from talkhead.media.audio import read_waveform, scan_audio
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import num_frames
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from tests.media.conftest import Convert, Refusal
@@ -58,7 +58,7 @@ def is_as_long(path: Path, sound: Path, rate_hz: int = 48_000) -> bool:
 
     ffmpeg before version 8 also decodes the last packet's padding, up to 1024 samples.
     """
-    excess_s = float(scan_audio(path).duration_s - scan_audio(sound).duration_s)
+    excess_s = float(AudioClip.open(path).duration_s - AudioClip.open(sound).duration_s)
     return -0.001 < excess_s <= (0.001 if FFMPEG_TRIMS else 1024 / min(rate_hz, 96_000))
 
 
@@ -190,7 +190,7 @@ def test_sound_of_any_kind_keeps_its_full_length(
     tone = 0.2 * np.sin(2 * np.pi * 300 * np.arange(num) / rate_hz)
     sound = tmp_path / "a.wav"
     soundfile.write(sound, np.repeat(tone[:, None], num_channels, 1), rate_hz)
-    duration_s = scan_audio(sound).duration_s
+    duration_s = AudioClip.open(sound).duration_s
     frames = counting_frames(num_frames(duration_s, FPS))
     path = write(tmp_path / "a.mp4", frames, sound=sound)
     assert len(list(read_frames(path))) == len(frames)
@@ -203,20 +203,20 @@ def test_sound_is_heard_at_the_same_time_after_it_is_encoded(
     tmp_path: Path, wav: Path, convert: Convert, name: str
 ) -> None:
     path = write(tmp_path / "a.mp4", counting_frames(50), sound=convert(wav, tmp_path / name))
-    before, after = read_waveform(tmp_path / name), read_waveform(path)
+    before, after = AudioClip.open(tmp_path / name).waveform(), AudioClip.open(path).waveform()
     assert np.corrcoef(before[:31_000], after[:31_000])[0, 1] > 0.98
 
 
 def test_aac_is_copied_untouched(tmp_path: Path, wav: Path, convert: Convert) -> None:
     song = convert(wav, tmp_path / "a.m4a", "-c:a", "aac")
     path = write(tmp_path / "a.mp4", counting_frames(50), sound=song)
-    np.testing.assert_array_equal(read_waveform(path), read_waveform(song))
+    np.testing.assert_array_equal(AudioClip.open(path).waveform(), AudioClip.open(song).waveform())
     packets = ["-map", "0:a", "-c", "copy", "-f", "streamhash", "pipe:1"]
     hashes = [ffmpeg.run_ffmpeg(["-i", str(file), *packets])[1] for file in (song, path)]
     assert hashes[0] == hashes[1] != b""
     # The audio may also come from another video.
     again = write(tmp_path / "b.mp4", counting_frames(50), sound=path)
-    np.testing.assert_array_equal(read_waveform(again), read_waveform(song))
+    np.testing.assert_array_equal(AudioClip.open(again).waveform(), AudioClip.open(song).waveform())
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.m4a"])
@@ -231,7 +231,7 @@ def test_sound_is_written_at_48_khz_at_most(
     path = write(tmp_path / "a.mp4", counting_frames(50), sound=sound)
     listing = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
     assert (ffmpeg.audio_codec(listing), ffmpeg.audio_rate_hz(listing)) == ("aac", written_hz)
-    before, after = read_waveform(sound), read_waveform(path)
+    before, after = AudioClip.open(sound).waveform(), AudioClip.open(path).waveform()
     assert np.corrcoef(before[:31_000], after[:31_000])[0, 1] > 0.98
 
 
@@ -298,7 +298,7 @@ def test_a_stream_has_the_frames_and_the_sound_of_a_file(tmp_path: Path, wav: Pa
     info = probe_video(path)
     assert (info.width, info.height, info.fps) == (96, 64, FPS)
     assert [number_of(frame) for frame in read_frames(path)] == list(range(50))
-    before, after = read_waveform(wav), read_waveform(path)
+    before, after = AudioClip.open(wav).waveform(), AudioClip.open(path).waveform()
     assert np.corrcoef(before[:31_000], after[:31_000])[0, 1] > 0.98
     # Fragments have no edit list to trim the last packet.
     assert 0 <= len(after) - len(before) <= 1024 * 16_000 / 48_000
@@ -312,7 +312,7 @@ def test_a_stream_copies_aac_untouched(
 ) -> None:
     song = convert(wav, tmp_path / name, "-c:a", "aac")
     path = stream(tmp_path / "a.mp4", counting_frames(50), song)
-    before, after = read_waveform(song), read_waveform(path)
+    before, after = AudioClip.open(song).waveform(), AudioClip.open(path).waveform()
     np.testing.assert_array_equal(before[:31_000], after[:31_000])
 
 

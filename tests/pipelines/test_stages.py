@@ -13,16 +13,17 @@ from talkhead.pipelines.networks import Pipeline, load_generator, load_pipeline
 
 from talkhead.audio2landmarks import audio2motion as hearing
 from talkhead.audio2landmarks.animation import predict_landmarks
-from talkhead.audio2landmarks.audio2motion import Speech, listen, resample
+from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
 from talkhead.audio2landmarks.loudness import frame_levels
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_SIDE_PX, face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, OUTER_LIPS, UPPER_INNER_LIP, mouth_opening
-from talkhead.geometry.motion_basis import close_lips, identity_at_rest
+from talkhead.geometry.motion_basis import close_lips, identity_at_rest, speech_region
 from talkhead.landmarks2video.batching import BatchLimit
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.renderer import render_frames
-from talkhead.media.audio import read_waveform, write_waveform
+from talkhead.media.audio import write_waveform
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from tests.meshes import floats, hand_made_basis, mean_mesh, opened
 from tests.tiny import voice, write_silence, write_voice
@@ -97,7 +98,7 @@ def lips_apart(points: Floats) -> Floats:
     return np.asarray(mouth_opening(points))
 
 
-# Counting and resampling.
+# Counting.
 
 
 @pytest.mark.parametrize(
@@ -117,41 +118,26 @@ def test_there_are_as_many_frames_as_cover_the_sound(
 ) -> None:
     audio = tmp_path / "voice.wav"
     write_waveform(audio, voice(1.1)[:num_samples])
-    speech = listen(pipeline.generator, audio, SHAPE, fps)
+    speech = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE, fps)
     assert speech.coefficients.shape == (expected, 4)
     assert speech.activity.shape == (expected,)
     assert speech.duration_s == Fraction(num_samples, 16_000)
     assert len(landmarks(pipeline, audio, identity(), fps=fps)) == expected
 
 
-def test_resampling_reads_at_the_middles_of_frames() -> None:
-    values = floats([[0], [10], [20]])
-    double = resample(values, Fraction(25), Fraction(50), 6)[:, 0]
-    np.testing.assert_allclose(double, [0, 2.5, 7.5, 12.5, 17.5, 20])
-    half = resample(floats([0, 10, 20, 30]), Fraction(50), Fraction(25), 2)
-    np.testing.assert_allclose(half, [5, 25])
-    more = resample(values[:, 0], Fraction(25), Fraction(75, 2), 4)
-    np.testing.assert_allclose(more, [0, 5, 35 / 3, 55 / 3], rtol=1e-5)
-
-
-def test_resampling_to_the_same_rate_changes_nothing_and_holds_the_last_value() -> None:
-    values = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
-    assert resample(values, Fraction(25), Fraction(25), 5) is values
-    longer = resample(values, Fraction(25), Fraction(25), 7)
-    np.testing.assert_array_equal(longer[:5], values)
-    np.testing.assert_array_equal(longer[5:], values[[4, 4]])
-    single = resample(values[:1], Fraction(25), Fraction(60), 3)
-    np.testing.assert_array_equal(single, values[[0, 0, 0]])
-
-
-def test_resampling_keeps_a_slow_motion_in_time() -> None:
-    def motion(fps: Fraction, count: int) -> Floats:
-        middles_s = (np.arange(count) + 0.5) / float(fps)
-        return floats(np.sin(2 * middles_s))
-
-    fps = Fraction(30_000, 1001)
-    made = resample(motion(Fraction(25), 100), Fraction(25), fps, 119)
-    np.testing.assert_allclose(made[1:-1], motion(fps, 119)[1:-1], atol=2e-3)
+def test_a_track_at_another_rate_is_the_motion_predicted_at_that_rate(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    audio = write_voice(tmp_path / "voice.wav", 1.3)
+    face, still = identity(), {"pose": "still", "blink_per_minute": 0, "expression_strength": 0.5}
+    slow = landmarks(pipeline, audio, face, fps=Fraction(25), **still)
+    fast = landmarks(pipeline, audio, face, fps=Fraction(50), **still)
+    track = LandmarkTrack(slow, Fraction(25), (200, 200), "d").resample(Fraction(50), 65)
+    # Not the eyebrows, which follow the loudness, nor the lips, which are kept from crossing.
+    lips = [*UPPER_INNER_LIP, *LOWER_INNER_LIP, *OUTER_LIPS]
+    jaw = np.setdiff1d(np.flatnonzero(speech_region() > 0.99), lips)
+    np.testing.assert_allclose(track.points[:, jaw], fast[:, jaw], atol=1e-4)
+    assert np.ptp(fast[:, jaw, 1], axis=0).max() > 0.1
 
 
 # Windows.
@@ -159,12 +145,12 @@ def test_resampling_keeps_a_slow_motion_in_time() -> None:
 
 def test_windows_of_sound_are_slices_of_the_whole(tmp_path: Path) -> None:
     audio = write_voice(tmp_path / "long.wav", 18.3)
-    whole = read_waveform(audio)
+    whole = AudioClip.open(audio).waveform()
     lead, per_frame = round(hearing.LEAD_S * 16_000), 640
     padded = np.pad(whole, (lead, 20 * 16_000))
     total = -(-len(whole) // per_frame)
     starts = []
-    for start, part in hearing._windows(audio, total, 25.0):
+    for start, part in hearing._windows(AudioClip.open(audio), total, 25.0):
         first = max(start - hearing.CONTEXT_FRAMES, 0)
         last = min(start + hearing.WINDOW_FRAMES + hearing.CONTEXT_FRAMES, total)
         expected = padded[first * per_frame : last * per_frame + 2 * lead]
@@ -180,7 +166,7 @@ def test_levels_read_in_windows_are_those_of_the_whole(tmp_path: Path) -> None:
     total = -(-len(waveform) // 640)
     expected = frame_levels(waveform, total, 25.0)
     loud = expected > -60  # below that, 16-bit quantisation shows
-    levels = hearing._levels(audio, total, 25.0)
+    levels = hearing._levels(AudioClip.open(audio), total, 25.0)
     assert levels.shape == (total,)
     np.testing.assert_allclose(levels[loud], expected[loud], atol=0.1)
 
@@ -199,9 +185,9 @@ def test_windows_give_what_the_whole_gives(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audio = write_voice(tmp_path / "long.wav", 18.5)
-    parts = listen(pipeline.generator, audio, SHAPE)
+    parts = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE)
     monkeypatch.setattr(hearing, "WINDOW_FRAMES", 10_000)
-    whole = listen(pipeline.generator, audio, SHAPE)
+    whole = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE)
     np.testing.assert_array_equal(parts.activity, whole.activity)
     spread = whole.coefficients.std()
     assert spread > 0.1
@@ -225,8 +211,8 @@ def test_a_recording_at_any_loudness_gives_the_same_lips(
     quiet, loud = tmp_path / "quiet.wav", tmp_path / "loud.wav"
     write_waveform(quiet, 0.05 * waveform)
     write_waveform(loud, waveform)
-    one = listen(pipeline.generator, quiet, SHAPE)
-    other = listen(pipeline.generator, loud, SHAPE)
+    one = predict_motion(pipeline.generator, AudioClip.open(quiet), SHAPE)
+    other = predict_motion(pipeline.generator, AudioClip.open(loud), SHAPE)
     np.testing.assert_allclose(one.coefficients, other.coefficients, atol=0.1)
     np.testing.assert_allclose(one.activity, other.activity, atol=0.05)
 
@@ -235,7 +221,7 @@ def test_lips_move_in_speech_and_rest_in_pauses(pipeline: Pipeline, tmp_path: Pa
     waveform = np.concatenate([voice(1.0), np.zeros(24_000, np.float32), voice(1.0, 1)])
     audio = tmp_path / "pause.wav"
     write_waveform(audio, waveform)
-    speech = listen(pipeline.generator, audio, SHAPE)
+    speech = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE)
     assert np.abs(speech.coefficients[5:20]).mean() > 0.1
     assert np.abs(speech.coefficients[36:44]).max() < 1e-3
     assert speech.activity[36:44].max() == 0
@@ -244,7 +230,7 @@ def test_lips_move_in_speech_and_rest_in_pauses(pipeline: Pipeline, tmp_path: Pa
 
 def test_silence_gives_a_resting_face(pipeline: Pipeline, tmp_path: Path) -> None:
     audio = write_silence(tmp_path / "silence.wav", 0.6)
-    speech = listen(pipeline.generator, audio, SHAPE)
+    speech = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE)
     assert not speech.coefficients.any()
     assert not speech.activity.any()
     assert (speech.has_speech, speech.is_silent) == (False, True)
@@ -271,7 +257,7 @@ def steady(kind: str, count: int) -> Floats:
 def test_steady_sound_moves_no_lips(pipeline: Pipeline, tmp_path: Path, kind: str) -> None:
     audio = tmp_path / "steady.wav"
     write_waveform(audio, steady(kind, 5 * SAMPLE_RATE_HZ))
-    speech = listen(pipeline.generator, audio, SHAPE)
+    speech = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE)
     assert len(speech.coefficients) == 125
     assert np.abs(speech.coefficients).max() < 1e-3
     assert speech.activity.max() < 1e-3
@@ -286,7 +272,7 @@ def test_lips_rest_where_only_the_room_sounds(
     spoken = np.concatenate([np.zeros(32_000), 4 * voice(2.0), np.zeros(32_000)])
     room = 0.1 * steady(kind, len(spoken))
     write_waveform(audio, (spoken + room).astype(np.float32).clip(-1, 1))
-    speech = listen(pipeline.generator, audio, SHAPE)
+    speech = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE)
     quiet = np.r_[0:32, 110:150]
     assert np.abs(speech.coefficients[quiet]).max() < 1e-3
     assert np.abs(speech.coefficients[50:100]).max() > 0.1
@@ -303,7 +289,7 @@ def test_a_sentence_in_a_minute_of_quiet_moves_lips(
     waveform[start : start + 2 * SAMPLE_RATE_HZ] += voice(2.0)
     audio = tmp_path / "rare.wav"
     write_waveform(audio, waveform.astype(np.float32))
-    speech = listen(pipeline.generator, audio, SHAPE)
+    speech = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE)
     assert speech.has_speech
     assert np.abs(speech.coefficients[1000:1050]).max() > 0.1
     assert speech.activity[1000:1050].max() > 0.5
@@ -317,7 +303,7 @@ def test_two_sentences_of_different_loudness_both_move_lips(
     loud, pause = voice(2.0), np.zeros(2 * SAMPLE_RATE_HZ, np.float32)
     audio = tmp_path / "two.wav"
     write_waveform(audio, np.concatenate([loud, pause, loud * 10 ** (-25 / 20), pause]))
-    speech = listen(pipeline.generator, audio, SHAPE)
+    speech = predict_motion(pipeline.generator, AudioClip.open(audio), SHAPE)
     strength = [np.abs(speech.coefficients[start : start + 50]).mean() for start in (0, 100)]
     assert strength[1] > 0.7 * strength[0]
     assert speech.activity[100:150].max() > 0.3
@@ -332,8 +318,8 @@ def test_an_offset_takes_nothing_from_the_lips(
     waveform = np.concatenate([voice(2.0), pause, voice(1.0)]) / 2
     for name, added in (("plain.wav", 0.0), ("offset.wav", offset)):
         write_waveform(tmp_path / name, waveform + np.float32(added))
-    plain = listen(pipeline.generator, tmp_path / "plain.wav", SHAPE)
-    speech = listen(pipeline.generator, tmp_path / "offset.wav", SHAPE)
+    plain = predict_motion(pipeline.generator, AudioClip.open(tmp_path / "plain.wav"), SHAPE)
+    speech = predict_motion(pipeline.generator, AudioClip.open(tmp_path / "offset.wav"), SHAPE)
     difference = np.abs(speech.coefficients - plain.coefficients)
     assert difference.mean() < 0.05 * np.abs(plain.coefficients).mean()
 
@@ -529,9 +515,9 @@ def test_weights_that_do_not_fit_are_refused(
 
 
 def test_speech_keeps_its_exact_length(pipeline: Pipeline, tmp_path: Path) -> None:
-    audio = tmp_path / "voice.wav"
-    write_waveform(audio, voice(0.4001))
-    speech = listen(pipeline.generator, audio, SHAPE, Fraction(24_000, 1001))
+    write_waveform(tmp_path / "voice.wav", voice(0.4001))
+    clip = AudioClip.open(tmp_path / "voice.wav")
+    speech = predict_motion(pipeline.generator, clip, SHAPE, Fraction(24_000, 1001))
     assert isinstance(speech, Speech)
     assert speech.fps == Fraction(24_000, 1001)
     assert speech.duration_s * 16_000 == round(0.4001 * 16_000)

@@ -25,7 +25,7 @@ from talkhead.errors import NoFaceError, TalkheadError, WeightsError
 from talkhead.landmarks2video import denoiser
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media import ffmpeg
-from talkhead.media.audio import scan_audio
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.video import probe_video, read_frames
 from talkhead.networks import save_checkpoint
 from talkhead.pipelines import TalkheadPipeline, TalkheadPipelineOutput, export_to_video
@@ -454,7 +454,7 @@ def test_a_video_has_frames_sound_and_the_note(
     read = np.stack(list(read_frames(path)))
     assert len(read) == NUM_FRAMES
     assert np.abs(read.astype(int) - pixels(output)).mean() < 3  # encoding loses colour detail
-    assert float(scan_audio(path).duration_s) == pytest.approx(0.5, abs=0.07)
+    assert float(AudioClip.open(path).duration_s) == pytest.approx(0.5, abs=0.07)
     messages = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
     assert f"Synthetic: made by talkhead {talkhead.__version__}, weights unlisted, " in messages
     assert str(tiny_weights) not in messages

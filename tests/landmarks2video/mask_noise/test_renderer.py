@@ -10,7 +10,7 @@ import torch
 from talkhead.pipelines.networks import MaskNoisePipeline, load_any_pipeline, load_pipeline
 
 from talkhead.audio2landmarks.emotion_classifier import TINY, EmotionClassifier
-from talkhead.audio2landmarks.speech_emotion import feel, hear_emotion, shown
+from talkhead.audio2landmarks.speech_emotion import classify_emotion, emotion_of, mask_unseen
 from talkhead.emotions import EMOTIONS, VOICE_LABELS
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.geometry.mesh import mouth_width
@@ -21,6 +21,7 @@ from talkhead.landmarks2video.mask_noise.mask import MaskNoiseConfig
 from talkhead.landmarks2video.mask_noise.renderer import express, in_context
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
 from talkhead.landmarks2video.renderer import render_frames
+from talkhead.media.audio_clip import AudioClip
 from talkhead.networks import save_checkpoint
 from tests.meshes import mean_mesh, opened
 from tests.tiny import tiny_video_denoiser, voice, write_silence, write_tiny_mask_noise, write_voice
@@ -213,19 +214,19 @@ def test_a_stream_is_cut_into_windows_with_what_is_around_them(
 def test_a_voice_is_felt_and_a_name_is_certain(tmp_path: Path) -> None:
     torch.manual_seed(0)
     classifier = EmotionClassifier(TINY).eval()
-    audio = write_voice(tmp_path / "voice.wav", 7.3)
-    found = feel(classifier, audio)
+    audio = AudioClip.open(write_voice(tmp_path / "voice.wav", 7.3))
+    found = emotion_of(classifier, audio)
     assert found.shape == (8,)
     assert float(found.sum()) == pytest.approx(1)
     assert 0 < float(found.max()) < 1
-    assert np.allclose(found, hear_emotion(classifier, voice(7.3)), atol=1e-3)
-    assert np.array_equal(feel(classifier, audio, "sad"), certain("sad"))
-    silence = write_silence(tmp_path / "silence.wav", 2)
-    assert np.array_equal(feel(classifier, silence), certain("neutral"))
+    assert np.allclose(found, classify_emotion(classifier, voice(7.3)), atol=1e-3)
+    assert np.array_equal(emotion_of(classifier, audio, "sad"), certain("sad"))
+    silence = AudioClip.open(write_silence(tmp_path / "silence.wav", 2))
+    assert np.array_equal(emotion_of(classifier, silence), certain("neutral"))
     with pytest.raises(
         TalkheadError, match=r"the emotion must be one of auto, angry, .*, not 'bored'"
     ):
-        feel(classifier, audio, "bored")
+        emotion_of(classifier, audio, "bored")
 
 
 def test_everyday_speech_is_taken_for_neutral_unless_the_voice_is_sure() -> None:
@@ -236,7 +237,7 @@ def test_everyday_speech_is_taken_for_neutral_unless_the_voice_is_sure() -> None
             classifier.head.weight.zero_()
             classifier.head.bias.zero_()
             classifier.head.bias[VOICE_LABELS.index(label)] = logit
-        return hear_emotion(classifier, voice(3))
+        return classify_emotion(classifier, voice(3))
 
     undecided = heard("angry", 0)
     assert undecided[EMOTIONS.index("neutral")] == pytest.approx(0.85, abs=0.03)
@@ -248,7 +249,7 @@ def test_everyday_speech_is_taken_for_neutral_unless_the_voice_is_sure() -> None
 def test_a_sound_that_is_over_at_once_is_neutral() -> None:
     classifier = EmotionClassifier(TINY).eval()
     for count in (0, 1, 500):
-        found = hear_emotion(classifier, np.full(count, 0.1, np.float32))
+        found = classify_emotion(classifier, np.full(count, 0.1, np.float32))
         assert np.array_equal(found, certain("neutral"))
 
 
@@ -256,11 +257,11 @@ def test_emotions_that_the_weights_never_saw_are_not_shown(pipeline: MaskNoisePi
     model = pipeline.video_denoiser
     felt = 0.5 * certain("contempt") + 0.3 * certain("happy") + 0.2 * certain("sad")
     expected = 0.6 * certain("happy") + 0.4 * certain("sad")
-    assert shown(model, felt) == pytest.approx(expected)
-    assert np.array_equal(shown(model, certain("contempt")), certain("neutral"))
-    assert np.array_equal(shown(model, certain("happy"), "happy"), certain("happy"))
+    assert mask_unseen(model, felt) == pytest.approx(expected)
+    assert np.array_equal(mask_unseen(model, certain("contempt")), certain("neutral"))
+    assert np.array_equal(mask_unseen(model, certain("happy"), "happy"), certain("happy"))
     with pytest.raises(WeightsError, match="have no contempt face; the emotions they have: angry"):
-        shown(model, certain("contempt"), "contempt")
+        mask_unseen(model, certain("contempt"), "contempt")
 
 
 @pytest.mark.parametrize(
