@@ -32,6 +32,7 @@ from talkhead.errors import BatchError, NoFaceError, TalkheadError, WeightsError
 if TYPE_CHECKING:
     from talkhead.audio2landmarks.animation import MotionOptions
     from talkhead.device import resolve_device, resolve_dtype
+    from talkhead.jobs.render_job import RenderJob, check_job, render_job
     from talkhead.landmarks2video.sampling import SamplerOptions
     from talkhead.media.picture import read_picture
     from talkhead.media.video import VideoWriter
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
         predict_landmarks,
         render_frames,
     )
-    from talkhead.pipelines.render_job import RenderJob, check_job, render_job
     from talkhead.tracking.face_detector import FaceDetector, choose_face
     from talkhead.tracking.landmark_track import LandmarkTrack
     from talkhead.weights import resolve_weights
@@ -88,7 +88,7 @@ _MODULES = {
     "talkhead.device": ("resolve_device", "resolve_dtype"),
     "talkhead.tracking.face_detector": ("FaceDetector", "choose_face"),
     "talkhead.tracking.landmark_track": ("LandmarkTrack",),
-    "talkhead.pipelines.render_job": ("RenderJob", "check_job", "render_job"),
+    "talkhead.jobs.render_job": ("RenderJob", "check_job", "render_job"),
     "talkhead.media.picture": ("read_picture",),
     "talkhead.media.video": ("VideoWriter",),
     "talkhead.pipelines": (

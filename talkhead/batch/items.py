@@ -16,9 +16,9 @@ from talkhead.batch.journal import Entry, has_made, read_entries
 from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
+from talkhead.jobs.pose_source import check_pose
+from talkhead.jobs.render_job import RenderJob
 from talkhead.media.files import check_input
-from talkhead.pipelines.pose_source import check_pose
-from talkhead.pipelines.render_job import RenderJob
 from talkhead.weights.systems import check_scheduler
 
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})

@@ -12,11 +12,11 @@ from typing import Any
 from talkhead.batch.naming import NameTemplate
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
+from talkhead.jobs.render_job import RenderJob
 from talkhead.limits import MAX_BLINKS, MAX_CRF, MAX_START_STEP, MAX_STEPS, MAX_STRENGTH
 from talkhead.media.playback import LOOPS
 from talkhead.media.rates import parse_fps
 from talkhead.media.sizes import SizeLimit
-from talkhead.pipelines.render_job import RenderJob
 from talkhead.weights.systems import check_scheduler
 
 MAX_ITEMS = 100_000

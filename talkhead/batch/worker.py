@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talkhead.errors import TalkheadError, fault_of_machine
-from talkhead.pipelines.render_job import RenderJob, check_job, render_job
+from talkhead.jobs.render_job import RenderJob, check_job, render_job
 
 if TYPE_CHECKING:
     from talkhead.pipelines import FacePipeline

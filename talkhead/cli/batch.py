@@ -23,7 +23,7 @@ from talkhead.extras import require_extra
 if TYPE_CHECKING:
     from talkhead.batch.items import Item
     from talkhead.batch.run import Result, Workers
-    from talkhead.pipelines.render_job import RenderJob
+    from talkhead.jobs.render_job import RenderJob
 
 MAX_JOBS = 256
 

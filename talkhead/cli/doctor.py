@@ -61,8 +61,8 @@ def doctor(
 
 def _list_faces(path: Path, *, as_json: bool) -> None:
     """Print the faces that `--choose` can select, from the left."""
+    from talkhead.jobs.pose_source import is_video
     from talkhead.media.files import check_input
-    from talkhead.pipelines.pose_source import is_video
     from talkhead.tracking.person_finder import can_be_dubbed
 
     check_input(path)

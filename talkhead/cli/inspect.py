@@ -90,7 +90,7 @@ def in_print(text: str) -> str:
 
 def _content(path: Path) -> Facts:
     """Describe the content of a file."""
-    from talkhead.pipelines.pose_source import TRACK_SUFFIXES
+    from talkhead.jobs.pose_source import TRACK_SUFFIXES
 
     suffix = path.suffix.lower()
     if suffix in TRACK_SUFFIXES:
@@ -106,8 +106,8 @@ def _content(path: Path) -> Facts:
             "frames": track.num_frames,
             "detector": track.detector,
         }
+    from talkhead.jobs.pose_source import is_video
     from talkhead.media.picture import animation, read_picture
-    from talkhead.pipelines.pose_source import is_video
 
     if animation(path) is False or (suffix in PICTURE_SUFFIXES and not is_video(path)):
         width, height = read_picture(path).original_size

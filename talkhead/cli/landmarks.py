@@ -42,8 +42,8 @@ from talkhead.cli.output import (
 from talkhead.cli.pipes import check_sound, sound_file
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
+from talkhead.jobs.pose_source import TRACK_SUFFIXES, check_pose, read_pose
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
-from talkhead.pipelines.pose_source import TRACK_SUFFIXES, check_pose, read_pose
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from talkhead.errors import TalkheadError
+from talkhead.jobs.pose_source import is_video
 from talkhead.limits import MAX_BLINKS, MAX_START_STEP, MAX_STRENGTH
-from talkhead.pipelines.pose_source import is_video
 
 MOTION, QUALITY, OUTPUT = "Motion", "Quality", "Output"
 BATCH, PROVENANCE, DEVICE, CLIPS = "Batch", "Provenance", "Device", "Clips"

@@ -61,8 +61,8 @@ from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
 if TYPE_CHECKING:
+    from talkhead.jobs.render_job import RenderJob
     from talkhead.pipelines import FacePipeline
-    from talkhead.pipelines.render_job import RenderJob
 
 
 def render(
@@ -163,8 +163,8 @@ def render(
     Several sounds or --list make a batch. If it is stopped, the same command continues it. If an
     item fails, the others are made, and the exit code is 5.
     """
+    from talkhead.jobs.render_job import RenderJob
     from talkhead.media.rates import parse_fps
-    from talkhead.pipelines.render_job import RenderJob
 
     if face is None and table is None:
         raise TalkheadError("FACE is missing: give FACE and AUDIO, or --list")
@@ -226,7 +226,7 @@ def render(
 
 def _render_one(job: RenderJob, options: BatchOptions) -> None:
     """Render one video and print its result."""
-    from talkhead.pipelines.render_job import check_job, render_job
+    from talkhead.jobs.render_job import check_job, render_job
 
     check_input(job.face)
     check_sound(job.audio)

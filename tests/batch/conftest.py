@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from talkhead.pipelines.render_job import RenderJob
+from talkhead.jobs.render_job import RenderJob
 
 MakeJob = Callable[..., RenderJob]
 

@@ -7,7 +7,7 @@ import pytest
 from talkhead.batch.items import check_items, check_names, key_of
 from talkhead.batch.journal import Entry, Journal
 from talkhead.errors import TalkheadError
-from talkhead.pipelines.render_job import RenderJob
+from talkhead.jobs.render_job import RenderJob
 from tests.batch.conftest import MakeJob
 
 DIGESTS = {"denoiser/model.safetensors": "d1"}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from talkhead.batch.processes import Processes
 from talkhead.batch.worker import Outcome, Settings, Task
-from talkhead.pipelines.render_job import RenderJob
+from talkhead.jobs.render_job import RenderJob
 from tests.drawn_face import draw_face
 from tests.tiny import write_voice
 

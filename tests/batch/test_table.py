@@ -7,7 +7,7 @@ import pytest
 from talkhead.batch.naming import NameTemplate
 from talkhead.batch.table import COLUMNS, read_table
 from talkhead.errors import TalkheadError
-from talkhead.pipelines.render_job import RenderJob
+from talkhead.jobs.render_job import RenderJob
 
 BASE = RenderJob(Path(), Path(), Path(), seed=3, crf=20)
 

@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
+from talkhead.jobs.pose_source import Progress, check_pose, is_video, read_pose
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
-from talkhead.pipelines.pose_source import Progress, check_pose, is_video, read_pose
 
 if TYPE_CHECKING:
     import numpy as np
