@@ -33,7 +33,7 @@ def test_wrong_usage_is_one_line_and_exits_2(run_talkhead: Run) -> None:
         (["nonsense"], "No such command 'nonsense' (see `talkhead --help`)"),
         (["weights"], "Missing command (see `talkhead weights --help`)"),
         (["weights", "list", "--jsn"], "No such option: --jsn"),
-        (["weights", "path"], "Missing argument 'NAME|FOLDER|OWNER/NAME@REVISION'"),
+        (["weights", "path"], "Missing argument 'NAME|FOLDER|OWNER/NAME[@REVISION]'"),
         (["doctor", "a.png", "extra"], "Got unexpected extra argument"),
     ):
         ended = run_talkhead(*arguments)
