@@ -19,6 +19,7 @@ the zero terminal signal.
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def sample(
     timesteps = scheduler.timesteps
     noisy = scheduler.add_noise(torch.zeros_like(epsilon), epsilon, timesteps[:1])
     options: dict[str, Any] = {}
-    if "generator" in scheduler.step.__code__.co_varnames:
+    if "generator" in inspect.signature(scheduler.step).parameters:
         options["generator"] = torch.Generator().manual_seed(seed)
     for timestep in timesteps:
         time = ((timestep + 1) / num_timesteps).float().to(epsilon.device)
