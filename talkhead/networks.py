@@ -278,7 +278,8 @@ def check_alike(
     """
     for name, value in found.items():
         other = wanted[name]
-        if isinstance(value, Mapping) and isinstance(other, Mapping) and value.keys() == other.keys():
+        are_tables = isinstance(value, Mapping) and isinstance(other, Mapping)
+        if are_tables and value.keys() == other.keys():
             check_alike(folder, value, other, f"{prefix}{name}.")
         elif value != other:
             raise WeightsError(f"{folder} has {prefix}{name} {value}, but {other} is needed")
