@@ -1,176 +1,192 @@
+import copy
 import math
 from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+)
 from torch import Tensor
 
-from talkhead.landmarks2video.diffusion import (
-    diffusion_loss,
-    draw_times,
-    sample_ddim,
-    schedule,
-    training_pair,
-)
+from talkhead.landmarks2video.sampling import NUM_TIMESTEPS, default_scheduler, sample
 
-NUM_TIMES = 1000
 SHAPE = (3, 4, 5, 6)
 
 
-def noise(seed: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+def noise(seed: int) -> Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(scope="module")
-def reference() -> Any:
-    """diffusers' scheduler with our schedule; its step k is our time (k + 1) / 1000."""
-    times = torch.arange(NUM_TIMES + 1, dtype=torch.float64) / NUM_TIMES
-    kept = (times * (math.pi / 2)).cos().square()
-    betas = 1 - kept[1:] / kept[:-1]
-    scheduler: Any = DDIMScheduler
-    return scheduler(
-        num_train_timesteps=NUM_TIMES,
-        trained_betas=betas.tolist(),
-        prediction_type="v_prediction",
-        clip_sample=False,
-        set_alpha_to_one=True,
-        timestep_spacing="trailing",
-    )
+def signal_and_noise(time: Tensor) -> tuple[Tensor, Tensor]:
+    """The formulas of the module's table, at times (B,) in [0, 1]."""
+    angle = (time.double() * math.pi / 2)[:, None, None, None]
+    return angle.cos().float(), angle.sin().float()
 
 
-def test_signal_and_noise_by_hand() -> None:
-    signal, sigma = schedule(torch.tensor([0, 1 / 3, 0.5, 1]))
-    assert signal.shape == sigma.shape == (4, 1, 1, 1)
-    half = math.sqrt(0.5)
-    expected = torch.tensor([1, math.sqrt(0.75), half, 0])
-    torch.testing.assert_close(signal.flatten(), expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(sigma.flatten(), torch.tensor([0, 0.5, half, 1]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(signal**2 + sigma**2, torch.ones(4, 1, 1, 1))
+class Oracle:
+    """Knows the clean sample, and remembers what it was asked."""
+
+    def __init__(self, clean: Tensor) -> None:
+        self.clean = clean
+        self.asked: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, noisy: Tensor, time: Tensor) -> Tensor:
+        self.asked.append((noisy, time))
+        signal, sigma = signal_and_noise(time)
+        epsilon = (noisy - signal * self.clean) / sigma
+        return signal * epsilon - sigma * self.clean
+
+    @property
+    def times(self) -> list[float]:
+        return [float(time[0]) for _, time in self.asked]
 
 
-def test_the_schedule_agrees_with_diffusers(reference: Any) -> None:
-    steps = torch.tensor([0, 99, 499, 799, 989])
-    signal, _ = schedule((steps + 1) / NUM_TIMES)
-    expected = reference.alphas_cumprod[steps].sqrt()
-    torch.testing.assert_close(signal.flatten(), expected, atol=1e-4, rtol=1e-3)
-    assert float(reference.alphas_cumprod[-1]) == pytest.approx(0, abs=1e-12)
+class Gaussian:
+    """The best possible network for data with a normal distribution.
+
+    The sampling path then keeps each value's distance from the mean, counted in standard
+    deviations. Without discretisation error, the sample is mean + deviation * epsilon.
+    """
+
+    mean, deviation = 0.7, 0.4
+
+    def __call__(self, noisy: Tensor, time: Tensor) -> Tensor:
+        signal, sigma = signal_and_noise(time)
+        variance = signal**2 * self.deviation**2 + sigma**2
+        share = signal * self.deviation**2 / variance
+        clean = self.mean + share * (noisy - signal * self.mean)
+        epsilon = sigma / variance * (noisy - signal * self.mean)
+        return signal * epsilon - sigma * clean
+
+    def exact(self, epsilon: Tensor) -> Tensor:
+        return self.mean + self.deviation * epsilon
 
 
-def test_training_pairs_agree_with_diffusers(reference: Any) -> None:
-    clean, epsilon = noise(0), noise(1)
-    steps = torch.tensor([49, 499, 899])
-    noisy, velocity = training_pair(clean, (steps + 1) / NUM_TIMES, epsilon)
+def test_the_schedule_is_a_cosine() -> None:
+    scheduler = default_scheduler()
+    steps = torch.tensor([0, 99, 332, 499, 799, 999])
+    signal, _ = signal_and_noise((steps + 1) / NUM_TIMESTEPS)
     torch.testing.assert_close(
-        noisy, reference.add_noise(clean, epsilon, steps), atol=1e-3, rtol=1e-3
+        scheduler.alphas_cumprod[steps].sqrt(), signal.flatten(), atol=1e-4, rtol=1e-3
     )
-    torch.testing.assert_close(
-        velocity, reference.get_velocity(clean, epsilon, steps), atol=1e-3, rtol=1e-3
-    )
+    assert float(scheduler.alphas_cumprod[-1]) == 0
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 20])
-def test_every_step_agrees_with_diffusers(reference: Any, num_steps: int) -> None:
-    def network(noisy: Tensor, time: Tensor) -> Tensor:
-        return torch.sin(2 * noisy) + time[:, None, None, None] * noisy.roll(1, 1)
-
-    reference.set_timesteps(num_steps)
-    expected, sample = [], noise(2)
-    for step in reference.timesteps:
-        time = ((step + 1) / NUM_TIMES).expand(len(sample))
-        out = reference.step(network(sample, time), step, sample, eta=0.0)
-        sample = out.prev_sample
-        expected.append(out.pred_original_sample)
-    made = list(sample_ddim(network, noise(2), num_steps))
-    assert len(made) == num_steps
-    for ours, theirs in zip(made, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=3e-3, rtol=3e-3)
-    torch.testing.assert_close(made[-1], sample, atol=3e-3, rtol=3e-3)
-
-
-def test_a_single_step_from_pure_noise_is_minus_the_velocity() -> None:
-    velocity = noise(3)
-    times = []
+def test_a_single_step_is_minus_the_velocity_of_pure_noise() -> None:
+    velocity, asked = noise(3), []
 
     def network(noisy: Tensor, time: Tensor) -> Tensor:
-        times.append(time)
+        asked.append((noisy, time))
         return velocity
 
-    (made,) = sample_ddim(network, noise(4), 1)
-    torch.testing.assert_close(made, -velocity, atol=1e-6, rtol=0)
-    torch.testing.assert_close(times, [torch.ones(SHAPE[0])])
+    generated = sample(network, noise(4), default_scheduler(), 1)
+    torch.testing.assert_close(generated, -velocity, atol=1e-6, rtol=0)
+    ((noisy, time),) = asked
+    assert torch.equal(noisy, noise(4))
+    assert time.tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 50])
-def test_a_network_that_knows_the_truth_finds_it_in_any_number_of_steps(num_steps: int) -> None:
-    truth = noise(5)
-
-    def oracle(noisy: Tensor, time: Tensor) -> Tensor:
-        signal, sigma = schedule(time)
-        epsilon = (noisy - signal * truth) / sigma
-        return signal * epsilon - sigma * truth
-
-    for made in sample_ddim(oracle, noise(6), num_steps):
-        torch.testing.assert_close(made, truth, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("start_step", [None, 300])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 14, 50])
+def test_a_network_that_knows_the_truth_finds_it_in_any_number_of_steps(
+    num_steps: int, start_step: int | None
+) -> None:
+    oracle = Oracle(noise(5))
+    generated = sample(oracle, noise(6), default_scheduler(), num_steps, start_step=start_step)
+    torch.testing.assert_close(generated, oracle.clean, atol=2e-4, rtol=1e-4)
+    assert len(oracle.asked) == num_steps
 
 
-def test_sampling_moves_along_known_noise() -> None:
-    """Given the true noise, every intermediate sample equals that of `training_pair`."""
-    truth, epsilon = noise(7), noise(8)
-    seen = []
+def test_there_are_no_more_steps_than_timesteps() -> None:
+    oracle = Oracle(noise(5))
+    generated = sample(oracle, noise(6), default_scheduler(), 50, start_step=20)
+    torch.testing.assert_close(generated, oracle.clean, atol=0.02, rtol=0)
+    assert oracle.times == pytest.approx([k / 1000 for k in range(20, 0, -1)])
 
-    def oracle(noisy: Tensor, time: Tensor) -> Tensor:
-        seen.append((noisy, time))
-        return training_pair(truth, time, epsilon)[1]
 
-    list(sample_ddim(oracle, epsilon, 4))
-    for noisy, time in seen:
-        expected, _ = training_pair(truth, time, epsilon)
-        torch.testing.assert_close(noisy, expected, atol=1e-5, rtol=1e-4)
-    assert [float(time[0]) for _, time in seen] == [1, 0.75, 0.5, 0.25]
+def test_steps_are_evenly_spaced_from_the_end() -> None:
+    oracle = Oracle(noise(5))
+    sample(oracle, noise(6), default_scheduler(), 4)
+    assert oracle.times == [1, 0.75, 0.5, 0.25]
+
+
+def test_a_middle_step_starts_from_zeros_with_its_noise() -> None:
+    oracle, epsilon = Oracle(noise(5)), noise(6)
+    sample(oracle, epsilon, default_scheduler(), 2, start_step=300)
+    noisy, time = oracle.asked[0]
+    _, sigma = signal_and_noise(time)
+    torch.testing.assert_close(noisy, sigma * epsilon, atol=1e-4, rtol=1e-4)
+    assert oracle.times == pytest.approx([0.3, 0.15])
+
+
+def test_the_last_step_is_where_sampling_starts_anyway() -> None:
+    network = Gaussian()
+    found = [sample(network, noise(6), default_scheduler(), 3, start_step=k) for k in (None, 1000)]
+    assert torch.equal(*found)
+
+
+def test_networks_that_predict_the_clean_sample_are_sampled_too() -> None:
+    truth, times = noise(5), []
+
+    def network(noisy: Tensor, time: Tensor) -> Tensor:
+        times.append(float(time[0]))
+        return truth
+
+    scheduler = default_scheduler("sample")
+    generated = sample(network, noise(6), scheduler, 3, start_step=300)
+    torch.testing.assert_close(generated, truth, atol=1e-5, rtol=1e-5)
+    assert times == pytest.approx([0.3, 0.2, 0.1])
+
+
+def test_many_steps_come_close_to_the_exact_solution() -> None:
+    network, epsilon = Gaussian(), noise(7)
+    exact = network.exact(epsilon)
+    errors = [
+        float((sample(network, epsilon, default_scheduler(), n) - exact).abs().max())
+        for n in (2, 10, 100)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.1 * errors[0]
+
+
+@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, EulerDiscreteScheduler])
+def test_other_schedulers_of_diffusers_take_its_place(kind: Any) -> None:
+    network, epsilon = Gaussian(), noise(7)
+    other = kind.from_config(default_scheduler().config)
+    found = sample(network, epsilon, other, 50)
+    ours = sample(network, epsilon, default_scheduler(), 50)
+    assert float((found - ours).abs().max()) < 0.1
+    assert float((found - network.exact(epsilon)).abs().max()) < 0.1
+
+
+def test_schedulers_that_add_noise_take_it_from_the_seed() -> None:
+    kind: Any = EulerAncestralDiscreteScheduler
+    scheduler = kind.from_config(default_scheduler().config)
+    found = [sample(Gaussian(), noise(7), scheduler, 4, seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("kind", [None, DPMSolverMultistepScheduler, EulerDiscreteScheduler])
+@pytest.mark.parametrize("start_step", [None, 300])
+def test_the_scheduler_stays_as_it_was(kind: Any, start_step: int | None) -> None:
+    scheduler = default_scheduler()
+    if kind is not None:
+        scheduler = kind.from_config(scheduler.config)
+    before = copy.deepcopy(vars(scheduler))
+    sample(Gaussian(), noise(7), scheduler, 3, start_step=start_step)
+    assert vars(scheduler).keys() == before.keys()
+    for name, value in vars(scheduler).items():
+        if isinstance(value, Tensor):
+            assert torch.equal(value, before[name]), name
+        elif name != "model_outputs" or value is not None:
+            assert str(value) == str(before[name]), name
 
 
 def test_each_of_a_batch_is_sampled_alone() -> None:
-    def network(noisy: Tensor, time: Tensor) -> Tensor:
-        return noisy.tanh() * time[:, None, None, None]
-
-    *_, together = sample_ddim(network, noise(9), 3)
-    *_, alone = sample_ddim(network, noise(9)[1:2], 3)
+    together = sample(Gaussian(), noise(9), default_scheduler(), 3)
+    alone = sample(Gaussian(), noise(9)[1:2], default_scheduler(), 3)
     torch.testing.assert_close(alone[0], together[1])
-
-
-def test_the_loss_by_hand() -> None:
-    clean, epsilon = torch.full((2, 1, 1, 2), 3.0), torch.full((2, 1, 1, 2), 4.0)
-    # The velocity is the noise, 4, at time 0, and minus the clean value, -3, at time 1.
-    time = torch.tensor([0.0, 1.0])
-    weight = torch.tensor([1.0, 0.5])[None, None, None]
-
-    def network(noisy: Tensor, time: Tensor) -> Tensor:
-        return torch.zeros_like(noisy)
-
-    loss, _ = diffusion_loss(network, clean, time, epsilon, weight)
-    torch.testing.assert_close(loss, torch.tensor([16 * 0.75, 9 * 0.75]))
-
-
-def test_a_perfect_network_has_no_loss() -> None:
-    clean, epsilon, time = noise(10), noise(11), torch.tensor([0.2, 0.6, 1.0])
-
-    def oracle(noisy: Tensor, time: Tensor) -> Tensor:
-        return training_pair(clean, time, epsilon)[1]
-
-    loss, estimate = diffusion_loss(oracle, clean, time, epsilon, torch.ones(1))
-    assert not loss.any()
-    torch.testing.assert_close(estimate, clean)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_times_are_drawn_with_the_wanted_share_at_the_end(share: float) -> None:
-    times = draw_times(20_000, share, torch.Generator().manual_seed(0))
-    at_end = times == 1
-    assert float(at_end.float().mean()) == pytest.approx(share, abs=0.015)
-    if share < 1:
-        rest = times[~at_end]
-        assert float(rest.mean()) == pytest.approx(0.5, abs=0.02)
-        assert 0 <= float(rest.min()) < 0.01
-        assert 0.99 < float(rest.max()) < 1
-    torch.testing.assert_close(times, draw_times(20_000, share, torch.Generator().manual_seed(0)))
