@@ -33,12 +33,17 @@ EXTRA_MODULES = {
         "autoencoder",
         "denoiser",
         "emotion",
+        "landmark_loss",
+        "landmark_samples",
+        "landmark_validation",
         "landmarks",
         "loop",
         "pairs",
         "speech",
+        "speech_samples",
         "tasks",
         "video_denoiser",
+        "video_samples",
     )
 }
 """Modules that only `talkhead train` imports, after it has checked for the extra `train`."""

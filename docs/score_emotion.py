@@ -12,9 +12,9 @@ import json
 import sys
 from pathlib import Path
 
-from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier, EmotionConfig
+from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier
 from talkhead.emotions import VOICE_LABELS
-from talkhead.networks import load_model
+from talkhead.networks import public_config
 from talkhead.training.emotion import EmotionTask, EmotionTaskConfig
 
 
@@ -26,11 +26,9 @@ def main() -> int:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--num-folds", type=int, default=5)
     given = parser.parse_args()
-    model = load_model(
-        given.checkpoint, EmotionConfig, EmotionClassifier, architecture="emotion"
-    ).eval()
+    model = EmotionClassifier.from_pretrained(given.checkpoint)
     settings = EmotionTaskConfig(fold=given.fold, num_folds=given.num_folds)
-    task = EmotionTask(given.recordings, model.config, settings, seed=0)
+    task = EmotionTask(given.recordings, public_config(model), settings, seed=0)
     scores = task.validate(model)
     confusions = {name: matrix.tolist() for name, matrix in task.confusions(model).items()}
     result = {"labels": list(VOICE_LABELS), "scores": scores, "confusions": confusions}

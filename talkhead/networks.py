@@ -45,6 +45,7 @@ else:
 __all__ = [
     "Network",
     "apply_forward_hook",
+    "check_alike",
     "class_name_of",
     "public_config",
     "read_json",
@@ -113,21 +114,7 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
         if variant is not None:
             raise WeightsError(f"{where} has no variant {variant!r}: talkhead reads none")
         config = cls.read_config(where)
-        try:
-            with torch.device("meta"):
-                sketch = cls(**config)
-        except (
-            ArithmeticError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-            _StrictError,
-        ) as error:
-            raise WeightsError(
-                f"{where / CONFIG_NAME} does not describe a valid network ({_one_line(error)}):"
-                " download or train it again"
-            ) from error
+        sketch = cls._sketch_of(where, config)
         with _opened_tensors(where / TENSORS_NAME) as stored:
             shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         _check_shapes(where / TENSORS_NAME, sketch, shapes)
@@ -137,6 +124,36 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
         if kind != torch.float32:
             network.to(kind)
         return network.eval()
+
+    @classmethod
+    def sketch(cls: type[NetworkT], config: Mapping[str, Any]) -> NetworkT:
+        """Build a network without memory for its tensors, to check its configuration.
+
+        Raises:
+            ValueError: the arguments do not describe a valid network; the message is one line.
+        """
+        try:
+            with torch.device("meta"):
+                return cls(**config)
+        except (
+            ArithmeticError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            _StrictError,
+        ) as error:
+            raise ValueError(_one_line(error)) from error
+
+    @classmethod
+    def _sketch_of(cls: type[NetworkT], folder: Path, config: Mapping[str, Any]) -> NetworkT:
+        try:
+            return cls.sketch(config)
+        except ValueError as error:
+            raise WeightsError(
+                f"{folder / CONFIG_NAME} does not describe a valid network ({error}):"
+                " download or train it again"
+            ) from error
 
     @classmethod
     def read_config(cls, folder: Path) -> dict[str, Any]:
@@ -207,11 +224,8 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
         Raises:
             WeightsError: as for `read_config` and `load_tensors`, or the configurations differ.
         """
-        wanted = public_config(self)
-        found = wanted | self.read_config(folder)
-        for name, value in found.items():
-            if value != wanted[name]:
-                raise WeightsError(f"{folder} has {name} {value}, but {wanted[name]} is needed")
+        stored = self._sketch_of(folder, self.read_config(folder))  # it fills in the defaults
+        check_alike(folder, public_config(stored), public_config(self))
         self.load_tensors(folder)
 
     def save_pretrained(
@@ -254,6 +268,23 @@ def to_channels_last(network: torch.nn.Module) -> None:
 def public_config(network: Any) -> dict[str, Any]:
     """Return the arguments that a network was built from."""
     return {name: value for name, value in network.config.items() if not name.startswith("_")}
+
+
+def check_alike(
+    folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = ""
+) -> None:
+    """Check that a saved configuration is the one that is needed.
+
+    Raises:
+        WeightsError: they differ; the message names the first difference.
+    """
+    for name, value in found.items():
+        other = wanted[name]
+        are_tables = isinstance(value, Mapping) and isinstance(other, Mapping)
+        if are_tables and value.keys() == other.keys():
+            check_alike(folder, value, other, f"{prefix}{name}.")
+        elif value != other:
+            raise WeightsError(f"{folder} has {prefix}{name} {value}, but {other} is needed")
 
 
 def class_name_of(folder: Path) -> str:

@@ -48,7 +48,7 @@ def train(
     which the same command continues.
     """
     require_extra("train", "training")
-    from talkhead.training.loop import is_first_process
+    from talkhead.training.loop import CHECKPOINT, is_first_process
     from talkhead.training.loop import train as run_training
     from talkhead.training.tasks import build_task
 
@@ -65,7 +65,7 @@ def train(
     summary = {
         "task": task_name,
         "steps": settings.loop.steps,
-        "checkpoint": str(settings.run / "checkpoint"),
+        "checkpoint": str(settings.run / CHECKPOINT),
         "scores": scores,
     }
     if as_json:

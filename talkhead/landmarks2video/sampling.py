@@ -119,8 +119,9 @@ def sample(
     if options.scheduler is not None:
         scheduler = named_scheduler(options.scheduler, scheduler)
     scheduler = starting_at(scheduler, start_step)
-    scheduler.set_timesteps(options.num_steps)
-    timesteps = scheduler.timesteps
+    scheduler.set_timesteps(min(options.num_steps, scheduler.config.num_train_timesteps))
+    # Rounding errors add a step at timestep -1, for 7 steps out of 300 for example.
+    timesteps = scheduler.timesteps[scheduler.timesteps >= 0]
     noisy = scheduler.add_noise(torch.zeros_like(epsilon), epsilon, timesteps[:1])
     extra: dict[str, Any] = {}
     if "generator" in inspect.signature(scheduler.step).parameters:
@@ -129,6 +130,8 @@ def sample(
         time = ((timestep + 1) / num_timesteps).float().to(epsilon.device)
         given = scheduler.scale_model_input(noisy, timestep)
         predicted = denoiser(given, time.expand(len(noisy))).to(noisy.dtype)
-        noisy = scheduler.step(predicted, timestep, noisy, **extra).prev_sample
-    sampled: Tensor = noisy
-    return sampled
+        step = scheduler.step(predicted, timestep, noisy, **extra)
+        noisy = step.prev_sample
+    # Steps that do not divide the timesteps leave a trace of noise, but not in the estimate.
+    estimate: Tensor | None = getattr(step, "pred_original_sample", None)
+    return noisy if estimate is None else estimate

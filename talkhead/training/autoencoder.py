@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from torch.nn import functional
 from talkhead.data.selection import split_rows
 from talkhead.errors import TalkheadError
 from talkhead.geometry.crop import CROP_SIDE_PX
-from talkhead.landmarks2video.autoencoder import PATCH_PX, Autoencoder, AutoencoderConfig
+from talkhead.landmarks2video.autoencoder import PATCH_PX, Autoencoder
 from talkhead.landmarks2video.region import lower_face
-from talkhead.networks import save_checkpoint
-from talkhead.training.loop import Batch, Sample
+from talkhead.networks import to_channels_last
+from talkhead.training.loop import CHECKPOINT, Batch, Sample
 from talkhead.training.samples import ClipBank, jitter_colours, to_model
 
 NUM_PCA_PATCHES = 60_000
@@ -70,7 +71,7 @@ class AutoencoderTask:
 
     Args:
         data: prepared folder.
-        model_config: sizes of the network.
+        model_config: arguments of the network.
         config: task settings.
         seed: seed for the samples and the initial weights.
 
@@ -79,7 +80,11 @@ class AutoencoderTask:
     """
 
     def __init__(
-        self, data: Path, model_config: AutoencoderConfig, config: AutoencoderTaskConfig, seed: int
+        self,
+        data: Path,
+        model_config: Mapping[str, Any],
+        config: AutoencoderTaskConfig,
+        seed: int,
     ) -> None:
         if config.crop_px % PATCH_PX or not PATCH_PX <= config.crop_px <= CROP_SIDE_PX:
             raise TalkheadError(
@@ -92,8 +97,8 @@ class AutoencoderTask:
         self.samples = AutoencoderSamples(bank, config.crop_px, seed)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model = Autoencoder(model_config)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model = Autoencoder(**model_config)
+        to_channels_last(self.model)
         self._set_principal_components(seed)
         self._validation = _validation_frames(data, unseen or train)
 
@@ -155,15 +160,10 @@ class AutoencoderTask:
         rows = [np.concatenate(list(pictures), 1) for pictures in (frames, decoded)]
         return np.asarray(np.concatenate(rows, 0), np.uint8)
 
-    def save(self, folder: Path, model: nn.Module) -> None:
+    def save(self, run: Path, model: nn.Module) -> None:
         """Write the checkpoint folder."""
-        save_checkpoint(
-            folder,
-            architecture="autoencoder",
-            config=self.model.config,
-            state=model.state_dict(),
-            dtype=torch.float16,
-        )
+        assert isinstance(model, Autoencoder)
+        model.save_pretrained(run / CHECKPOINT, dtype=torch.float16)
 
 
 def _validation_frames(data: Path, rows: list[Any]) -> list[npt.NDArray[np.uint8]]:

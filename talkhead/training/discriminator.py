@@ -11,6 +11,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 WIDTHS = (96, 128, 192, 256)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
+MARGIN_PX = 6
+"""Margin around the opened mouth in which the discriminator sees the generated image."""
+CONDITION_MAPS = (0, 8)
+"""Maps given to the discriminator: the mouth opening, and the area that was not visible."""
+CONDITION_CHANNELS = 3 + len(CONDITION_MAPS)
 
 
 class PatchDiscriminator(nn.Module):
@@ -47,6 +52,48 @@ class PatchDiscriminator(nn.Module):
         return logits, features
 
 
-def judge_loss(real: Tensor, made: Tensor) -> Tensor:
-    """Return the discriminator's hinge loss from its logits for real and generated images."""
-    return functional.relu(1 - real).mean() + functional.relu(1 + made).mean()
+def adversarial_losses(
+    discriminator: PatchDiscriminator,
+    generated: Tensor,
+    real: Tensor,
+    warped: Tensor,
+    maps: Tensor,
+) -> dict[str, Tensor]:
+    """Compare generated mouths with filmed ones.
+
+    The gradients of `pixel`, `feature` and `adversarial` reach only the generated mouths; those of
+    `discriminator` reach only the discriminator. It sees generated mouths inside filmed faces,
+    because the skin is visible in the identity and need not be generated.
+
+    Args:
+        discriminator: with `CONDITION_CHANNELS` condition channels.
+        generated: (B, 3, H, W) in [-1, 1].
+        real: (B, 3, H, W), the filmed mouths.
+        warped: (B, 3, H, W), the warped identity.
+        maps: (B, 9, H / 2, W / 2), the conditioning maps.
+    """
+    shown = functional.interpolate(maps[:, list(CONDITION_MAPS)], scale_factor=2.0)
+    condition = torch.cat([warped, shown], 1)
+    with torch.no_grad():
+        _, goals = discriminator(real, condition)
+    near = functional.max_pool2d(shown[:, :1], 2 * MARGIN_PX + 1, stride=1, padding=MARGIN_PX)
+    mixed = near * generated + (1 - near) * real
+    discriminator.requires_grad_(False)
+    logits, features = discriminator(mixed, condition)
+    discriminator.requires_grad_(True)
+    feature = torch.stack(
+        [functional.l1_loss(a.float(), b.float()) for a, b in zip(features, goals, strict=True)]
+    )
+    real_logits, _ = discriminator(real, condition)
+    generated_logits, _ = discriminator(mixed.detach(), condition)
+    return {
+        "pixel": functional.l1_loss(generated.float(), real),
+        "feature": feature.mean(),
+        "adversarial": -logits.float().mean(),
+        "discriminator": discriminator_loss(real_logits.float(), generated_logits.float()),
+    }
+
+
+def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:
+    """Return the hinge loss of the discriminator's logits for real and generated images."""
+    return functional.relu(1 - real).mean() + functional.relu(1 + generated).mean()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,6 @@ from talkhead.atomic import replacing
 from talkhead.audio2landmarks.emotion_classifier import (
     MIN_SAMPLES,
     EmotionClassifier,
-    EmotionConfig,
 )
 from talkhead.data.emotional_speech import (
     CORPORA,
@@ -30,16 +30,14 @@ from talkhead.data.emotional_speech import (
 from talkhead.emotions import VOICE_LABELS
 from talkhead.errors import TalkheadError
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.networks import save_checkpoint
-from talkhead.training.loop import Batch, Sample, dropout_from
+from talkhead.training.loop import CHECKPOINT, Batch, Sample, dropout_from
 from talkhead.training.voices import disturb
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
-ARCHITECTURE = "emotion"
 CONFUSIONS = "confusions.csv"
-"""Confusion matrices on held-out people, saved next to the checkpoint."""
+"""Confusion matrices on held-out people, in the checkpoint folder."""
 _SHORTEST_S = 0.5
 _CELL = 24
 """Size of a cell of the preview, pixels."""
@@ -119,7 +117,7 @@ class EmotionTask:
 
     Args:
         data: folder with recordings named like RAVDESS's or EmoDB's, in any subfolders.
-        model_config: sizes.
+        model_config: arguments of the network.
         config: task settings.
         seed: seed for the samples and the initial weights.
 
@@ -129,7 +127,7 @@ class EmotionTask:
     """
 
     def __init__(
-        self, data: Path, model_config: EmotionConfig, config: EmotionTaskConfig, seed: int
+        self, data: Path, model_config: Mapping[str, Any], config: EmotionTaskConfig, seed: int
     ) -> None:
         if not 0 <= config.fold < config.num_folds:
             raise TalkheadError(
@@ -161,12 +159,12 @@ class EmotionTask:
         self._last: tuple[Tensor, Tensor] | None = None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model = EmotionClassifier(model_config)
+            self.model = EmotionClassifier(**model_config)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the cross-entropy on masked and mixed spectra."""
         assert isinstance(model, EmotionClassifier)
-        mel, is_sound = model.hear(batch["waveform"], batch["length"])
+        mel, is_sound = model.spectrogram(batch["waveform"], batch["length"])
         mel = mask_spectrum(mel, self._config.num_masks, generator)
         target = functional.one_hot(batch["label"], len(VOICE_LABELS)).float()
         smoothing = self._config.smoothing
@@ -250,20 +248,13 @@ class EmotionTask:
         size = picture.width * _CELL, picture.height * _CELL
         return np.array(picture.resize(size, Image.Resampling.NEAREST).convert("RGB"))
 
-    def save(self, folder: Path, model: nn.Module) -> None:
-        """Write the checkpoint and the confusions; fit the temperature on held-out speakers."""
+    def save(self, run: Path, model: nn.Module) -> None:
+        """Fit the temperature on held-out speakers; write the checkpoint and the confusions."""
         assert isinstance(model, EmotionClassifier)
-        state = dict(model.state_dict())
         logits, labels = self._last or self._logits(model)
-        state["temperature"] = torch.tensor(fit_temperature(logits, labels))
-        save_checkpoint(
-            folder,
-            architecture=ARCHITECTURE,
-            config=model.config,
-            state=state,
-            dtype=torch.float16,
-        )
-        with replacing(folder / CONFUSIONS) as partial:
+        model.temperature.fill_(fit_temperature(logits, labels))
+        model.save_pretrained(run / CHECKPOINT, dtype=torch.float16)
+        with replacing(run / CHECKPOINT / CONFUSIONS) as partial:
             partial.write_text(self._confusions_as_csv(model), encoding="utf-8")
 
     def _confusions_as_csv(self, model: EmotionClassifier) -> str:

@@ -9,25 +9,21 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from talkhead.audio2landmarks.generator import LandmarkGenerator, LandmarkGeneratorConfig
+from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.speech_encoder import (
     KERNELS,
     STRIDES,
     LogMelEncoder,
-    PublishedSpeechConfig,
     SpeechEncoder,
 )
 from talkhead.errors import WeightsError
-from talkhead.networks import (
-    CONFIG_NAME,
-    TENSORS_NAME,
-    architecture_of,
-    load_alike,
-    load_model,
-)
+from talkhead.networks import check_alike, class_name_of, public_config
 from talkhead.weights import resolve_weights
 
-_NOT_HEARING = ("lm_head.", "wav2vec2.masked_spec_embed", "masked_spec_embed")
+PUBLISHED_CONFIG_NAME = "config.json"
+PUBLISHED_TENSORS_NAME = "model.safetensors"
+"""Files of a model in the hub's layout."""
+_UNUSED = ("lm_head.", "wav2vec2.masked_spec_embed", "masked_spec_embed")
 """Tensors of published files that do not affect the features."""
 
 
@@ -47,33 +43,32 @@ def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
     Args:
         folder: a checkpoint of `talkhead train speech`; one of `talkhead train landmarks`, which
             contains an encoder; or a wav2vec 2.0 in the hub's layout.
-        encoder: built from the settings' [model.speech].
+        encoder: built from the settings' [model.speech_encoder].
 
     Raises:
         WeightsError: the weights are missing or corrupt, or the sizes differ.
     """
     if isinstance(encoder, LogMelEncoder):
         raise WeightsError(f"log-mel bins are not learned: nothing to load from {folder}")
-    if isinstance(encoder.config, PublishedSpeechConfig):
-        _load_published(folder, encoder, encoder.config)
-    elif architecture_of(folder) == "landmarks":
-        stored = load_model(
-            folder, LandmarkGeneratorConfig, LandmarkGenerator, architecture="landmarks"
-        ).speech
-        if stored.config != encoder.config:
-            raise WeightsError(f"{folder} has {stored.config}, but {encoder.config} is needed")
+    if encoder.config.published is not None:
+        _load_published(folder, encoder)
+    elif class_name_of(folder) == LandmarkGenerator.__name__:
+        stored = LandmarkGenerator.from_pretrained(folder).speech
+        if not isinstance(stored, SpeechEncoder):
+            raise WeightsError(f"{folder} has a log-mel encoder, but a wav2vec 2.0 is needed")
+        check_alike(folder, public_config(stored), public_config(encoder))
         encoder.load_state_dict(stored.state_dict())
     else:
-        load_alike(folder, encoder, encoder.config, architecture="speech")
+        encoder.load_alike(folder)
 
 
-def published_config(folder: Path) -> PublishedSpeechConfig:
-    """Read the sizes of a wav2vec 2.0 in the hub's layout.
+def published_config(folder: Path) -> dict[str, Any]:
+    """Read the arguments of `SpeechEncoder` for a wav2vec 2.0 in the hub's layout.
 
     Raises:
         WeightsError: config.json is not of a wav2vec 2.0, or its feature rate differs.
     """
-    path = folder / CONFIG_NAME
+    path = folder / PUBLISHED_CONFIG_NAME
     try:
         kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
         found = Wav2Vec2Config.from_pretrained(folder, local_files_only=True)
@@ -90,30 +85,31 @@ def published_config(folder: Path) -> PublishedSpeechConfig:
         raise WeightsError(
             f"{path}: its convolutions use {norm!r} normalisation, but group or layer is needed"
         )
-    return PublishedSpeechConfig(
-        conv_channels=tuple(found.conv_dim),
-        conv_bias=found.conv_bias,
-        conv_norm=norm,
-        activation=found.hidden_act,
-        hidden_size=found.hidden_size,
-        num_layers=found.num_hidden_layers,
-        num_heads=found.num_attention_heads,
-        feedforward_size=found.intermediate_size,
-        stable_layer_norm=found.do_stable_layer_norm,
-        position_kernel=found.num_conv_pos_embeddings,
-        position_groups=found.num_conv_pos_embedding_groups,
-        dropout=0.0,
-    )
+    return {
+        "conv_channels": tuple(found.conv_dim),
+        "hidden_size": found.hidden_size,
+        "num_layers": found.num_hidden_layers,
+        "num_heads": found.num_attention_heads,
+        "feedforward_size": found.intermediate_size,
+        "dropout": 0.0,
+        "published": {
+            "conv_bias": found.conv_bias,
+            "conv_norm": norm,
+            "activation": found.hidden_act,
+            "stable_layer_norm": found.do_stable_layer_norm,
+            "position_kernel": found.num_conv_pos_embeddings,
+            "position_groups": found.num_conv_pos_embedding_groups,
+        },
+    }
 
 
-def _load_published(folder: Path, encoder: SpeechEncoder, config: PublishedSpeechConfig) -> None:
-    found = published_config(folder)
-    for name, stored in vars(found).items():
-        wanted = getattr(config, name)
-        if name != "dropout" and stored != wanted:
-            raise WeightsError(f"{folder} has {name} {stored}, but {wanted} is needed")
-    if not (folder / TENSORS_NAME).is_file():
-        raise WeightsError(f"{folder} holds no {TENSORS_NAME}: no other format is read")
+def _load_published(folder: Path, encoder: SpeechEncoder) -> None:
+    wanted = public_config(encoder)
+    found = published_config(folder) | {"dropout": wanted["dropout"]}
+    check_alike(folder, found, wanted)
+    path = folder / PUBLISHED_TENSORS_NAME
+    if not path.is_file():
+        raise WeightsError(f"{folder} holds no {path.name}: no other format is read")
     try:
         loaded: Any = Wav2Vec2Model.from_pretrained(
             folder,
@@ -123,12 +119,10 @@ def _load_published(folder: Path, encoder: SpeechEncoder, config: PublishedSpeec
             output_loading_info=True,
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise WeightsError(
-            f"{folder / TENSORS_NAME} does not fit: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise WeightsError(f"{path} does not fit: {' '.join(str(error).split())[:200]}") from error
     model, report = loaded
-    strange = [key for key in report["unexpected_keys"] if not key.startswith(_NOT_HEARING)]
+    strange = [key for key in report["unexpected_keys"] if not key.startswith(_UNUSED)]
     faults = [*report["missing_keys"], *report["mismatched_keys"], *strange]
     if faults:
-        raise WeightsError(f"{folder / TENSORS_NAME} does not fit: {faults[0]}")
+        raise WeightsError(f"{path} does not fit: {faults[0]}")
     encoder.wav2vec.load_state_dict(model.state_dict())

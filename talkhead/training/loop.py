@@ -27,6 +27,9 @@ from talkhead.media.picture import write_picture
 from talkhead.training.config import LoopConfig, check_loop
 from talkhead.training.state import load_state, save_state
 
+CHECKPOINT = "checkpoint"
+"""Folder of the trained network in a run folder."""
+
 Batch = Mapping[str, Tensor]
 Sample = dict[str, npt.NDArray[Any]]
 
@@ -58,8 +61,8 @@ class Task(Protocol):
     def preview(self, model: nn.Module) -> npt.NDArray[np.uint8] | None:
         """Return a preview image, uint8 (H, W, 3), or None."""
 
-    def save(self, folder: Path, model: nn.Module) -> None:
-        """Write a checkpoint folder."""
+    def save(self, run: Path, model: nn.Module) -> None:
+        """Write run/checkpoint, the folder of the network, and what belongs beside it."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def train(
                     with torch.no_grad(), accelerator.autocast():
                         scores = task.validate(model)
                         picture = task.preview(model)
-                    task.save(run / "checkpoint", model)
+                    task.save(run, model)
                     model.train()
                 if picture is not None:
                     write_picture(run / f"preview-{step:06d}.png", picture)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.audio2landmarks.audio2motion import LEAD_S, speech_features
-from talkhead.audio2landmarks.loudness import normalise_speech
-from talkhead.errors import TalkheadError
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import MIRROR, mouth_opening
-from talkhead.geometry.pose import in_pose_of
 from talkhead.geometry.skin_registration import Registration
 from talkhead.landmarks2video.conditioning import MAP_SIDE_PX, draw_maps, warp_identity
 from talkhead.landmarks2video.masks import lower_face_mask
@@ -30,12 +24,8 @@ from talkhead.landmarks2video.region import (
     lower_face,
 )
 from talkhead.landmarks2video.warp import resize_grid, warp_image
-from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.pipelines.networks import load_generator
 from talkhead.training.loop import Sample
 from talkhead.training.samples import ClipBank, jitter_colours, to_model
-
-Floats = npt.NDArray[np.float32]
 
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
 PATCH_PX = (64, 96)
@@ -50,11 +40,6 @@ class DenoiserTaskConfig:
     """Checkpoint folder of the autoencoder that defines the latents, relative to the TOML file."""
     initial: str = ""
     """Checkpoint folder of a new run's initial weights, likewise; "" for random weights."""
-    speech: str = ""
-    """Checkpoint folder of a landmark generator whose speech features replace the landmarks, for a
-    denoiser with speech channels; only for the ablation."""
-    with_sound: bool = False
-    """Train only on clips whose sound matches the lips."""
     registration_pairs: int = 8000
     """Frame pairs to fit the skin registration to; unused if `initial` is given."""
     end_share: float = 0.7
@@ -92,15 +77,14 @@ class DenoiserSamples:
         registration: Registration,
         config: DenoiserTaskConfig,
         seed: int,
-        heard: list[Floats] | None = None,
     ) -> None:
-        self._bank, self._registration, self._heard = bank, registration, heard
+        self._bank, self._registration = bank, registration
         self._config, self._seed = config, seed
 
     def sample(self, index: int) -> Sample:
         """Return one pair, as `pair` does."""
         rng = np.random.default_rng([self._seed, index])
-        number, clip = self._bank.draw(rng)
+        _, clip = self._bank.draw(rng)
         first = int(rng.integers(len(clip)))
         kind = rng.random()
         if kind > 1 - self._config.opening_share:
@@ -114,8 +98,7 @@ class DenoiserSamples:
         frames = [clip.frame(first), clip.frame(second)]
         meshes = clip.landmarks[[first, second]]
         frames, meshes = _augment(frames, meshes, rng)
-        heard = None if self._heard is None else self._heard[number][second]
-        return pair(frames, meshes, self._registration, self._config, heard=heard)
+        return pair(frames, meshes, self._registration, self._config)
 
 
 def _augment(
@@ -170,7 +153,6 @@ def pair(
     config: DenoiserTaskConfig,
     *,
     scored: bool = False,
-    heard: Floats | None = None,
 ) -> Sample:
     """Warp an identity to a target and crop everything to the lower face.
 
@@ -181,36 +163,27 @@ def pair(
         config: weights of the loss.
         scored: also return what scoring needs: `plain`, the warp to the uncorrected mesh without
             the darkened mouth, `mask` and `mouth`.
-        heard: (D,), speech features of the target that replace its lips: the identity is then
-            warped only to the target's head pose.
 
     Returns:
         `target` and `warped` (3, 160, 192); `maps` (9, 80, 96); `weight` (1, 20, 24); `corner`
-        (2,), top and left of the mouth patch; `heard` as given.
+        (2,), top and left of the mouth patch.
     """
     image = torch.from_numpy(to_model(frames[0]))[None]
     identity = torch.from_numpy(meshes[:1])
     mesh = torch.from_numpy(registration.apply(meshes[0], meshes[1:]))
     grid, maps = draw_maps(identity, mesh)
     mask, mouth = lower_face_mask(mesh, maps), around_mouth(mesh[0])
-    shown = maps
-    if heard is not None:
-        turned = in_pose_of(meshes[0], meshes[1:])
-        turned = registration.apply(meshes[0], turned)
-        grid, shown = draw_maps(identity, torch.from_numpy(turned))
     near = functional.max_pool2d(mask, 9, stride=1, padding=4)
     weight = config.background_weight + (1 - config.background_weight) * near
     inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
     weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
     sample = {
         "target": lower_face(to_model(frames[1])),
-        "warped": lower_face(warp_identity(image, grid, shown))[0].numpy(),
-        "maps": lower_face(shown, MAP_RATIO)[0].numpy(),
+        "warped": lower_face(warp_identity(image, grid, maps))[0].numpy(),
+        "maps": lower_face(maps, MAP_RATIO)[0].numpy(),
         "weight": functional.avg_pool2d(lower_face(weight, MAP_RATIO), 4)[0].numpy(),
         "corner": _patch_corner(meshes[1]),
     }
-    if heard is not None:
-        sample["heard"] = heard
     if scored:
         mesh = torch.from_numpy(meshes[1:])
         grid, maps = draw_maps(identity, mesh)
@@ -236,31 +209,3 @@ def _patch_corner(mesh: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     room = np.array([REGION_HEIGHT_PX, REGION_WIDTH_PX]) - PATCH_PX
     corner = np.clip(np.round((middle - np.array(PATCH_PX) / 2) / 2) * 2, 0, room)
     return np.asarray(corner, np.int64)
-
-
-def hear(bank: ClipBank, listener: Path | None, num_channels: int) -> list[Floats] | None:
-    """Return speech features for all frames of every clip, or None if num_channels is 0.
-
-    Raises:
-        TalkheadError: no listener is given, or its features have another size.
-    """
-    if not num_channels:
-        return None
-    if listener is None:
-        raise TalkheadError("a denoiser with speech_channels needs [task] speech")
-    generator = load_generator(listener, torch.device("cpu"))
-    lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
-    found = []
-    for clip, row in zip(bank.clips, bank.rows, strict=True):
-        rate = float(Fraction(row.fps))
-        waveform = normalise_speech(clip.waveform_float())
-        # Where the picture lags, its frames belong to earlier sound.
-        late = np.roll(waveform, round(row.offset_frames / rate * SAMPLE_RATE_HZ))
-        padded = np.concatenate([lead, late, lead])
-        heard = speech_features(generator, padded, len(clip), rate)
-        if heard.shape[1] != num_channels:
-            raise TalkheadError(
-                f"speech_channels is {num_channels}, but {listener} has {heard.shape[1]} features"
-            )
-        found.append(heard)
-    return found

@@ -7,24 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkhead.audio2landmarks.emotion_classifier import EmotionConfig
-from talkhead.audio2landmarks.generator import LandmarkGeneratorConfig
-from talkhead.audio2landmarks.speech_encoder import SpeechConfig
+from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier
+from talkhead.audio2landmarks.generator import LandmarkGenerator
+from talkhead.audio2landmarks.speech_encoder import SpeechEncoder
+from talkhead.config import build_config, check_arguments
 from talkhead.errors import TalkheadError
-from talkhead.landmarks2video.autoencoder import AutoencoderConfig
-from talkhead.landmarks2video.denoiser import DenoiserConfig
-from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiserConfig
-from talkhead.networks import build_config, check_sizes
+from talkhead.landmarks2video.autoencoder import Autoencoder
+from talkhead.landmarks2video.denoiser import Denoiser
+from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
+from talkhead.networks import Network
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.config import LoopConfig, check_loop, read_toml
 from talkhead.training.denoiser import DenoiserTask
 from talkhead.training.emotion import EmotionTask, EmotionTaskConfig
 from talkhead.training.encoders import find_encoder
-from talkhead.training.landmarks import LandmarksTask, LandmarksTaskConfig
+from talkhead.training.landmark_samples import LandmarksTaskConfig
+from talkhead.training.landmarks import LandmarksTask
 from talkhead.training.loop import Task
 from talkhead.training.pairs import DenoiserTaskConfig
-from talkhead.training.speech import SpeechTask, SpeechTaskConfig
-from talkhead.training.video_denoiser import VideoDenoiserTask, VideoDenoiserTaskConfig
+from talkhead.training.speech import SpeechTask
+from talkhead.training.speech_samples import SpeechTaskConfig
+from talkhead.training.video_denoiser import VideoDenoiserTask
+from talkhead.training.video_samples import VideoDenoiserTaskConfig
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Settings:
     """The checked settings of a TOML file; paths are relative to its folder."""
 
     loop: LoopConfig
-    model: Any
-    """The configuration of the network: the table [model]."""
+    model: dict[str, Any]
+    """Arguments of the network: the table [model]."""
     task: Any
     """The table [task]."""
     folder: Path
@@ -48,17 +52,17 @@ class Settings:
         """The run folder."""
         return self.folder / self.loop.run
 
-    @property
-    def initial(self) -> Path | None:
-        """The checkpoint that the run starts from, if any."""
-        return self.folder / self.task.initial if self.task.initial else None
+    def path(self, name: str) -> Path | None:
+        """Return the path that an entry of [task] names, None if it is empty."""
+        value = getattr(self.task, name)
+        return self.folder / value if value else None
 
 
 @dataclass(frozen=True)
 class _Kind:
     """The classes behind a task's name."""
 
-    model_type: type[Any]
+    network: type[Network]
     task_type: type[Any]
     build: Callable[[Settings], Task]
 
@@ -75,8 +79,7 @@ def _denoiser(settings: Settings) -> Task:
         settings.task,
         settings.loop.seed,
         autoencoder,
-        settings.initial,
-        settings.folder / settings.task.speech if settings.task.speech else None,
+        settings.path("initial"),
     )
 
 
@@ -88,15 +91,15 @@ def _landmarks(settings: Settings) -> Task:
         settings.model,
         settings.task,
         settings.loop.seed,
-        settings.initial,
+        settings.path("initial"),
         encoder,
-        settings.folder / settings.task.dual if settings.task.dual else None,
+        settings.path("dual"),
     )
 
 
 def _speech(settings: Settings) -> Task:
     return SpeechTask(
-        settings.data, settings.model, settings.task, settings.loop.seed, settings.initial
+        settings.data, settings.model, settings.task, settings.loop.seed, settings.path("initial")
     )
 
 
@@ -105,24 +108,24 @@ def _emotion(settings: Settings) -> Task:
 
 
 def _video_denoiser(settings: Settings) -> Task:
-    registration = settings.task.registration
     return VideoDenoiserTask(
         settings.data,
         settings.model,
         settings.task,
         settings.loop.seed,
-        settings.initial,
-        settings.folder / registration if registration else None,
+        settings.path("initial"),
+        settings.path("registration"),
+        settings.path("expressions"),
     )
 
 
 TASKS = {
-    "autoencoder": _Kind(AutoencoderConfig, AutoencoderTaskConfig, _autoencoder),
-    "denoiser": _Kind(DenoiserConfig, DenoiserTaskConfig, _denoiser),
-    "emotion": _Kind(EmotionConfig, EmotionTaskConfig, _emotion),
-    "landmarks": _Kind(LandmarkGeneratorConfig, LandmarksTaskConfig, _landmarks),
-    "speech": _Kind(SpeechConfig, SpeechTaskConfig, _speech),
-    "video-denoiser": _Kind(VideoDenoiserConfig, VideoDenoiserTaskConfig, _video_denoiser),
+    "autoencoder": _Kind(Autoencoder, AutoencoderTaskConfig, _autoencoder),
+    "denoiser": _Kind(Denoiser, DenoiserTaskConfig, _denoiser),
+    "emotion": _Kind(EmotionClassifier, EmotionTaskConfig, _emotion),
+    "landmarks": _Kind(LandmarkGenerator, LandmarksTaskConfig, _landmarks),
+    "speech": _Kind(SpeechEncoder, SpeechTaskConfig, _speech),
+    "video-denoiser": _Kind(VideoDenoiser, VideoDenoiserTaskConfig, _video_denoiser),
 }
 
 
@@ -131,8 +134,8 @@ def read_settings(name: str, path: Path) -> Settings:
 
     Args:
         name: name of the task, a key of `TASKS`.
-        path: a TOML file with the tables [train], [model] and [task]; [task] is optional if all
-            of its settings have defaults.
+        path: a TOML file with the tables [train], [model] and [task]. Settings with a default may
+            be left out, and so may tables without any.
 
     Raises:
         TalkheadError: the file cannot be read, or a key is missing, unknown, or has an invalid
@@ -140,26 +143,36 @@ def read_settings(name: str, path: Path) -> Settings:
     """
     tables = read_toml(path)
 
-    def table(key: str, config_type: type[Any]) -> Any:
+    def table(key: str) -> dict[str, Any]:
         values = tables.pop(key, {})
         if not isinstance(values, dict):
             raise TalkheadError(f"{path}: {key} must be a table, [{key}]")
-        return build_config(config_type, values, source=f"{path}, [{key}]")
+        return values
 
     kind = TASKS[name]
     settings = Settings(
-        loop=table("train", LoopConfig),
-        model=table("model", kind.model_type),
-        task=table("task", kind.task_type),
+        loop=build_config(LoopConfig, table("train"), source=f"{path}, [train]"),
+        model=_arguments(kind.network, table("model"), source=f"{path}, [model]"),
+        task=build_config(kind.task_type, table("task"), source=f"{path}, [task]"),
         folder=path.parent,
     )
     if tables:
         raise TalkheadError(
             f"{path} has {', '.join(tables)} besides the tables [train], [model] and [task]"
         )
-    check_sizes(settings.model, source=f"{path}, [model]")
     check_loop(settings.loop, source=f"{path}, [train]")
     return settings
+
+
+def _arguments(network: type[Network], table: dict[str, Any], *, source: str) -> dict[str, Any]:
+    arguments = check_arguments(
+        network.__init__, table, source=source, nested=network.nested_configs
+    )
+    try:
+        network.sketch(arguments)
+    except ValueError as error:
+        raise TalkheadError(f"{source} is not a valid network: {error}") from error
+    return arguments
 
 
 def build_task(name: str, path: Path) -> tuple[Task, Settings]:
@@ -170,7 +183,4 @@ def build_task(name: str, path: Path) -> tuple[Task, Settings]:
         WeightsError: a checkpoint that the task needs or starts from is missing or corrupt.
     """
     settings = read_settings(name, path)
-    try:
-        return TASKS[name].build(settings), settings
-    except ValueError as error:
-        raise TalkheadError(f"{path}: [model] is not a valid network: {error}") from error
+    return TASKS[name].build(settings), settings

@@ -1,23 +1,19 @@
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from talkhead.audio2landmarks.dual_domain import PUBLISHED, DualDomain, lift
-from talkhead.audio2landmarks.generator import (
-    BOTH,
-    DUAL,
-    TINY,
-    LandmarkGenerator,
-    LandmarkGeneratorConfig,
-)
+from talkhead.audio2landmarks.dual_domain import DualDomain, DualDomainConfig, lift
+from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.speech_encoder import frame_positions
 from talkhead.geometry.mesh import to_ibug68
 from tests.meshes import hand_made_basis
-from tests.tiny import voice
+from tests.tiny import TINY_DUAL, TINY_GENERATOR, voice
 
+DUAL = TINY_GENERATOR | {"dual_domain": TINY_DUAL}
+NUM_COMPONENTS = TINY_GENERATOR["num_components"]
 NUM_FRAMES = 40
 PER_FRAME = 640
 
@@ -25,7 +21,7 @@ PER_FRAME = 640
 @pytest.fixture
 def generator() -> LandmarkGenerator:
     torch.manual_seed(0)
-    model = LandmarkGenerator(DUAL)
+    model = LandmarkGenerator(**DUAL)
     basis = hand_made_basis()
     model.components.copy_(torch.from_numpy(basis.components))
     model.blink.copy_(torch.from_numpy(basis.blink))
@@ -40,9 +36,9 @@ def inputs(*seeds: int, num_frames: int = NUM_FRAMES) -> tuple[Tensor, Tensor, T
 
 
 def test_every_frame_has_its_coefficients(generator: LandmarkGenerator) -> None:
-    made, conv_features = generator(*inputs(0, 1))
-    assert made.shape == (2, NUM_FRAMES, DUAL.num_components)
-    assert made.isfinite().all()
+    generated, conv_features = generator(*inputs(0, 1))
+    assert generated.shape == (2, NUM_FRAMES, NUM_COMPONENTS)
+    assert generated.isfinite().all()
     assert conv_features.shape[2] == generator.speech.conv_size
 
 
@@ -60,17 +56,17 @@ def test_both_domains_the_person_and_the_style_matter(generator: LandmarkGenerat
     person = torch.cat([style, shape], -1)
     features = torch.randn(1, NUM_FRAMES, dual.content_in.in_features)
 
-    def made(*given: Tensor) -> Tensor:
+    def generated(*given: Tensor) -> Tensor:
         found: Tensor = dual(*given, generator.components)
         return found
 
-    before = made(waveform, features, positions, person)
+    before = generated(waveform, features, positions, person)
     for changed in (
         (waveform * 0.3, features, positions, person),
         (waveform, features * 0.3, positions, person),
         (waveform, features, positions, person + 1),
     ):
-        assert (made(*changed) - before).abs().max() > 1e-4
+        assert (generated(*changed) - before).abs().max() > 1e-4
 
 
 def test_what_is_said_is_attended_to_around_a_frame_only(generator: LandmarkGenerator) -> None:
@@ -97,7 +93,7 @@ def test_a_longer_recording_has_the_same_middle(generator: LandmarkGenerator) ->
     torch.testing.assert_close(part[:, 15:25], whole[:, 25:35], atol=1e-5, rtol=1e-4)
 
 
-def test_the_way_to_the_mesh_finds_what_the_basis_made() -> None:
+def test_the_way_to_the_mesh_finds_what_the_basis_generated() -> None:
     components = torch.from_numpy(to_ibug68(hand_made_basis().components))
     coefficients = torch.randn(2, 5, len(components), generator=torch.Generator().manual_seed(0))
     points = torch.einsum("btk,kpc->btpc", coefficients, components)
@@ -111,7 +107,7 @@ def test_one_clip_is_learnt_by_heart(generator: LandmarkGenerator) -> None:
     given = inputs(0, 1)
     time = torch.linspace(0, 6, NUM_FRAMES)
     wave = torch.stack([time.sin(), time.cos()])[..., None]
-    target = wave * torch.tensor([1.0, *[0.0] * (DUAL.num_components - 1)])
+    target = wave * torch.tensor([1.0, *[0.0] * (NUM_COMPONENTS - 1)])
     optimiser = torch.optim.Adam(generator.parameters(), lr=3e-3)
     losses = []
     for _ in range(50):
@@ -126,32 +122,34 @@ def test_one_clip_is_learnt_by_heart(generator: LandmarkGenerator) -> None:
 
 def test_beside_an_lstm_it_makes_its_share(generator: LandmarkGenerator) -> None:
     torch.manual_seed(1)
-    lstm = LandmarkGenerator(TINY).eval()
+    lstm = LandmarkGenerator(**TINY_GENERATOR).eval()
     lstm.load_state_dict(
         lstm.state_dict() | {k: v for k, v in generator.state_dict().items() if "dual" not in k}
     )
     given = inputs(0)
-    heard, said = (model(*given)[0] for model in (generator, lstm))
+    dual, said = (model(*given)[0] for model in (generator, lstm))
     for share in (0.0, 0.3, 1.0):
-        both = LandmarkGenerator(replace(BOTH, dual_share=share)).eval()
+        both = LandmarkGenerator(**DUAL, dual_share=share).eval()
         both.load_state_dict(
             lstm.state_dict() | generator.state_dict() | {"shares": both.shares.detach()}
         )
-        made, _ = both(*given)
-        torch.testing.assert_close(made, (1 - share) * said + share * heard)
+        generated, _ = both(*given)
+        torch.testing.assert_close(generated, (1 - share) * said + share * dual)
 
 
 @pytest.mark.parametrize(
-    "config", [replace(TINY, dual_share=0.5), replace(DUAL, dual_share=1.5)], ids=["alone", "much"]
+    "config",
+    [TINY_GENERATOR | {"dual_share": 0.5}, DUAL | {"dual_share": 1.5}],
+    ids=["alone", "much"],
 )
-def test_a_share_of_nothing_and_more_than_all_are_refused(config: LandmarkGeneratorConfig) -> None:
+def test_a_share_of_nothing_and_more_than_all_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="dual_share"):
-        LandmarkGenerator(config)
+        LandmarkGenerator(**config)
 
 
 def test_the_published_kan_is_inside() -> None:
     with torch.device("meta"):
-        model = DualDomain(PUBLISHED, 514, 8)
+        model = DualDomain(DualDomainConfig(), 514, 8)
 
     def count(*parts: nn.Module) -> int:
         return sum(p.numel() for part in parts for p in part.parameters())

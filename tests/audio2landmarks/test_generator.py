@@ -5,18 +5,16 @@ import torch
 from torch import Tensor
 
 from talkhead.audio2landmarks.generator import (
-    COMPACT,
     MAX_SHAPE,
     NUM_SHAPE,
     NUM_STYLE,
-    TINY,
     LandmarkGenerator,
-    LandmarkGeneratorConfig,
 )
 from talkhead.audio2landmarks.speech_encoder import frame_positions
-from talkhead.networks import load_state, read_config
-from tests.tiny import tiny_generator, voice, write_tiny_weights
+from talkhead.networks import public_config
+from tests.tiny import TINY_GENERATOR, tiny_generator, voice, write_tiny_weights
 
+NUM_COMPONENTS = TINY_GENERATOR["num_components"]
 NUM_FRAMES = 20
 
 
@@ -34,7 +32,7 @@ def inputs(*seeds: int, seconds: float = 0.8) -> tuple[Tensor, Tensor, Tensor, T
 
 def test_every_frame_has_its_coefficients(generator: LandmarkGenerator) -> None:
     coefficients, conv_features = generator(*inputs(0, 1))
-    assert coefficients.shape == (2, NUM_FRAMES, TINY.num_components)
+    assert coefficients.shape == (2, NUM_FRAMES, NUM_COMPONENTS)
     assert coefficients.dtype == torch.float32
     assert conv_features.shape == (2, (12_800 - 400) // 320 + 1, generator.speech.conv_size)
     assert coefficients.isfinite().all()
@@ -60,7 +58,7 @@ def test_voice_style_and_shape_matter(generator: LandmarkGenerator) -> None:
         assert (after - before).abs().max() > 1e-3
 
 
-def test_the_future_is_heard_too(generator: LandmarkGenerator) -> None:
+def test_the_future_matters_too(generator: LandmarkGenerator) -> None:
     waveform, positions, style, shape = inputs(0)
     before, _ = generator(waveform, positions, style, shape)
     later = waveform.clone()
@@ -79,31 +77,29 @@ def test_proportions_are_counted_in_spreads_over_people(generator: LandmarkGener
 
 
 def test_the_motion_basis_travels_with_the_weights(tmp_path: Path) -> None:
-    folder = write_tiny_weights(tmp_path) / "landmarks"
-    config = read_config(folder, LandmarkGeneratorConfig, architecture="landmarks")
-    assert config == TINY
-    model = LandmarkGenerator(config)
-    assert not model.components.any()
-    load_state(folder, model)
-    assert model.components.shape == (TINY.num_components, 478, 3)
+    folder = write_tiny_weights(tmp_path) / "landmark_generator"
+    fresh = LandmarkGenerator(**TINY_GENERATOR)
+    assert not fresh.components.any()
+    model = LandmarkGenerator.from_pretrained(folder)
+    assert public_config(model) == public_config(fresh)
+    assert model.components.shape == (NUM_COMPONENTS, 478, 3)
     assert model.components.abs().sum() > 1
     assert model.blink.abs().sum() > 1
 
 
-def test_compact_sizes_fit_together() -> None:
-    with torch.device("meta"):
-        model = LandmarkGenerator(COMPACT)
-    assert model.components.shape == (COMPACT.num_components, 478, 3)
+def test_the_shipped_sizes_fit_together() -> None:
+    model = LandmarkGenerator.sketch({})
+    assert model.components.shape == (model.config.num_components, 478, 3)
     assert model.style.shape == (NUM_STYLE,)
     assert model.shape_mean.shape == (NUM_SHAPE,)
 
 
 def test_one_clip_is_learnt_by_heart() -> None:
     torch.manual_seed(0)
-    model = LandmarkGenerator(TINY)
+    model = LandmarkGenerator(**TINY_GENERATOR)
     given = inputs(0, 1)
     time = torch.linspace(0, 6, NUM_FRAMES)
-    target = torch.stack([time.sin(), time.cos()])[..., None].expand(-1, -1, TINY.num_components)
+    target = torch.stack([time.sin(), time.cos()])[..., None].expand(-1, -1, NUM_COMPONENTS)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(100):
         optimiser.zero_grad()
@@ -118,6 +114,8 @@ def test_odd_proportions_count_as_rare_ones(generator: LandmarkGenerator) -> Non
     rare = generator.shape_mean + MAX_SHAPE * generator.shape_spread
     odd = generator.shape_mean + 40 * generator.shape_spread
     usual = generator.shape_mean + 0 * rare
-    made = [generator(waveform, positions, style, shape[None])[0] for shape in (usual, rare, odd)]
-    torch.testing.assert_close(made[2], made[1])
-    assert not torch.allclose(made[0], made[1])
+    generated = [
+        generator(waveform, positions, style, shape[None])[0] for shape in (usual, rare, odd)
+    ]
+    torch.testing.assert_close(generated[2], generated[1])
+    assert not torch.allclose(generated[0], generated[1])

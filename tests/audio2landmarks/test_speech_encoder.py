@@ -6,15 +6,12 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from talkhead.audio2landmarks.speech_encoder import (
-    COMPACT,
     FEATURE_RATE_HZ,
     FIELD_SAMPLES,
     HOP_SAMPLES,
     KERNELS,
     STRIDES,
-    TINY,
     LogMel,
-    LogMelConfig,
     LogMelEncoder,
     SpeechEncoder,
     build_encoder,
@@ -23,14 +20,14 @@ from talkhead.audio2landmarks.speech_encoder import (
     sound_level,
 )
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from tests.tiny import voice
+from tests.tiny import TINY_SPEECH, voice
 
 
 @pytest.fixture(scope="module")
 def encoder() -> SpeechEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return SpeechEncoder(TINY).eval().requires_grad_(False)
+        return SpeechEncoder(**TINY_SPEECH).eval().requires_grad_(False)
 
 
 def sound(seconds: float, seed: int = 0) -> Tensor:
@@ -44,8 +41,8 @@ def test_there_are_as_many_features_as_transformers_computes(
     expected = int(encoder.wav2vec._get_feat_extract_output_lengths(num_samples))
     assert (num_samples - FIELD_SAMPLES) // HOP_SAMPLES + 1 == expected
     features, conv_features, level = encoder(torch.randn(1, num_samples))
-    assert features.shape == (1, expected, TINY.hidden_size)
-    assert conv_features.shape == (1, expected, TINY.conv_channels[-1])
+    assert features.shape == (1, expected, TINY_SPEECH["hidden_size"])
+    assert conv_features.shape == (1, expected, TINY_SPEECH["conv_channels"][-1])
     assert level.shape == (1, expected)
 
 
@@ -67,15 +64,14 @@ def test_the_encoder_is_wav2vec_itself(encoder: SpeechEncoder) -> None:
     torch.testing.assert_close(encoder(waveform)[0], expected)
 
 
-def test_compact_sizes_are_ones_that_transformers_takes() -> None:
-    assert COMPACT.hidden_size % COMPACT.num_heads == 0
-    assert len(COMPACT.conv_channels) == len(KERNELS)
-    with torch.device("meta"):
-        SpeechEncoder(COMPACT)
+def test_transformers_takes_the_shipped_sizes() -> None:
+    config = SpeechEncoder.sketch({}).config
+    assert config.hidden_size % config.num_heads == 0
+    assert len(config.conv_channels) == len(KERNELS)
 
 
 def test_frozen_convolutions_keep_nothing_for_gradients() -> None:
-    encoder = SpeechEncoder(TINY).train()
+    encoder = SpeechEncoder(**TINY_SPEECH).train()
     waveform = torch.from_numpy(voice(0.5))[None]
     convolutions = encoder.wav2vec.feature_extractor
     assert encoder(waveform)[0].requires_grad
@@ -85,7 +81,7 @@ def test_frozen_convolutions_keep_nothing_for_gradients() -> None:
     assert not convolutions(waveform).requires_grad
 
 
-def test_each_of_a_batch_is_heard_alone(encoder: SpeechEncoder) -> None:
+def test_each_of_a_batch_is_encoded_alone(encoder: SpeechEncoder) -> None:
     waveforms = torch.cat([sound(0.6, 1), sound(0.6, 2)])
     together = encoder(waveforms)
     for index in range(2):
@@ -158,8 +154,8 @@ def test_a_click_is_found_in_the_frame_that_it_falls_in(fps: float) -> None:
     waveform[:, round(at_s * SAMPLE_RATE_HZ)] = 1
     count = round(fps)
     positions = frame_positions(count, fps, 0.0)[None]
-    heard = resample_features(sound_level(waveform)[..., None], positions)[0, :, 0]
-    assert abs(int(heard.argmax()) - int(at_s * fps)) <= (1 if fps > 50 else 0)
+    level = resample_features(sound_level(waveform)[..., None], positions)[0, :, 0]
+    assert abs(int(level.argmax()) - int(at_s * fps)) <= (1 if fps > 50 else 0)
 
 
 def test_features_are_read_at_and_between_their_places() -> None:
@@ -207,8 +203,7 @@ def test_the_spectrum_is_librosas() -> None:
 
 def test_a_spectrum_is_an_encoder_too() -> None:
     torch.manual_seed(0)
-    config = LogMelConfig(num_mel=40, hidden_size=24, dropout=0.1)
-    encoder = build_encoder(config).eval()
+    encoder = build_encoder({"num_mel": 40, "hidden_size": 24, "dropout": 0.1}).eval()
     assert isinstance(encoder, LogMelEncoder)
     waveform = torch.cat([sound(0.6, 1), sound(0.6, 2)])
     features, mel, level = encoder(waveform)

@@ -1,19 +1,16 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.landmarks2video.autoencoder import (
-    COMPACT,
-    PATCH_PX,
-    TINY,
-    Autoencoder,
-    AutoencoderConfig,
-    ResidualBlock,
-)
+from talkhead.landmarks2video.autoencoder import PATCH_PX, Autoencoder, ResidualBlock
+from tests.tiny import TINY_AUTOENCODER
 
 PATCH = 3 * PATCH_PX**2
+NUM_CHANNELS = TINY_AUTOENCODER["latent_channels"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,15 +34,14 @@ def principal(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def with_linear_path(images: Tensor, scale: float = 2.0) -> Autoencoder:
-    model = Autoencoder(TINY)
-    model.set_linear_path(*principal(images, TINY.latent_channels), scale)
+    model = Autoencoder(**TINY_AUTOENCODER)
+    model.set_linear_path(*principal(images, NUM_CHANNELS), scale)
     return model
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.5])
 def test_a_linear_path_of_full_rank_loses_nothing(scale: float) -> None:
-    config = AutoencoderConfig(PATCH, 16, 16, 1, 1, 1)
-    model = Autoencoder(config)
+    model = Autoencoder(**(TINY_AUTOENCODER | {"latent_channels": PATCH}))
     basis, _ = torch.linalg.qr(torch.randn(PATCH, PATCH))
     model.set_linear_path(torch.randn(PATCH), basis.T, scale)
     images = torch.rand(2, 3, 24, 40) * 2 - 1
@@ -57,7 +53,7 @@ def test_a_linear_path_of_full_rank_loses_nothing(scale: float) -> None:
 
 def test_the_linear_path_projects_on_the_principal_components() -> None:
     images = smooth_images(4)
-    mean, components = principal(images, TINY.latent_channels)
+    mean, components = principal(images, NUM_CHANNELS)
     model = with_linear_path(images, scale=3.0)
     patches = functional.pixel_unshuffle(images, PATCH_PX)
     centred = patches - mean[:, None, None]
@@ -67,10 +63,10 @@ def test_the_linear_path_projects_on_the_principal_components() -> None:
 
 def test_no_linear_autoencoder_of_that_size_is_better() -> None:
     images = smooth_images(6)
-    mean, components = principal(images, TINY.latent_channels)
+    mean, components = principal(images, NUM_CHANNELS)
     best = functional.mse_loss(with_linear_path(images)(images), images)
     for _ in range(3):
-        model = Autoencoder(TINY)
+        model = Autoencoder(**TINY_AUTOENCODER)
         nudged, _ = torch.linalg.qr((components + 0.05 * torch.randn_like(components)).T)
         model.set_linear_path(mean, nudged.T, 2.0)
         assert functional.mse_loss(model(images), images) > best
@@ -97,17 +93,17 @@ def test_one_batch_is_learnt_by_heart() -> None:
     assert float(loss.detach()) < 0.05 * before
 
 
-@pytest.mark.parametrize("config", [TINY, COMPACT])
-def test_sides_become_an_eighth_and_come_back(config: AutoencoderConfig) -> None:
-    model = Autoencoder(config)
+@pytest.mark.parametrize("config", [TINY_AUTOENCODER, {}], ids=["tiny", "shipped"])
+def test_sides_become_an_eighth_and_come_back(config: dict[str, Any]) -> None:
+    model = Autoencoder(**config)
     images = torch.rand(2, 3, 16, 24) * 2 - 1
     latents = model.encode(images)
-    assert latents.shape == (2, config.latent_channels, 2, 3)
+    assert latents.shape == (2, model.config.latent_channels, 2, 3)
     assert model.decode(latents).shape == images.shape
 
 
 def test_each_of_a_batch_is_coded_alone() -> None:
-    model = Autoencoder(TINY)
+    model = Autoencoder(**TINY_AUTOENCODER)
     images = torch.rand(3, 3, 16, 16) * 2 - 1
     together = model(images)
     for index in range(3):

@@ -8,9 +8,7 @@ from torch.nn import functional
 
 from talkhead.audio2landmarks.emotion_classifier import (
     MIN_SAMPLES,
-    TINY,
     EmotionClassifier,
-    EmotionConfig,
     mead_probabilities,
 )
 from talkhead.data.emotional_speech import (
@@ -22,7 +20,6 @@ from talkhead.data.emotional_speech import (
 )
 from talkhead.emotions import EMOTIONS, VOICE_LABELS
 from talkhead.errors import TalkheadError
-from talkhead.networks import load_model
 from talkhead.training.config import LoopConfig
 from talkhead.training.emotion import (
     EmotionTask,
@@ -32,6 +29,7 @@ from talkhead.training.emotion import (
     mask_spectrum,
 )
 from talkhead.training.loop import train
+from tests.tiny import TINY_EMOTION_CLASSIFIER
 
 RATE_HZ = 16000
 
@@ -68,12 +66,12 @@ def test_everybody_is_held_out_in_one_fold_and_of_both_corpora(recordings: Path)
     folds = [held_out_people(found, fold, 5) for fold in range(5)]
     assert all(len(fold) == 2 for fold in folds)
     assert frozenset.union(*folds) == {one.person for one in found}
-    task = EmotionTask(recordings, TINY, EmotionTaskConfig(fold=3), seed=0)
+    task = EmotionTask(recordings, TINY_EMOTION_CLASSIFIER, EmotionTaskConfig(fold=3), seed=0)
     assert {one.person for one, _ in task._test} == folds[3]
     with pytest.raises(TalkheadError, match="fold is 5"):
-        EmotionTask(recordings, TINY, EmotionTaskConfig(fold=5), seed=0)
+        EmotionTask(recordings, TINY_EMOTION_CLASSIFIER, EmotionTaskConfig(fold=5), seed=0)
     with pytest.raises(TalkheadError, match="too few"):
-        EmotionTask(recordings, TINY, EmotionTaskConfig(num_folds=1), seed=0)
+        EmotionTask(recordings, TINY_EMOTION_CLASSIFIER, EmotionTaskConfig(num_folds=1), seed=0)
 
 
 def test_silence_at_both_ends_is_cut_and_the_loudness_is_the_same(tmp_path: Path) -> None:
@@ -85,11 +83,9 @@ def test_silence_at_both_ends_is_cut_and_the_loudness_is_the_same(tmp_path: Path
     assert len(trim(silent[:100])) == 100
 
 
-def test_a_classifier_tells_the_emotions_of_people_it_never_heard(
-    recordings: Path, tmp_path: Path
-) -> None:
+def test_a_classifier_tells_the_emotions_of_unseen_people(recordings: Path, tmp_path: Path) -> None:
     config = EmotionTaskConfig(fold=1, window_s=1.0, disturb_share=0.2, mixed_share=0.2)
-    task = EmotionTask(recordings, TINY, config, seed=0)
+    task = EmotionTask(recordings, TINY_EMOTION_CLASSIFIER, config, seed=0)
     loop = LoopConfig(
         data="",
         run="",
@@ -113,9 +109,7 @@ def test_a_classifier_tells_the_emotions_of_people_it_never_heard(
     assert counts["emodb", "angry"] == counts["ravdess", "sad"] == 1
     assert sum(counts.values()) == 5
 
-    model = load_model(
-        tmp_path / "checkpoint", EmotionConfig, EmotionClassifier, architecture="emotion"
-    ).eval()
+    model = EmotionClassifier.from_pretrained(tmp_path / "checkpoint")
     assert float(model.temperature) != 1
     path = recordings / "emodb/02a01Wa.wav"
     one = next(one for one in find_recordings(recordings) if one.path == path)
@@ -128,7 +122,7 @@ def test_a_classifier_tells_the_emotions_of_people_it_never_heard(
 
 def test_what_follows_the_end_of_a_sound_changes_nothing() -> None:
     torch.manual_seed(0)
-    model = EmotionClassifier(TINY).eval()
+    model = EmotionClassifier(**TINY_EMOTION_CLASSIFIER).eval()
     waveform = torch.randn(2, RATE_HZ) * 0.1
     lengths = torch.tensor([RATE_HZ, 9000])
     with torch.no_grad():
@@ -141,7 +135,7 @@ def test_what_follows_the_end_of_a_sound_changes_nothing() -> None:
         assert model(waveform[:, :MIN_SAMPLES]).isfinite().all()
         assert model(torch.zeros(1, RATE_HZ)).isfinite().all()
     with pytest.raises(ValueError, match="multiple"):
-        EmotionClassifier(EmotionConfig(80, 10, 1, 4, 5, 0.0))
+        EmotionClassifier(width=10, num_heads=4)
 
 
 def test_labels_that_mead_lacks_count_as_neutral() -> None:

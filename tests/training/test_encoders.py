@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import hashlib
 import http.server
@@ -19,14 +18,12 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from talkhead.audio2landmarks.speech_encoder import (
     KERNELS,
     STRIDES,
-    LogMelConfig,
     LogMelEncoder,
-    PublishedSpeechConfig,
     SpeechEncoder,
 )
 from talkhead.errors import WeightsError
 from talkhead.training.encoders import find_encoder, load_encoder, published_config
-from tests.tiny import voice
+from tests.tiny import TINY_LOG_MEL, voice
 
 REVISION = "0123456789" * 4
 
@@ -55,25 +52,26 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def encoder(published: Path) -> SpeechEncoder:
-    return SpeechEncoder(published_config(published)).eval().requires_grad_(False)
+    return SpeechEncoder(**published_config(published)).eval().requires_grad_(False)
 
 
 def test_the_sizes_are_read_from_the_hubs_file(published: Path) -> None:
-    config = published_config(published)
-    assert config == PublishedSpeechConfig(
-        conv_channels=(16,) * 7,
-        conv_bias=False,
-        conv_norm="group",
-        activation="gelu",
-        hidden_size=24,
-        num_layers=1,
-        num_heads=2,
-        feedforward_size=32,
-        stable_layer_norm=False,
-        position_kernel=16,
-        position_groups=2,
-        dropout=0.0,
-    )
+    assert published_config(published) == {
+        "conv_channels": (16,) * 7,
+        "hidden_size": 24,
+        "num_layers": 1,
+        "num_heads": 2,
+        "feedforward_size": 32,
+        "dropout": 0.0,
+        "published": {
+            "conv_bias": False,
+            "conv_norm": "group",
+            "activation": "gelu",
+            "stable_layer_norm": False,
+            "position_kernel": 16,
+            "position_groups": 2,
+        },
+    }
 
 
 def test_features_are_those_of_the_published_model(published: Path, encoder: SpeechEncoder) -> None:
@@ -87,9 +85,12 @@ def test_features_are_those_of_the_published_model(published: Path, encoder: Spe
 
 
 def test_other_sizes_are_refused(published: Path) -> None:
-    config = dataclasses.replace(published_config(published), num_layers=2)
+    config = published_config(published)
     with pytest.raises(WeightsError, match="has num_layers 1, but 2 is needed"):
-        load_encoder(published, SpeechEncoder(config))
+        load_encoder(published, SpeechEncoder(**(config | {"num_layers": 2})))
+    config["published"]["position_groups"] = 4
+    with pytest.raises(WeightsError, match=r"has published\.position_groups 2, but 4 is needed"):
+        load_encoder(published, SpeechEncoder(**config))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_a_file_that_lacks_tensors_or_is_damaged_is_refused(
 
 def test_there_is_nothing_to_load_into_a_spectrum(published: Path) -> None:
     with pytest.raises(WeightsError, match="log-mel bins are not learned"):
-        load_encoder(published, LogMelEncoder(LogMelConfig(40, 16, 0.0)))
+        load_encoder(published, LogMelEncoder(**TINY_LOG_MEL))
 
 
 def test_a_folder_goes_before_a_name(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ from talkhead.training.encoders import load_encoder, published_config
 from talkhead.weights import WeightsList
 here = Path(sys.argv[1])
 folder = WeightsList(here / "weights.toml", checkpoints=here, cache=here).resolve("net")
-encoder = SpeechEncoder(published_config(folder))
+encoder = SpeechEncoder(**published_config(folder))
 load_encoder(folder, encoder)
 print(encoder.wav2vec.config.hidden_size)
 """

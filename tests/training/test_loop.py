@@ -57,9 +57,9 @@ class LineTask:
     def preview(self, model: nn.Module) -> None:
         return None
 
-    def save(self, folder: Path, model: nn.Module) -> None:
-        folder.mkdir(exist_ok=True)
-        (folder / "slope").write_text(str(model.weight.item()))  # type: ignore[operator]
+    def save(self, run: Path, model: nn.Module) -> None:
+        (run / "checkpoint").mkdir(exist_ok=True)
+        (run / "checkpoint" / "slope").write_text(str(model.weight.item()))  # type: ignore[operator]
 
 
 def test_it_learns_and_saves_the_mean_weights(tmp_path: Path) -> None:

@@ -73,6 +73,6 @@ def test_meshes_that_slide_are_brought_back_to_the_skin(tmp_path: Path) -> None:
         meshes = clip.landmarks[[first, second]]
         truth = clip.frame(second)[80:200, 80:176].astype(np.float32)
         for k, target in enumerate((meshes[1], fitted.apply(meshes[0], meshes[1:])[0])):
-            made = warp(image, meshes[0], target)[0].permute(1, 2, 0).numpy()[80:200, 80:176]
-            errors[k] += np.square(made - truth).mean()
+            generated = warp(image, meshes[0], target)[0].permute(1, 2, 0).numpy()[80:200, 80:176]
+            errors[k] += np.square(generated - truth).mean()
     assert errors[1] < 0.5 * errors[0]

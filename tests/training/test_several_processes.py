@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from talkhead.landmarks2video import autoencoder
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.loop import Sample, _Stream
+from tests.tiny import TINY_AUTOENCODER
 
 TOP = Path(__file__).resolve().parents[2]
 TASK = AutoencoderTaskConfig(crop_px=128)
@@ -61,7 +60,7 @@ def test_processes_divide_every_batch_and_a_resumed_run_goes_on() -> None:
 
 
 def write_settings(folder: Path, data: Path, name: str, steps: int) -> Path:
-    model = "\n".join(f"{k} = {json.dumps(v)}" for k, v in asdict(autoencoder.TINY).items())
+    model = "\n".join(f"{k} = {json.dumps(v)}" for k, v in TINY_AUTOENCODER.items())
     path = folder / f"{name}-{steps}.toml"
     path.write_text(
         SETTINGS.format(
@@ -106,7 +105,7 @@ def test_two_processes_train_as_one_does_and_go_on_after_a_stop(
         assert ended.returncode == 0, ended.stderr
         assert json.loads(ended.stdout)["steps"] == 3  # only one process prints
     alone, two = (load_file(tmp_path / run / "state/model.safetensors") for run in ("alone", "two"))
-    start = AutoencoderTask(prepared, autoencoder.TINY, TASK, seed=0).model.state_dict()
+    start = AutoencoderTask(prepared, TINY_AUTOENCODER, TASK, seed=0).model.state_dict()
     assert alone.keys() == two.keys() == start.keys()
     moved = max(float((alone[name] - start[name]).abs().max()) for name in start)
     apart = max(float((alone[name] - two[name]).abs().max()) for name in start)

@@ -9,11 +9,11 @@ from talkhead.data import espeak
 from talkhead.data.espeak import Utterance, Voice, speak
 from talkhead.data.phonemes import CLASSES, PAUSE, classes_of
 from talkhead.errors import TalkheadError
-from talkhead.training.speech import (
+from talkhead.training.speech import SpeechTask, edit_distance
+from talkhead.training.speech_samples import (
     NO_LABEL,
     SpeechSamples,
     SpeechTaskConfig,
-    edit_distance,
     frame_labels,
     text_classes,
 )
@@ -24,6 +24,7 @@ from talkhead.training.texts import (
     VARIANTS,
     draw_text,
 )
+from tests.tiny import TINY_SPEECH
 
 
 def named(classes: object) -> str:
@@ -159,8 +160,5 @@ def test_clean_samples_are_silent_where_nothing_is_said() -> None:
 
 @pytest.mark.parametrize("window_s", [0.5])
 def test_a_window_has_to_hold_some_words(prepared: Path, window_s: float) -> None:
-    from talkhead.audio2landmarks.speech_encoder import TINY
-    from talkhead.training.speech import SpeechTask
-
     with pytest.raises(TalkheadError, match="window_s"):
-        SpeechTask(prepared, TINY, SpeechTaskConfig(window_s=window_s), seed=0)
+        SpeechTask(prepared, TINY_SPEECH, SpeechTaskConfig(window_s=window_s), seed=0)

@@ -1,0 +1,144 @@
+"""Samples of the task `video-denoiser`: windows of clips, each with an identity frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from talkhead.data.clips import Clip, ClipInfo
+from talkhead.emotions import NEUTRAL, one_hot
+from talkhead.geometry.skin_registration import Registration
+from talkhead.landmarks2video.conditioning import draw_maps, warp_identity
+from talkhead.landmarks2video.mask_noise.renderer import shrink, small_points
+from talkhead.landmarks2video.masks import lower_face_mask
+from talkhead.training.loop import Sample
+from talkhead.training.pairs import around_mouth
+from talkhead.training.samples import ClipBank, jitter_colours, to_model
+
+
+@dataclass(frozen=True)
+class VideoDenoiserTaskConfig:
+    """The table [task] of `talkhead train video-denoiser`."""
+
+    initial: str = ""
+    """Checkpoint folder of a new run's initial weights, relative to the TOML file."""
+    registration: str = ""
+    """Checkpoint folder of a denoiser whose skin registration a new run uses, likewise; "" to fit
+    one."""
+    expressions: str = ""
+    """Folder of the expressions that a new run keeps, likewise; "" to fit them to the clips."""
+    registration_pairs: int = 8000
+    """Frame pairs to fit the skin registration to."""
+    window_frames: int = 0
+    """Frames per sample; 0 for the model's own. Fewer frames allow more windows per batch."""
+    people: tuple[str, ...] = ()
+    """People whose clips are trained on and scored; all by default."""
+    person_power: float = 0.5
+    """People are drawn with their number of frames to this power."""
+    start_share: float = 0.5
+    """Share of samples that are noised as sampling starts, without the truth underneath."""
+    end_share: float = 0.2
+    """Share of samples at step 1000, pure noise."""
+    background_weight: float = 0.1
+    """Weight of the error outside the lower face, which rendering leaves unchanged; the weight
+    inside is 1."""
+    mouth_weight: float = 2.0
+    """Extra weight around the mouth."""
+    inside_weight: float = 4.0
+    """Extra weight inside the lips."""
+    start_step: int = 300
+    """Step at which sampling starts in the validation."""
+    validation_windows: int = 2
+    """Windows to score per held-out clip."""
+
+
+class VideoSamples:
+    """Windows of clips, each with an identity frame of the same clip."""
+
+    def __init__(
+        self,
+        bank: ClipBank,
+        model_config: Mapping[str, Any],
+        registration: Registration,
+        config: VideoDenoiserTaskConfig,
+        seed: int,
+    ) -> None:
+        self._bank, self._registration, self._config, self._seed = bank, registration, config, seed
+        self._model_config = model_config
+        self._num_frames = config.window_frames or int(model_config["num_frames"])
+
+    def sample(self, index: int) -> Sample:
+        """Return a window, as `window_sample` does, with jittered colours."""
+        rng = np.random.default_rng([self._seed, index])
+        number, clip = self._bank.draw(rng)
+        identity = int(rng.integers(len(clip)))
+        start = int(rng.integers(max(len(clip) - self._num_frames, 0) + 1))
+        row = self._bank.rows[number]
+        numbers = range(start, start + self._num_frames)
+        return window_sample(
+            self._model_config, self._registration, self._config, clip, row, identity, numbers, rng
+        )
+
+
+def window_sample(
+    model_config: Mapping[str, Any],
+    registration: Registration,
+    config: VideoDenoiserTaskConfig,
+    clip: Clip,
+    row: ClipInfo,
+    identity: int,
+    numbers: range,
+    rng: np.random.Generator | None = None,
+    *,
+    scored: bool = False,
+) -> Sample:
+    """Return one window of a clip; a clip that is too short repeats its last frame.
+
+    Args:
+        model_config: arguments of the network, which give the size of the frames and their base.
+        registration: correction to apply to the meshes.
+        config: weights of the loss.
+        clip: the clip.
+        row: its manifest line.
+        identity: index of the identity frame.
+        numbers: indices of the window's frames.
+        rng: for a colour jitter; None for none.
+        scored: also return `mouth` (T, 1, S, S), the box around the lips.
+
+    Returns:
+        `target` and `base` (T, 3, S, S), `points` (T, 68, 2), `weight` (T, 1, S, S) and `emotion`
+        (8,).
+    """
+    size = model_config["size_px"]
+    chosen = np.minimum(numbers, len(clip) - 1)
+    frames = [clip.frame(identity), *(clip.frame(int(number)) for number in chosen)]
+    if rng is not None:
+        frames = jitter_colours(frames, rng)
+    images = torch.from_numpy(np.stack([to_model(frame) for frame in frames]))
+    meshes = registration.apply(clip.landmarks[identity], clip.landmarks[chosen])
+    own = torch.from_numpy(clip.landmarks[identity])[None]
+    targets = torch.from_numpy(meshes)
+    grid, maps = draw_maps(own, targets)
+    base = images[:1].expand(len(targets), -1, -1, -1)
+    if model_config["base"] == "warp":
+        base = warp_identity(base, grid, maps)
+    face = lower_face_mask(targets, maps)
+    mouth = torch.stack([around_mouth(mesh) for mesh in targets])[:, None].float()
+    inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
+    weight = config.background_weight + (1 - config.background_weight) * face
+    weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
+    sample = {
+        "target": shrink(images[1:], size).numpy(),
+        "base": shrink(base, size).contiguous().numpy(),
+        "points": small_points(meshes, size),
+        "weight": functional.interpolate(weight, size=(size, size), mode="area").numpy(),
+        "emotion": one_hot(row.emotion or NEUTRAL),
+    }
+    if scored:
+        sample["mouth"] = functional.interpolate(mouth, size=(size, size), mode="area").numpy()
+    return sample
