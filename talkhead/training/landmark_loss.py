@@ -100,8 +100,8 @@ def closure_error(generated: Tensor, truth: Tensor) -> Tensor:
     """Return how much the lips are open beyond the truth where they must close, ().
 
     Lips that close between openings, as for p, b and m, weigh more than a mouth at rest. Openings
-    below `CLOSED_LIPS` all count the same; otherwise pressing the lips together would pay off, and all
-    openings would become too small.
+    below `CLOSED_LIPS` all count the same; otherwise pressing the lips together would pay off, and
+    all openings would become too small.
 
     Args:
         generated: openings (B, T), in eye distances, relative to the face at rest.
