@@ -32,7 +32,7 @@ from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import VideoWriter
 from talkhead.pipelines import TalkheadPipeline
-from talkhead.pipelines.stages import animate
+from talkhead.pipelines.stages import PictureFace, animate
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -102,8 +102,7 @@ def time_end_to_end(
     sampler = SamplerOptions(steps)
     rendering = animate(
         pipeline,
-        made.picture,
-        made.mesh,
+        PictureFace(made.picture, made.mesh),
         made.clip,
         fps=DEFAULT_FPS,
         sampler=sampler,

@@ -191,10 +191,7 @@ def render_job(
         loaded_at.append(time.perf_counter())
         return pipeline
 
-    if checked.picture is None:
-        rendering = _dub(checked, timed_load, progress)
-    else:
-        rendering = _animate(checked, checked.picture, timed_load, progress)
+    rendering = _render(checked, timed_load, progress)
     # Close the generators: the threads behind them must end before the process does.
     shown = _closing(progress(rendering.frames, checked.total), rendering.frames)
     with checked.audio, closing(shown) as frames, writer:
@@ -288,59 +285,30 @@ def _closing(shown: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None
                 each.close()
 
 
-def _options(job: RenderJob, pose: str | LandmarkTrack = "natural") -> tuple[Any, Any]:
-    """Return the motion and the sampler options of a job."""
+def _render(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Progress) -> Rendering:
+    """Find the face, load the pipeline, and set up the rendering."""
     from talkhead.audio2landmarks.animation import MotionOptions
     from talkhead.landmarks2video.sampling import SamplerOptions
-
-    motion = MotionOptions(
-        pose, job.pose_strength, job.expression_strength, job.blink_per_minute, job.seed
-    )
-    return motion, SamplerOptions(job.steps, job.start_step, job.seed, job.scheduler)
-
-
-def _animate(
-    checked: CheckedJob, picture: Pixels, load: Callable[[], FacePipeline], progress: Progress
-) -> Rendering:
-    from talkhead.pipelines.stages import animate
-    from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
+    from talkhead.pipelines.stages import PictureFace, VideoFace, render_face
 
     job = checked.job
-    motion, sampler = _options(job, read_pose(job.pose, progress))
-    with FaceDetector(max_faces=MAX_FACES) as detector:
-        identity = choose_in_picture(detector, picture, job.choose)
-    return animate(
+    pose = read_pose(job.pose, progress)
+    face: PictureFace | VideoFace
+    if checked.picture is None:
+        face = VideoFace.find(job.face, checked.fps, job.choose, job.loop, progress)
+    else:
+        face = PictureFace.find(checked.picture, job.choose)
+    return render_face(
         load(),
-        picture,
-        identity,
+        face,
         checked.audio,
         fps=checked.fps,
         track=checked.track,
-        motion=motion,
-        sampler=sampler,
+        motion=MotionOptions(
+            pose, job.pose_strength, job.expression_strength, job.blink_per_minute, job.seed
+        ),
+        sampler=SamplerOptions(job.steps, job.start_step, job.seed, job.scheduler),
         emotion=job.emotion,
-    )
-
-
-def _dub(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Progress) -> Rendering:
-    from talkhead.media.playback import play
-    from talkhead.pipelines.stages import dub
-    from talkhead.tracking.face_tracker import track_face
-
-    job = checked.job
-    motion, sampler = _options(job)
-    faces = track_face(job.face, checked.fps, job.choose, progress)
-    playing = play(job.face, checked.fps, faces.num_frames, checked.total, job.loop, checked.size)
-    return dub(
-        load(),
-        faces,
-        playing,
-        checked.audio,
-        fps=checked.fps,
-        total=checked.total,
-        track=checked.track,
-        motion=motion,
-        sampler=sampler,
     )
 
 

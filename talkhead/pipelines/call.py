@@ -19,16 +19,13 @@ from talkhead.limits import MAX_STEPS
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.in_memory import pixels_of
 from talkhead.media.kinds import is_video
-from talkhead.media.playback import play
-from talkhead.media.rates import DEFAULT_FPS, num_frames
+from talkhead.media.rates import DEFAULT_FPS
 from talkhead.media.sizes import SizeLimit
 from talkhead.media.video import probe_video
 from talkhead.pipelines import arguments
 from talkhead.pipelines.frames import collected, counted
 from talkhead.pipelines.output import TalkheadPipelineOutput
-from talkhead.pipelines.stages import animate, dub
-from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
-from talkhead.tracking.face_tracker import track_face
+from talkhead.pipelines.stages import PictureFace, VideoFace, render_face
 from talkhead.tracking.landmark_track import LandmarkTrack
 
 if TYPE_CHECKING:
@@ -84,55 +81,35 @@ def call(
             f" but image has {size[0]} x {size[1]}: predict them with this picture"
         )
     # 2. Find the face
-    detector_name = ""
+    face: PictureFace | VideoFace
     if video is None:
-        with FaceDetector(max_faces=MAX_FACES) as detector:
-            identity = choose_in_picture(detector, picture, options.choose)
-            detector_name = detector.name
+        face = PictureFace.find(picture, options.choose)
     else:
-        faces = track_face(video, rate, options.choose)
-    seed = arguments.seed_of(options.generator, options.seed)
-    motion = MotionOptions(
-        options.pose,
-        options.pose_strength,
-        options.expression_strength,
-        options.blink_per_minute,
-        seed,
-    )
-    sampler = SamplerOptions(steps, options.start_step, seed)
+        face = VideoFace.find(video, rate, options.choose, options.loop)
     # 3. Predict landmarks, and set up the renderer
+    seed = arguments.seed_of(options.generator, options.seed)
     windows: list[Floats] | None = None if options.output_type == "generator" else []
     if isinstance(sound, Path):
         clip = AudioClip.open(sound)
     else:
         clip = AudioClip.from_samples(sound, options.sampling_rate)
-    if video is None:
-        rendering = animate(
-            pipeline,
-            picture,
-            identity,
-            clip,
-            fps=rate,
-            track=landmarks,
-            motion=motion,
-            sampler=sampler,
-            emotion=options.emotion,
-            windows_seen=windows,
-        )
-    else:
-        total = num_frames(clip.duration_s, rate)
-        playing = play(video, rate, faces.num_frames, total, options.loop, size)
-        rendering = dub(
-            pipeline,
-            faces,
-            playing,
-            clip,
-            fps=rate,
-            total=total,
-            track=landmarks,
-            motion=motion,
-            sampler=sampler,
-        )
+    rendering = render_face(
+        pipeline,
+        face,
+        clip,
+        fps=rate,
+        track=landmarks,
+        motion=MotionOptions(
+            options.pose,
+            options.pose_strength,
+            options.expression_strength,
+            options.blink_per_minute,
+            seed,
+        ),
+        sampler=SamplerOptions(steps, options.start_step, seed),
+        emotion=options.emotion,
+        windows_seen=windows,
+    )
     # 4. Render
     frames = collected(
         counted(
@@ -142,8 +119,8 @@ def call(
         (rendering.num_frames, size[1], size[0], 3),
     )
     track = None
-    if windows:
-        track = LandmarkTrack(np.concatenate(windows), rate, size, detector_name)
+    if windows and isinstance(face, PictureFace):
+        track = LandmarkTrack(np.concatenate(windows), rate, size, face.detector)
     return TalkheadPipelineOutput(
         frames=frames,
         landmarks=track,

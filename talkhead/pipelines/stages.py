@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,11 @@ from talkhead.landmarks2video.dubbing import DubbedFace, Dubber, dub_frames
 from talkhead.landmarks2video.renderer import LatentRenderer, render_frames
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio_clip import AudioClip
+from talkhead.media.playback import play
 from talkhead.media.rates import num_frames
+from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
 from talkhead.tracking.face_track import FaceTrack
+from talkhead.tracking.face_tracker import track_face
 from talkhead.tracking.landmark_track import LandmarkTrack
 
 if TYPE_CHECKING:
@@ -48,10 +52,93 @@ class Rendering:
     frames without a face is right once all frames were read."""
 
 
+@dataclass(frozen=True)
+class PictureFace:
+    """A face in a picture."""
+
+    picture: Pixels
+    """uint8 (H, W, 3)."""
+    identity: Floats
+    """(478, 3), its mesh, pixels."""
+    detector: str = ""
+    """Name of the detector."""
+
+    @classmethod
+    def find(cls, picture: Pixels, choose: str) -> PictureFace:
+        """Find a face.
+
+        Raises:
+            NoFaceError: the chosen face does not exist.
+        """
+        with FaceDetector(max_faces=MAX_FACES) as detector:
+            return cls(picture, choose_in_picture(detector, picture, choose), detector.name)
+
+
+@dataclass(frozen=True)
+class VideoFace:
+    """A face in a video, followed through its frames."""
+
+    video: Path
+    faces: FaceTrack
+    """At the rate of the result."""
+    loop: str
+    """What to do when the video is shorter than the recording, as for `play`."""
+
+    @classmethod
+    def find(
+        cls,
+        video: Path,
+        fps: Fraction,
+        choose: str,
+        loop: str,
+        progress: Callable[[Iterable[Pixels], int | None], Iterable[Pixels]] | None = None,
+    ) -> VideoFace:
+        """Follow a face.
+
+        Raises:
+            NoFaceError: no frame shows a face that can be dubbed.
+            TalkheadError: the video cannot be read, or no frame shows the chosen face.
+        """
+        options = {} if progress is None else {"progress": progress}
+        return cls(video, track_face(video, fps, choose, **options), loop)
+
+
+def render_face(
+    pipeline: FacePipeline,
+    face: PictureFace | VideoFace,
+    audio: AudioClip,
+    *,
+    fps: Fraction,
+    track: LandmarkTrack | None = None,
+    motion: MotionOptions | None = None,
+    sampler: SamplerOptions | None = None,
+    emotion: str | None = None,
+    windows_seen: list[Floats] | None = None,
+) -> Rendering:
+    """Animate a picture or dub a video: see `animate` and `dub`.
+
+    Raises:
+        TalkheadError: the emotion is unknown.
+        WeightsError: the pipeline cannot do it.
+    """
+    if isinstance(face, VideoFace):
+        return dub(pipeline, face, audio, fps=fps, track=track, motion=motion, sampler=sampler)
+    return animate(
+        pipeline,
+        face,
+        audio,
+        fps=fps,
+        track=track,
+        motion=motion,
+        sampler=sampler,
+        emotion=emotion,
+        windows_seen=windows_seen,
+    )
+
+
 def animate(
     pipeline: FacePipeline,
-    picture: Pixels,
-    identity: Floats,
+    face: PictureFace,
     audio: AudioClip,
     *,
     fps: Fraction,
@@ -65,8 +152,7 @@ def animate(
 
     Args:
         pipeline: either system.
-        picture: uint8 (H, W, 3).
-        identity: (478, 3), the mesh in the picture, pixels.
+        face: from `PictureFace.find`.
         audio: the recording.
         fps: frames per second.
         track: landmarks to follow as they are, in place of predicted ones; the last frame is held.
@@ -77,7 +163,7 @@ def animate(
         windows_seen: gets the meshes of every window.
 
     Raises:
-        TalkheadError: the recording cannot be read, or the emotion is unknown.
+        TalkheadError: the emotion is unknown.
         WeightsError: the weights do not have the emotion.
     """
     facts: dict[str, Any] = {}
@@ -85,10 +171,10 @@ def animate(
         total = num_frames(audio.duration_s, fps)
         windows = split_windows(track.resample(fps, total).points)
     else:
-        speech = predict_speech(pipeline.landmark_generator, audio, identity, fps)
+        speech = predict_speech(pipeline.landmark_generator, audio, face.identity, fps)
         total = len(speech.coefficients)
         facts |= speech.facts()
-        windows = animation.animate(pipeline.landmark_generator, identity, speech, motion)
+        windows = animation.animate(pipeline.landmark_generator, face.identity, speech, motion)
     probabilities = emotion_probabilities(pipeline, audio, emotion)
     if probabilities is not None:
         facts["emotion"] = EMOTIONS[int(probabilities.argmax())]
@@ -97,7 +183,12 @@ def animate(
     if windows_seen is not None:
         windows = _noted(windows, windows_seen)
     frames = render_frames(
-        pipeline.renderer(), picture, identity, windows, sampler, emotion=probabilities
+        pipeline.renderer(),
+        face.picture,
+        face.identity,
+        windows,
+        sampler,
+        emotion=probabilities,
     )
     return Rendering(_one_by_one(frames), total, facts)
 
@@ -113,7 +204,7 @@ def emotion_probabilities(
         emotion: a name; auto for the voice's, None for the system's default.
 
     Raises:
-        TalkheadError: the recording cannot be read, or the emotion is unknown.
+        TalkheadError: the emotion is unknown.
         WeightsError: the weights do not have the emotion.
     """
     name = pipeline.system.default_emotion if emotion is None else emotion
@@ -128,12 +219,10 @@ def emotion_probabilities(
 
 def dub(
     pipeline: FacePipeline,
-    faces: FaceTrack,
-    playing: Generator[tuple[int, Pixels], None, None],
+    face: VideoFace,
     audio: AudioClip,
     *,
     fps: Fraction,
-    total: int,
     track: LandmarkTrack | None = None,
     motion: MotionOptions | None = None,
     sampler: SamplerOptions | None = None,
@@ -142,17 +231,14 @@ def dub(
 
     Args:
         pipeline: one that can dub.
-        faces: the face in the video, tracked at `fps`.
-        playing: number and pixels of the video's frames, `total` of them.
+        face: from `VideoFace.find`, at `fps`.
         audio: the recording.
         fps: frames per second.
-        total: number of frames to make.
         track: landmarks to follow, in place of predicted ones; the last frame is held.
         motion: its `expression_strength` scales the motion of the mouth.
         sampler: steps and seed.
 
     Raises:
-        TalkheadError: the recording cannot be read.
         WeightsError: the pipeline cannot dub.
     """
     renderer = pipeline.renderer()
@@ -161,7 +247,9 @@ def dub(
             f"{pipeline.system.label} animates pictures only: use the default weights to dub"
         )
     strength = (motion or MotionOptions()).expression_strength
-    generator = pipeline.landmark_generator
+    generator, faces = pipeline.landmark_generator, face.faces
+    total = num_frames(audio.duration_s, fps)
+    playing = play(face.video, fps, faces.num_frames, total, face.loop, faces.size)
     dubber = Dubber(faces, generator.motion_basis(), strength)
     facts: dict[str, Any] = {
         "shots": faces.num_shots,
@@ -183,9 +271,9 @@ def dub(
     def items() -> Iterator[tuple[Pixels, DubbedFace | None]]:
         with closing(playing):
             for (frame, pixels), edit in zip(playing, edits(), strict=True):
-                face = edit(frame)
-                facts["frames_without_face"] += face is None
-                yield pixels, face
+                dubbed = edit(frame)
+                facts["frames_without_face"] += dubbed is None
+                yield pixels, dubbed
 
     return Rendering(dub_frames(renderer, items(), sampler), total, facts)
 
