@@ -50,18 +50,6 @@ def build_config(
         raise error(f"{source}: {misfit}") from None
 
 
-def build_value(hint: Any, value: Any, *, name: str) -> Any:
-    """Fill a dataclass, or one of several, from a mapping; other hints are only checked.
-
-    Raises:
-        ValueError: the value does not fit the type hint.
-    """
-    try:
-        return _value(hint, value, name)
-    except _MisfitError as misfit:
-        raise ValueError(str(misfit)) from None
-
-
 def check_arguments(
     function: Callable[..., Any],
     values: Mapping[str, Any],

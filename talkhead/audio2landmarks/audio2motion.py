@@ -144,7 +144,7 @@ def generate_coefficients(
 
 
 def generate_motion(
-    generator: LandmarkGenerator, waveform: Floats, num_frames: int, fps: float, shape: Floats
+    generator: LandmarkGenerator, waveform: Floats, num_frames: int, rate_hz: float, shape: Floats
 ) -> Floats:
     """Generate motion in the default style for a whole waveform at normalised loudness.
 
@@ -153,7 +153,7 @@ def generate_motion(
     """
     lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
     padded = np.concatenate([lead, waveform.astype(np.float32), lead])
-    return generate_coefficients(generator, padded, num_frames, fps, shape)
+    return generate_coefficients(generator, padded, num_frames, rate_hz, shape)
 
 
 @torch.no_grad()

@@ -117,7 +117,7 @@ class HeadMotion:
 def natural_head_motion(
     style: HeadStyle,
     activity: Floats,
-    fps: float,
+    rate_hz: float,
     rng: np.random.Generator,
     strength: float = 1.0,
 ) -> HeadMotion:
@@ -126,42 +126,42 @@ def natural_head_motion(
     Args:
         style: statistics of the motion in the training clips.
         activity: (T,), loudness of the voice from 0 to 1; a speaking head moves more.
-        fps: frames per second.
+        rate_hz: frames per second.
         rng: seeded generator.
         strength: 0 for no motion.
     """
     count = len(activity)
-    slow = _smooth_noise(count, HEAD_AXES, style.slow_s * fps, rng) @ style.slow.T
-    fast = _smooth_noise(count, HEAD_AXES, style.fast_s * fps, rng) @ style.fast.T
-    voice = gaussian_filter1d(activity, 0.5 * fps, mode="nearest")
+    slow = _smooth_noise(count, HEAD_AXES, style.slow_s * rate_hz, rng) @ style.slow.T
+    fast = _smooth_noise(count, HEAD_AXES, style.fast_s * rate_hz, rng) @ style.fast.T
+    voice = gaussian_filter1d(activity, 0.5 * rate_hz, mode="nearest")
     loudest = max(float(voice.max()), 1e-6)
     lively = style.pause + (1 - style.pause) * np.clip(voice / loudest, 0, 1)
     values = strength * STILL_SHARE * (slow + fast * lively[:, None])
     # A listening head rests and moves briefly: in long silence the same motion runs more slowly.
-    talk = gaussian_filter1d(activity, SILENCE_S * fps, mode="nearest") / loudest
+    talk = gaussian_filter1d(activity, SILENCE_S * rate_hz, mode="nearest") / loudest
     talks = np.clip(TALK_GAIN * talk, 0, 1)
-    noise = _smooth_noise(count, 1, STIR_S * fps, rng)[:, 0]
+    noise = _smooth_noise(count, 1, STIR_S * rate_hz, rng)[:, 0]
     stirs = STIR_PACE * np.clip(noise - STIR_THRESHOLD, 0, MAX_STIR)
     pace = talks + (1 - talks) * stirs
     at = np.concatenate([[0], np.cumsum(pace)[:-1]])
     values = np.stack([np.interp(at, np.arange(count), column) for column in values.T], axis=1)
     # The first frame is the picture itself, so the motion fades in from there.
-    grow = np.clip(np.arange(count) / (0.8 * fps), 0, 1)
+    grow = np.clip(np.arange(count) / (0.8 * rate_hz), 0, 1)
     values = _limited(values * (grow * grow * (3 - 2 * grow))[:, None])
     return HeadMotion(values[:, :3], np.pad(values[:, 3:], ((0, 0), (0, 1))))
 
 
-def natural_brows(activity: Floats, fps: float) -> Floats:
+def natural_brows(activity: Floats, rate_hz: float) -> Floats:
     """Return how far the eyebrows are raised by emphasis, (T,), eye distances.
 
     Args:
         activity: (T,), loudness of the voice from 0 to 1.
-        fps: frames per second.
+        rate_hz: frames per second.
     """
-    emphasis = activity - gaussian_filter1d(activity, 0.8 * fps, mode="nearest")
-    stress = gaussian_filter1d(emphasis, BROW_S * fps, mode="nearest")
+    emphasis = activity - gaussian_filter1d(activity, 0.8 * rate_hz, mode="nearest")
+    stress = gaussian_filter1d(emphasis, BROW_S * rate_hz, mode="nearest")
     marked = np.clip(stress - BROW_THRESHOLD, 0, None) / BROW_THRESHOLD
-    raised = gaussian_filter1d(np.tanh(marked), BROW_S / 2 * fps, mode="nearest")
+    raised = gaussian_filter1d(np.tanh(marked), BROW_S / 2 * rate_hz, mode="nearest")
     return np.asarray(MAX_BROW_RAISE * raised, np.float32)
 
 
@@ -187,7 +187,7 @@ def motion_between(reference: HeadPose, pose: HeadPose) -> Floats:
 
 
 def followed_head_motion(
-    track: LandmarkTrack, fps: float, count: int, strength: float = 1.0
+    track: LandmarkTrack, rate_hz: float, count: int, strength: float = 1.0
 ) -> HeadMotion:
     """Copy the head motion of a track, relative to its first frame.
 
@@ -196,7 +196,7 @@ def followed_head_motion(
 
     Args:
         track: track of any face, at any rate.
-        fps: frames per second of the result.
+        rate_hz: frames per second of the result.
         count: number of frames of the result.
         strength: 0 for no motion.
     """
@@ -208,7 +208,7 @@ def followed_head_motion(
     values -= values[0]
     values = _limited(strength * values)
     last = max(len(values) - 1, 1)
-    at = ((np.arange(count) + 0.5) * float(track.fps) / fps - 0.5).clip(0)
+    at = ((np.arange(count) + 0.5) * float(track.fps) / rate_hz - 0.5).clip(0)
     at = last - np.abs(last - at % (2 * last))  # back and forth
     there = np.arange(len(values))
     read = np.stack([np.interp(at, there, column) for column in values.T], axis=1)
@@ -216,7 +216,7 @@ def followed_head_motion(
 
 
 def natural_blinks(
-    activity: Floats, fps: float, rng: np.random.Generator, per_minute: float = 16.0
+    activity: Floats, rate_hz: float, rng: np.random.Generator, per_minute: float = 16.0
 ) -> Floats:
     """Draw random blinks: how far the eyes are closed in every frame, (T,), from 0 to 1.
 
@@ -225,7 +225,7 @@ def natural_blinks(
 
     Args:
         activity: (T,), loudness of the voice from 0 to 1.
-        fps: frames per second.
+        rate_hz: frames per second.
         rng: seeded generator.
         per_minute: blinks per minute; 0 for none.
     """
@@ -235,10 +235,10 @@ def natural_blinks(
         return closure
     mean_s = 60.0 / per_minute
     time_s = 0.4 * mean_s * rng.lognormal(0, 0.4)
-    frames_s = (np.arange(count) + 0.5) / fps
-    pauses_s = frames_s[gaussian_filter1d(activity, SYLLABLE_S * fps, mode="nearest") < PAUSE]
+    frames_s = (np.arange(count) + 0.5) / rate_hz
+    pauses_s = frames_s[gaussian_filter1d(activity, SYLLABLE_S * rate_hz, mode="nearest") < PAUSE]
     last_s = 0.0
-    while time_s < count / fps:
+    while time_s < count / rate_hz:
         length_s = float(np.clip(rng.normal(*BLINK_S), 0.26, 0.48))
         begin_s = max(time_s, last_s + BLINK_APART_S)
         if rng.random() < BLINK_IN_PAUSE and len(pauses_s):

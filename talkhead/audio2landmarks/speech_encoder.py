@@ -247,13 +247,13 @@ def resample_features(features: Tensor, positions: Tensor) -> Tensor:
     return features.gather(1, index) * (1 - share) + features.gather(1, after) * share
 
 
-def frame_positions(num_frames: int, fps: float, lead_s: float) -> Tensor:
+def frame_positions(num_frames: int, rate_hz: float, lead_s: float) -> Tensor:
     """Return the feature positions of the centres of video frames, (F,).
 
     Args:
         num_frames: F.
-        fps: video frames per second.
+        rate_hz: video frames per second.
         lead_s: seconds of sound before the first frame begins.
     """
-    middle_s = (torch.arange(num_frames, dtype=torch.float64) + 0.5) / fps + lead_s
+    middle_s = (torch.arange(num_frames, dtype=torch.float64) + 0.5) / rate_hz + lead_s
     return ((middle_s * SAMPLE_RATE_HZ - FIELD_SAMPLES / 2) / HOP_SAMPLES).float()

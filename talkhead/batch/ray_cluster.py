@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from talkhead.batch.worker import Outcome, RenderWorker, Settings, Task
@@ -79,12 +78,7 @@ class RayWorkers:
             self._start_worker()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         import ray
 
         busy = [worker for worker, _ in self._running.values()]

@@ -36,9 +36,9 @@ LAG_COST = 0.015
 """Penalty per frame of lag: large lags are rare, and short clips produce some by chance."""
 
 
-def loudness(waveform: Floats, num_frames: int, fps: float) -> Floats:
+def loudness(waveform: Floats, num_frames: int, rate_hz: float) -> Floats:
     """Return each frame's level in decibels, at most 50 below the loudest, (T,)."""
-    level = frame_levels(waveform, num_frames, fps)
+    level = frame_levels(waveform, num_frames, rate_hz)
     return np.maximum(level, level.max(initial=-100.0) - 50).astype(np.float32)
 
 

@@ -21,7 +21,7 @@ from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.media.arrays import READ_ERRORS, ArrayArchive
 from talkhead.media.picture import DECODE_ERRORS
-from talkhead.media.rates import SAMPLE_RATE_HZ, parse_fps
+from talkhead.media.rates import parse_fps
 
 SCHEMA = 1
 JPEG_QUALITY = 95
@@ -260,8 +260,3 @@ def write_manifest(folder: Path) -> list[ClipInfo]:
         text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
         partial.write_text(text, encoding="utf-8")
     return rows
-
-
-def samples_of_frames(start: int, count: int, fps: float) -> tuple[int, int]:
-    """Return the first sample of a run of frames, and the one after its last."""
-    return round(start / fps * SAMPLE_RATE_HZ), round((start + count) / fps * SAMPLE_RATE_HZ)

@@ -49,7 +49,7 @@ def landmark_values(
     truth: Floats,
     moments_s: Sequence[tuple[float, float]],
     quiet: npt.NDArray[np.bool_],
-    fps: float,
+    rate_hz: float,
     *,
     is_aligned: bool = True,
 ) -> dict[str, float]:
@@ -60,7 +60,7 @@ def landmark_values(
         truth: (T, 478, 3), pixels.
         moments_s: start and end of the sounds p, b and m, seconds.
         quiet: (T,), frames in silence.
-        fps: frames per second.
+        rate_hz: frames per second.
         is_aligned: whether the head poses match; if not, both point sets are centred first.
     """
     seen = ~(np.isnan(points).any((1, 2)) | np.isnan(truth).any((1, 2)))
@@ -87,9 +87,9 @@ def landmark_values(
         if together.any():
             values[f"{key}_lvd"] = landmark_velocity_distance(ours[:, part], theirs[:, part])
     if moments_s:
-        closed = closures_found(inner_opening(truth), moments_s, fps)
+        closed = closures_found(inner_opening(truth), moments_s, rate_hz)
         if closed.any():  # only closures of the real lips count
-            kept = closures_found(inner_opening(points), moments_s, fps)
+            kept = closures_found(inner_opening(points), moments_s, rate_hz)
             values["closure_recall"] = float(kept[closed].mean())
     still = quiet[1:] & together
     if still.any():
@@ -97,13 +97,13 @@ def landmark_values(
     return values
 
 
-def idle_motion_values(points: Floats, fps: float) -> dict[str, float]:
+def idle_motion_values(points: Floats, rate_hz: float) -> dict[str, float]:
     """Return blinks per minute and head motion of a clip's landmarks (T, 478, 3)."""
     seen = points[~np.isnan(points).any((1, 2))]
     if len(seen) < MIN_COMMON_FRAMES:
         return {}
     return {
-        "blinks_per_minute": num_blinks(seen) / (len(seen) / fps / 60),
+        "blinks_per_minute": num_blinks(seen) / (len(seen) / rate_hz / 60),
         "head_motion": head_motion(seen),
     }
 
@@ -140,19 +140,19 @@ def inner_opening(points: Floats) -> Floats:
 
 
 def closures_found(
-    opening: Floats, moments_s: Sequence[tuple[float, float]], fps: float
+    opening: Floats, moments_s: Sequence[tuple[float, float]], rate_hz: float
 ) -> npt.NDArray[np.bool_]:
     """Return whether the lips close at each moment where they should, shape = (M,).
 
     Args:
         opening: shape = (T,), eye distances.
         moments_s: start and end of the sounds p, b and m, seconds.
-        fps: frames per second.
+        rate_hz: frames per second.
     """
     found = []
     for begin_s, end_s in moments_s:
-        first = max(int((begin_s - CLOSURE_SLACK_S) * fps), 0)
-        last = int((end_s + CLOSURE_SLACK_S) * fps) + 1
+        first = max(int((begin_s - CLOSURE_SLACK_S) * rate_hz), 0)
+        last = int((end_s + CLOSURE_SLACK_S) * rate_hz) + 1
         there = opening[first:last]
         found.append(bool((there < CLOSED_LIPS).any()))  # nan, without a face, counts as open
     return np.array(found, np.bool_)

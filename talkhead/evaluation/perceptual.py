@@ -56,13 +56,13 @@ class NetworkScorer:
         self,
         networks: Mapping[str, FeatureNetwork],
         waveform: Floats,
-        fps: float,
+        rate_hz: float,
         *,
         with_real: bool = False,
     ) -> None:
         self._networks, self._waveform = networks, waveform
         self._with_real = with_real
-        self._scores_sync = "sync" in networks and len(waveform) > 0 and fps == FPS
+        self._scores_sync = "sync" in networks and len(waveform) > 0 and rate_hz == FPS
         self._lpips: list[Floats] = []
         self._frame_changes: tuple[list[Floats], list[Floats]] = [], []
         self._features: dict[str, list[Floats]] = {}

@@ -103,13 +103,13 @@ def predicted_frames(
     yield from _batches(crop.extract(frame) for crop, frame in pairs)
 
 
-def _own_crops(frames: Iterable[Pixels], fps: float, path: Path) -> list[Crop]:
+def _own_crops(frames: Iterable[Pixels], rate_hz: float, path: Path) -> list[Crop]:
     points = np.stack(list(detect_points(frame[None] for frame in frames)))
     seen = np.flatnonzero(~np.isnan(points[:, 0, 0]))
     if not len(seen):
         raise NoFaceError(f"no face was found in {path}")
     nearest = np.abs(np.arange(len(points))[:, None] - seen).argmin(1)
-    return face_crops(points[seen[nearest]], fps)
+    return face_crops(points[seen[nearest]], rate_hz)
 
 
 def _batches(frames: Iterable[Pixels]) -> Iterator[Pixels]:

@@ -179,7 +179,7 @@ def _plot_openings(scores: Scores, evidence: ClipEvidence, index: int) -> dict[s
             evidence.real_opening,
             evidence.openings[system],
             colour=colour,
-            fps=evidence.fps,
+            rate_hz=evidence.fps,
             waveform=evidence.waveform,
             top=largest_opening(list(evidence.openings.values())),
             key=f"opening-{index}-{colour}",

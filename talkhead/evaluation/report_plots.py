@@ -122,7 +122,7 @@ def plot_opening(
     generated: Floats,
     *,
     colour: int,
-    fps: float,
+    rate_hz: float,
     waveform: Floats,
     top: float,
     key: str,
@@ -134,7 +134,7 @@ def plot_opening(
         real: shape = (T,), eye distances, nan if no face was found; None if unknown.
         generated: as `real`.
         colour: colour index of the system.
-        fps: frames per second.
+        rate_hz: frames per second.
         waveform: shape = (N,), 16 kHz; may be empty.
         top: largest opening on the scale, shared by several plots.
         key: unique on the page.
@@ -150,13 +150,14 @@ def plot_opening(
     if real is not None:
         curves.insert(0, (real, _REAL, 1.6))
     seconds = max(
-        [len(curve) / fps for curve, _, _ in curves] + [len(waveform) / SAMPLE_RATE_HZ, 1 / fps]
+        [len(curve) / rate_hz for curve, _, _ in curves]
+        + [len(waveform) / SAMPLE_RATE_HZ, 1 / rate_hz]
     )
     with _settings(key):
         figure, axes = _figure(width, height, left=40, right=8, top=6, bottom=22)
         _draw_waveform(figure, axes, waveform, seconds)
         for curve, paint, line in curves:
-            at = (np.arange(len(curve)) + 0.5) / fps
+            at = (np.arange(len(curve)) + 0.5) / rate_hz
             axes.plot(at, curve, color=paint, linewidth=line, solid_joinstyle="round")
         axes.set_xlim(0, seconds)
         axes.set_ylim(0, 1.08 * top)

@@ -79,16 +79,16 @@ def face_crop(points_px: Floats) -> Crop:
     return _lowered(centres[0], float(sides[0]))
 
 
-def face_crops(points_px: Floats, fps: float) -> list[Crop]:
+def face_crops(points_px: Floats, rate_hz: float) -> list[Crop]:
     """Return the crops of a face in consecutive frames: centres follow it, the side is constant.
 
     Args:
         points_px: meshes, (T, 478, 3), picture pixels.
-        fps: frames per second, for smoothing the centres over time.
+        rate_hz: frames per second, for smoothing the centres over time.
     """
     centres, sides = _squares(points_px)
     side = float(np.median(sides))
-    smooth = gaussian_filter1d(centres, CENTRE_SMOOTH_S * fps, axis=0, mode="nearest")
+    smooth = gaussian_filter1d(centres, CENTRE_SMOOTH_S * rate_hz, axis=0, mode="nearest")
     return [_lowered(centre, side) for centre in smooth]
 
 

@@ -7,7 +7,6 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -59,12 +58,7 @@ class ArrayArchive:
     def __enter__(self) -> ArrayArchive:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._archive.close()
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:

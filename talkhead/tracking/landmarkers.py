@@ -31,8 +31,6 @@ TASK_WEIGHTS = "face_landmarker"
 TASK_FILE = "face_landmarker.task"
 
 MIN_SCORE = 0.5
-MIN_TASK_SCORE = 0.6
-"""The task hides its detector's scores, so doubtful faces must be rejected here, not later."""
 
 NUM_PASSES = 3
 """Mesh passes over a still picture. Each pass starts from the points of the last, as in a video;

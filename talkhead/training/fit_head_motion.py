@@ -70,7 +70,7 @@ def fit_head_style(clips: Sequence[Clip], rows: Sequence[ClipInfo]) -> HeadStyle
     )
 
 
-def head_axes(clip: Clip, fps: float) -> npt.NDArray[np.float64]:
+def head_axes(clip: Clip, rate_hz: float) -> npt.NDArray[np.float64]:
     """Return pitch, yaw, roll and shifts relative to the clip's mean pose, (T, 5)."""
     points = clip.landmarks * (clip.crops[:, 2] / CROP_SIDE_PX)[:, None, None]
     points[..., :2] += (clip.crops[:, :2] - clip.crops[:, 2:] / 2)[:, None]
@@ -79,5 +79,5 @@ def head_axes(clip: Clip, fps: float) -> npt.NDArray[np.float64]:
     scale = np.asarray(np.median(pose.scale), np.float32)
     mean = HeadPose(scale, u @ vt, pose.translation.mean(0))
     axes = motion_between(mean, pose)[:, :HEAD_AXES]
-    smooth = gaussian_filter1d(axes.astype(np.float64), FOLLOW_S * fps, axis=0, mode="nearest")
+    smooth = gaussian_filter1d(axes.astype(np.float64), FOLLOW_S * rate_hz, axis=0, mode="nearest")
     return np.asarray(smooth - smooth.mean(0))

@@ -117,11 +117,11 @@ class LandmarkSamples:
         bank: ClipBank,
         clips: Sequence[TalkingClip],
         config: LandmarksTaskConfig,
-        fps: float,
+        rate_hz: float,
         seed: int,
     ) -> None:
         self._bank, self._clips, self._config = bank, clips, config
-        self._fps, self._seed = fps, seed
+        self._fps, self._seed = rate_hz, seed
 
     def sample(self, index: int) -> Sample:
         """Return `waveform`, `coefficients`, `mouth`, `style` and `shape` of one window.
@@ -166,9 +166,9 @@ class LandmarkSamples:
         }
 
 
-def window_samples(frames: int, fps: float) -> int:
+def window_samples(frames: int, rate_hz: float) -> int:
     """Return the number of audio samples in a window."""
-    return round((frames / fps + 2 * LEAD_S) * SAMPLE_RATE_HZ)
+    return round((frames / rate_hz + 2 * LEAD_S) * SAMPLE_RATE_HZ)
 
 
 def fit_basis(bank: ClipBank, num_components: int, seed: int) -> MotionBasis:

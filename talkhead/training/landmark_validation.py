@@ -19,9 +19,9 @@ _ROW_PX = 110
 _MAX_FRAMES = 180
 
 
-def score_clip(generator: LandmarkGenerator, clip: TalkingClip, fps: float) -> dict[str, float]:
+def score_clip(generator: LandmarkGenerator, clip: TalkingClip, rate_hz: float) -> dict[str, float]:
     """Correlate generated and measured opening and width, at the best lag and at lag 0."""
-    generated = generate_clip(generator, clip, fps)
+    generated = generate_clip(generator, clip, rate_hz)
     directions = _directions(generator)
     opening, width = (generated @ direction for direction in directions)
     true_opening = clip.coefficients @ directions[0]
@@ -35,7 +35,7 @@ def score_clip(generator: LandmarkGenerator, clip: TalkingClip, fps: float) -> d
 
 
 def draw_curves(
-    generator: LandmarkGenerator, clips: Sequence[TalkingClip], fps: float
+    generator: LandmarkGenerator, clips: Sequence[TalkingClip], rate_hz: float
 ) -> npt.NDArray[np.uint8] | None:
     """Return curves of the opening: truth in black, generated motion in red."""
     if not clips:
@@ -43,7 +43,7 @@ def draw_curves(
     direction, _ = _directions(generator)
     picture = np.full((_ROW_PX * len(clips), 750, 3), 255, np.uint8)
     for row, clip in enumerate(clips):
-        generated = generate_clip(generator, clip, fps)
+        generated = generate_clip(generator, clip, rate_hz)
         pair = clip.coefficients @ direction, generated @ direction
         low = min(values.min() for values in pair)
         high = max(values.max() for values in pair)
@@ -56,9 +56,9 @@ def draw_curves(
     return picture
 
 
-def generate_clip(generator: LandmarkGenerator, clip: TalkingClip, fps: float) -> Floats:
+def generate_clip(generator: LandmarkGenerator, clip: TalkingClip, rate_hz: float) -> Floats:
     """Generate a whole clip's coefficients in the default style, (T, K)."""
-    return generate_motion(generator, clip.waveform, len(clip.coefficients), fps, clip.shape)
+    return generate_motion(generator, clip.waveform, len(clip.coefficients), rate_hz, clip.shape)
 
 
 def _directions(generator: LandmarkGenerator) -> tuple[Floats, Floats]:

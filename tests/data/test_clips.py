@@ -1,6 +1,5 @@
 import dataclasses
 import io
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from talkhead.data.clips import (
     MANIFEST,
     read_clip,
     read_manifest,
-    samples_of_frames,
     write_clip,
     write_manifest,
 )
@@ -178,11 +176,3 @@ def test_a_picture_of_a_clip_that_is_damaged_or_of_another_size_is_refused() -> 
         damaged = dataclasses.replace(clip, jpeg=jpeg, jpeg_offsets=offsets)
         with pytest.raises(TalkheadError, match="frame 0 of a clip is damaged"):
             damaged.frame(0)
-
-
-def test_samples_of_frames_meet_end_to_end() -> None:
-    assert samples_of_frames(0, 25, 25.0) == (0, 16_000)
-    assert samples_of_frames(10, 5, 25.0) == (6400, 9600)
-    fps = 30000 / 1001
-    ends = [samples_of_frames(start, 7, fps) for start in range(0, 70, 7)]
-    assert all(one[1] == other[0] for one, other in itertools.pairwise(ends))

@@ -132,7 +132,7 @@ def test_iris_points_do_not_count() -> None:
 def test_the_crops_of_a_video_hold_the_face_and_follow_it_smoothly() -> None:
     points = np.stack([mean_mesh(80, 300 + x, 200) for x in range(60)])
     noise = np.random.default_rng(0).normal(0, 3, (60, 1, 3)).astype(np.float32)
-    crops = face_crops(points + noise, fps=25.0)
+    crops = face_crops(points + noise, rate_hz=25.0)
     assert len(crops) == 60
     assert len({crop.side for crop in crops}) == 1
     assert crops[0].side == pytest.approx(face_crop(points[0]).side, rel=1e-4)
@@ -148,7 +148,7 @@ def test_the_crops_of_a_video_hold_the_face_and_follow_it_smoothly() -> None:
 
 def test_the_crop_of_one_frame_is_the_crop_of_a_picture() -> None:
     points = mean_mesh(80, x=300, y=200)
-    (crop,) = face_crops(points[None], fps=25.0)
+    (crop,) = face_crops(points[None], rate_hz=25.0)
     np.testing.assert_allclose(
         [crop.x, crop.y, crop.side], [*vars(face_crop(points)).values()], rtol=1e-6
     )
