@@ -112,7 +112,7 @@ def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
             videos = {name: video_for_report(plan, row, name) for name in own}
         found[row.clip] = ClipEvidence(
             clip=row.clip,
-            fps=float(Fraction(row.fps)),
+            rate_hz=float(Fraction(row.fps)),
             waveform=read_clip(plan.data, row.clip, frames=False).waveform_float(),
             openings=own,
             videos=videos,

@@ -45,7 +45,7 @@ class Reference:
 
     read_frames: Callable[[], Iterator[Pixels]]
     points: Floats
-    fps: float
+    rate_hz: float
     quiet: Mask
     moments_s: list[tuple[float, float]]
 

@@ -41,7 +41,7 @@ class ClipEvidence:
     """
 
     clip: str
-    fps: float
+    rate_hz: float
     waveform: Floats
     openings: Mapping[str, Floats]
     videos: Mapping[str, Path]
@@ -138,7 +138,7 @@ def _choose_moments(evidence: ClipEvidence) -> list[Moment]:
     """Choose frames throughout a clip, alternating between an open and a closed real mouth."""
     real = evidence.real_opening
     lengths = [len(opening) for opening in evidence.openings.values()]
-    total = max([*lengths, 0]) or int(len(evidence.waveform) / SAMPLE_RATE_HZ * evidence.fps)
+    total = max([*lengths, 0]) or int(len(evidence.waveform) / SAMPLE_RATE_HZ * evidence.rate_hz)
     edges = np.linspace(0, total, min(NUM_MOMENTS, total) + 1).astype(int)
     moments = []
     for index, (start, stop) in enumerate(pairwise(edges)):
@@ -148,7 +148,7 @@ def _choose_moments(evidence: ClipEvidence) -> list[Moment]:
             is_open = index % 2 == 0
             frame = int(start + (np.nanargmax(part) if is_open else np.nanargmin(part)))
             label = "open" if is_open else "shut"
-        moments.append(Moment(frame, f"{frame / evidence.fps:.2f} s", label))
+        moments.append(Moment(frame, f"{frame / evidence.rate_hz:.2f} s", label))
     return moments
 
 
@@ -179,7 +179,7 @@ def _plot_openings(scores: Scores, evidence: ClipEvidence, index: int) -> dict[s
             evidence.real_opening,
             evidence.openings[system],
             colour=colour,
-            rate_hz=evidence.fps,
+            rate_hz=evidence.rate_hz,
             waveform=evidence.waveform,
             top=largest_opening(list(evidence.openings.values())),
             key=f"opening-{index}-{colour}",

@@ -171,10 +171,10 @@ class VideoScorer:
             reference.points[:count],
             reference.moments_s,
             reference.quiet[:count],
-            reference.fps,
+            reference.rate_hz,
             is_aligned=is_aligned,
         )
-        values |= idle_motion_values(points, reference.fps)
+        values |= idle_motion_values(points, reference.rate_hz)
         arrays: dict[str, Floats] = {}
         for pair_scorer in self._pair_scorers:
             more, features = pair_scorer.finish()
