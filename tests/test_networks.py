@@ -85,7 +85,7 @@ def saved(folder: Path, **changes: Any) -> Path:
 
 def with_tensors(folder: Path, changes: Mapping[str, Tensor | None]) -> Path:
     """A saved network with other tensors; the value None removes one."""
-    tensors = (tiny().state_dict() | changes).items()
+    tensors = {**tiny().state_dict(), **changes}.items()
     kept = {name: tensor for name, tensor in tensors if tensor is not None}
     safetensors.torch.save_file(kept, saved(folder) / TENSORS_NAME)
     return folder
@@ -209,7 +209,7 @@ def test_folders_of_older_versions_are_to_be_converted(tmp_path: Path) -> None:
     old = {"architecture": "tiny", "schema": 1, "width": 4}
     (tmp_path / CONFIG_NAME).write_text(json.dumps(old))
     safetensors.torch.save_file(tiny().state_dict(), tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match="0.2 or older: run `talkhead weights convert`"):
+    with pytest.raises(WeightsError, match="older: run `talkhead weights convert`"):
         Tiny.from_pretrained(tmp_path)
 
 
@@ -311,7 +311,7 @@ def test_sizes_that_the_tensors_do_not_have_are_refused_before_memory_is_taken(
 
 def test_a_sketch_takes_no_memory_and_explains_in_one_line() -> None:
     sketch = Tiny.sketch(SIZES | {"width": 60_000})
-    assert sketch.layers[0].weight.is_meta  # type: ignore[union-attr]
+    assert sketch.layers[0].weight.is_meta
     with pytest.raises(ValueError, match=r"^.+$"):  # without a line break
         Tiny.sketch(SIZES | {"strides": (0,)})
 
