@@ -39,6 +39,7 @@ EXTRA_MODULES = {
         "landmarks",
         "loop",
         "pairs",
+        "records",
         "speech",
         "speech_samples",
         "tasks",

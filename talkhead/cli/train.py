@@ -16,7 +16,7 @@ from talkhead.device import resolve_device
 from talkhead.extras import require_extra
 
 if TYPE_CHECKING:
-    from talkhead.training.loop import Report
+    from talkhead.training.records import Report
 
 TaskName = Literal["autoencoder", "denoiser", "emotion", "landmarks", "speech", "video-denoiser"]
 

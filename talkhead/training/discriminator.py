@@ -72,11 +72,11 @@ def adversarial_losses(
         warped: (B, 3, H, W), the warped identity.
         maps: (B, 9, H / 2, W / 2), the conditioning maps.
     """
-    shown = functional.interpolate(maps[:, list(CONDITION_MAPS)], scale_factor=2.0)
-    condition = torch.cat([warped, shown], 1)
+    chosen = functional.interpolate(maps[:, list(CONDITION_MAPS)], scale_factor=2.0)
+    condition = torch.cat([warped, chosen], 1)
     with torch.no_grad():
         _, goals = discriminator(real, condition)
-    near = functional.max_pool2d(shown[:, :1], 2 * MARGIN_PX + 1, stride=1, padding=MARGIN_PX)
+    near = functional.max_pool2d(chosen[:, :1], 2 * MARGIN_PX + 1, stride=1, padding=MARGIN_PX)
     mixed = near * generated + (1 - near) * real
     discriminator.requires_grad_(False)
     logits, features = discriminator(mixed, condition)

@@ -6,12 +6,9 @@ its part of each batch, gradients are averaged, and only the first process write
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from talkhead.errors import TalkheadError
 from talkhead.media.picture import write_picture
 from talkhead.training.config import LoopConfig, check_loop
+from talkhead.training.records import Means, Records, Report
 from talkhead.training.state import load_state, save_state
 
 CHECKPOINT = "checkpoint"
@@ -65,17 +63,6 @@ class Task(Protocol):
         """Write run/checkpoint, the folder of the network, and what belongs beside it."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """One line of the log."""
-
-    step: int
-    steps: int
-    values: dict[str, float]
-    kind: str
-    """`train` or `validate`."""
-
-
 class _Stream(Dataset[Sample]):
     """Samples of the remaining steps, so that a resumed run continues with the same samples.
 
@@ -112,73 +99,34 @@ def train(
     accelerator = Accelerator(
         mixed_precision="bf16" if config.precision == "bfloat16" else "no", cpu=device == "cpu"
     )
-    rank, count = accelerator.process_index, accelerator.num_processes
-    _check_batch_size(config, count)
+    _check_batch_size(config, accelerator.num_processes)
     model = task.model.to(accelerator.device).train()
     groups = _parameter_groups(model, config)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     with accelerator.main_process_first():  # it repairs what an interrupted save left behind
         step = load_state(run, model, average, optimizer)
-    stream = _Stream(task.samples, range(step, config.steps), config.batch_size, rank, count)
-    loader = DataLoader(
-        stream,
-        batch_size=config.batch_size // count,
-        num_workers=config.num_workers,
-        persistent_workers=False,
-        prefetch_factor=4 if config.num_workers else None,
-    )
-    records = _Records(run, step) if accelerator.is_main_process else None
-    started, seen = time.monotonic(), 0
-    sums: dict[str, Tensor] = {}
+    records = Records(run, step) if accelerator.is_main_process else None
+    means = Means()
     try:
-        for batch in loader:
-            generator = torch.Generator().manual_seed(_mix(config.seed, step, rank))
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, step) * group["share"]
-            on_device = {key: value.to(accelerator.device) for key, value in batch.items()}
-            with accelerator.autocast():
-                losses = task.loss(model, on_device, generator)
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(losses["loss"])
-            _average_gradients(accelerator, optimizer)
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
+        for batch in _loader(task.samples, config, step, accelerator):
+            values = _optimise(task, batch, optimizer, accelerator, config, step)
             step += 1
-            seen += 1
+            means.add(values)
             _update_average(average, model, config.ema_decay, step)
-            for key, value in {**losses, "gradient_norm": norm}.items():
-                sums[key] = sums.get(key, torch.zeros((), device=value.device)) + value.detach()
             last = step == config.steps
             is_logged = step % config.log_every == 0 or last
             is_validated = step % config.validate_every == 0 or last
             is_saved = step % config.save_every == 0 or last
-            if (is_logged or is_validated or is_saved) and not math.isfinite(float(norm)):
-                raise TalkheadError(
-                    f"the gradient is not finite at step {step}: lower the learning rate; the run"
-                    " resumes from its last saved state"
-                )
+            if is_logged or is_validated or is_saved:
+                _check_finite(values["gradient_norm"], step)
             if is_logged:
-                num_summed = (step - 1) % config.log_every + 1
-                values = {
-                    key: float(accelerator.reduce(value, "mean")) / min(num_summed, seen)
-                    for key, value in sums.items()
-                }
-                values["steps_per_s"] = seen / (time.monotonic() - started)
-                values["learning_rate"] = learning_rate(config, step - 1)
-                sums = {}
+                logged = means.take(accelerator)
+                logged["learning_rate"] = learning_rate(config, step - 1)
                 if records is not None:
-                    yield records.add(Report(step, config.steps, values, "train"))
+                    yield records.add(Report(step, config.steps, logged, "train"))
             if is_validated and records is not None:
-                with _weights(model, average):
-                    model.eval()
-                    with torch.no_grad(), accelerator.autocast():
-                        scores = task.validate(model)
-                        picture = task.preview(model)
-                    task.save(run, model)
-                    model.train()
-                if picture is not None:
-                    write_picture(run / f"preview-{step:06d}.png", picture)
+                scores = _validate(task, average, run, step, accelerator)
                 yield records.add(Report(step, config.steps, scores, "validate"))
             if is_saved and records is not None:
                 save_state(run, step, model, average, optimizer)
@@ -188,6 +136,68 @@ def train(
     finally:
         if records is not None:
             records.close()
+
+
+def _loader(
+    samples: Samples, config: LoopConfig, step: int, accelerator: Accelerator
+) -> DataLoader[Sample]:
+    """Return the batches of the remaining steps: this process's part of each."""
+    rank, count = accelerator.process_index, accelerator.num_processes
+    return DataLoader(
+        _Stream(samples, range(step, config.steps), config.batch_size, rank, count),
+        batch_size=config.batch_size // count,
+        num_workers=config.num_workers,
+        persistent_workers=False,
+        prefetch_factor=4 if config.num_workers else None,
+    )
+
+
+def _optimise(
+    task: Task,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    config: LoopConfig,
+    step: int,
+) -> dict[str, Tensor]:
+    """Take one step, and return what to log of it."""
+    generator = torch.Generator().manual_seed(_mix(config.seed, step, accelerator.process_index))
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step) * group["share"]
+    on_device = {key: value.to(accelerator.device) for key, value in batch.items()}
+    with accelerator.autocast():
+        losses = task.loss(task.model, on_device, generator)
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(losses["loss"])
+    _average_gradients(accelerator, optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(task.model.parameters(), config.clip_norm)
+    optimizer.step()
+    return {**losses, "gradient_norm": norm}
+
+
+def _check_finite(norm: Tensor, step: int) -> None:
+    if not math.isfinite(float(norm)):
+        raise TalkheadError(
+            f"the gradient is not finite at step {step}: lower the learning rate; the run"
+            " resumes from its last saved state"
+        )
+
+
+def _validate(
+    task: Task, average: dict[str, Tensor], run: Path, step: int, accelerator: Accelerator
+) -> dict[str, float]:
+    """Score, preview and save the averaged weights."""
+    model = task.model
+    with _weights(model, average):
+        model.eval()
+        with torch.no_grad(), accelerator.autocast():
+            scores = task.validate(model)
+            picture = task.preview(model)
+        task.save(run, model)
+        model.train()
+    if picture is not None:
+        write_picture(run / f"preview-{step:06d}.png", picture)
+    return scores
 
 
 def _leave_group() -> None:
@@ -296,40 +306,3 @@ class _weights:  # noqa: N801 - a context manager, used like a function
 
     def __exit__(self, *_: object) -> None:
         self._model.load_state_dict(self._own)
-
-
-class _Records:
-    """Log file and TensorBoard of a run, resumed at a step."""
-
-    def __init__(self, run: Path, step: int) -> None:
-        _trim_log(run / "log.jsonl", step)
-        self._log = (run / "log.jsonl").open("a", encoding="utf-8")
-        self._board = _board(run, step)
-
-    def add(self, report: Report) -> Report:
-        line = {"kind": report.kind, "step": report.step, **report.values}
-        rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}
-        self._log.write(json.dumps(rounded) + "\n")
-        self._log.flush()
-        for key, value in report.values.items():
-            self._board.add_scalar(f"{report.kind}/{key}", value, report.step)
-        return report
-
-    def close(self) -> None:
-        self._log.close()
-        self._board.close()
-
-
-def _trim_log(path: Path, step: int) -> None:
-    """Remove log lines written after the state that the run resumes from."""
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        whole = [line for line in lines if line.endswith("}")]  # a kill can truncate the last one
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-
-
-def _board(run: Path, step: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-    return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)

@@ -77,9 +77,7 @@ class VideoDenoiserTask:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = VideoDenoiser(**model_config)
-        self.expressions = Expressions()
-        if expressions is not None:
-            self.expressions.load_alike(expressions)
+        stored = None if expressions is None else Expressions.from_pretrained(expressions)
         fitted: Registration | None = None
         if initial is not None:
             self._load(initial)
@@ -98,9 +96,7 @@ class VideoDenoiserTask:
         )
         if self.model.config.residual_scale == 0:
             self.model.register_to_config(residual_scale=self._measure_residuals())
-        if expressions is None:
-            offsets = fit_expressions(list(zip(bank.rows, bank.clips, strict=True)))
-            self.expressions.offsets.copy_(torch.from_numpy(offsets))
+        self.expressions = stored or fit_expressions(bank.rows, bank.clips)
         for row in bank.rows:
             self.expressions.known[EMOTIONS.index(row.emotion or NEUTRAL)] = 1
         self._banks = {

@@ -14,7 +14,8 @@ from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
 from talkhead.networks import Network
-from talkhead.training.loop import Report, Task, train
+from talkhead.training.loop import Task, train
+from talkhead.training.records import Report
 from talkhead.training.tasks import build_task
 from tests.tiny import (
     TINY_AUTOENCODER,
