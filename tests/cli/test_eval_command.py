@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from talkhead.audio2landmarks import generator as landmarks
 from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
 from talkhead.evaluation.networks import find_networks
 from talkhead.evaluation.scores import (
@@ -24,7 +23,6 @@ from talkhead.evaluation.scores import (
 from talkhead.evaluation.tables import NEVER_SEEN
 from talkhead.media.audio import write_waveform
 from talkhead.media.video import VideoWriter
-from talkhead.networks import save_checkpoint
 from tests.cli.conftest import Ended, RunHere, listing, refused
 from tests.evaluation.talking_video import talking_frames
 from tests.prepared import describe_clip, lip_motion, make_clip, voice
@@ -61,8 +59,7 @@ def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other")
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        state = tiny_generator().state_dict()
-    save_checkpoint(folder, architecture="landmarks", config=landmarks.TINY, state=state)
+        tiny_generator().save_pretrained(folder)
     return folder
 
 
@@ -76,13 +73,13 @@ def scores_of(ended: Ended, code: int = 0) -> dict[str, Any]:
 def test_landmarks_are_scored_beside_the_baselines(
     run_here: RunHere, data: Path, tiny_weights: Path
 ) -> None:
-    both = ["--weights", str(tiny_weights), "--weights", str(tiny_weights / "landmarks")]
+    both = ["--weights", str(tiny_weights), "--weights", str(tiny_weights / "landmark_generator")]
     given = ["eval", str(data), "-o", "report", "--stage", "landmarks", *both]
     ended = run_here(*given)
     scores = scores_of(ended)
-    names = [str(tiny_weights), str(tiny_weights / "landmarks")]
+    names = [str(tiny_weights), str(tiny_weights / "landmark_generator")]
     assert (scores["schema"], scores["stage"]) == (2, "landmarks")
-    assert list(scores["weights"][names[0]]) == ["autoencoder", "denoiser", "landmarks"]
+    assert list(scores["weights"][names[0]]) == ["landmark_generator", "autoencoder", "denoiser"]
     protocol = scores["protocol"]
     assert (protocol["name"], protocol["clips"]) == ("split", "the split dev")
     assert (protocol["pose"], protocol["seed"], protocol["fps"]) == ("true", 0, "25")
@@ -228,14 +225,14 @@ def test_videos_are_prepared_first_and_a_broken_one_exits_5(
 def test_two_scores_are_compared_as_text_and_as_json(
     run_here: RunHere, data: Path, tiny_weights: Path, other_weights: Path
 ) -> None:
-    for report, weights in (("a", tiny_weights / "landmarks"), ("b", other_weights)):
+    for report, weights in (("a", tiny_weights / "landmark_generator"), ("b", other_weights)):
         given = ["-o", report, "--stage", "landmarks", "--weights", str(weights), "--quiet"]
         assert run_here("eval", str(data), *given).stdout == f"{report}/scores.json\n"
     both = ["eval", "--compare", "a/scores.json", "b/scores.json"]
     ended = run_here(*both)
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
-    pair = f"{tiny_weights / 'landmarks'} -> {other_weights}"
+    pair = f"{tiny_weights / 'landmark_generator'} -> {other_weights}"
     assert f"{NEVER_SEEN}, {pair}: 2 clips in both" in lines
     assert f"{NEVER_SEEN}, {TRUTH}: 2 clips in both" in lines
     assert any(line.startswith("  M-LD ") for line in lines)

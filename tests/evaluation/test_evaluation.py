@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from talkhead.pipelines.networks import load_generator, load_pipeline
 
 from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
 from talkhead.errors import TalkheadError
@@ -27,8 +26,11 @@ from talkhead.evaluation.scores import IDENTITY, LOUDNESS, REAL, REST, TRUTH, WA
 from talkhead.evaluation.systems import EvalClip, FrameGenerator, frame_generators
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN
 from talkhead.evaluation.videos import generate_videos, video_for_report
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from talkhead.media.workers import worker_pool
+from talkhead.pipelines import TalkheadPipeline
+from talkhead.pipelines.loading import load_landmark_generator
 from tests.prepared import describe_clip, make_clip
 
 NUM_FRAMES = 14
@@ -66,7 +68,9 @@ def plan_of(report: Path, data: Path, **more: Any) -> Plan:
 
 @pytest.fixture(scope="module")
 def generators(tiny_weights: Path) -> dict[str, FrameGenerator]:
-    pipeline = load_pipeline(tiny_weights, torch.device("cpu"), torch.float32)
+    pipeline = TalkheadPipeline.from_folder(
+        tiny_weights, device=torch.device("cpu"), dtype=torch.float32
+    )
     return frame_generators({"tiny": pipeline}, from_sound=True)
 
 
@@ -236,7 +240,7 @@ def test_landmarks_are_scored_without_frames_again_and_again_alike(
     tiny_weights: Path, tmp_path: Path
 ) -> None:
     data = write_clips(tmp_path / "data", NUM_SPOKEN)
-    generators = {"tiny": load_generator(tiny_weights / "landmarks", torch.device("cpu"))}
+    generators = {"tiny": load_landmark_generator(tiny_weights, torch.device("cpu"))}
 
     def run(plan: Plan) -> bytes:
         begin(plan, overwrite=False)

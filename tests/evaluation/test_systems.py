@@ -6,12 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from talkhead.audio2landmarks.motion_networks import basis_of
-from talkhead.pipelines.networks import Pipeline, load_pipeline
 
 from talkhead.audio2landmarks.audio2motion import Speech
 from talkhead.audio2landmarks.generator import LandmarkGenerator
-from talkhead.data.clips import Clip
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.image_metrics import frame_errors, psnr_of, squared_errors
 from talkhead.evaluation.landmark_metrics import inner_opening
@@ -22,15 +19,15 @@ from talkhead.evaluation.systems import (
     Pose,
     fitted,
     frame_generators,
-    hear,
     identity_frame,
     landmark_baselines,
+    predict_speech_of,
     spoken_points,
 )
-from talkhead.geometry.mesh import INNER_LIPS, OUTER_LIPS, mouth_opening
+from talkhead.geometry.mesh import mouth_opening
 from talkhead.geometry.pose import fit_head_pose
-from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
+from talkhead.pipelines import TalkheadPipeline
 from tests.meshes import floats, mean_mesh, opened, turning
 from tests.prepared import describe_clip, make_clip
 from tests.tiny import tiny_generator
@@ -68,16 +65,16 @@ def nodding() -> EvalClip:
 
 @pytest.fixture(scope="module")
 def speech(eval_clip: EvalClip, generator: LandmarkGenerator) -> Speech:
-    return hear(eval_clip, generator)
+    return predict_speech_of(eval_clip, generator)
 
 
 @pytest.fixture(scope="module")
-def pipeline(tiny_weights: Path) -> Pipeline:
+def pipeline(tiny_weights: Path) -> TalkheadPipeline:
     return load(tiny_weights)
 
 
-def load(folder: Path) -> Pipeline:
-    return load_pipeline(folder, torch.device("cpu"), torch.float32)
+def load(folder: Path) -> TalkheadPipeline:
+    return TalkheadPipeline.from_folder(folder, device=torch.device("cpu"), dtype=torch.float32)
 
 
 def all_of(frames: Iterator[Pixels]) -> Pixels:
@@ -128,8 +125,8 @@ def test_a_series_of_another_length_is_refused(length: int) -> None:
 def test_a_face_that_says_nothing_rests_in_the_clips_pose(
     nodding: EvalClip, generator: LandmarkGenerator
 ) -> None:
-    heard = hear(nodding, generator)
-    silent = dataclasses.replace(heard, coefficients=0 * heard.coefficients)
+    speech = predict_speech_of(nodding, generator)
+    silent = dataclasses.replace(speech, coefficients=0 * speech.coefficients)
     points = spoken_points(nodding, generator, silent, "true", 0)
     assert points.shape == (NUM_FRAMES, 478, 3)
     np.testing.assert_allclose(angles(points), angles(nodding.clip.landmarks), atol=0.01)
@@ -140,9 +137,9 @@ def test_a_face_that_says_nothing_rests_in_the_clips_pose(
 def test_what_is_heard_moves_the_mouth_and_no_head(
     nodding: EvalClip, generator: LandmarkGenerator
 ) -> None:
-    heard = hear(nodding, generator)
-    heard.coefficients[:, 0] = np.linspace(0, 2, len(heard.coefficients))  # the jaw
-    points = spoken_points(nodding, generator, heard, "true", 0)
+    speech = predict_speech_of(nodding, generator)
+    speech.coefficients[:, 0] = np.linspace(0, 2, len(speech.coefficients))  # the jaw
+    points = spoken_points(nodding, generator, speech, "true", 0)
     np.testing.assert_allclose(angles(points), angles(nodding.clip.landmarks), atol=0.01)
     opening = mouth_opening(fit_head_pose(points).to_face(points))
     assert opening[-1] > opening[0] + 0.03
@@ -151,7 +148,7 @@ def test_what_is_heard_moves_the_mouth_and_no_head(
 def test_a_still_head_stays_where_the_identity_is(
     nodding: EvalClip, generator: LandmarkGenerator
 ) -> None:
-    points = spoken_points(nodding, generator, hear(nodding, generator), "still", 0)
+    points = spoken_points(nodding, generator, predict_speech_of(nodding, generator), "still", 0)
     own = angles(nodding.mesh[None])
     np.testing.assert_allclose(angles(points), np.repeat(own, NUM_FRAMES, 0), atol=0.02)
 
@@ -183,8 +180,8 @@ def test_speech_that_lasts_a_frame_less_holds_the_last_face(
 def test_baselines_of_landmarks_are_rest_loudness_and_the_truth(
     nodding: EvalClip, generator: LandmarkGenerator
 ) -> None:
-    heard = hear(nodding, generator)
-    found = dict(landmark_baselines(nodding, generator, heard))
+    speech = predict_speech_of(nodding, generator)
+    found = dict(landmark_baselines(nodding, generator, speech))
     assert list(found) == [LOUDNESS, REST, TRUTH]
     np.testing.assert_array_equal(found[TRUTH], nodding.clip.landmarks)
     for name in (LOUDNESS, REST):
@@ -196,8 +193,8 @@ def test_a_jaw_by_loudness_opens_as_far_as_it_is_loud(
     eval_clip: EvalClip, generator: LandmarkGenerator, speech: Speech
 ) -> None:
     loudness = np.linspace(0, 1, NUM_FRAMES, dtype=np.float32)
-    heard = dataclasses.replace(speech, activity=loudness)
-    found = dict(landmark_baselines(eval_clip, generator, heard))
+    speech = dataclasses.replace(speech, activity=loudness)
+    found = dict(landmark_baselines(eval_clip, generator, speech))
     widened = inner_opening(found[LOUDNESS]) - inner_opening(found[REST])
     assert widened[0] == pytest.approx(0, abs=1e-4)
     assert np.corrcoef(widened, loudness)[0, 1] > 0.99
@@ -205,15 +202,15 @@ def test_a_jaw_by_loudness_opens_as_far_as_it_is_loud(
     assert 0.5 * LOUD_OPENING < widened[-1] < 2 * LOUD_OPENING
 
 
-def test_systems_are_named_and_ordered_by_the_stage(pipeline: Pipeline) -> None:
+def test_systems_are_named_and_ordered_by_the_stage(pipeline: TalkheadPipeline) -> None:
     pipelines = {"ours": pipeline, "theirs": pipeline}
-    heard = frame_generators(pipelines, from_sound=True)
-    assert list(heard) == ["ours", "theirs", WARP, IDENTITY, REAL]
+    speech = frame_generators(pipelines, from_sound=True)
+    assert list(speech) == ["ours", "theirs", WARP, IDENTITY, REAL]
     rendered = frame_generators(pipelines, from_sound=False)
     assert list(rendered) == ["ours", "theirs", WARP, IDENTITY, CEILING, REAL]
 
 
-def test_several_numbers_of_steps_are_systems_of_their_own(pipeline: Pipeline) -> None:
+def test_several_numbers_of_steps_are_systems_of_their_own(pipeline: TalkheadPipeline) -> None:
     generators = frame_generators({"ours": pipeline}, from_sound=True, steps=(1, 2, 5))
     names = ["ours, 1 step", "ours, 2 steps", "ours, 5 steps"]
     assert list(generators) == [*names, WARP, IDENTITY, REAL]
@@ -237,7 +234,7 @@ def test_the_identity_is_repeated_as_often_as_there_are_frames(eval_clip: EvalCl
 
 
 def test_frames_follow_the_clips_own_landmarks_or_the_sound(
-    eval_clip: EvalClip, pipeline: Pipeline
+    eval_clip: EvalClip, pipeline: TalkheadPipeline
 ) -> None:
     rendered = all_of(frame_generators({"ours": pipeline}, from_sound=False)["ours"](eval_clip))
     spoken = all_of(frame_generators({"ours": pipeline}, from_sound=True)["ours"](eval_clip))
@@ -265,36 +262,6 @@ def test_the_number_of_steps_and_the_seed_count(eval_clip: EvalClip, tiny_weight
     np.testing.assert_array_equal(one, other[0])  # from pure noise, the mean is estimated
 
 
-def test_a_denoiser_that_hears_follows_the_sound_and_the_head_alone(
-    eval_clip: EvalClip, tiny_weights: Path
-) -> None:
-    pipeline = load(tiny_weights)
-    size = 2 * (pipeline.generator.config.speech.hidden_size + 1)
-    config = dataclasses.replace(
-        pipeline.denoiser.config, map_channels=0, speech_channels=size, residual_scale=5.0
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        denoiser = Denoiser(config)
-        torch.nn.init.normal_(denoiser.conv_out.weight, std=0.1)
-    denoiser.eval().requires_grad_(False)
-    hearing = dataclasses.replace(pipeline, denoiser=denoiser)
-
-    def generated(clip: Clip) -> Pixels:
-        generators = frame_generators({"ours": hearing}, from_sound=True)
-        return all_of(generators["ours"](EvalClip(eval_clip.info, clip)))
-
-    before = generated(eval_clip.clip)
-    identity = eval_clip.identity
-    lips = eval_clip.clip.landmarks.copy()
-    lips[(identity + 5) % NUM_FRAMES, [*INNER_LIPS, *OUTER_LIPS]] += floats([0, 6, 0])
-    other_lips = dataclasses.replace(eval_clip.clip, landmarks=lips)
-    assert EvalClip(eval_clip.info, other_lips).identity == identity
-    np.testing.assert_array_equal(generated(other_lips), before)
-    silent = dataclasses.replace(eval_clip.clip, waveform=np.zeros_like(eval_clip.clip.waveform))
-    assert frame_errors(squared_errors(generated(silent), before)).mean() > 0.05
-
-
 def test_a_network_that_changes_nothing_renders_the_plain_warp(
     eval_clip: EvalClip, tiny_weights: Path
 ) -> None:
@@ -318,7 +285,7 @@ def test_a_warp_to_the_identitys_own_mesh_is_its_picture(eval_clip: EvalClip) ->
 
 
 def test_the_ceiling_codes_real_lower_faces_and_leaves_the_rest(
-    eval_clip: EvalClip, pipeline: Pipeline
+    eval_clip: EvalClip, pipeline: TalkheadPipeline
 ) -> None:
     frames = all_of(frame_generators({"ours": pipeline}, from_sound=False)[CEILING](eval_clip))
     truth = real(eval_clip)
@@ -332,6 +299,6 @@ def test_the_ceiling_codes_real_lower_faces_and_leaves_the_rest(
 def test_motion_of_the_mouth_needs_the_generators_own_basis(
     eval_clip: EvalClip, generator: LandmarkGenerator, speech: Speech
 ) -> None:
-    assert speech.coefficients.shape[1] == len(basis_of(generator).components)
+    assert speech.coefficients.shape[1] == len(generator.motion_basis().components)
     assert abs(len(speech.coefficients) - NUM_FRAMES) <= 2
     assert 0 <= speech.activity.min() < speech.activity.max() <= 1
