@@ -148,7 +148,7 @@ def system_of(folder: Path) -> System:
         ) from error
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if name not in SYSTEMS:
+    if not isinstance(name, str) or name not in SYSTEMS:
         raise WeightsError(
             f"{path} describes {str(name)[:80]!r}: talkhead reads {' and '.join(SYSTEMS)}"
         )
