@@ -58,7 +58,13 @@ class Expressions(Network):
 
 
 def express(windows: Iterator[Floats], expression: Floats) -> Iterator[Floats]:
-    """Add an expression, (478, 3) in eye distances, to windows of faces, (T, 478, 3)."""
+    """Add an expression, (478, 3) in eye distances, to windows of faces, (T, 478, 3).
+
+    Without any expression, faces stay exactly as they are.
+    """
+    if not expression.any():
+        yield from windows
+        return
     for meshes in windows:
         pose = fit_head_pose(meshes)
         turned = expression @ np.swapaxes(pose.rotation, -1, -2)
