@@ -8,7 +8,7 @@ from PIL import Image
 from talkhead.batch.items import Item, check_items
 from talkhead.batch.journal import JOURNAL_NAME, LOCK_NAME, read_entries
 from talkhead.batch.run import Journals, Result, known_results, run_batch
-from talkhead.batch.worker import RenderWorker, Outcome, Settings, Task
+from talkhead.batch.worker import Outcome, RenderWorker, Settings, Task
 from talkhead.pipelines.render_job import RenderJob
 from tests.drawn_face import draw_face
 from tests.tiny import write_voice

@@ -17,6 +17,7 @@ import soundfile
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from talkhead.pipelines.networks import load_pipeline
 
 import talkhead
 from talkhead.audio2landmarks.animation import predict_landmarks
@@ -28,7 +29,6 @@ from talkhead.media.audio import scan_audio
 from talkhead.media.video import probe_video, read_frames
 from talkhead.networks import save_checkpoint
 from talkhead.pipelines import TalkheadPipeline, TalkheadPipelineOutput, export_to_video
-from talkhead.pipelines.networks import load_pipeline
 from talkhead.tracking.face_detector import FaceDetector
 from talkhead.tracking.landmark_track import LandmarkTrack
 from talkhead.weights import PIPELINE_PARTS, installed_list, resolve_weights
