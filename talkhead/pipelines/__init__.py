@@ -1,12 +1,14 @@
 """`TalkheadPipeline` and `MaskNoisePipeline`: the only place where the two stages meet.
 
-Importing this package makes both classes known to diffusers, so that
+Importing this package makes both classes and their networks known to diffusers, so that
 `diffusers.DiffusionPipeline.from_pretrained` loads what `save_pretrained` wrote.
 """
 
 import diffusers
 
+import talkhead
 from talkhead.pipelines.base import FacePipeline
+from talkhead.pipelines.loading import NETWORKS
 from talkhead.pipelines.mask_noise_pipeline import MaskNoisePipeline
 from talkhead.pipelines.output import TalkheadPipelineOutput, export_to_video
 from talkhead.pipelines.talkhead_pipeline import TalkheadPipeline
@@ -31,6 +33,9 @@ def pipeline_class(system: System) -> type[FacePipeline]:
     return _PIPELINES[system.pipeline]
 
 
-# DiffusionPipeline looks the class that model_index.json names up in diffusers alone.
+# DiffusionPipeline looks the pipeline that model_index.json names up in diffusers alone, and its
+# networks in the package that it names.
 for _name, _pipeline in _PIPELINES.items():
     setattr(diffusers, _name, _pipeline)
+for _name, _network in NETWORKS.items():
+    setattr(talkhead, _name, _network)
