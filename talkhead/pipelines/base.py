@@ -175,9 +175,13 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".talkhead-", dir=folder.parent) as place:
                 self._save_components(Path(place), torch_dtype)
-                for file in sorted(path for path in Path(place).rglob("*") if path.is_file()):
-                    target = folder / file.relative_to(place)
+                files = sorted(path for path in Path(place).rglob("*") if path.is_file())
+                targets = [folder / file.relative_to(place) for file in files]
+                for target in targets:
                     target.parent.mkdir(parents=True, exist_ok=True)
+                    if target.is_dir():
+                        raise TalkheadError(f"{target} is a folder: choose another")
+                for file, target in zip(files, targets, strict=True):
                     file.replace(target)
         except OSError as error:
             raise TalkheadError(f"{folder} cannot be written ({error.strerror})") from error
