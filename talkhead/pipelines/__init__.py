@@ -34,8 +34,8 @@ def pipeline_class(system: System) -> type[FacePipeline]:
 
 
 # DiffusionPipeline looks the pipeline that model_index.json names up in diffusers alone, and its
-# networks in the package that it names.
+# networks, with their base class, in the package that it names.
 for _name, _pipeline in _PIPELINES.items():
     setattr(diffusers, _name, _pipeline)
-for _name, _network in NETWORKS.items():
+for _name, _network in {**NETWORKS, "ModelMixin": diffusers.ModelMixin}.items():
     setattr(talkhead, _name, _network)
