@@ -202,6 +202,8 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
 
     def register_to_config(self, **values: Any) -> None:
         """Set entries of model_index.json; talkhead's classes are named without their modules."""
+        # The name of a user's folder may reveal something private.
+        values.pop("_name_or_path", None)
         for name, value in values.items():
             if isinstance(value, tuple) and str(value[0]).startswith(f"{LIBRARY}."):
                 values[name] = (LIBRARY, value[1])
