@@ -119,8 +119,6 @@ def test_components_given_to_from_pretrained_take_the_place_of_stored_ones(
     stored = load(own)
     scheduler = diffusers.EulerDiscreteScheduler.from_config(stored.scheduler.config)
     denoiser = Denoiser(**public_config(stored.denoiser)).eval()
-    shutil.rmtree(own / "denoiser")
-    shutil.rmtree(own / "scheduler")
     pipeline = load(own, scheduler=scheduler, denoiser=denoiser)
     assert pipeline.scheduler is scheduler
     assert pipeline.denoiser is denoiser
@@ -178,6 +176,8 @@ def test_another_scheduler_renders_is_saved_and_is_loaded_back(
     name: str, folder: Path, tmp_path: Path
 ) -> None:
     pipeline = load(folder)
+    if name == "EulerAncestralDiscreteScheduler" and isinstance(pipeline, MaskNoisePipeline):
+        return  # it takes no predictions of the clean sample: see test_loading.py
     shipped = pixels(pipeline, num_inference_steps=3)
     pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config)
     frames = pixels(pipeline, num_inference_steps=3)
@@ -205,7 +205,7 @@ def test_a_scheduler_that_cannot_be_loaded_again_is_named(own: Path, tmp_path: P
     pipeline = load(own)
     pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
     pipeline.save_pretrained(tmp_path / "saved")
-    with pytest.raises(WeightsError, match="scheduler is .*FlowMatch.*, but must be a DDIM"):
+    with pytest.raises(WeightsError, match=r"scheduler is .*FlowMatch.*, but must be a DDIM"):
         load(tmp_path / "saved")
 
 
@@ -354,13 +354,31 @@ def test_a_file_in_the_place_of_the_folder_is_kept(tiny_weights: Path, tmp_path:
     assert contents(tmp_path) == {"file": b"mine"}
 
 
-def test_a_component_s_folder_that_is_a_file_fails_before_anything_is_replaced(own: Path) -> None:
-    pipeline = load(own)
+def in_the_way_of_a_folder(own: Path) -> None:
     shutil.rmtree(own / "landmark_generator")
     (own / "landmark_generator").write_text("mine")
+
+
+def in_the_way_of_a_file(own: Path) -> None:
+    (own / "scheduler" / "scheduler_config.json").unlink()
+    (own / "scheduler" / "scheduler_config.json").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (in_the_way_of_a_folder, "own cannot be written"),
+        (in_the_way_of_a_file, r"scheduler_config\.json is a folder: choose another"),
+    ],
+)
+def test_what_is_in_the_way_is_found_before_anything_is_replaced(
+    spoil: Callable[[Path], None], message: str, own: Path
+) -> None:
+    pipeline = load(own)
+    spoil(own)
     before = contents(own)
     with torch.no_grad():
         pipeline.autoencoder.state_dict()[min(pipeline.autoencoder.state_dict())].add_(1)
-    with pytest.raises(TalkheadError, match="own cannot be written"):
+    with pytest.raises(TalkheadError, match=message):
         pipeline.save_pretrained(own)
     assert contents(own) == before

@@ -169,7 +169,9 @@ def exchanged(folder: Path) -> None:
         (edit_scheduler(trained_betas=["a"] * 1000), "scheduler_config.json cannot be used"),
         (edit_scheduler(trained_betas=None, beta_schedule="wild"), "config.json cannot be used"),
         (edit_scheduler(trained_betas=None, beta_start="low"), "config.json cannot be used"),
-        (edit_scheduler(rescale_betas_zero_snr=[1], trained_betas=[0.1] * 1000), None),
+        (edit_scheduler(prediction_type="nonsense"), "config.json cannot be used"),
+        (edit_scheduler(prediction_type="epsilon"), "its samples are not finite"),
+        (edit_scheduler(timestep_spacing="wide"), "config.json cannot be used"),
         (edit_scheduler(nonsense=1), None),
     ],
 )
@@ -186,3 +188,12 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(
         load(folder)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value).replace(str(folder), "")) < 500
+
+
+def test_a_scheduler_that_does_not_take_the_network_s_prediction_is_refused(
+    tiny_mask_noise: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_mask_noise, tmp_path / "weights")
+    edit_index(scheduler=["diffusers", "EulerAncestralDiscreteScheduler"])(folder)
+    with pytest.raises(WeightsError, match="cannot be used: prediction_type not implemented"):
+        FacePipeline.from_folder(folder, device=CPU, dtype=torch.float32)
