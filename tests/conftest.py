@@ -4,10 +4,18 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
+from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.tracking.face_detector import FaceDetector
-from tests.tiny import write_tiny_weights
+from tests.tiny import (
+    TINY_EMOTION_CLASSIFIER,
+    tiny_expressions,
+    tiny_pipeline,
+    write_tiny_mask_noise,
+    write_tiny_weights,
+)
 
 Refusal = Callable[[Path, str], AbstractContextManager[None]]
 
@@ -20,6 +28,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for `--weights`, shared by many tests; tests must not change it."""
     return write_tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def tiny_mask_noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for the second system."""
+    return write_tiny_mask_noise(tmp_path_factory.mktemp("mask-noise"))
+
+
+@pytest.fixture(scope="session")
+def emotional_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_weights` plus the optional components; a happy face has a wide mouth."""
+    folder = tmp_path_factory.mktemp("emotional")
+    pipeline = tiny_pipeline()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        pipeline.register_modules(
+            emotion_classifier=EmotionClassifier(**TINY_EMOTION_CLASSIFIER).eval(),
+            expressions=tiny_expressions().eval(),
+        )
+    pipeline.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

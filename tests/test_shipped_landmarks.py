@@ -7,14 +7,14 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import torch
-from talkhead.pipelines.networks import load_generator
 
-from talkhead.audio2landmarks.animation import predict_landmarks
+from talkhead.audio2landmarks.animation import MotionOptions, animate, predict_speech
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.evaluation.landmark_metrics import inner_opening, lip_motion
 from talkhead.media.audio import write_waveform
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.pipelines.loading import load_landmark_generator
 from talkhead.weights import resolve_weights
 from tests.meshes import mean_mesh
 
@@ -25,14 +25,15 @@ SECONDS = 5
 
 @pytest.fixture(scope="module")
 def generator() -> LandmarkGenerator:
-    return load_generator(resolve_weights("default") / "landmarks", torch.device("cpu"))
+    return load_landmark_generator(resolve_weights("default"), torch.device("cpu"))
 
 
 def lips(generator: LandmarkGenerator, audio: Path) -> Floats:
     """Return landmarks with a still head and no blinks."""
     face = mean_mesh(100, 256, 256)
-    _, windows = predict_landmarks(generator, audio, face, pose="still", blink_per_minute=0)
-    return np.concatenate(list(windows))
+    speech = predict_speech(generator, AudioClip.open(audio), face)
+    options = MotionOptions(pose="still", blink_per_minute=0)
+    return np.concatenate(list(animate(generator, face, speech, options)))
 
 
 def sound(kind: str) -> Floats:

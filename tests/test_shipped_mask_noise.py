@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from talkhead.pipelines.networks import MaskNoisePipeline, load_any_pipeline
 
-from talkhead.emotions import EMOTIONS
+from talkhead.audio2landmarks.expressions import express
+from talkhead.emotions import one_hot
 from talkhead.geometry.mesh import (
     LEFT_MOUTH_CORNER,
     RIGHT_MOUTH_CORNER,
@@ -18,7 +18,9 @@ from talkhead.geometry.mesh import (
 from talkhead.geometry.motion_basis import close_lips, opening_direction
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.landmarks2video.renderer import render_frames
+from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.picture import read_picture
+from talkhead.pipelines import MaskNoisePipeline
 from talkhead.tracking.face_detector import FaceDetector
 from talkhead.weights import resolve_weights
 
@@ -29,9 +31,9 @@ FACE = Path(__file__).resolve().parents[1] / "examples" / "face.png"
 
 @pytest.fixture(scope="module")
 def pipeline() -> MaskNoisePipeline:
-    loaded = load_any_pipeline(resolve_weights("mask-noise"), torch.device("cpu"), torch.bfloat16)
-    assert isinstance(loaded, MaskNoisePipeline)
-    return loaded
+    return MaskNoisePipeline.from_folder(
+        resolve_weights("mask-noise"), device=torch.device("cpu"), dtype=torch.bfloat16
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +57,12 @@ def seen(frames: Pixels) -> Floats:
 def speaking(pipeline: MaskNoisePipeline, mesh: Floats, openings: Floats) -> Floats:
     """Return meshes with the given lip openings, in eye distances."""
     pose = fit_head_pose(mesh)
-    shut = close_lips(pose.to_face(mesh), pipeline.basis)
-    direction = opening_direction(pipeline.basis.components)
+    basis = pipeline.landmark_generator.motion_basis()
+    shut = close_lips(pose.to_face(mesh), basis)
+    direction = opening_direction(basis.components)
     coefficients = openings[:, None] * direction / (direction @ direction)
     still = np.zeros(len(openings), np.float32)
-    return pose.to_picture(shut + pipeline.basis.deform(coefficients.astype(np.float32), still))
+    return pose.to_picture(shut + basis.deform(coefficients.astype(np.float32), still))
 
 
 def test_the_mouth_in_the_picture_opens_as_the_landmarks_do(
@@ -67,7 +70,7 @@ def test_the_mouth_in_the_picture_opens_as_the_landmarks_do(
 ) -> None:
     openings = np.array([0, 0.05, 0.1, 0.15, 0.1, 0.05, 0], np.float32)
     windows = iter([speaking(pipeline, mesh, openings)])
-    frames = np.concatenate(list(render_frames(pipeline, picture, mesh, windows)))
+    frames = np.concatenate(list(render_frames(pipeline.renderer(), picture, mesh, windows)))
     found = mouth_opening(seen(frames))
     assert np.corrcoef(found, openings)[0, 1] > 0.9
     assert found.max() - found.min() > 0.06
@@ -79,10 +82,12 @@ def test_happy_and_sad_faces_pull_the_corners_of_the_mouth_apart(
     openings = np.array([0, 0.03, 0.06, 0.03], np.float32)
     shapes = {}
     for name in ("happy", "sad", "neutral"):
-        emotion = np.zeros(len(EMOTIONS), np.float32)
-        emotion[EMOTIONS.index(name)] = 1
-        windows = iter([speaking(pipeline, mesh, openings)])
-        made = render_frames(pipeline, picture, mesh, windows, seed=3, emotion=emotion)
+        emotion = one_hot(name)
+        windows = express(
+            iter([speaking(pipeline, mesh, openings)]), pipeline.expressions.shape_of(emotion)
+        )
+        options = SamplerOptions(seed=3)
+        made = render_frames(pipeline.renderer(), picture, mesh, windows, options, emotion=emotion)
         shapes[name] = seen(np.concatenate(list(made))).mean(0)
     corners = [RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER]
     height = {name: float(shape[corners, 1].mean()) for name, shape in shapes.items()}

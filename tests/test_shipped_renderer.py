@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from talkhead.pipelines.networks import Pipeline, load_pipeline
 
 from talkhead.geometry.crop import face_crop
 from talkhead.geometry.mesh import mouth_opening
@@ -14,6 +13,7 @@ from talkhead.geometry.motion_basis import close_lips, opening_direction
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.media.picture import read_picture
+from talkhead.pipelines import TalkheadPipeline
 from talkhead.tracking.face_detector import FaceDetector
 from talkhead.weights import resolve_weights
 
@@ -23,8 +23,10 @@ FACE = Path(__file__).resolve().parents[1] / "examples" / "face.png"
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> Pipeline:
-    return load_pipeline(resolve_weights("default"), torch.device("cpu"), torch.bfloat16)
+def pipeline() -> TalkheadPipeline:
+    return TalkheadPipeline.from_folder(
+        resolve_weights("default"), device=torch.device("cpu"), dtype=torch.bfloat16
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +52,14 @@ def face_of(mesh: Floats, picture: Pixels) -> tuple[slice, slice]:
 
 
 def test_a_face_that_does_not_move_is_a_still_picture(
-    pipeline: Pipeline, picture: Pixels, mesh: Floats
+    pipeline: TalkheadPipeline, picture: Pixels, mesh: Floats
 ) -> None:
     pose = fit_head_pose(mesh)
-    shut = pose.to_picture(close_lips(pose.to_face(mesh), pipeline.basis)[None])[0]
+    shut = pose.to_picture(
+        close_lips(pose.to_face(mesh), pipeline.landmark_generator.motion_basis())[None]
+    )[0]
     windows = (np.repeat(shut[None], count, axis=0) for count in (8, 8, 3))
-    frames = np.concatenate(list(render_frames(pipeline, picture, mesh, windows)))
+    frames = np.concatenate(list(render_frames(pipeline.renderer(), picture, mesh, windows)))
     assert len(frames) == 19
     steps = np.abs(np.diff(frames.astype(int), axis=0))
     assert steps.mean(axis=(0, 3))[face_of(mesh, picture)].mean() < 0.5
@@ -68,16 +72,17 @@ def test_a_face_that_does_not_move_is_a_still_picture(
 
 
 def test_a_mouth_that_opens_shows_teeth_and_the_dark_behind_them(
-    pipeline: Pipeline, picture: Pixels, mesh: Floats
+    pipeline: TalkheadPipeline, picture: Pixels, mesh: Floats
 ) -> None:
     pose = fit_head_pose(mesh)
-    rest = close_lips(pose.to_face(mesh), pipeline.basis)
-    opening = opening_direction(pipeline.basis.components)
+    basis = pipeline.landmark_generator.motion_basis()
+    rest = close_lips(pose.to_face(mesh), basis)
+    opening = opening_direction(basis.components)
     amounts = np.array([0, 0.12], np.float32)[:, None] * opening / (opening @ opening)
-    shapes = rest + pipeline.basis.deform(amounts.astype(np.float32), np.zeros(2, np.float32))
+    shapes = rest + basis.deform(amounts.astype(np.float32), np.zeros(2, np.float32))
     meshes = pose.to_picture(shapes)
     assert mouth_opening(meshes[1:])[0] > mouth_opening(meshes[:1])[0] + 0.05
-    shut, wide = next(render_frames(pipeline, picture, mesh, iter([meshes])))
+    shut, wide = next(render_frames(pipeline.renderer(), picture, mesh, iter([meshes])))
     x0, x1 = meshes[1, [61, 291], 0].astype(int)
     y0, y1 = meshes[1, [13, 14], 1].astype(int)
     inside = slice(y0, y1), slice(x0 + 4, x1 - 4)

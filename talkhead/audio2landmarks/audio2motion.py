@@ -23,7 +23,7 @@ from talkhead.audio2landmarks.loudness import (
     room_levels,
     speech_gain,
 )
-from talkhead.audio2landmarks.speech_encoder import frame_positions, resample_features
+from talkhead.audio2landmarks.speech_encoder import frame_positions
 from talkhead.geometry.time_series import resample
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
@@ -154,27 +154,6 @@ def generate_motion(
     lead = np.zeros(round(LEAD_S * SAMPLE_RATE_HZ), np.float32)
     padded = np.concatenate([lead, waveform.astype(np.float32), lead])
     return generate_coefficients(generator, padded, num_frames, rate_hz, shape)
-
-
-@torch.no_grad()
-def speech_features(
-    generator: LandmarkGenerator, waveform: Floats, count: int, rate: float
-) -> Floats:
-    """Return the features that a generator's encoder extracts, shape = (count, 2 (D + 1)).
-
-    Args:
-        generator: the generator whose encoder to run.
-        waveform: (N,), at normalised loudness, with `LEAD_S` extra at both ends.
-        count: number of frames.
-        rate: frames per second.
-    """
-    device = generator.style.device
-    features, _, level = generator.speech(torch.from_numpy(waveform)[None].to(device))
-    joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
-    positions = frame_positions(count, rate, LEAD_S)[None].to(device)
-    read = [resample_features(joined, positions + offset) for offset in (-0.5, 0.5)]
-    heard: Floats = torch.cat(read, -1)[0].float().cpu().numpy()
-    return heard
 
 
 def _levels(audio: AudioClip, total: int, rate: float) -> Floats:

@@ -73,12 +73,6 @@ def fit_head_pose(
     return fit_similarity(shape[indices], points_px[..., indices, :])
 
 
-def in_pose_of(mesh: Floats, others: Floats) -> Floats:
-    """Return a face, (478, 3), in the head poses of others, (T, 478, 3), otherwise unchanged."""
-    own = fit_head_pose(mesh[None]).to_face(mesh[None])
-    return fit_head_pose(others).to_picture(own)
-
-
 def rotation_from_angles(angles_rad: Floats) -> Floats:
     """Return rotations about x (pitch), y (yaw) and z (roll), applied in that order.
 

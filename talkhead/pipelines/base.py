@@ -169,9 +169,13 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".talkhead-", dir=folder.parent) as place:
                 self._save_components(Path(place), torch_dtype)
-                for file in sorted(path for path in Path(place).rglob("*") if path.is_file()):
-                    target = folder / file.relative_to(place)
+                files = sorted(path for path in Path(place).rglob("*") if path.is_file())
+                targets = [folder / file.relative_to(place) for file in files]
+                for target in targets:
                     target.parent.mkdir(parents=True, exist_ok=True)
+                    if target.is_dir():
+                        raise TalkheadError(f"{target} is a folder: choose another")
+                for file, target in zip(files, targets, strict=True):
                     file.replace(target)
         except OSError as error:
             raise TalkheadError(f"{folder} cannot be written ({error.strerror})") from error
@@ -192,6 +196,8 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
 
     def register_to_config(self, **values: Any) -> None:
         """Set entries of model_index.json; talkhead's classes are named without their modules."""
+        # The name of a user's folder may reveal something private.
+        values.pop("_name_or_path", None)
         for name, value in values.items():
             if isinstance(value, tuple) and str(value[0]).startswith(f"{LIBRARY}."):
                 values[name] = (LIBRARY, value[1])

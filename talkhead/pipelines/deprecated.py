@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,15 @@ from talkhead.pipelines.talkhead_pipeline import TalkheadPipeline
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-Pipeline = TalkheadPipeline
+if TYPE_CHECKING:
+    Pipeline = TalkheadPipeline
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Pipeline":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn("Pipeline", "TalkheadPipeline")
+    return TalkheadPipeline
 
 
 def warn(old: str, new: str) -> None:

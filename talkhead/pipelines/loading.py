@@ -19,6 +19,7 @@ from talkhead.errors import WeightsError
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
+from talkhead.landmarks2video.sampling import SamplerOptions, sample
 from talkhead.media.audio_clip import AudioClip
 from talkhead.networks import Network, read_json
 from talkhead.weights.systems import (
@@ -136,8 +137,23 @@ def _load_scheduler(folder: Path, class_name: str) -> Any:
     if betas is not None and (not isinstance(betas, list) or len(betas) != count):
         raise WeightsError(f"{path}: trained_betas must have one number per timestep")
     try:
-        return scheduler.from_config(settings)
-    except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+        loaded = scheduler.from_config(settings)
+        # Schedulers check most of their settings when they are used.
+        for num_steps in (1, 2):
+            clean = sample(
+                lambda noisy, _: noisy, torch.ones(1, 1, 1, 1), loaded, SamplerOptions(num_steps)
+            )
+            if not bool(clean.isfinite().all()):
+                raise ArithmeticError("its samples are not finite")
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise WeightsError(
             f"{path} cannot be used: {' '.join(str(error).split())[:200]}"
         ) from error
+    return loaded

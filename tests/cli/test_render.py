@@ -18,13 +18,12 @@ import soundfile
 from PIL import Image
 
 from talkhead.geometry.crop import face_crop
-from talkhead.landmarks2video import denoiser
 from talkhead.media import ffmpeg
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.video import VideoWriter, probe_video, read_frames
-from talkhead.networks import save_checkpoint
 from talkhead.tracking.face_detector import FaceDetector
 from talkhead.tracking.landmark_track import LandmarkTrack
+from talkhead.weights.systems import TENSORS_NAME
 from tests.cli.conftest import (
     PACKAGE,
     SIDE,
@@ -251,20 +250,6 @@ def test_an_output_is_replaced_only_when_allowed(
 
 
 # Errors.
-
-
-def test_weights_that_follow_no_landmarks_make_no_videos(
-    face: Path, audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
-) -> None:
-    weights = tmp_path / "weights"
-    shutil.copytree(tiny_weights, weights)
-    config = dataclasses.replace(denoiser.TINY, map_channels=0, speech_channels=66)
-    state = denoiser.Denoiser(config).state_dict()
-    save_checkpoint(weights / "denoiser", architecture="denoiser", config=config, state=state)
-    arguments = (face, audio, "-o", tmp_path / "out.mp4", "--weights", weights)
-    ended = run_here("render", *map(str, arguments))
-    refused(ended, 4, "is driven by audio instead of landmarks")
-    assert not (tmp_path / "out.mp4").exists()
 
 
 def missing(folder: Path) -> Path:
@@ -496,24 +481,27 @@ def without_denoiser(folder: Path) -> None:
 
 
 def damaged_tensors(folder: Path) -> None:
-    path = folder / "autoencoder" / "model.safetensors"
+    path = folder / "autoencoder" / TENSORS_NAME
     path.write_bytes(path.read_bytes()[:5000])
 
 
 def foreign_tensors(folder: Path) -> None:
-    shutil.copy(folder / "autoencoder" / "model.safetensors", folder / "denoiser")
+    shutil.copy(folder / "autoencoder" / TENSORS_NAME, folder / "denoiser")
 
 
 def damaged_config(folder: Path) -> None:
-    (folder / "landmarks" / "config.json").write_text("{")
+    (folder / "landmark_generator" / "config.json").write_text("{")
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (shutil.rmtree, ("no weights named", "no such folder")),
-        (without_denoiser, ("lacks denoiser",)),
-        (damaged_tensors, ("model.safetensors is corrupt",)),
+        (
+            without_denoiser,
+            (f"is not whole: denoiser/{TENSORS_NAME} is missing",),
+        ),
+        (damaged_tensors, (f"{TENSORS_NAME} is corrupt",)),
         (foreign_tensors, ("does not fit Denoiser",)),
         (damaged_config, ("config.json cannot be read",)),
     ],

@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from talkhead.pipelines.networks import Pipeline, load_pipeline
 
 from talkhead.geometry.crop import face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
-from talkhead.landmarks2video.batching import BATCH_FRAMES
+from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.dubbing import FADE_FRAMES, DubbedFace, Dubber, dub_frames
+from talkhead.landmarks2video.renderer import LatentRenderer
+from talkhead.pipelines import TalkheadPipeline
 from talkhead.tracking.face_track import FaceTrack, Stretch
 from tests.meshes import hand_made_basis, mean_mesh, opened, turning
 
@@ -23,8 +24,11 @@ SIZE = (400, 380)
 
 
 @pytest.fixture(scope="module")
-def pipeline(tiny_weights: Path) -> Pipeline:
-    return load_pipeline(tiny_weights, torch.device("cpu"), torch.float32)
+def renderer(tiny_weights: Path) -> LatentRenderer:
+    pipeline = TalkheadPipeline.from_folder(
+        tiny_weights, device=torch.device("cpu"), dtype=torch.float32
+    )
+    return pipeline.renderer()
 
 
 def filmed() -> Floats:
@@ -106,10 +110,12 @@ def talking(count: int) -> list[DubbedFace | None]:
     return [dubber.speak(k, np.array([1.0, 0, 0, 0], np.float32)) for k in range(count)]
 
 
-def test_frames_stay_in_order_and_those_without_a_face_as_they_are(pipeline: Pipeline) -> None:
+def test_frames_stay_in_order_and_those_without_a_face_as_they_are(
+    renderer: LatentRenderer,
+) -> None:
     faces = [face if k % 3 else None for k, face in enumerate(talking(NUM_FRAMES))]
-    made = list(dub_frames(pipeline, items(faces)))
-    assert len(made) == NUM_FRAMES > BATCH_FRAMES
+    made = list(dub_frames(renderer, items(faces)))
+    assert len(made) == NUM_FRAMES > WINDOW_FRAMES
     for k, (frame, face) in enumerate(zip(made, faces, strict=True)):
         assert frame.shape == (SIZE[1], SIZE[0], 3)
         assert frame.dtype == np.uint8
@@ -124,35 +130,35 @@ def test_frames_stay_in_order_and_those_without_a_face_as_they_are(pipeline: Pip
         assert changed[mouth[1] - 5 : mouth[1] + 5, mouth[0] - 5 : mouth[0] + 5].mean() > 0.5
 
 
-def test_a_frame_does_not_depend_on_its_neighbours(pipeline: Pipeline) -> None:
+def test_a_frame_does_not_depend_on_its_neighbours(renderer: LatentRenderer) -> None:
     faces = talking(6)
-    together = list(dub_frames(pipeline, items(faces)))
+    together = list(dub_frames(renderer, items(faces)))
     for k in (0, 5):
-        alone = next(dub_frames(pipeline, [(picture(k), faces[k])]))
+        alone = next(dub_frames(renderer, [(picture(k), faces[k])]))
         difference = np.abs(alone.astype(int) - together[k])
         assert difference.max() <= 2
         assert difference.mean() < 0.01
 
 
-def test_half_a_share_changes_half_as_much(pipeline: Pipeline) -> None:
+def test_half_a_share_changes_half_as_much(renderer: LatentRenderer) -> None:
     (face,) = talking(1)
     assert face is not None
     full, half = (
-        list(dub_frames(pipeline, [(picture(0), DubbedFace(face.mesh, face.target, face.crop, s))]))
+        list(dub_frames(renderer, [(picture(0), DubbedFace(face.mesh, face.target, face.crop, s))]))
         for s in (1.0, 0.5)
     )
     middle = (full[0].astype(float) + picture(0)) / 2
     assert np.abs(half[0] - middle).max() <= 1
 
 
-def test_faces_at_the_border_of_the_picture_are_dubbed(pipeline: Pipeline) -> None:
+def test_faces_at_the_border_of_the_picture_are_dubbed(renderer: LatentRenderer) -> None:
     mesh = mean_mesh(EYES_PX, 30, 360)
     face = DubbedFace(mesh, opened(mesh / EYES_PX, 0.1) * EYES_PX, face_crop(mesh), 1.0)
     face = DubbedFace(mesh, face.target.astype(np.float32), face.crop, 1.0)
     other = talking(1)[0]
-    made = list(dub_frames(pipeline, [(picture(0), face), (picture(0), other)]))
+    made = list(dub_frames(renderer, [(picture(0), face), (picture(0), other)]))
     for frame in made:
         assert (frame != picture(0)).any()
     # Every frame has its own crop: the one at the border does not affect the other.
-    alone = next(dub_frames(pipeline, [(picture(0), other)]))
+    alone = next(dub_frames(renderer, [(picture(0), other)]))
     assert np.abs(alone.astype(int) - made[1]).max() <= 2

@@ -11,7 +11,12 @@ from diffusers import (
 )
 from torch import Tensor
 
-from talkhead.landmarks2video.sampling import NUM_TIMESTEPS, default_scheduler, sample
+from talkhead.landmarks2video.sampling import (
+    NUM_TIMESTEPS,
+    SamplerOptions,
+    default_scheduler,
+    sample,
+)
 
 SHAPE = (3, 4, 5, 6)
 
@@ -95,27 +100,29 @@ def test_a_network_that_knows_the_truth_finds_it_in_any_number_of_steps(
     num_steps: int, start_step: int | None
 ) -> None:
     oracle = Oracle(noise(5))
-    generated = sample(oracle, noise(6), default_scheduler(), num_steps, start_step=start_step)
+    generated = sample(
+        oracle, noise(6), default_scheduler(), SamplerOptions(num_steps), start_step=start_step
+    )
     torch.testing.assert_close(generated, oracle.clean, atol=2e-4, rtol=1e-4)
     assert len(oracle.asked) == num_steps
 
 
 def test_there_are_no_more_steps_than_timesteps() -> None:
     oracle = Oracle(noise(5))
-    generated = sample(oracle, noise(6), default_scheduler(), 50, start_step=20)
+    generated = sample(oracle, noise(6), default_scheduler(), SamplerOptions(50), start_step=20)
     torch.testing.assert_close(generated, oracle.clean, atol=0.02, rtol=0)
     assert oracle.times == pytest.approx([k / 1000 for k in range(20, 0, -1)])
 
 
 def test_steps_are_evenly_spaced_from_the_end() -> None:
     oracle = Oracle(noise(5))
-    sample(oracle, noise(6), default_scheduler(), 4)
+    sample(oracle, noise(6), default_scheduler(), SamplerOptions(4))
     assert oracle.times == [1, 0.75, 0.5, 0.25]
 
 
 def test_a_middle_step_starts_from_zeros_with_its_noise() -> None:
     oracle, epsilon = Oracle(noise(5)), noise(6)
-    sample(oracle, epsilon, default_scheduler(), 2, start_step=300)
+    sample(oracle, epsilon, default_scheduler(), SamplerOptions(2), start_step=300)
     noisy, time = oracle.asked[0]
     _, sigma = signal_and_noise(time)
     torch.testing.assert_close(noisy, sigma * epsilon, atol=1e-4, rtol=1e-4)
@@ -124,7 +131,10 @@ def test_a_middle_step_starts_from_zeros_with_its_noise() -> None:
 
 def test_the_last_step_is_where_sampling_starts_anyway() -> None:
     network = Gaussian()
-    found = [sample(network, noise(6), default_scheduler(), 3, start_step=k) for k in (None, 1000)]
+    found = [
+        sample(network, noise(6), default_scheduler(), SamplerOptions(3), start_step=k)
+        for k in (None, 1000)
+    ]
     assert torch.equal(*found)
 
 
@@ -136,7 +146,7 @@ def test_networks_that_predict_the_clean_sample_are_sampled_too() -> None:
         return truth
 
     scheduler = default_scheduler("sample")
-    generated = sample(network, noise(6), scheduler, 3, start_step=300)
+    generated = sample(network, noise(6), scheduler, SamplerOptions(3), start_step=300)
     torch.testing.assert_close(generated, truth, atol=1e-5, rtol=1e-5)
     assert times == pytest.approx([0.3, 0.2, 0.1])
 
@@ -145,7 +155,9 @@ def test_many_steps_come_close_to_the_exact_solution() -> None:
     network, epsilon = Gaussian(), noise(7)
     exact = network.exact(epsilon)
     errors = [
-        float((sample(network, epsilon, default_scheduler(), n) - exact).abs().max())
+        float(
+            (sample(network, epsilon, default_scheduler(), SamplerOptions(n)) - exact).abs().max()
+        )
         for n in (2, 10, 100)
     ]
     assert errors == sorted(errors, reverse=True)
@@ -156,8 +168,8 @@ def test_many_steps_come_close_to_the_exact_solution() -> None:
 def test_other_schedulers_of_diffusers_take_its_place(kind: Any) -> None:
     network, epsilon = Gaussian(), noise(7)
     other = kind.from_config(default_scheduler().config)
-    found = sample(network, epsilon, other, 50)
-    ours = sample(network, epsilon, default_scheduler(), 50)
+    found = sample(network, epsilon, other, SamplerOptions(50))
+    ours = sample(network, epsilon, default_scheduler(), SamplerOptions(50))
     assert float((found - ours).abs().max()) < 0.1
     assert float((found - network.exact(epsilon)).abs().max()) < 0.1
 
@@ -165,7 +177,10 @@ def test_other_schedulers_of_diffusers_take_its_place(kind: Any) -> None:
 def test_schedulers_that_add_noise_take_it_from_the_seed() -> None:
     kind: Any = EulerAncestralDiscreteScheduler
     scheduler = kind.from_config(default_scheduler().config)
-    found = [sample(Gaussian(), noise(7), scheduler, 4, seed=seed) for seed in (0, 0, 1)]
+    found = [
+        sample(Gaussian(), noise(7), scheduler, SamplerOptions(4, seed=seed))
+        for seed in (0, 0, 1)
+    ]
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
 
@@ -177,7 +192,7 @@ def test_the_scheduler_stays_as_it_was(kind: Any, start_step: int | None) -> Non
     if kind is not None:
         scheduler = kind.from_config(scheduler.config)
     before = copy.deepcopy(vars(scheduler))
-    sample(Gaussian(), noise(7), scheduler, 3, start_step=start_step)
+    sample(Gaussian(), noise(7), scheduler, SamplerOptions(3), start_step=start_step)
     assert vars(scheduler).keys() == before.keys()
     for name, value in vars(scheduler).items():
         if isinstance(value, Tensor):
@@ -187,6 +202,6 @@ def test_the_scheduler_stays_as_it_was(kind: Any, start_step: int | None) -> Non
 
 
 def test_each_of_a_batch_is_sampled_alone() -> None:
-    together = sample(Gaussian(), noise(9), default_scheduler(), 3)
-    alone = sample(Gaussian(), noise(9)[1:2], default_scheduler(), 3)
+    together = sample(Gaussian(), noise(9), default_scheduler(), SamplerOptions(3))
+    alone = sample(Gaussian(), noise(9)[1:2], default_scheduler(), SamplerOptions(3))
     torch.testing.assert_close(alone[0], together[1])

@@ -38,21 +38,6 @@ def shrink(crops: Tensor, size_px: int) -> Tensor:
     return functional.interpolate(crops, size=size, mode="bilinear", antialias=True)
 
 
-def base_frames(model: VideoDenoiser, image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
-    """Return the frames that the video denoiser corrects, (T, 3, S, S) in [-1, 1].
-
-    Args:
-        model: its configuration selects the repeated identity or its warp.
-        image: (1, 3, 256, 256) in [-1, 1], the identity.
-        grid: (T, 128, 128, 2), from `draw_maps`, one per frame.
-        maps: (T, 9, 128, 128), from `draw_maps`.
-    """
-    size, num_frames = model.config.size_px, len(grid)
-    if model.config.base == "identity":
-        return shrink(image, size).expand(num_frames, -1, -1, -1)
-    return shrink(warp_identity(image.expand(num_frames, -1, -1, -1), grid, maps), size)
-
-
 def small_points(meshes: Floats, size_px: int) -> Floats:
     """Return the 68 points of meshes, (T, 478, 3) in crop pixels, in pixels of small frames."""
     scale = np.float32(size_px / CROP_SIDE_PX)
@@ -74,7 +59,7 @@ def generate_window(
     Args:
         model: the video denoiser.
         scheduler: a scheduler of diffusers.
-        base: (T, 3, S, S) in [-1, 1], from `base_frames`.
+        base: (T, 3, S, S) in [-1, 1], the frames to correct.
         points: (T, 68, 2), pixels of the frames.
         emotion: (8,), probabilities.
         noise: (3, S, S), uniform in [-1, 1], the mask noise that all frames share.
