@@ -1,3 +1,4 @@
+import ast
 import os
 import re
 import shutil
@@ -16,11 +17,12 @@ from talkhead.cli.app import app
 from talkhead.geometry.mesh import LEFT_BROW, RIGHT_BROW
 from talkhead.media.video import VideoWriter, probe_video
 from talkhead.tracking.landmark_track import LandmarkTrack
+from talkhead.weights.systems import MASK_NOISE
 from tests.drawn_face import draw_face
 from tests.pages import PAGES, TOP, programs, run_program, shell_blocks, talkhead_commands
 from tests.tiny import write_voice
 
-RUN = {"README.md": ["talkhead render family.jpg"], "docs/training.md": ["mkdir my-weights"]}
+RUN = {"README.md": ["talkhead render family.jpg"], "docs/training.md": ["cp -r"]}
 """Command blocks that a test in this file runs, by their first words."""
 NOT_RUN = {
     ".venv/bin/talkhead render": "test_readme.py runs it, and .ci/run with the installation",
@@ -76,24 +78,54 @@ def test_commands_and_tables_are_up_to_date() -> None:
     assert ended.returncode == 0, f"run python docs/build.py: {ended.stderr}"
 
 
+PIPELINE, DUB, SCHEDULER, SAVE, TRACK, STAGES = programs(TOP / "docs" / "python.md")
+
+
 def test_the_program_of_the_pipeline_makes_a_video(tmp_path: Path) -> None:
-    program, _ = programs(TOP / "docs" / "python.md")
-    assert run_program(program, tmp_path).stdout == "(13, 512, 512, 3) 13\n"
+    assert run_program(PIPELINE, tmp_path).stdout == "(13, 512, 512, 3) 13\n"
     assert probe_video(tmp_path / "out.mp4").width == 512
-    assert (tmp_path / "mine/landmarks/config.json").is_file()
+
+
+def test_the_program_that_dubs_makes_a_video(tmp_path: Path) -> None:
+    with VideoWriter(
+        tmp_path / "interview.mp4", size=(192, 192), fps=Fraction(25), sound=None
+    ) as writer:
+        writer.write(np.stack([draw_face(192)] * 10))
+    run_program(DUB, tmp_path)
+    video = probe_video(tmp_path / "dubbed.mp4")
+    assert (video.width, round(float(video.duration_s), 2)) == (192, 0.52)
+
+
+def test_the_program_of_schedulers_makes_a_picture(tmp_path: Path) -> None:
+    run_program(SCHEDULER, tmp_path)
+    with Image.open(tmp_path / "last.png") as picture:
+        assert picture.size == (512, 512)
+
+
+def test_the_program_that_saves_is_loaded_by_diffusers(tmp_path: Path) -> None:
+    name, components = run_program(SAVE, tmp_path).stdout.split(maxsplit=1)
+    assert name == "MaskNoisePipeline"
+    assert ast.literal_eval(components) == sorted(MASK_NOISE.components)
+    assert (tmp_path / "mine/landmark_generator/config.json").is_file()
+
+
+def test_the_program_of_the_stages_makes_a_video(tmp_path: Path) -> None:
+    run_program(STAGES, tmp_path)
+    video = probe_video(tmp_path / "stages.mp4")
+    assert (video.width, round(float(video.duration_s), 2)) == (512, 0.52)
 
 
 def test_the_program_of_tracks_raises_the_brows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, program = programs(TOP / "docs" / "python.md")
     points = np.random.default_rng(0).uniform(0, 99, (80, 478, 3)).astype(np.float32)
     track = LandmarkTrack(points, Fraction(25), (100, 100), "hand")
     track.write(tmp_path / "track.npz")
     monkeypatch.chdir(tmp_path)
-    exec(compile(program, "python.md", "exec"), {})
+    exec(compile(TRACK, "python.md", "exec"), {})
     change = LandmarkTrack.read(tmp_path / "raised.npz").points - points
-    assert change[50, LEFT_BROW, 1] == pytest.approx(-8, abs=0.01)
+    # Frames 49 and 50 lie 0.02 s before and after the moment.
+    assert change[49:51][:, LEFT_BROW, 1] == pytest.approx(-8 * np.exp(-0.01), abs=0.001)
     assert np.abs(change[20]).max() < 1e-3
     assert np.flatnonzero(np.abs(change[50]).max(1)).tolist() == sorted([*LEFT_BROW, *RIGHT_BROW])
 
@@ -113,8 +145,9 @@ def shell(tmp_path: Path, tiny_weights: Path) -> Callable[[str], None]:
     (tmp_path / "programs").mkdir()
     program = tmp_path / "programs" / "talkhead"
     program.write_text(
-        '#!/bin/sh\ncommand="$1"\nshift\n'
-        f'exec "{sys.executable}" -m talkhead "$command" --weights "{tiny_weights}" "$@"\n'
+        f'#!/bin/sh\nrun() {{ exec "{sys.executable}" -m talkhead "$@"; }}\n'
+        '[ "$1" = weights ] && run "$@"\ncommand="$1"\nshift\n'
+        f'run "$command" --weights "{tiny_weights}" "$@"\n'
     )
     program.chmod(0o755)
     path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
@@ -165,12 +198,17 @@ def test_the_readmes_commands_do_what_they_say(
 def test_checkpoints_of_runs_become_weights(
     tmp_path: Path, tiny_weights: Path, shell: Callable[[str], None]
 ) -> None:
+    tasks = {"landmarks": "landmark_generator"}
     for task in ("autoencoder", "denoiser", "landmarks"):
-        shutil.copytree(tiny_weights / task, tmp_path / "runs" / task / "checkpoint")
+        trained = tmp_path / "runs" / task / "checkpoint"
+        shutil.copytree(tiny_weights / tasks.get(task, task), trained)
     (tmp_path / "examples").mkdir()
     Image.fromarray(draw_face(192)).save(tmp_path / "examples" / "face.png")
     write_voice(tmp_path / "examples" / "speech.wav", 0.4)
     page = TOP / "docs" / "training.md"
-    (block,) = (each for each in shell_blocks(page) if each.startswith("mkdir my-weights"))
+    (block,) = (each for each in shell_blocks(page) if each.startswith("cp -r"))
     shell(block)
     assert probe_video(tmp_path / "mine.mp4").width == 192
+    for name in ("autoencoder", "denoiser", "landmark_generator"):
+        config = Path(name, "config.json")
+        assert (tmp_path / "my-weights" / config).read_text() == (tiny_weights / config).read_text()

@@ -1,5 +1,7 @@
 """`TalkheadPipeline` and `MaskNoisePipeline`: the only place where the two stages meet.
 
+`base` loads, saves and moves them, `call` is their call, and `stages` joins the stages.
+
 Importing this package makes both classes known to diffusers, so that
 `diffusers.DiffusionPipeline.from_pretrained` loads what `save_pretrained` wrote.
 """
