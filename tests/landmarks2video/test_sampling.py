@@ -87,7 +87,7 @@ def test_a_single_step_is_minus_the_velocity_of_pure_noise() -> None:
         asked.append((noisy, time))
         return velocity
 
-    generated = sample(network, noise(4), default_scheduler(), 1)
+    generated = sample(network, noise(4), default_scheduler(), SamplerOptions(1))
     torch.testing.assert_close(generated, -velocity, atol=1e-6, rtol=0)
     ((noisy, time),) = asked
     assert torch.equal(noisy, noise(4))
