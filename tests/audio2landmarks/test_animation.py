@@ -1,5 +1,6 @@
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +42,10 @@ def landmarks(
     face: Floats,
     *,
     fps: Fraction = DEFAULT_FPS,
-    **motion: object,
+    **motion: Any,
 ) -> Floats:
     speech = predict_speech(generator, audio, face, fps)
-    options = MotionOptions(**motion)  # type: ignore[arg-type]
+    options = MotionOptions(**motion)
     points = np.concatenate(list(animate(generator, face, speech, options)))
     assert len(points) == len(speech.coefficients)
     return points
@@ -122,7 +123,7 @@ def test_pose_and_expression_have_their_strengths(
 ) -> None:
     face = identity()
 
-    def spread(index: int, **options: object) -> float:
+    def spread(index: int, **options: Any) -> float:
         points = landmarks(generator, short, face, blink_per_minute=0, **options)
         return float(np.abs(points[:, index] - points[0, index]).max())
 

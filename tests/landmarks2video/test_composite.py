@@ -6,7 +6,7 @@ from torch import Tensor
 
 from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
-from talkhead.landmarks2video.composite import Canvas, composite, prepare_canvas
+from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.masks import soft_mask
 from talkhead.landmarks2video.region import lower_face
@@ -80,7 +80,7 @@ def test_no_motion_and_no_change_give_back_the_picture(name: str) -> None:
     canvas, shut = scene(name, shut=True)
     shift, maps, target, warped = drawn(canvas, shut, shut[None])
     assert maps[:, 0].sum() == 0
-    frame = composite(canvas, shift, maps, target, warped, warped)[0]
+    frame = composite(canvas, FrameLayers(shift, maps, target, warped, warped))[0]
     assert frame.shape == canvas.picture.shape
     assert frame.dtype == np.uint8
     assert np.abs(frame.astype(int) - canvas.picture).max() <= 1
@@ -92,7 +92,7 @@ def test_an_open_mouth_without_motion_gives_back_a_smooth_picture(name: str) -> 
     canvas, points = scene(name, smooth(width, height))
     shift, maps, target, warped = drawn(canvas, points, points[None])
     assert maps[:, 0].sum() > 0
-    frame = composite(canvas, shift, maps, target, warped, warped)[0]
+    frame = composite(canvas, FrameLayers(shift, maps, target, warped, warped))[0]
     # The mouth comes from the crop, which was rounded once more.
     assert np.abs(frame.astype(int) - canvas.picture).max() <= 2
 
@@ -102,7 +102,9 @@ def test_outside_the_stage_every_pixel_is_the_pictures(name: str) -> None:
     canvas, points = scene(name)
     moved = np.stack([opened(points, 20), turning(0.3, points) + np.array([4, -3, 0], np.float32)])
     shift, maps, target, warped = drawn(canvas, points, moved)
-    frames = composite(canvas, shift, maps, target, warped, torch.rand_like(warped) * 2 - 1)
+    frames = composite(
+        canvas, FrameLayers(shift, maps, target, warped, torch.rand_like(warped) * 2 - 1)
+    )
     rows, columns = stage_of(canvas)
     outside = np.ones(canvas.picture.shape[:2], bool)
     outside[rows, columns] = False
@@ -114,7 +116,7 @@ def test_outside_the_stage_every_pixel_is_the_pictures(name: str) -> None:
 def test_what_the_denoiser_changes_is_added_inside_the_mask_only() -> None:
     canvas, shut = scene("large", smooth(640, 720), shut=True)
     shift, maps, target, warped = drawn(canvas, shut, shut[None])
-    frame = composite(canvas, shift, maps, target, warped, warped + 20 / 127.5)[0]
+    frame = composite(canvas, FrameLayers(shift, maps, target, warped, warped + 20 / 127.5))[0]
     change = frame.astype(int) - canvas.picture
     side = int(canvas.crop.side)
     soft = soft_mask(target, maps)
@@ -133,7 +135,9 @@ def test_what_the_denoiser_changes_is_added_inside_the_mask_only() -> None:
 def test_inside_an_opened_mouth_the_denoisers_pixels_are_taken() -> None:
     canvas, points = scene("large")
     shift, maps, target, warped = drawn(canvas, points, opened(points, 40)[None])
-    frame = composite(canvas, shift, maps, target, warped, torch.full_like(warped, 0.2))[0]
+    frame = composite(
+        canvas, FrameLayers(shift, maps, target, warped, torch.full_like(warped, 0.2))
+    )[0]
     middle = opened(points, 40)[[13, 14], :2].mean(0).astype(int)
     mouth = frame[middle[1] - 6 : middle[1] + 6, middle[0] - 12 : middle[0] + 12]
     assert np.abs(mouth.astype(float) - 1.2 * 127.5).max() <= 1.5
@@ -146,7 +150,7 @@ def test_a_turning_head_meets_the_picture_without_a_seam(shift_px: float) -> Non
     canvas = prepare_canvas(smooth(width, height), points, CPU)
     moved = turning(0.05, points) + np.array([shift_px, 2, 0], np.float32)
     shift, maps, target, warped = drawn(canvas, points, moved[None])
-    frame = composite(canvas, shift, maps, target, warped, warped)[0].astype(int)
+    frame = composite(canvas, FrameLayers(shift, maps, target, warped, warped))[0].astype(int)
     usual = np.abs(np.diff(canvas.picture.astype(int), axis=0)).max()
     for rows, columns in (square_of(canvas), stage_of(canvas)):
         assert 0 < rows.start < rows.stop < height
@@ -177,7 +181,7 @@ def test_where_the_picture_ends_nothing_moves() -> None:
     assert canvas.top == 0
     moved = points + np.array([8, 6, 0], np.float32)
     shift, maps, target, warped = drawn(canvas, points, moved[None])
-    frame = composite(canvas, shift, maps, target, warped, warped)[0].astype(int)
+    frame = composite(canvas, FrameLayers(shift, maps, target, warped, warped))[0].astype(int)
     above_hair = slice(0, 300)
     np.testing.assert_allclose(frame[0, above_hair], canvas.picture[0, above_hair], atol=2)
 
@@ -188,10 +192,11 @@ def test_a_batch_is_put_together_as_each_of_it(name: str) -> None:
     moved = np.stack([opened(points, by) for by in (0, 5, 10)])
     shift, maps, target, warped = drawn(canvas, points, moved)
     made = (warped + 0.1).clamp(-1, 1)
-    together = composite(canvas, shift, maps, target, warped, made)
+    layers = FrameLayers(shift, maps, target, warped, made)
+    together = composite(canvas, layers)
     for index in range(3):
         one = slice(index, index + 1)
-        alone = composite(canvas, shift[one], maps[one], target[one], warped[one], made[one])
+        alone = composite(canvas, layers[one])
         assert np.abs(alone[0].astype(int) - together[index]).max() <= 1
 
 
@@ -205,7 +210,7 @@ def test_the_crop_is_moved_to_whole_pixels_and_the_picture_is_left_alone() -> No
     assert canvas.small.shape == (1, 3, CROP_SIDE_PX, CROP_SIDE_PX)
     assert float(canvas.small.abs().max()) <= 1
     shift, maps, target, warped = drawn(canvas, points, points[None])
-    composite(canvas, shift, maps, target, warped, -warped)
+    composite(canvas, FrameLayers(shift, maps, target, warped, -warped))
     np.testing.assert_array_equal(canvas.picture, before)
     rows, columns = stage_of(canvas)
     inside = canvas.stage[0].permute(1, 2, 0).numpy()
