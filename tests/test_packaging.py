@@ -14,6 +14,7 @@ import pytest
 
 import talkhead
 from talkhead.weights import installed_list
+from talkhead.weights.systems import TENSORS_NAME
 
 TOP = Path(__file__).resolve().parents[1]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -108,14 +109,16 @@ def shipped_files() -> dict[str, Path]:
     shipped = {
         (weights.shipped_folder(entry) / path).relative_to(TOP).as_posix()
         for entry in weights.entries.values()
-        if entry.where == "package" and entry.kind != "pipeline"
-        for path in ("README.md", *(file.path for file in entry.files))
+        if entry.where == "package"
+        for path in (file.path for file in entry.files)
     }
+    cards = weights.checkpoints.rglob("README.md")
     names = {
         *shipped,
+        *(card.relative_to(TOP).as_posix() for card in cards),
         "talkhead/checkpoints/DATA.md",
         "talkhead/py.typed",
-        "talkhead/face/mesh.npz",
+        "talkhead/geometry/mesh.npz",
     }
     return {name: TOP / name for name in names} | {
         "talkhead/weights.toml": TOP / "weights.toml",
@@ -125,7 +128,7 @@ def shipped_files() -> dict[str, Path]:
 
 def test_the_wheel_carries_the_code_the_weights_and_the_licence(packages: Built) -> None:
     content = content_of(packages.wheel)
-    assert len(shipped_files()) >= 14
+    assert len(shipped_files()) >= 20
     for name, path in shipped_files().items():
         assert content[name] == path.read_bytes(), name
     modules = {
@@ -182,9 +185,9 @@ def test_the_installed_talkhead_runs_from_another_folder(packages: Built, tmp_pa
 
     assert talkhead_says("--version") == f"talkhead {talkhead.__version__}\n"
     where = Path(talkhead_says("weights", "path", "default").strip())
-    assert where == packages.installed / "talkhead" / "checkpoints"
+    assert where == packages.installed / "talkhead" / "checkpoints" / "talkhead"
     verified = talkhead_says("weights", "verify")
-    for name in ("autoencoder", "denoiser", "landmarks"):
+    for name in ("default", "mask-noise", "autoencoder", "denoiser", "landmark_generator"):
         assert re.search(rf"^{name}\b.*\bok\b", verified, re.M), verified
 
 
@@ -216,12 +219,12 @@ def test_every_other_python_at_hand_compiles_it_and_verifies_the_weights(
 
 
 def test_a_spoilt_installation_is_found(packages: Built, tmp_path: Path) -> None:
-    model = packages.installed / "talkhead/checkpoints/landmarks/model.safetensors"
+    model = packages.installed / "talkhead/checkpoints/talkhead/landmark_generator" / TENSORS_NAME
     content = model.read_bytes()
     model.write_bytes(content[:-1])
     try:
         ended = run(
-            *(sys.executable, "-m", "talkhead", "weights", "verify", "landmarks"),
+            *(sys.executable, "-m", "talkhead", "weights", "verify", "landmark_generator"),
             cwd=tmp_path,
             PYTHONPATH=str(packages.installed),
         )

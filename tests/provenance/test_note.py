@@ -17,6 +17,7 @@ from talkhead.media.video import VideoWriter
 from talkhead.provenance import Note, find_note, provenance_note, sha256_of, weights_digests
 from talkhead.provenance.note import MAX_NOTE_CHARACTERS, UNLISTED
 from talkhead.weights import installed_list, resolve_weights
+from talkhead.weights.systems import TENSORS_NAME
 
 DIGESTS = {part: f"{k:064x}" for k, part in enumerate(("b", "a"))}
 COPIES = {"copy.mp4": ["-c", "copy"], "copy.mkv": ["-c", "copy"], "again.mp4": []}
@@ -119,25 +120,29 @@ def test_digests_are_those_of_the_list_of_weights() -> None:
         part: file.sha256
         for part in entries["default"].components
         for file in entries[part].files
-        if file.path == "model.safetensors"
+        if file.path == TENSORS_NAME
     }
     assert weights_digests(resolve_weights("default")) == listed
-    assert len(listed) == 3
+    assert len(listed) == 5
 
 
 def test_a_file_of_weights_that_changes_is_digested_anew(tmp_path: Path) -> None:
-    for part in ("autoencoder", "denoiser", "landmarks"):
-        (tmp_path / part).mkdir()
-        (tmp_path / part / "model.safetensors").write_bytes(b"one")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "TalkheadPipeline"}')
+    for component in ("autoencoder", "denoiser", "landmark_generator"):
+        (tmp_path / component).mkdir()
+        (tmp_path / component / TENSORS_NAME).write_bytes(b"one")
     before = weights_digests(tmp_path)
     assert set(before.values()) == {hashlib.sha256(b"one").hexdigest()}
-    (tmp_path / "denoiser" / "model.safetensors").write_bytes(b"other")
+    (tmp_path / "denoiser" / TENSORS_NAME).write_bytes(b"other")
     changed = {"denoiser": hashlib.sha256(b"other").hexdigest()}
     assert weights_digests(tmp_path) == before | changed
 
 
 def test_weights_that_are_missing_have_no_digest(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"model\.safetensors cannot be read"):
+    with pytest.raises(WeightsError, match=r"is not a pipeline: it has no model_index\.json"):
+        weights_digests(tmp_path)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "TalkheadPipeline"}')
+    with pytest.raises(WeightsError, match=f"landmark_generator/{TENSORS_NAME} is missing"):
         weights_digests(tmp_path)
 
 

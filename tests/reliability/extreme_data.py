@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from talkhead.geometry.mesh import MEAN_FACE
+from talkhead.weights.systems import CONFIG_NAME, SCHEDULER_CONFIG_NAME, TENSORS_NAME
 from tests.reliability import case as commands
 from tests.reliability.case import Case, described
 from tests.reliability.extreme_media import Builder
@@ -170,10 +171,16 @@ CONFIGS: dict[str, tuple[str, dict[str, Any] | str]] = {
     "no levels": ("denoiser", {"widths": [], "num_blocks": []}),
     "no heads": ("denoiser", {"num_heads": 0}),
     "scale of NaN": ("denoiser", '"residual_scale": NaN'),
-    "many components": ("landmarks", {"num_components": 10**7}),
-    "many layers": ("landmarks", {"num_layers": 10**7}),
-    "wide LSTM": ("landmarks", {"hidden_size": 10**6}),
-    "dropout": ("landmarks", {"dropout": 7.0}),
+    "many components": ("landmark_generator", {"num_components": 10**7}),
+    "many layers": ("landmark_generator", {"num_layers": 10**7}),
+    "wide LSTM": ("landmark_generator", {"hidden_size": 10**6}),
+    "dropout": ("landmark_generator", {"dropout": 7.0}),
+    "endless schedule": ("scheduler", {"num_train_timesteps": 10**9}),
+    "no schedule": ("scheduler", {"num_train_timesteps": 0}),
+    "betas of text": ("scheduler", {"trained_betas": ["a"] * 1000}),
+    "betas out of range": ("scheduler", {"trained_betas": [7.0] * 1000}),
+    "unknown prediction": ("scheduler", {"prediction_type": "nonsense"}),
+    "deep schedule": ("scheduler", "[" * DEEP),
     "deep config": ("denoiser", "[" * DEEP),
     "endless number": ("denoiser", '"residual_scale": ' + "9" * 5000),
     "huge number": ("denoiser", '"residual_scale": 1' + "0" * 400),
@@ -194,14 +201,15 @@ def weights_cases(seeds: Seeds) -> Iterator[tuple[Builder, str, Case]]:
     def with_tensors(content: bytes) -> Builder:
         def build(path: Path) -> None:
             copy_tree(seeds.weights, path)
-            (path / "landmarks" / "model.safetensors").write_bytes(content)
+            (path / "landmark_generator" / TENSORS_NAME).write_bytes(content)
 
         return build
 
     def with_config(part: str, changed: dict[str, Any] | str) -> Builder:
         def build(path: Path) -> None:
             copy_tree(seeds.weights, path)
-            config = path / part / "config.json"
+            name = SCHEDULER_CONFIG_NAME if part == "scheduler" else CONFIG_NAME
+            config = path / part / name
             values = json.loads(config.read_text(encoding="utf-8"))
             if isinstance(changed, dict):
                 text = as_json(values | changed)

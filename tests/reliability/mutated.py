@@ -14,6 +14,12 @@ import numpy as np
 
 from talkhead.evaluation.scores import MEASURES, SCHEMA
 from talkhead.evaluation.tables import NEVER_SEEN, summarise
+from talkhead.weights.systems import (
+    CONFIG_NAME,
+    INDEX_NAME,
+    SCHEDULER_CONFIG_NAME,
+    TENSORS_NAME,
+)
 from tests.reliability import case as commands
 from tests.reliability.case import Case, Maker, described
 from tests.reliability.mutation import mutate
@@ -170,8 +176,11 @@ def scores(seeds: Seeds, folder: Path, rng: Rng, number: int) -> Case:
 def weights(seeds: Seeds, folder: Path, rng: Rng, number: int) -> Case:
     """A folder of weights, damaged as bytes, in its configuration, or in the tensors' header."""
     pipeline = copy_tree(seeds.weights, folder / "weights")
-    part = ("autoencoder", "denoiser", "landmarks")[int(rng.integers(3))]
-    tensors, config = pipeline / part / "model.safetensors", pipeline / part / "config.json"
+    part = ("autoencoder", "denoiser", "landmark_generator")[int(rng.integers(3))]
+    tensors, config = pipeline / part / TENSORS_NAME, pipeline / part / CONFIG_NAME
+    if rng.random() < 0.3:
+        index, scheduler = pipeline / INDEX_NAME, pipeline / "scheduler" / SCHEDULER_CONFIG_NAME
+        config = index if rng.random() < 0.5 else scheduler
     way = number % 4
     if way == 0:
         path = tensors if rng.random() < 0.7 else config
@@ -193,9 +202,9 @@ def weights(seeds: Seeds, folder: Path, rng: Rng, number: int) -> Case:
         )
         config.write_text(as_json(changed), encoding="utf-8", errors="replace")
     made = commands.render(seeds, more=("--weights", "weights"))
-    if part == "landmarks" and number % 3 == 0:
+    if part == "landmark_generator" and number % 3 == 0:
         made = commands.landmarks(seeds, more=("--weights", "weights"))
-    return described(made, f"{part}/{path.name}")
+    return described(made, f"{part}/{path.name}" if path.parent.name == part else path.name)
 
 
 def _damaged(paths: Sequence[Path], folder: Path, rng: Rng) -> str:
