@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 import json
 import os
@@ -9,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from talkhead.errors import WeightsError
-from talkhead.networks import save_checkpoint
+from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.weights import (
     WeightsFile,
     WeightsList,
@@ -21,6 +19,8 @@ from talkhead.weights import (
     installed_list,
     read_list,
 )
+from talkhead.weights.systems import NETWORK_FILES, PIPELINE_FILES, TENSORS_NAME
+from tests.tiny import write_tiny_mask_noise
 
 PIPELINE = """
 [default]
@@ -29,14 +29,11 @@ about = "a picture and a voice to frames"
 licence = "Apache-2.0"
 origin = "trained for talkhead"
 where = "package"
-components = ["autoencoder", "denoiser", "landmarks"]
+components = ["autoencoder", "denoiser", "landmark_generator"]
+files = []
 """
+COMPONENTS = ("autoencoder", "denoiser", "landmark_generator")
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-
-
-@dataclasses.dataclass(frozen=True)
-class TinyConfig:
-    width: int
 
 
 def model_entry(name: str) -> str:
@@ -52,16 +49,11 @@ files = []
 
 
 @pytest.fixture
-def weights(tmp_path: Path) -> WeightsList:
-    """A pipeline of three tiny models, listed and pinned."""
+def weights(tmp_path: Path, tiny_weights: Path) -> WeightsList:
+    """A pipeline of three tiny networks, listed and pinned."""
     checkpoints = tmp_path / "checkpoints"
-    text = PIPELINE
-    for name in ("autoencoder", "denoiser", "landmarks"):
-        state = nn.Linear(2, 3).state_dict()
-        save_checkpoint(
-            checkpoints / name, architecture=name, config=TinyConfig(width=3), state=state
-        )
-        text += model_entry(name)
+    shutil.copytree(tiny_weights, checkpoints / "talkhead")
+    text = PIPELINE + "".join(map(model_entry, COMPONENTS))
     listed = WeightsList(written(tmp_path, text), checkpoints=checkpoints, cache=tmp_path / "cache")
     listed.pin()
     return listed
@@ -77,11 +69,17 @@ def file_of(content: bytes, path: str = "a.bin") -> WeightsFile:
     return WeightsFile(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_pinning_counts_and_digests_what_is_shipped(weights: WeightsList) -> None:
-    entry = read_list(weights.path)["denoiser"]
-    assert [file.path for file in entry.files] == ["config.json", "model.safetensors"]
+@pytest.mark.parametrize(
+    ("name", "folder", "paths"),
+    [("denoiser", "talkhead/denoiser", NETWORK_FILES), ("default", "talkhead", PIPELINE_FILES)],
+)
+def test_pinning_counts_and_digests_what_is_shipped(
+    weights: WeightsList, name: str, folder: str, paths: tuple[str, ...]
+) -> None:
+    entry = read_list(weights.path)[name]
+    assert tuple(file.path for file in entry.files) == paths
     for file in entry.files:
-        content = (weights.checkpoints / "denoiser" / file.path).read_bytes()
+        content = (weights.checkpoints / folder / file.path).read_bytes()
         assert file == file_of(content, file.path)
 
 
@@ -89,50 +87,61 @@ def test_pinning_again_follows_replaced_weights_and_leaves_the_other_entries(
     weights: WeightsList,
 ) -> None:
     before = dict(weights.entries)
-    save_checkpoint(
-        weights.checkpoints / "landmarks",
-        architecture="landmarks",
-        config=TinyConfig(width=3),
-        state={"weight": torch.zeros(7)},
-    )
+    folder = weights.resolve("denoiser")
+    network = Denoiser.from_pretrained(folder)
+    torch.nn.init.zeros_(network.conv_out.weight)
+    network.save_pretrained(folder)
     with pytest.raises(WeightsError, match="is corrupt"):
-        weights.verify("landmarks")
-    weights.pin("landmarks")
-    assert weights.verify("landmarks")
+        weights.verify("denoiser")
+    weights.pin("denoiser")
+    assert weights.verify("denoiser")
     after = read_list(weights.path)
-    assert {name for name in after if after[name] != before[name]} == {"landmarks"}
+    assert {name for name in after if after[name] != before[name]} == {"denoiser"}
     assert list(after) == list(before)
 
 
-def test_only_shipped_files_can_be_pinned(weights: WeightsList) -> None:
-    with pytest.raises(WeightsError, match="default has no shipped files"):
-        weights.pin("default")
-    (weights.checkpoints / "denoiser" / "config.json").unlink()
-    with pytest.raises(WeightsError, match=r"config\.json cannot be read"):
-        weights.pin("denoiser")
+def test_only_shipped_files_can_be_pinned(weights: WeightsList, tmp_path: Path) -> None:
+    elsewhere = url_list(tmp_path, b"abc")
+    with pytest.raises(WeightsError, match="asset has no shipped files"):
+        elsewhere.pin("asset")
+    for name, path in (("denoiser", "denoiser/config.json"), ("default", "model_index.json")):
+        (weights.checkpoints / "talkhead" / path).unlink()
+        with pytest.raises(WeightsError, match=f"{path} cannot be read"):
+            weights.pin(name)
 
 
-def test_a_model_and_a_pipeline_resolve_to_their_folders(weights: WeightsList) -> None:
-    assert weights.resolve("denoiser") == weights.checkpoints / "denoiser"
-    assert weights.resolve("default") == weights.checkpoints
+def test_a_network_and_a_pipeline_resolve_to_their_folders(weights: WeightsList) -> None:
+    assert weights.resolve("denoiser") == weights.checkpoints / "talkhead" / "denoiser"
+    assert weights.resolve("default") == weights.checkpoints / "talkhead"
     assert weights.verify("default")
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_one_changed_byte_is_found(weights: WeightsList, name: str) -> None:
-    path = weights.checkpoints / "landmarks" / name
-    content = bytearray(path.read_bytes())
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("landmark_generator/config.json", ("landmark_generator", "default")),
+        (f"landmark_generator/{TENSORS_NAME}", ("landmark_generator", "default")),
+        ("model_index.json", ("default",)),
+        ("scheduler/scheduler_config.json", ("default",)),
+    ],
+)
+def test_one_changed_byte_is_found(weights: WeightsList, path: str, names: tuple[str, ...]) -> None:
+    file = weights.checkpoints / "talkhead" / path
+    content = bytearray(file.read_bytes())
     content[-3] ^= 1
-    path.write_bytes(content)
-    for asked in ("landmarks", "default"):
-        with pytest.raises(WeightsError, match=f"{name} is corrupt .*: install talkhead again"):
-            weights.resolve(asked)
+    file.write_bytes(content)
+    for name in names:
+        with pytest.raises(WeightsError, match=f"{path} is corrupt .*: install talkhead again"):
+            weights.resolve(name)
+        with pytest.raises(WeightsError, match=f"{path} is corrupt"):
+            weights.verify(name)
 
 
 def test_a_missing_file_is_named(weights: WeightsList) -> None:
-    (weights.checkpoints / "denoiser" / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"denoiser/model\.safetensors is missing: install"):
-        weights.resolve("default")
+    for path in ("scheduler/scheduler_config.json", f"denoiser/{TENSORS_NAME}"):
+        (weights.checkpoints / "talkhead" / path).unlink()
+        with pytest.raises(WeightsError, match=f"{path} is missing: install"):
+            weights.resolve("default")
 
 
 def test_an_entry_without_files_is_not_taken_for_intact(tmp_path: Path) -> None:
@@ -153,18 +162,25 @@ def test_an_unknown_name_lists_the_known_ones(weights: WeightsList) -> None:
         weights.verify("defualt")
 
 
-def test_a_folder_of_the_users_own_is_a_model_or_a_whole_pipeline(
+def test_a_folder_of_the_users_own_is_a_network_or_a_whole_pipeline(
     weights: WeightsList, tmp_path: Path
 ) -> None:
     own = tmp_path / "own"
-    shutil.copytree(weights.checkpoints, own)
+    shutil.copytree(weights.checkpoints / "talkhead", own)
     assert weights.resolve(own) == own
     assert weights.resolve(str(own / "denoiser")) == own / "denoiser"
-    shutil.rmtree(own / "landmarks")
-    (own / "autoencoder" / "model.safetensors").unlink()
-    with pytest.raises(
-        WeightsError, match="own is not a folder of weights: it lacks autoencoder, la"
-    ):
+    (own / "autoencoder" / TENSORS_NAME).unlink()
+    with pytest.raises(WeightsError, match=f"own is not whole: autoencoder/{TENSORS_NAME} is mi"):
+        weights.resolve(own)
+    for index in ('{"_class_name": "StableDiffusionPipeline"}', "{}", "[]", "{"):
+        (own / "model_index.json").write_text(index)
+        with pytest.raises(WeightsError, match=r"own/model_index\.json (describes|cannot be read)"):
+            weights.resolve(own)
+    (own / "model_index.json").unlink()
+    with pytest.raises(WeightsError, match=r"own is not a pipeline: it has no model_index\.json$"):
+        weights.resolve(own)
+    (own / "landmarks").mkdir()
+    with pytest.raises(WeightsError, match="can be converted: `talkhead weights convert`"):
         weights.resolve(own)
 
 
@@ -180,13 +196,12 @@ repo = "owner/name"
 revision = "{REVISION}"
 files = [{{ path = "sub/a.bin", bytes = 3, sha256 = "{"0f" * 32}" }}]
 """
-    entries = read_list(written(tmp_path, PIPELINE + hub + "".join(map(model_entry, PARTS))))
+    entries = read_list(written(tmp_path, PIPELINE + hub + "".join(map(model_entry, COMPONENTS))))
     assert entries["mask-noise_2"].about == 'with "quotes", a \\ and an é'
     assert entries["mask-noise_2"].num_bytes == 3
     assert read_list(written(tmp_path, format_list(entries))) == entries
 
 
-PARTS = ("autoencoder", "denoiser", "landmarks")
 FILE = '{ path = "a.bin", bytes = 1, sha256 = "' + "a" * 64 + '" }'
 
 
@@ -343,38 +358,39 @@ def test_everything_that_is_shipped_is_listed_and_intact() -> None:
     shipped = {entry.name for entry in weights.entries.values() if entry.where == "package"}
     for name in shipped:
         assert weights.verify(name), name
-    folders = {path.parent for path in weights.checkpoints.rglob("model.safetensors")}
-    assert folders == {
-        weights.shipped_folder(entry)
+    listed = {
+        weights.shipped_folder(entry) / file.path
         for entry in weights.entries.values()
-        if entry.where == "package" and entry.kind == "model"
+        if entry.where == "package"
+        for file in entry.files
     }
-    assert all((folder / "README.md").is_file() for folder in folders)
+    present = {path for path in weights.checkpoints.rglob("*") if path.is_file()}
+    assert listed == {path for path in present if path.suffix != ".md"}
+    folders = {path.parent for path in listed if path.name == TENSORS_NAME}
+    without_card = {folder.name for folder in folders if not (folder / "README.md").is_file()}
+    assert without_card == {"expressions"}  # measured with the video denoiser, which has a card
 
 
-def test_what_another_pipeline_has_alone_is_in_a_folder_of_its_name(tmp_path: Path) -> None:
-    def pipeline(name: str, *parts: str) -> str:
-        return PIPELINE.replace("[default]", f"[{name}]").replace(
-            '["autoencoder", "denoiser", "landmarks"]', json.dumps(parts)
-        )
-
-    names = {"denoiser": "denoiser", "landmarks": "landmarks", "video": "second/video"}
-    for name, place in names.items():
-        save_checkpoint(
-            tmp_path / place,
-            architecture=name,
-            config=TinyConfig(width=3),
-            state={"weight": torch.zeros(3)},
-        )
-    text = pipeline("default", "denoiser", "landmarks") + pipeline("second", "landmarks", "video")
-    text += "".join(model_entry(name) for name in names)
-    weights = WeightsList(written(tmp_path, text), checkpoints=tmp_path, cache=tmp_path / "cache")
-    weights.pin()
-    assert weights.resolve("default") == tmp_path
-    assert weights.resolve("second") == tmp_path / "second"
-    assert weights.resolve("video") == tmp_path / "second" / "video"
-    assert weights.resolve("landmarks") == tmp_path / "landmarks"
-    assert weights.verify("second")
-    (tmp_path / "second/video/model.safetensors").write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"second/video/model\.safetensors is corrupt"):
-        weights.resolve("second")
+def test_what_another_pipeline_has_alone_is_in_a_folder_of_its_name(
+    tmp_path: Path, tiny_weights: Path
+) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    default, second = checkpoints / "talkhead", checkpoints / "second"
+    shutil.copytree(tiny_weights, default)
+    shutil.rmtree(write_tiny_mask_noise(second) / "landmark_generator")
+    alone = ("emotion_classifier", "expressions", "video_denoiser")
+    components = json.dumps(["landmark_generator", *alone])
+    text = PIPELINE + PIPELINE.replace("[default]", "[second]").replace(
+        '["autoencoder", "denoiser", "landmark_generator"]', components
+    )
+    text += "".join(map(model_entry, (*COMPONENTS, *alone)))
+    listed = WeightsList(written(tmp_path, text), checkpoints=checkpoints, cache=tmp_path / "cache")
+    listed.pin()
+    assert listed.resolve("default") == default
+    assert listed.resolve("second") == second
+    assert listed.resolve("video_denoiser") == second / "video_denoiser"
+    assert listed.resolve("landmark_generator") == default / "landmark_generator"
+    assert listed.verify("second")
+    (second / "video_denoiser" / TENSORS_NAME).write_bytes(b"")
+    with pytest.raises(WeightsError, match=f"second/video_denoiser/{TENSORS_NAME} is corrupt"):
+        listed.resolve("second")

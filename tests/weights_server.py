@@ -160,7 +160,8 @@ class HubServer(WeightsServer):
     """Implements the hub routes that huggingface-hub uses to download and upload models.
 
     `repos` holds files by repository and commit, and `branches` the commits of branches and tags;
-    main is the last commit unless it is listed. `private` and `gated` repositories need the token.
+    main is the last commit unless it is listed. A new repository has a first commit, as on the
+    hub. `private` and `gated` repositories need the token.
     """
 
     TOKEN = "hf_of_a_test"
@@ -243,7 +244,8 @@ class HubServer(WeightsServer):
         if repo in self.repos:
             known = {"error": "You already created this repo", "url": f"{self.url}/{repo}"}
             return self._json(handler, known, 409)
-        self.repos[repo], self.private[repo] = {}, is_private
+        self.repos[repo] = {"0" * 40: {".gitattributes": b""}}
+        self.private[repo] = is_private
         return self._json(handler, {"url": f"{self.url}/{repo}"})
 
     def _preupload(self, handler: BaseHTTPRequestHandler, wanted: dict[str, Any]) -> None:
@@ -271,7 +273,8 @@ class HubServer(WeightsServer):
     def _commit(self, handler: BaseHTTPRequestHandler, repo: str, body: bytes) -> None:
         import base64
 
-        files = {}
+        parent = list(self.repos[repo])[-1]
+        files = dict(self.repos[repo][parent])
         for line in body.splitlines():
             row = json.loads(line)
             value = row["value"]
@@ -279,7 +282,7 @@ class HubServer(WeightsServer):
                 files[value["path"]] = base64.b64decode(value["content"])
             elif row["key"] == "lfsFile":
                 files[value["path"]] = self.stored[value["oid"]]
-        revision = hashlib.sha1(body, usedforsecurity=False).hexdigest()
+        revision = hashlib.sha1(parent.encode() + body, usedforsecurity=False).hexdigest()
         self.repos[repo][revision] = files
         url = f"{self.url}/{repo}/commit/{revision}"
         self._json(handler, {"success": True, "commitOid": revision, "commitUrl": url})

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.landmarks2video.sampling import default_scheduler
@@ -25,6 +25,7 @@ from talkhead.weights.systems import (
     SCHEDULER,
     TALKHEAD,
     TENSORS_NAME,
+    System,
 )
 
 OLD_TENSORS_NAME = "model.safetensors"
@@ -45,7 +46,7 @@ def convert_pipeline(old: Path, new: Path) -> None:
 
     Args:
         old: has one sub-folder per network; it stays as it is.
-        new: created, once it was loaded strictly.
+        new: created, once the result was loaded strictly.
 
     Raises:
         TalkheadError: the new folder exists or cannot be written.
@@ -55,37 +56,50 @@ def convert_pipeline(old: Path, new: Path) -> None:
         raise TalkheadError(f"{new} exists: choose another folder")
     is_mask_noise = (old / "video-denoiser").is_dir()
     system = MASK_NOISE if is_mask_noise else TALKHEAD
-    names = [name for name, component in _COMPONENTS.items() if component in system.networks]
+    names = _networks_of(old, system)
     try:
         with tempfile.TemporaryDirectory(prefix=".talkhead-", dir=new.absolute().parent) as place:
             folder = Path(place, "pipeline")
             index: dict[str, Any] = {"_class_name": system.pipeline}
             for name in names:
-                if name == "emotion" and not (old / name).is_dir():
-                    continue
                 for component in _convert_network(old / name, folder):
                     index[component] = [LIBRARY, system.networks[component]]
             scheduler = default_scheduler("sample" if is_mask_noise else "v_prediction")
             scheduler.save_pretrained(folder / SCHEDULER)
             index[SCHEDULER] = ["diffusers", type(scheduler).__name__]
             (folder / INDEX_NAME).write_text(json.dumps(index, indent=2), encoding="utf-8")
-            FacePipeline.from_folder(folder, device=torch.device("cpu"), dtype=torch.float32)
+            try:
+                FacePipeline.from_folder(folder, device=torch.device("cpu"), dtype=torch.float32)
+            except WeightsError as error:
+                fault = str(error).replace(str(folder), str(new))
+                raise WeightsError(f"{old} cannot be converted: {fault}") from error
             folder.rename(new)
     except OSError as error:
         raise TalkheadError(f"{new} cannot be written ({error.strerror})") from error
 
 
+def _networks_of(old: Path, system: System) -> list[str]:
+    """Return the names of an old pipeline's networks; raises WeightsError if one is missing."""
+    names = [name for name, component in _COMPONENTS.items() if component in system.networks]
+    found = [name for name in names if (old / name).is_dir()]
+    for name in names:
+        if name not in found and _COMPONENTS[name] not in system.optional:
+            raise WeightsError(f"{old} is not a pipeline of talkhead 0.2: it has no folder {name}")
+    return found
+
+
 def _convert_network(old: Path, folder: Path) -> list[str]:
     """Write the networks that an old folder becomes, and return their components."""
     settings = read_json(old / CONFIG_NAME)
-    component = _COMPONENTS.get(str(settings.pop("architecture", None)))
-    if component is None:
-        raise WeightsError(f"{old} holds no network of talkhead 0.2")
+    component = _COMPONENTS[old.name]
+    found = settings.pop("architecture", None)
+    if found != old.name:
+        raise WeightsError(f"{old} does not hold the {old.name} of talkhead 0.2, but {found!r}")
     settings.pop("schema", None)
     if settings.pop("speech_channels", 0):
         raise WeightsError(f"{old} is driven by audio instead of landmarks: it has no successor")
     try:
-        tensors = load_file(old / OLD_TENSORS_NAME)
+        tensors = load((old / OLD_TENSORS_NAME).read_bytes())
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{old / OLD_TENSORS_NAME} cannot be read: {error}") from error
     moved = {_EXPRESSIONS[name]: tensors.pop(name) for name in _EXPRESSIONS if name in tensors}
@@ -104,4 +118,4 @@ def _write(folder: Path, settings: dict[str, Any], tensors: dict[str, torch.Tens
     classes = {**TALKHEAD.networks, **MASK_NOISE.networks}
     config = {"_class_name": classes[folder.name], **settings}
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2), encoding="utf-8")
-    save_file(tensors, folder / TENSORS_NAME, metadata={"format": "pt"})
+    (folder / TENSORS_NAME).write_bytes(save(tensors, metadata={"format": "pt"}))

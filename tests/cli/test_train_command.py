@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 import signal
@@ -8,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from talkhead.landmarks2video.autoencoder import TINY, Autoencoder, AutoencoderConfig
-from talkhead.networks import load_state, read_config
+from talkhead.landmarks2video.autoencoder import Autoencoder
 from tests.cli.conftest import PACKAGE, Run
 from tests.prepared import write_prepared
+from tests.tiny import TINY_AUTOENCODER
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     """Settings with the default precision and paths relative to the settings file."""
     write_prepared(tmp_path / "data", num_frames=20)
-    model = "\n".join(f"{key} = {value}" for key, value in dataclasses.asdict(TINY).items())
+    model = "\n".join(f"{key} = {value}" for key, value in TINY_AUTOENCODER.items())
     path = tmp_path / "tiny.toml"
     path.write_text(
         '[train]\ndata = "data"\nrun = "run"\nsteps = 30\nbatch_size = 4\nlearning_rate = 1e-3\n'
@@ -63,8 +62,8 @@ def test_training_that_is_interrupted_goes_on_to_its_end(
     assert summary["scores"]["psnr"] > 15
     checkpoint = Path(summary["checkpoint"])
     assert checkpoint == tmp_path / "run" / "checkpoint"
-    model = Autoencoder(read_config(checkpoint, AutoencoderConfig, architecture="autoencoder"))
-    load_state(checkpoint, model)
+    config = Autoencoder.from_pretrained(checkpoint).config
+    assert {name: config[name] for name in TINY_AUTOENCODER} == TINY_AUTOENCODER
     log = (tmp_path / "run" / "log.jsonl").read_text()
     logged = [json.loads(line) for line in log.splitlines()]
     steps = [line["step"] for line in logged if line["kind"] == "train"]

@@ -1,26 +1,19 @@
 import json
 from pathlib import Path
 
-import torch
-from torch import nn
-
-from talkhead.networks import save_checkpoint
 from talkhead.weights import list_entries
-from tests.cli.conftest import Run
-from tests.test_weights import TinyConfig, model_entry
+from talkhead.weights.systems import NETWORK_FILES, TENSORS_NAME
+from tests.cli.conftest import Run, RunHere, refused
+from tests.pipelines.test_convert import write_old_talkhead
+from tests.test_weights import model_entry
+from tests.tiny import tiny_denoiser
 
 
-def with_model(home: Path) -> Path:
-    """Add a tiny model to a copied talkhead, listed but not pinned."""
-    torch.manual_seed(0)
+def with_network(home: Path) -> Path:
+    """Add a tiny network to a copied talkhead, listed but not pinned."""
     (home / "weights.toml").write_text(model_entry("denoiser"))
-    folder = home / "talkhead" / "checkpoints" / "denoiser"
-    save_checkpoint(
-        folder,
-        architecture="denoiser",
-        config=TinyConfig(width=3),
-        state=nn.Linear(2, 3).state_dict(),
-    )
+    folder = home / "talkhead" / "checkpoints" / "talkhead" / "denoiser"
+    tiny_denoiser().save_pretrained(folder)
     return folder
 
 
@@ -33,14 +26,11 @@ def test_list_names_every_entry(run_talkhead: Run) -> None:
 
 
 def test_pin_verify_and_path_follow_each_other(run_talkhead: Run, copied_talkhead: Path) -> None:
-    folder = with_model(copied_talkhead)
+    folder = with_network(copied_talkhead)
     assert run_talkhead("weights", "verify", home=copied_talkhead).returncode == 4
     pinned = run_talkhead("weights", "pin", "--json", home=copied_talkhead)
     assert pinned.returncode == 0
-    assert [file["path"] for file in json.loads(pinned.stdout)[0]["files"]] == [
-        "config.json",
-        "model.safetensors",
-    ]
+    assert [file["path"] for file in json.loads(pinned.stdout)[0]["files"]] == [*NETWORK_FILES]
     verified = run_talkhead("weights", "verify", "--json", home=copied_talkhead)
     assert (verified.returncode, json.loads(verified.stdout)) == (0, {"denoiser": "ok"})
     located = run_talkhead("weights", "path", "denoiser", home=copied_talkhead)
@@ -48,14 +38,14 @@ def test_pin_verify_and_path_follow_each_other(run_talkhead: Run, copied_talkhea
 
 
 def test_a_spoilt_file_exits_4_with_one_line(run_talkhead: Run, copied_talkhead: Path) -> None:
-    folder = with_model(copied_talkhead)
+    folder = with_network(copied_talkhead)
     run_talkhead("weights", "pin", home=copied_talkhead)
-    with (folder / "model.safetensors").open("ab") as file:
+    with (folder / TENSORS_NAME).open("ab") as file:
         file.write(b"x")
     for command in (["verify"], ["verify", "denoiser"], ["path", "denoiser"]):
         ended = run_talkhead("weights", *command, home=copied_talkhead)
         assert ended.returncode == 4
-        assert ended.stderr.startswith(f"talkhead: {folder / 'model.safetensors'} is corrupt")
+        assert ended.stderr.startswith(f"talkhead: {folder / TENSORS_NAME} is corrupt")
         assert ended.stderr.count("\n") == 1
 
 
@@ -91,7 +81,7 @@ files = [{{ path = "a.bin", bytes = 3, sha256 = "{"a" * 64}" }}]
 def test_download_verifies_what_is_here_and_refuses_unknown_names(
     run_talkhead: Run, copied_talkhead: Path
 ) -> None:
-    folder = with_model(copied_talkhead)
+    folder = with_network(copied_talkhead)
     assert run_talkhead("weights", "pin", home=copied_talkhead).returncode == 0
     ended = run_talkhead("weights", "download", "denoiser", "--json", home=copied_talkhead)
     assert json.loads(ended.stdout) == {"denoiser": str(folder)}
@@ -99,3 +89,16 @@ def test_download_verifies_what_is_here_and_refuses_unknown_names(
     assert wrong.returncode == 4
     assert "no weights named 'lpips'" in wrong.stderr
     assert wrong.stderr.count("\n") == 1
+
+
+def test_convert_writes_a_new_folder_and_never_into_an_old_one(
+    run_here: RunHere, tmp_path: Path
+) -> None:
+    write_old_talkhead(tmp_path / "old")
+    ended = run_here("weights", "convert", "old", "-o", "new")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "new\n", "")
+    located = run_here("weights", "path", "new")
+    assert (located.returncode, located.stdout) == (0, "new\n")
+    refused(run_here("weights", "convert", "old", "-o", "new"), 2, "new exists: choose another")
+    refused(run_here("weights", "convert", "new", "-o", "newer"), 4, "new is not a pipeline of ta")
+    assert not (tmp_path / "newer").exists()

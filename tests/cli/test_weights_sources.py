@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from talkhead.weights import pipeline_files
-from tests.cli.conftest import PACKAGE, listing, refused
-from tests.tiny import write_tiny_mask_noise, write_tiny_weights
+from talkhead.weights import cache_folder
+from talkhead.weights.systems import TENSORS_NAME, pipeline_files
+from tests.cli.conftest import PACKAGE, listing, refused, write_face
+from tests.tiny import write_tiny_mask_noise, write_tiny_weights, write_voice
 from tests.weights_server import HubServer, Served
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 REPO = "somebody/their-pipeline"
 ADDRESS = f"{REPO}@{REVISION}"
 NEWER = "fedcba9876543210fedcba9876543210fedcba98"
-MODELS = ("denoiser", "autoencoder", "landmarks")
-CARDS = tuple(f"{name}/README.md" for name in MODELS)
+NETWORKS = ("denoiser", "autoencoder", "landmark_generator")
+CARDS = tuple(f"{name}/README.md" for name in NETWORKS)
 PIPELINE_FILES = (*pipeline_files(()), *CARDS)
 
 Talkhead = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -31,7 +32,7 @@ Talkhead = Callable[..., "subprocess.CompletedProcess[str]"]
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline with its model cards, shared by all tests."""
     folder = write_tiny_weights(tmp_path_factory.mktemp("pipeline"))
-    for name in MODELS:
+    for name in NETWORKS:
         (folder / name / "README.md").write_text(f"# {name}\n")
     return folder
 
@@ -81,7 +82,7 @@ def test_a_pipeline_of_the_hub_is_fetched_once_and_nothing_but_its_files(
     found = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
     assert found.returncode == 0, found.stderr
     folder = Path(found.stdout.strip())
-    assert {name for name in listing(folder) if "/" in name} == set(PIPELINE_FILES)
+    assert {name for name in listing(folder) if (folder / name).is_file()} == set(PIPELINE_FILES)
     for path in PIPELINE_FILES:
         assert (folder / path).read_bytes() == (pipeline / path).read_bytes()
     hub.asked.clear()
@@ -90,7 +91,9 @@ def test_a_pipeline_of_the_hub_is_fetched_once_and_nothing_but_its_files(
     assert hub.asked == []
 
 
-def test_a_pipeline_of_the_hub_hears(talkhead: Talkhead, hub: HubServer, tmp_path: Path) -> None:
+def test_a_pipeline_of_the_hub_predicts_landmarks(
+    talkhead: Talkhead, hub: HubServer, tmp_path: Path
+) -> None:
     examples = PACKAGE.parent / "examples"
     track = talkhead(
         *("landmarks", examples / "speech.wav", "-o", "track.json", "--weights", ADDRESS, "-q"),
@@ -98,6 +101,23 @@ def test_a_pipeline_of_the_hub_hears(talkhead: Talkhead, hub: HubServer, tmp_pat
     )
     assert track.returncode == 0, track.stderr
     assert len(json.loads((tmp_path / "track.json").read_text())["points"]) == 198
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_a_video_names_the_commit_of_its_weights(
+    talkhead: Talkhead, hub: HubServer, tmp_path: Path
+) -> None:
+    face = write_face(tmp_path / "face.png")
+    speech = write_voice(tmp_path / "speech.wav", 0.5)
+    made = talkhead(
+        *("render", face, speech, "-o", "out.mp4", "--weights", REPO, "-q"),
+        HF_ENDPOINT=hub.url,
+        TALKHEAD_CACHE=str(cache_folder()),
+    )
+    assert made.returncode == 0, made.stderr
+    assert f"talkhead: weights {ADDRESS}" in made.stderr.splitlines()
+    note = json.loads(talkhead("inspect", "out.mp4", "--json").stdout)["note"]
+    assert note["weights"] == ADDRESS
 
 
 def test_what_a_hub_refuses_is_one_line(talkhead: Talkhead, hub: HubServer) -> None:
@@ -111,7 +131,7 @@ def test_what_a_hub_refuses_is_one_line(talkhead: Talkhead, hub: HubServer) -> N
     refused(unsafe, 4, "no such folder")
     hub.repos["some/data"] = {REVISION: {"denoiser/config.json": b"{}", "run.py": b""}}
     other = talkhead("weights", "path", "some/data", HF_ENDPOINT=hub.url)
-    refused(other, 4, "does not hold a pipeline: it lacks autoencoder/config.json")
+    refused(other, 4, "does not hold a pipeline: it lacks model_index.json, scheduler/")
     hub.gated.add(REPO)
     gated = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
     refused(gated, 4, "accept the conditions on its page")
@@ -122,7 +142,7 @@ def test_what_a_hub_refuses_is_one_line(talkhead: Talkhead, hub: HubServer) -> N
 def test_a_damaged_or_oversized_file_of_the_hub_is_not_kept(
     talkhead: Talkhead, hub: HubServer
 ) -> None:
-    path = "denoiser/model.safetensors"
+    path = f"denoiser/{TENSORS_NAME}"
     content = hub.repos[REPO][REVISION][path]
     hub.breaks[path] = Served(stated_length=10**12)
     large = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
@@ -134,11 +154,11 @@ def test_a_damaged_or_oversized_file_of_the_hub_is_not_kept(
 
 def test_a_cached_file_that_changed_is_refused(talkhead: Talkhead, hub: HubServer) -> None:
     found = talkhead("weights", "path", ADDRESS, HF_ENDPOINT=hub.url)
-    tensors = Path(found.stdout.strip()) / "denoiser" / "model.safetensors"
+    tensors = Path(found.stdout.strip()) / "denoiser" / TENSORS_NAME
     tensors.write_bytes(tensors.read_bytes()[::-1])
     for address in (ADDRESS, REPO):
         again = talkhead("weights", "path", address, HF_ENDPOINT=hub.url)
-        refused(again, 4, "model.safetensors is corrupt", "to download it again")
+        refused(again, 4, f"{TENSORS_NAME} is corrupt", "to download it again")
 
 
 @pytest.mark.parametrize("revision", ["", "@refs/pr/2"])
@@ -179,7 +199,7 @@ def test_a_folder_takes_precedence_over_the_hub(
     assert found.stderr == ""
     shutil.rmtree(tmp_path / REPO / "denoiser")
     broken = talkhead("weights", "path", REPO, HF_ENDPOINT=hub.url)
-    refused(broken, 4, "is not a folder of weights: it lacks denoiser")
+    refused(broken, 4, "is not whole: denoiser/")
     assert hub.asked == []
 
 
@@ -202,7 +222,8 @@ def test_what_is_published_is_what_others_get(
     assert published.returncode == 0, published.stderr
     facts = json.loads(published.stdout)
     assert facts["weights"] == f"me/ours@{facts['revision']}"
-    assert set(hub.repos["me/ours"][facts["revision"]]) == {*PIPELINE_FILES, "README.md"}
+    uploaded = hub.repos["me/ours"][facts["revision"]].keys() - {".gitattributes"}
+    assert uploaded == {*PIPELINE_FILES, "README.md"}
     stranger = talkhead("weights", "path", "me/ours", HF_ENDPOINT=hub.url)
     refused(stranger, 4, "it is private", "hf auth login")
     for address in ("me/ours", "me/ours@main", facts["weights"]):
@@ -219,8 +240,8 @@ def test_a_card_is_generated_once_for_a_pipeline_without_one(
     folder = write_tiny_mask_noise(tmp_path / "mine")
     published = talkhead("weights", "publish", folder, "me/ours", **log_in)
     assert published.returncode == 0, published.stderr
-    (first,) = hub.repos["me/ours"].values()
-    files = {path: content for path, content in first.items() if path != "README.md"}
+    first = list(hub.repos["me/ours"].values())[-1]
+    files = {path: first[path] for path in first.keys() - {"README.md", ".gitattributes"}}
     assert files == {path: (folder / path).read_bytes() for path in listing(folder) if "." in path}
     card = ModelCard(first["README.md"].decode())
     for line in ("library_name: diffusers", "license: unknown", "- talkhead", "- mask-noise"):
@@ -229,9 +250,11 @@ def test_a_card_is_generated_once_for_a_pipeline_without_one(
     assert "Training data and its licences**: not stated" in card.text
     found = talkhead("weights", "path", "me/ours", **log_in)
     assert listing(Path(found.stdout.strip())) >= set(files)
+    first["README.md"] = b"# By the author\n"
     again = talkhead("weights", "publish", folder, "me/ours", **log_in)
     assert again.returncode == 0, again.stderr
-    assert list(hub.repos["me/ours"].values())[-1] == files  # the author's card is left alone
+    assert len(hub.repos["me/ours"]) == 3
+    assert list(hub.repos["me/ours"].values())[-1] == first  # the author's card is left alone
 
 
 def test_what_must_not_be_published_is_not(
@@ -247,9 +270,9 @@ def test_what_must_not_be_published_is_not(
     refused(offline, 4, "forbids the network")
     one = talkhead("weights", "publish", folder / "denoiser", "me/ours", **log_in)
     refused(one, 4, "only whole pipelines can be published")
-    (folder / "landmarks" / "model.safetensors").write_bytes(b"PK\3\4 an archive")
-    refused(talkhead("weights", "publish", folder, "me/ours", **log_in), 4, "model.safetensors")
-    (folder / "landmarks" / "README.md").write_text("")
+    (folder / "landmark_generator" / TENSORS_NAME).write_bytes(b"PK\3\4 an archive")
+    refused(talkhead("weights", "publish", folder, "me/ours", **log_in), 4, TENSORS_NAME)
+    (folder / "landmark_generator" / "README.md").write_text("")
     refused(talkhead("weights", "publish", folder, "me/ours", **log_in), 4, "README.md is empty")
     assert set(hub.repos) == {REPO}
     assert set(hub.repos[REPO]) == {REVISION}
