@@ -178,8 +178,7 @@ def test_schedulers_that_add_noise_take_it_from_the_seed() -> None:
     kind: Any = EulerAncestralDiscreteScheduler
     scheduler = kind.from_config(default_scheduler().config)
     found = [
-        sample(Gaussian(), noise(7), scheduler, SamplerOptions(4, seed=seed))
-        for seed in (0, 0, 1)
+        sample(Gaussian(), noise(7), scheduler, SamplerOptions(4, seed=seed)) for seed in (0, 0, 1)
     ]
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])

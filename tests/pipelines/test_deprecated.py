@@ -11,8 +11,9 @@ import torch
 import talkhead
 from talkhead.audio2landmarks.animation import MotionOptions
 from talkhead.landmarks2video.sampling import SamplerOptions
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS
-from talkhead.pipelines.stages import animate
+from talkhead.pipelines.stages import PictureFace, animate
 from tests.meshes import mean_mesh
 from tests.tiny import write_voice
 
@@ -27,7 +28,8 @@ def test_a_program_of_version_0_2_renders_the_same_frames_with_warnings(
     identity = mean_mesh(40, 100, 88)
     with pytest.warns(DeprecationWarning, match="talkhead.load_pipeline will be removed in ver"):
         pipeline = talkhead.load_pipeline(tiny_weights, CPU, torch.float32)
-    assert isinstance(pipeline, talkhead.Pipeline)
+    with pytest.warns(DeprecationWarning, match="talkhead.Pipeline will be removed"):
+        assert isinstance(pipeline, talkhead.Pipeline)
     with pytest.warns(DeprecationWarning, match="talkhead.predict_landmarks will be removed"):
         count, windows = talkhead.predict_landmarks(
             pipeline.generator, audio, identity, pose="still", seed=3
@@ -38,9 +40,8 @@ def test_a_program_of_version_0_2_renders_the_same_frames_with_warnings(
     assert len(frames) == count == 5
     expected = animate(
         pipeline,
-        picture,
-        identity,
-        audio,
+        PictureFace(picture, identity),
+        AudioClip.open(audio),
         fps=DEFAULT_FPS,
         motion=MotionOptions("still", seed=3),
         sampler=SamplerOptions(2, seed=3),
