@@ -7,22 +7,19 @@ refused before it is used, and no other file format is read.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from huggingface_hub import errors as hub_errors
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from talkhead.atomic import replacing
-from talkhead.config import check_arguments, in_short, named_faults
+from talkhead.config import check_arguments, named_faults
 from talkhead.errors import WeightsError
+from talkhead.weights.strict_files import one_line, opened_tensors, read_json
 from talkhead.weights.systems import CONFIG_NAME, TENSORS_NAME
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -48,14 +45,9 @@ __all__ = [
     "check_alike",
     "class_name_of",
     "public_config",
-    "read_json",
     "register_to_config",
-    "text_name",
     "to_channels_last",
 ]
-
-MAX_CONFIG_BYTES = 1_000_000
-"""Far more than any network needs; parsing takes up to fifty times this size in memory."""
 
 NetworkT = TypeVar("NetworkT", bound="Network")
 
@@ -115,7 +107,7 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
             raise WeightsError(f"{where} has no variant {variant!r}: talkhead reads none")
         config = cls.read_config(where)
         sketch = cls._sketch_of(where, config)
-        with _opened_tensors(where / TENSORS_NAME) as stored:
+        with opened_tensors(where / TENSORS_NAME) as stored:
             shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         _check_shapes(where / TENSORS_NAME, sketch, shapes)
         network = cls(**config)
@@ -143,7 +135,7 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
             ValueError,
             _StrictError,
         ) as error:
-            raise ValueError(_one_line(error)) from error
+            raise ValueError(one_line(error)) from error
 
     @classmethod
     def _sketch_of(cls: type[NetworkT], folder: Path, config: Mapping[str, Any]) -> NetworkT:
@@ -188,7 +180,7 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
                 is missing, unexpected, not finite, or has another shape or kind.
         """
         path = folder / TENSORS_NAME
-        with _opened_tensors(path) as file:
+        with opened_tensors(path) as file:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
         _check_shapes(path, self, shapes)
@@ -308,56 +300,6 @@ def _class_name(settings: Mapping[str, Any], path: Path) -> str:
     raise WeightsError(f"{path} does not name its class")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of bounded size, strictly.
-
-    Raises:
-        WeightsError: the file is missing, too large or not JSON, or a key appears twice.
-    """
-    _check_file(path)
-
-    def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        twins = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-        if twins:
-            raise ValueError(f"{in_short(min(twins))} appears twice")
-        return dict(pairs)
-
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ValueError(f"it is larger than {MAX_CONFIG_BYTES:,} bytes")
-        settings = json.loads(path.read_bytes(), object_pairs_hook=refuse_twins)
-    except (ValueError, OSError, RecursionError) as error:
-        raise WeightsError(f"{path} cannot be read: {_one_line(error)}") from error
-    if not isinstance(settings, dict):
-        raise WeightsError(f"{path} is not a JSON object")
-    return settings
-
-
-@contextmanager
-def text_name(path: Path) -> Iterator[Path]:
-    """Yield a name of an existing file that is UTF-8: safetensors reads no other."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        with path.open("rb") as file:
-            yield Path(f"/dev/fd/{file.fileno()}")
-    else:
-        yield path
-
-
-@contextmanager
-def _opened_tensors(path: Path) -> Iterator[Any]:
-    """Open a safetensors file; only its header is read at this point."""
-    _check_file(path)
-    try:
-        with text_name(path) as name, safe_open(name, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is corrupt: download or train it again ({_one_line(error)})"
-        ) from error
-
-
 def _check_shapes(
     path: Path, network: torch.nn.Module, stored: Mapping[str, tuple[int, ...]]
 ) -> None:
@@ -382,20 +324,6 @@ def _is_same_kind(one: torch.dtype, other: torch.dtype) -> bool:
     return one.is_floating_point == other.is_floating_point and one.is_complex == other.is_complex
 
 
-def _check_file(path: Path) -> None:
-    if path.is_file():
-        return
-    if not path.parent.is_dir():
-        raise WeightsError(f"the weights folder {path.parent} does not exist: check the path")
-    raise WeightsError(
-        f"{path.parent} has no {path.name}: no other file format is read, not even beside it"
-    )
-
-
 def _write(path: Path, content: bytes) -> None:
     with replacing(path) as partial:
         partial.write_bytes(content)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -236,8 +236,8 @@ def _stage_facts(request: EvaluationRequest, settings: Mapping[str, str]) -> dic
         facts |= {"steps": request.steps, "dtype": settings["dtype"]}
         if any(system_of(folder).has_start_step for folder in request.weights.values()):
             facts["start_steps"] = request.start_steps or [START_STEP]
-            if request.stage == "both":
-                facts["emotion"] = request.emotion
+        if request.stage == "both":
+            facts["emotion"] = request.emotion or "the pipeline's own"
     return facts
 
 

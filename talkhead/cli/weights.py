@@ -30,6 +30,7 @@ def list_weights(as_json: JsonOption = False) -> None:
     from talkhead.weights import list_entries
 
     entries = list_entries()
+    sizes = {entry.name: entry.num_bytes for entry in entries}
     if as_json:
         print_json([dataclasses.asdict(entry) for entry in entries])
         return
@@ -41,7 +42,7 @@ def list_weights(as_json: JsonOption = False) -> None:
                     entry.name,
                     entry.kind,
                     entry.where,
-                    in_megabytes(entry.num_bytes) if entry.files else "-",
+                    in_megabytes(sum(sizes[name] for name in (entry.name, *entry.components))),
                     entry.licence,
                     entry.about,
                 )

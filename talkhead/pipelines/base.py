@@ -192,6 +192,8 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
                 card = component_folder(self._folder, name) / CARD_NAME
                 if card.is_file():
                     shutil.copyfile(card, folder / name / CARD_NAME)
+        if self._folder is not None and (self._folder / CARD_NAME).is_file():
+            shutil.copyfile(self._folder / CARD_NAME, folder / CARD_NAME)
         self.save_config(folder)
 
     def register_to_config(self, **values: Any) -> None:

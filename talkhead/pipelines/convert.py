@@ -14,9 +14,9 @@ from safetensors.torch import load, save
 
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.landmarks2video.sampling import default_scheduler
-from talkhead.networks import read_json
 from talkhead.pipelines.base import FacePipeline
 from talkhead.pipelines.loading import LIBRARY
+from talkhead.weights.strict_files import read_json
 from talkhead.weights.systems import (
     CARD_NAME,
     CONFIG_NAME,

@@ -21,7 +21,8 @@ from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
 from talkhead.landmarks2video.sampling import SamplerOptions, sample
 from talkhead.media.audio_clip import AudioClip
-from talkhead.networks import Network, read_json
+from talkhead.networks import Network
+from talkhead.weights.strict_files import read_json
 from talkhead.weights.systems import (
     INDEX_NAME,
     SCHEDULER,

@@ -18,7 +18,13 @@ from talkhead.media.files import check_input
 from talkhead.weights import installed_list
 from talkhead.weights.listing import measure_file
 from talkhead.weights.names import parse_hub_address
-from talkhead.weights.systems import TENSORS_NAME, network_folders
+from talkhead.weights.systems import (
+    SCHEDULER,
+    SCHEDULER_CONFIG_NAME,
+    TENSORS_NAME,
+    component_folder,
+    network_folders,
+)
 
 READABLE_KEY, STRUCTURED_KEY = "comment", "description"
 """Metadata keys of the note's two parts. A stream copy keeps both in mp4, Matroska and WebM, but
@@ -153,7 +159,7 @@ def _checked(values: Mapping[str, Any]) -> Note:
 
 
 def weights_digests(folder: Path) -> dict[str, str]:
-    """Return the digests of a pipeline's networks, as in `talkhead weights list --json`.
+    """Return the digests of a pipeline's networks and scheduler, as `talkhead weights list` has them.
 
     Each process reads a file only once, unless the file changes.
 
@@ -161,29 +167,30 @@ def weights_digests(folder: Path) -> dict[str, str]:
         folder: the pipeline's folder, with one sub-folder per part.
 
     Returns:
-        SHA-256, in hexadecimal, of each part's tensors, by component.
+        SHA-256, in hexadecimal, of the networks' tensors and the scheduler's settings, by component.
 
     Raises:
         WeightsError: a file is missing or cannot be read.
     """
-    return {
-        component: _tensors_digest(where)
-        for component, where in network_folders(folder.resolve()).items()
+    folder = folder.resolve()
+    paths = {
+        component: where / TENSORS_NAME for component, where in network_folders(folder).items()
     }
+    paths[SCHEDULER] = component_folder(folder, SCHEDULER) / SCHEDULER_CONFIG_NAME
+    return {component: _digest(path) for component, path in paths.items()}
 
 
-def _tensors_digest(folder: Path) -> str:
-    path = folder / TENSORS_NAME
+def _digest(path: Path) -> str:
     try:
         state = path.stat()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
-    return _measured(folder, state.st_size, state.st_mtime_ns)
+    return _measured(path, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _measured(folder: Path, _num_bytes: int, _changed_ns: int) -> str:
-    return measure_file(folder, TENSORS_NAME).sha256
+def _measured(path: Path, _num_bytes: int, _changed_ns: int) -> str:
+    return measure_file(path.parent, path.name).sha256
 
 
 def sha256_of(path: Path) -> str:

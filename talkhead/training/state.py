@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from talkhead.errors import TalkheadError
-from talkhead.networks import text_name
+from talkhead.weights.strict_files import text_name
 
 
 def save_state(

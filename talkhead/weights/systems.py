@@ -6,13 +6,13 @@ component. Class names are looked up in these tables before anything is loaded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from talkhead.emotions import AUTO, check_emotion
 from talkhead.errors import TalkheadError, WeightsError
+from talkhead.weights.strict_files import read_json
 
 INDEX_NAME = "model_index.json"
 CONFIG_NAME = "config.json"
@@ -23,7 +23,6 @@ CARD_NAME = "README.md"
 NETWORK_FILES = (CONFIG_NAME, TENSORS_NAME)
 PIPELINE_FILES = (INDEX_NAME, f"{SCHEDULER}/{SCHEDULER_CONFIG_NAME}")
 """What a pipeline's folder holds besides its networks."""
-MAX_JSON_BYTES = 1_000_000
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CHECKPOINTS = PACKAGE / "checkpoints"
@@ -150,17 +149,12 @@ def system_of(folder: Path) -> System:
         WeightsError: its model_index.json is missing, cannot be read, or names another class.
     """
     path = folder / INDEX_NAME
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise WeightsError(f"{path} is larger than {MAX_JSON_BYTES:,} bytes")
-        name = json.loads(path.read_bytes()).get("_class_name")
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise WeightsError(
             f"{folder} is not a pipeline: it has no {INDEX_NAME}"
             + (_OLD if (folder / "landmarks").is_dir() else "")
-        ) from error
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        )
+    name = read_json(path).get("_class_name")
     if not isinstance(name, str) or name not in SYSTEMS:
         raise WeightsError(
             f"{path} describes {str(name)[:80]!r}: talkhead reads {' and '.join(SYSTEMS)}"
