@@ -188,13 +188,13 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
                 component.save_pretrained(folder / name, dtype=dtype)
             elif component is not None:
                 component.save_pretrained(folder / name)
-            if self._folder is not None:
-                card = component_folder(self._folder, name) / CARD_NAME
-                if card.is_file():
-                    shutil.copyfile(card, folder / name / CARD_NAME)
-        if self._folder is not None and (self._folder / CARD_NAME).is_file():
-            shutil.copyfile(self._folder / CARD_NAME, folder / CARD_NAME)
         self.save_config(folder)
+        if self._folder is None:
+            return
+        _copy_card(self._folder, folder)
+        for name, component in self.components.items():
+            if component is not None:
+                _copy_card(component_folder(self._folder, name), folder / name)
 
     def register_to_config(self, **values: Any) -> None:
         """Set entries of model_index.json; talkhead's classes are named without their modules."""
@@ -313,3 +313,8 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             max_size=max_size,
         )
         return call(self, image, audio, options)
+
+
+def _copy_card(old: Path, new: Path) -> None:
+    if (old / CARD_NAME).is_file():
+        shutil.copyfile(old / CARD_NAME, new / CARD_NAME)

@@ -159,7 +159,7 @@ def _checked(values: Mapping[str, Any]) -> Note:
 
 
 def weights_digests(folder: Path) -> dict[str, str]:
-    """Return the digests of a pipeline's networks and scheduler, as `talkhead weights list` has them.
+    """Return the digests of a pipeline's networks and scheduler, as in `talkhead weights list`.
 
     Each process reads a file only once, unless the file changes.
 
@@ -167,7 +167,7 @@ def weights_digests(folder: Path) -> dict[str, str]:
         folder: the pipeline's folder, with one sub-folder per part.
 
     Returns:
-        SHA-256, in hexadecimal, of the networks' tensors and the scheduler's settings, by component.
+        SHA-256, in hexadecimal, of networks' tensors and the scheduler's settings, by component.
 
     Raises:
         WeightsError: a file is missing or cannot be read.

@@ -180,8 +180,11 @@ def network_folders(folder: Path) -> dict[str, Path]:
         WeightsError: the folder is not a pipeline, or a network is missing.
     """
     system = system_of(folder)
+    index = read_json(folder / INDEX_NAME)
     found = {}
     for component in system.networks:
+        if component in system.optional and index.get(component) in (None, [None, None]):
+            continue
         inside = component_folder(folder, component)
         if (inside / TENSORS_NAME).is_file():
             found[component] = inside

@@ -13,9 +13,9 @@ import talkhead
 from talkhead.errors import WeightsError
 from talkhead.pipelines import MaskNoisePipeline, TalkheadPipeline
 from talkhead.weights import resolve_weights
-from talkhead.weights.systems import TENSORS_NAME, paths_in, pipeline_files
+from talkhead.weights.systems import CARD_NAME, TENSORS_NAME, paths_in, pipeline_files
 from tests.pipelines.test_convert import check_same
-from tests.tiny import tiny_mask_noise_pipeline, tiny_pipeline
+from tests.tiny import tiny_expressions, tiny_mask_noise_pipeline, tiny_pipeline
 from tests.weights_server import HubServer
 
 OURS = "me/ours"
@@ -50,6 +50,21 @@ def in_own_process(function: Callable[[], None], folder: Path, hub: HubServer) -
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.split()
+
+
+def test_a_copy_keeps_the_cards_of_what_it_holds(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    pipeline = tiny_pipeline()
+    pipeline.register_modules(expressions=tiny_expressions())
+    pipeline.save_pretrained(old)
+    for name in (".", "denoiser", "expressions"):
+        (old / name / CARD_NAME).write_text(f"# {name}\n")
+    loaded = TalkheadPipeline.from_pretrained(old, device="cpu", expressions=None)
+    loaded.save_pretrained(new)
+    assert (new / CARD_NAME).read_text() == "# .\n"
+    assert (new / "denoiser" / CARD_NAME).read_text() == "# denoiser\n"
+    assert not (new / "expressions").exists()
+    check_same(TalkheadPipeline.from_pretrained(new, device="cpu"), loaded)
 
 
 def test_what_is_pushed_is_what_others_load(tmp_path: Path) -> None:

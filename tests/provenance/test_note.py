@@ -122,7 +122,8 @@ def test_digests_are_those_of_the_list_of_weights() -> None:
         for file in entries[part].files
         if file.path == TENSORS_NAME
     }
-    assert weights_digests(resolve_weights("default")) == listed
+    _, scheduler = entries["default"].files
+    assert weights_digests(resolve_weights("default")) == listed | {"scheduler": scheduler.sha256}
     assert len(listed) == 5
 
 
@@ -131,6 +132,8 @@ def test_a_file_of_weights_that_changes_is_digested_anew(tmp_path: Path) -> None
     for component in ("autoencoder", "denoiser", "landmark_generator"):
         (tmp_path / component).mkdir()
         (tmp_path / component / TENSORS_NAME).write_bytes(b"one")
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "scheduler_config.json").write_bytes(b"one")
     before = weights_digests(tmp_path)
     assert set(before.values()) == {hashlib.sha256(b"one").hexdigest()}
     (tmp_path / "denoiser" / TENSORS_NAME).write_bytes(b"other")
