@@ -174,7 +174,9 @@ def test_a_folder_of_the_users_own_is_a_network_or_a_whole_pipeline(
         weights.resolve(own)
     for index in ('{"_class_name": "StableDiffusionPipeline"}', "{}", "[]", "{"):
         (own / "model_index.json").write_text(index)
-        with pytest.raises(WeightsError, match=r"own/model_index\.json (describes|cannot be read|is not a JSON)"):
+        with pytest.raises(
+            WeightsError, match=r"own/model_index\.json (describes|cannot be read|is not a JSON)"
+        ):
             weights.resolve(own)
     (own / "model_index.json").unlink()
     with pytest.raises(WeightsError, match=r"own is not a pipeline: it has no model_index\.json$"):

@@ -91,7 +91,7 @@ def predict_motion(
         for start, waveform in _windows(audio, total, rate):
             first = max(start - CONTEXT_FRAMES, 0)
             last = min(start + WINDOW_FRAMES + CONTEXT_FRAMES, total)
-            made = generate_coefficients(
+            motion = generate_coefficients(
                 generator,
                 waveform * _sample_gains(gain, raised[first:last], len(waveform)),
                 last - first,
@@ -99,7 +99,7 @@ def predict_motion(
                 shape,
             )
             fade = _fade(first, last, start, total)
-            coefficients[first:last] += made * fade
+            coefficients[first:last] += motion * fade
             weights[first:last] += fade
         coefficients /= np.maximum(weights, 1e-6)
     speaks = _gate(levels, raised, rate) * np.float32(gain > 0)
@@ -133,13 +133,13 @@ def generate_coefficients(
         Coefficients, shape = (count, K).
     """
     device = generator.style.device
-    made, _ = generator(
+    generated, _ = generator(
         torch.from_numpy(waveform)[None].to(device),
         frame_positions(count, rate, LEAD_S)[None].to(device),
         generator.style[None],
         torch.from_numpy(shape)[None].to(device),
     )
-    coefficients: Floats = made[0].float().cpu().numpy()
+    coefficients: Floats = generated[0].float().cpu().numpy()
     return coefficients
 
 

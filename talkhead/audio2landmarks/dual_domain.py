@@ -114,9 +114,9 @@ class DualDomain(nn.Module):
             person: (B, num_person), standardised.
             components: (K, 478, 3), components of the motion basis.
         """
-        heard = self._global(waveform, positions)
-        said = self._content(features, person)
-        both = torch.cat([heard, said], -1).permute(0, 3, 1, 2)  # (B, 6, F, 68)
+        from_waveform = self._global(waveform, positions)
+        from_features = self._content(features, person)
+        both = torch.cat([from_waveform, from_features], -1).permute(0, 3, 1, 2)  # (B, 6, F, 68)
         fused = self.joined(functional.relu(self.join(both)))
         x = self.norm(self.kan_in(torch.tanh(fused).float()))
         points = self.kan_out(torch.tanh(x)).permute(0, 2, 3, 1)  # (B, F, 68, 3)

@@ -40,7 +40,7 @@ class Item:
     why: str = ""
     """Why the video is not rendered."""
     exit_code: int = 0
-    made: Entry | None = None
+    earlier: Entry | None = None
     """The journal entry of an earlier run, if any."""
 
 
@@ -50,7 +50,7 @@ def check_names(jobs: Sequence[RenderJob]) -> None:
     Raises:
         TalkheadError: two outputs are the same file, or an output is also an input.
     """
-    made: dict[str, RenderJob] = {}
+    owners: dict[str, RenderJob] = {}
     inputs: dict[str, Path] = {}
     for job in jobs:
         for path in (job.face, job.audio, job.landmarks, Path(job.pose)):
@@ -59,10 +59,10 @@ def check_names(jobs: Sequence[RenderJob]) -> None:
     for number, job in enumerate(jobs, 1):
         output = job.output
         place = _place(output)
-        if place in made:
+        if place in owners:
             raise TalkheadError(
-                f"{made[place].audio} and {job.audio} would both be written to {output}: number the"
-                " outputs, as in 'folder/{n:03}-{audio}.mp4'"
+                f"{owners[place].audio} and {job.audio} would both be written to {output}: number"
+                " the outputs, as in 'folder/{n:03}-{audio}.mp4'"
             )
         if place in inputs:
             raise TalkheadError(f"{output} is also an input; choose another folder or name")
@@ -76,7 +76,7 @@ def check_names(jobs: Sequence[RenderJob]) -> None:
                 f"output {number}, {output}, is not a supported video file: its name must end in"
                 f" {', '.join(sorted(SUFFIXES))}"
             )
-        made[place] = job
+        owners[place] = job
 
 
 def check_items(
@@ -110,7 +110,7 @@ def _checked(
     try:
         _check_place(job.output)
         if skip_existing and job.output.is_file():
-            return dataclasses.replace(item, state="skipped", why="exists", made=entry)
+            return dataclasses.replace(item, state="skipped", why="exists", earlier=entry)
         check_input(job.face)
         check_input(job.audio)
         for path in (job.landmarks, job.c2pa_certificate, job.c2pa_key):
@@ -125,7 +125,7 @@ def _checked(
         if entry is not None and has_made(entry, job.output):
             if entry.key == key:
                 return dataclasses.replace(
-                    item, key=key, state="skipped", why="already rendered", made=entry
+                    item, key=key, state="skipped", why="already rendered", earlier=entry
                 )
             if not job.overwrite:
                 raise TalkheadError(

@@ -47,7 +47,7 @@ def known_results(items: Sequence[Item]) -> Generator[Result, None, None]:
     """Yield the results known before rendering starts."""
     for item in items:
         if item.state == "skipped":
-            yield Result(item, "skipped", item.made.facts if item.made else {}, item.why)
+            yield Result(item, "skipped", item.earlier.facts if item.earlier else {}, item.why)
         elif item.state == "failed":
             yield Result(item, "failed", {}, item.why, item.exit_code)
 

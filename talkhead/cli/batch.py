@@ -216,11 +216,11 @@ def render_batch(jobs: Sequence[RenderJob], options: BatchOptions) -> None:
 
 
 def _results(
-    known: Iterable[Result], made: Generator[Result, None, None]
+    known: Iterable[Result], rendered: Generator[Result, None, None]
 ) -> Generator[Result, None, None]:
-    with contextlib.closing(made):
+    with contextlib.closing(rendered):
         yield from known
-        yield from made
+        yield from rendered
 
 
 @contextlib.contextmanager

@@ -92,18 +92,20 @@ def benchmark(
     with tempfile.TemporaryDirectory(prefix="talkhead-") as place:
         output = Path(place) / "out.mp4"
         if started_at is not None:
-            made = make_input(Path(place), size, FIRST_SECONDS)
+            source = make_input(Path(place), size, FIRST_SECONDS)
             ages: list[float] = []
             begin = float(started_at)
-            time_end_to_end(pipeline, made, output, steps, lambda: ages.append(time.time() - begin))
+            time_end_to_end(
+                pipeline, source, output, steps, lambda: ages.append(time.time() - begin)
+            )
             print_json({"first_frame_s": ages[0]})
             return
         time_end_to_end(pipeline, make_input(Path(place), size, 1.0), output, steps)  # warm up
-        made = make_input(Path(place), size, seconds)
-        whole = time_end_to_end(pipeline, made, output, steps)
+        source = make_input(Path(place), size, seconds)
+        whole = time_end_to_end(pipeline, source, output, steps)
         memory = peak_memory_mb()
-        stages = time_stages(pipeline, made, output, steps)
-        sound = time_sound(pipeline, made, seconds)
+        stages = time_stages(pipeline, source, output, steps)
+        sound = time_sound(pipeline, source, seconds)
     result: dict[str, Any] = {
         "version": __version__,
         "device": torch_device.type,

@@ -115,9 +115,9 @@ def measure_agreement(folder: Path, generator: LandmarkGenerator) -> Iterator[Cl
         fps = float(Fraction(row.fps))
         rest, pose = rest_of_clip(clip.landmarks)
         waveform = normalise_speech(clip.waveform_float())
-        made = generate_motion(generator, waveform, len(clip), fps, proportions(rest))
+        generated = generate_motion(generator, waveform, len(clip), fps, proportions(rest))
         seen = mouth_opening(pose.to_face(clip.landmarks))
-        expected = made @ opening_of
+        expected = generated @ opening_of
         lag, agreement = best_lag(seen, expected, cost=LAG_COST)
         in_time = best_lag(seen, expected, max_lag=0)[1]
         if agreement - in_time < MIN_LAG_GAIN:

@@ -167,9 +167,9 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
     names = []
     for number, (start, end) in enumerate(clip_ranges(track.stretches)):
         name = f"{source.name}.{number}" if number else source.name
-        made = _make_clip(source, name, track, start, end, waveform)
-        if made is not None:
-            write_clip(output, *made)
+        clip = _make_clip(source, name, track, start, end, waveform)
+        if clip is not None:
+            write_clip(output, *clip)
             names.append(name)
     return Outcome(
         source,

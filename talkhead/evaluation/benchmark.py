@@ -79,7 +79,7 @@ def make_input(folder: Path, side: int, seconds: float) -> Input:
 
 def time_end_to_end(
     pipeline: TalkheadPipeline,
-    made: Input,
+    source: Input,
     output: Path,
     steps: int,
     on_first: Callable[[], None] = lambda: None,
@@ -88,7 +88,7 @@ def time_end_to_end(
 
     Args:
         pipeline: the networks.
-        made: the input.
+        source: the input.
         output: video to write.
         steps: sampling steps.
         on_first: called when the first frame is ready.
@@ -96,18 +96,20 @@ def time_end_to_end(
     Returns:
         `frames`, `seconds`, `frames_per_second`.
     """
-    height, width = made.picture.shape[:2]
+    height, width = source.picture.shape[:2]
     size = (width - width % 2, height - height % 2)
     started = time.perf_counter()
     sampler = SamplerOptions(steps)
     rendering = animate(
         pipeline,
-        PictureFace(made.picture, made.mesh),
-        made.clip,
+        PictureFace(source.picture, source.mesh),
+        source.clip,
         fps=DEFAULT_FPS,
         sampler=sampler,
     )
-    with VideoWriter(output, size=size, fps=DEFAULT_FPS, sound=made.audio, overwrite=True) as video:
+    with VideoWriter(
+        output, size=size, fps=DEFAULT_FPS, sound=source.audio, overwrite=True
+    ) as video:
         for index, frame in enumerate(rendering.frames):
             if index == 0:
                 on_first()
@@ -119,7 +121,7 @@ def time_end_to_end(
 
 @torch.inference_mode()
 def time_stages(
-    pipeline: TalkheadPipeline, made: Input, output: Path, steps: int
+    pipeline: TalkheadPipeline, source: Input, output: Path, steps: int
 ) -> dict[str, float]:
     """Time each rendering stage by itself; medians in milliseconds per frame.
 
@@ -129,10 +131,10 @@ def time_stages(
     device = pipeline.device
     enabled = pipeline.dtype != torch.float32
     generator = pipeline.landmark_generator
-    speech = predict_speech(generator, made.clip, made.mesh)
-    windows = animation.animate(generator, made.mesh, speech)
+    speech = predict_speech(generator, source.clip, source.mesh)
+    windows = animation.animate(generator, source.mesh, speech)
     points = next(part for part in windows if len(part) == WINDOW_FRAMES)
-    canvas = prepare_canvas(made.picture, made.mesh, device)
+    canvas = prepare_canvas(source.picture, source.mesh, device)
     registration = pipeline.denoiser.registration()
     own = canvas.mesh[0].cpu().numpy()
     noise = pipeline.renderer().draw_noise(0)
@@ -180,10 +182,10 @@ def time_stages(
     return times
 
 
-def time_sound(pipeline: TalkheadPipeline, made: Input, seconds: float) -> float:
+def time_sound(pipeline: TalkheadPipeline, source: Input, seconds: float) -> float:
     """Return the seconds it takes to predict landmarks for one minute of audio."""
     started = time.perf_counter()
-    predict_speech(pipeline.landmark_generator, made.clip, made.mesh)
+    predict_speech(pipeline.landmark_generator, source.clip, source.mesh)
     return (time.perf_counter() - started) * 60 / seconds
 
 

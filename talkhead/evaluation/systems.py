@@ -293,9 +293,9 @@ def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameGenerator:
         for frames in eval_clip.frames():
             image = torch.from_numpy(frames).permute(0, 3, 1, 2).to(device) / 127.5 - 1
             latents = autoencoder.encode(lower_face(image))
-            made = (autoencoder.decode(latents).clamp(-1, 1) + 1) * 127.5
+            decoded = (autoencoder.decode(latents).clamp(-1, 1) + 1) * 127.5
             out = frames.copy()
-            out[:, region[0], region[1]] = made.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            out[:, region[0], region[1]] = decoded.round().byte().permute(0, 2, 3, 1).cpu().numpy()
             yield out
 
     return generate

@@ -193,8 +193,8 @@ def render_job(
 
     rendering = _render(checked, timed_load, progress)
     # Close the generators: the threads behind them must end before the process does.
-    shown = _closing(progress(rendering.frames, checked.total), rendering.frames)
-    with checked.audio, closing(shown) as frames, writer:
+    watched = _closing(progress(rendering.frames, checked.total), rendering.frames)
+    with checked.audio, closing(watched) as frames, writer:
         for frame in frames:
             writer.write(frame[:height, :width])
     elapsed_s = time.perf_counter() - loaded_at[0]
@@ -275,12 +275,12 @@ def _without_progress(frames: Iterable[Any], _total: int | None) -> Iterable[Any
     return frames
 
 
-def _closing(shown: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None, None]:
-    """Yield from `shown`; at the end close both it and the frames it wraps."""
+def _closing(watched: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, None, None]:
+    """Yield from `watched`; at the end close both it and the frames it wraps."""
     try:
-        yield from shown
+        yield from watched
     finally:
-        for each in (shown, frames):
+        for each in (watched, frames):
             if isinstance(each, Generator):
                 each.close()
 

@@ -74,8 +74,8 @@ def default_scheduler(prediction_type: Literal["v_prediction", "sample"] = "v_pr
 
 def named_scheduler(name: str, scheduler: Any) -> Any:
     """Return a scheduler of `SCHEDULER_NAMES` with the noise schedule of another scheduler."""
-    made: Any = getattr(diffusers, SCHEDULER_NAMES[name]).from_config(scheduler.config)
-    return made
+    chosen: Any = getattr(diffusers, SCHEDULER_NAMES[name]).from_config(scheduler.config)
+    return chosen
 
 
 def starting_at(scheduler: Any, start_step: int | None) -> Any:

@@ -95,14 +95,14 @@ class Heads(nn.Module):
         for index, channels in enumerate(CHANNELS):
             self.add_module(f"lin{index}", Head(channels))
 
-    def forward(self, made: list[Tensor], real: list[Tensor]) -> Tensor:
+    def forward(self, generated: list[Tensor], real: list[Tensor]) -> Tensor:
         """Return the distances of two lists of features, (B,)."""
         return sum(
             (
                 head(torch.square(_to_length_one(a) - _to_length_one(b))).mean((1, 2, 3))
-                for head, a, b in zip(self.children(), made, real, strict=True)
+                for head, a, b in zip(self.children(), generated, real, strict=True)
             ),
-            start=torch.zeros(len(made[0]), device=made[0].device),
+            start=torch.zeros(len(generated[0]), device=generated[0].device),
         )
 
 
@@ -114,21 +114,23 @@ class Lpips(nn.Module):
         self.backbone = backbone
         self.heads = heads
 
-    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         """Return the distances of pictures in [-1, 1], (B, 3, H, W) each, as (B,)."""
-        distances: Tensor = self.heads(self.backbone(_scaled(made)), self.backbone(_scaled(real)))
+        distances: Tensor = self.heads(
+            self.backbone(_scaled(generated)), self.backbone(_scaled(real))
+        )
         return distances
 
     @torch.inference_mode()
     def distances(
-        self, made: Pixels, real: Pixels, *, batch_frames: int = BATCH_FRAMES
+        self, generated: Pixels, real: Pixels, *, batch_frames: int = BATCH_FRAMES
     ) -> npt.NDArray[np.float32]:
         """Return the distance of every pair of frames.
 
         For tLP, pass neighbouring frames of one video: ``distances(frames[1:], frames[:-1])``.
 
         Args:
-            made: uint8 RGB, (T, H, W, 3), at least 64 px per side.
+            generated: uint8 RGB, (T, H, W, 3), at least 64 px per side.
             real: the same.
             batch_frames: frames per network call; does not affect the result.
 
@@ -138,12 +140,14 @@ class Lpips(nn.Module):
         Raises:
             ValueError: the shapes differ, or frames are not uint8 RGB.
         """
-        if made.shape != real.shape:
-            raise ValueError(f"made frames are {made.shape}, but real ones {real.shape}")
+        if generated.shape != real.shape:
+            raise ValueError(f"generated frames are {generated.shape}, but real ones {real.shape}")
         device = device_of(self)
         found = [
             self(preprocess(a, device), preprocess(b, device)).cpu().numpy()
-            for a, b in zip(batches(made, batch_frames), batches(real, batch_frames), strict=True)
+            for a, b in zip(
+                batches(generated, batch_frames), batches(real, batch_frames), strict=True
+            )
         ]
         return np.concatenate([np.zeros(0, np.float32), *found])
 

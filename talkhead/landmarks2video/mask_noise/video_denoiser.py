@@ -183,8 +183,8 @@ class VideoDenoiser(Network):
         """
         num_frames = noisy.shape[1]
         step = self.step(_waves(time, self.config.embedding_size))
-        feeling = emotion.to(step.dtype) @ self.emotion.weight.to(step.dtype)
-        condition = torch.cat([step, feeling], -1).repeat_interleave(num_frames, 0)
+        emotion_embedding = emotion.to(step.dtype) @ self.emotion.weight.to(step.dtype)
+        condition = torch.cat([step, emotion_embedding], -1).repeat_interleave(num_frames, 0)
         x = torch.cat([noisy.to(seen.dtype), seen, base], 2).flatten(0, 1)
         x = functional.pixel_unshuffle(x, _PATCH).contiguous(memory_format=torch.channels_last)
         x = self.conv_in(x)
