@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+HALVES = (torch.float16, torch.bfloat16)
 PipelineT = TypeVar("PipelineT", bound="FacePipeline")
 
 
@@ -67,6 +68,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         name_or_folder: str | Path = DEFAULT,
         *,
         device: str | torch.device = "auto",
+        dtype: str | torch.dtype | None = None,
         torch_dtype: str | torch.dtype | None = None,
         revision: str | None = None,
         offline: bool = False,
@@ -78,7 +80,8 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             name_or_folder: a name that `talkhead weights list` shows, a folder, or ``owner/name``
                 or ``owner/name@revision`` on the hub.
             device: where to compute; auto uses a GPU if present.
-            torch_dtype: precision; None is float32, auto the fastest safe one.
+            dtype: precision; None is float32, auto the fastest safe one.
+            torch_dtype: older name of `dtype`.
             revision: branch, tag or commit of a hub repository.
             offline: never use the network.
             components: components to use in place of the stored ones, such as ``scheduler=``.
@@ -89,10 +92,10 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             TypeError: an argument is unknown.
         """
         where = resolve_device(str(device))
-        dtype = arguments.dtype_of(torch_dtype, where)
+        precision = arguments.dtype_of(torch_dtype if dtype is None else dtype, where)
         address = str(name_or_folder) if revision is None else f"{name_or_folder}@{revision}"
         found = locate_weights(address, offline=offline)
-        pipeline = cls.from_folder(found.folder, device=where, dtype=dtype, **components)
+        pipeline = cls.from_folder(found.folder, device=where, dtype=precision, **components)
         pipeline.weights = str(found)
         return pipeline
 
@@ -235,6 +238,15 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         self._compute_dtype = kind
         self._settle()
         return self
+
+    def _keep_float32(self) -> None:
+        """Compute in the precision that diffusers loaded the networks in, with float32 tensors."""
+        for component in self.components.values():
+            if isinstance(component, Network):
+                stored: Any = component.dtype
+                if stored in HALVES:
+                    self._compute_dtype = stored
+                    component.float()
 
     def _settle(self) -> None:
         """Prepare the renderer's networks after a move."""

@@ -46,6 +46,7 @@ class MaskNoisePipeline(FacePipeline):
             expressions=expressions,
             scheduler=scheduler,
         )
+        self._keep_float32()
         self._settle()
 
     def renderer(self) -> MaskNoiseRenderer:

@@ -53,6 +53,7 @@ class TalkheadPipeline(FacePipeline):
             emotion_classifier=emotion_classifier,
             expressions=expressions,
         )
+        self._keep_float32()
         self._settle()
 
     def renderer(self) -> LatentRenderer:

@@ -90,6 +90,14 @@ def test_diffusers_loads_what_was_saved_and_renders_the_same_frames(folder: Path
     assert np.array_equal(pixels(plain), pixels(pipeline))
 
 
+def test_half_precision_is_that_of_the_computation(folder: Path) -> None:
+    plain = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16)
+    assert plain.dtype == torch.bfloat16
+    assert all(tensor.dtype == torch.float32 for tensor in tensors(plain).values())
+    difference = pixels(plain).astype(int) - pixels(load(folder))
+    assert 0 < np.abs(difference).mean() < 2
+
+
 def test_what_diffusers_loads_can_be_saved_again(folder: Path, tmp_path: Path) -> None:
     DiffusionPipeline.from_pretrained(folder).save_pretrained(tmp_path / "again")
     assert contents(tmp_path / "again") == contents(folder)
