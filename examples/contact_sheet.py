@@ -24,4 +24,4 @@ def write_sheet(pipeline: TalkheadPipeline, face: Path, audio: Path, sheet: Path
 
 
 if __name__ == "__main__":
-    write_sheet(TalkheadPipeline.from_pretrained(torch_dtype="auto"), *map(Path, sys.argv[1:4]))
+    write_sheet(TalkheadPipeline.from_pretrained(dtype="auto"), *map(Path, sys.argv[1:4]))
