@@ -108,6 +108,12 @@ def check_commands(folder: Path, portrait: Path, speech: Path) -> None:
     expect("synthetic" in run("inspect", "talk.mp4").lower(), "inspect finds no synthetic mark")
     facts("benchmark", "--seconds", "1")
 
+    save_and_load(folder / "saved")
+    options = ("--weights", "saved", "--emotion", "happy", "--scheduler", "euler", "--steps", "2")
+    made = facts("render", str(portrait), "short.wav", "-o", "happy.mp4", *options)
+    expect(made["emotion"] == "happy", f"render shows {made['emotion']}")
+    run("weights", "convert", "saved", "-o", "converted", status=4)
+
     (folder / "videos.csv").write_text("file,split,person,sound\ntalk.mp4,dev,one,good\n")
     prepared = facts("prepare", "videos.csv", "-o", "data")
     expect(prepared["clips"] == 1, f"prepare made {prepared['clips']} clips")
@@ -131,6 +137,17 @@ def check_commands(folder: Path, portrait: Path, speech: Path) -> None:
         (folder / "key.pem").write_text("-")
         said = run(*arguments, status=2)
         expect(f"pip install 'talkhead[{extra}]'" in said, f"{extra} is missing, it says: {said}")
+
+
+def save_and_load(folder: Path) -> None:
+    """Save the default pipeline, and load it as any other of diffusers."""
+    from diffusers import DiffusionPipeline
+
+    from talkhead import TalkheadPipeline
+
+    TalkheadPipeline.from_pretrained(device="cpu").save_pretrained(folder)
+    loaded = DiffusionPipeline.from_pretrained(folder)
+    expect(isinstance(loaded, TalkheadPipeline), f"diffusers loads a {type(loaded).__name__}")
 
 
 def run_command(folder: Path, *arguments: str, status: int = 0) -> str:
