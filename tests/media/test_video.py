@@ -23,7 +23,7 @@ from talkhead.media import ffmpeg
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import num_frames
 from talkhead.media.video import VideoWriter, probe_video, read_frames
-from tests.media.conftest import Convert, Refusal
+from tests.media.conftest import Convert, Encode, Refusal
 
 Frames = npt.NDArray[np.uint8]
 FPS = Fraction(25)
@@ -62,12 +62,6 @@ def is_as_long(path: Path, sound: Path, rate_hz: int = 48_000) -> bool:
     return -0.001 < excess_s <= (0.001 if FFMPEG_TRIMS else 1024 / min(rate_hz, 96_000))
 
 
-@pytest.fixture
-def wav(tmp_path: Path, chirp: npt.NDArray[np.float32]) -> Path:
-    soundfile.write(tmp_path / "voice.wav", chirp, 48_000)
-    return tmp_path / "voice.wav"
-
-
 @pytest.mark.parametrize("fps", [FPS, Fraction(30000, 1001), Fraction(12), Fraction(60)])
 def test_every_frame_comes_back_in_its_place(tmp_path: Path, fps: Fraction) -> None:
     path = write(tmp_path / "a.mp4", counting_frames(40), fps=fps)
@@ -97,6 +91,25 @@ def test_a_window_is_a_slice_of_the_whole(tmp_path: Path, wav: Path, *, has_soun
             window = read_frames(path, start_s=float(start / fps), duration_s=float(count / fps))
             assert [number_of(frame) for frame in window] == list(range(start, start + count))
         assert number_of(next(read_frames(path, start_s=float(59 / fps)))) == 59
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mjpeg.avi", ("-c:v", "mjpeg", "-q:v", "1")),
+        ("png.avi", ("-c:v", "png")),
+        ("raw.avi", ("-c:v", "rawvideo", "-pix_fmt", "bgr24")),
+    ],
+)
+@pytest.mark.parametrize("fps", [Fraction(25), Fraction(30), Fraction(30000, 1001)])
+def test_a_window_of_an_avi_is_a_slice_of_the_whole(
+    encode: Encode, name: str, options: tuple[str, ...], fps: Fraction
+) -> None:
+    path = encode(counting_frames(40), name, "null", *options, fps=fps)
+    assert [number_of(frame) for frame in read_frames(path)] == list(range(40))
+    for start in range(1, 40, 3):
+        frame = next(read_frames(path, start_s=float(start / fps)))
+        assert number_of(frame) == start
 
 
 def test_another_rate_follows_the_time_stamps(tmp_path: Path) -> None:
