@@ -16,10 +16,12 @@ import talkhead
 from talkhead.cli.app import app
 from talkhead.cli.errors import exit_code_of
 from tests.drawn_face import draw_face
+from tests.tiny import write_voice
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 PACKAGE = Path(talkhead.__file__).parent
 SIDE = 256
+SECONDS = 0.5
 
 
 class Ended(NamedTuple):
@@ -93,6 +95,16 @@ def run_here(
         return Ended(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def face(tmp_path: Path, detector_is_here: None) -> Path:
+    return write_face(tmp_path / "face.png")
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    return write_voice(tmp_path / "voice.wav", SECONDS)
 
 
 def command_line(*arguments: object) -> list[str]:

@@ -14,17 +14,9 @@ from talkhead.geometry.pose import fit_head_pose
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from talkhead.tracking.face_detector import DETECTOR_NAME, FaceDetector
 from talkhead.tracking.landmark_track import LandmarkTrack
-from tests.cli.conftest import RunHere
+from tests.cli.conftest import SECONDS, SIDE, RunHere
 from tests.drawn_face import draw_face
 from tests.tiny import write_noise, write_silence, write_voice
-
-SECONDS = 0.5
-SIDE = 256
-
-
-@pytest.fixture
-def audio(tmp_path: Path) -> Path:
-    return write_voice(tmp_path / "voice.wav", SECONDS)
 
 
 @pytest.fixture

@@ -13,26 +13,14 @@ from talkhead.media.video import probe_video, read_frames
 from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.cli.conftest import (
     PACKAGE,
+    SECONDS,
     SIDE,
     RunHere,
     command_line,
     listing,
     refused,
-    write_face,
 )
 from tests.tiny import level_of, write_voice
-
-SECONDS = 0.5
-
-
-@pytest.fixture
-def face(tmp_path: Path, detector_is_here: None) -> Path:
-    return write_face(tmp_path / "face.png")
-
-
-@pytest.fixture
-def audio(tmp_path: Path) -> Path:
-    return write_voice(tmp_path / "voice.wav", SECONDS)
 
 
 @pytest.fixture

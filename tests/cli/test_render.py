@@ -3,29 +3,24 @@ import dataclasses
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import soundfile
-from PIL import Image
 
 from talkhead.geometry.crop import face_crop
 from talkhead.media import ffmpeg
 from talkhead.media.audio_clip import AudioClip
-from talkhead.media.video import VideoWriter, probe_video, read_frames
+from talkhead.media.video import probe_video, read_frames
 from talkhead.tracking.face_detector import FaceDetector
-from talkhead.tracking.landmark_track import LandmarkTrack
-from talkhead.weights.systems import TENSORS_NAME
 from tests.cli.conftest import (
     PACKAGE,
+    SECONDS,
     SIDE,
     RunHere,
     command_line,
@@ -34,11 +29,9 @@ from tests.cli.conftest import (
     write_face,
 )
 from tests.drawn_face import draw_face
-from tests.meshes import mean_mesh
-from tests.tiny import level_of, voice, write_noise, write_silence, write_voice
+from tests.tiny import level_of, write_noise, write_silence, write_voice
 
 Pixels = npt.NDArray[np.uint8]
-SECONDS = 0.5
 pytestmark = pytest.mark.usefixtures("detector_is_here")
 
 
@@ -73,21 +66,8 @@ def rendered(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
     return Rendered(face, audio, output, ended)
 
 
-@pytest.fixture
-def face(tmp_path: Path) -> Path:
-    return write_face(tmp_path / "face.png")
-
-
-@pytest.fixture
-def audio(tmp_path: Path) -> Path:
-    return write_voice(tmp_path / "voice.wav", SECONDS)
-
-
 def streams(path: Path) -> str:
     return ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
-
-
-# Outputs.
 
 
 def test_a_render_ends_well_and_says_what_it_made(rendered: Rendered) -> None:
@@ -247,329 +227,6 @@ def test_an_output_is_replaced_only_when_allowed(
     ended = run_here(*arguments, "--overwrite")
     assert ended.returncode == 0, ended.stderr
     assert probe_video(output).width == SIDE
-
-
-# Errors.
-
-
-def missing(folder: Path) -> Path:
-    return folder / "absent"
-
-
-def directory(folder: Path) -> Path:
-    (folder / "folder").mkdir()
-    return folder / "folder"
-
-
-def empty(folder: Path) -> Path:
-    (folder / "empty.png").touch()
-    return folder / "empty.png"
-
-
-def text(folder: Path) -> Path:
-    (folder / "text.png").write_text("not a picture, nor a sound")
-    return folder / "text.png"
-
-
-def truncated(folder: Path, suffix: str) -> Path:
-    whole = folder / f"whole{suffix}"
-    Image.fromarray(draw_face(SIDE)).save(whole)
-    content = whole.read_bytes()
-    whole.unlink()
-    path = folder / f"truncated{suffix}"
-    path.write_bytes(content[: len(content) // 2])
-    return path
-
-
-def truncated_png(folder: Path) -> Path:
-    return truncated(folder, ".png")
-
-
-def truncated_jpeg(folder: Path) -> Path:
-    return truncated(folder, ".jpg")
-
-
-def small_picture(folder: Path) -> Path:
-    Image.new("RGB", (40, 40)).save(folder / "small.png")
-    return folder / "small.png"
-
-
-def silent_video(folder: Path) -> Path:
-    path = folder / "video.mp4"
-    with VideoWriter(path, size=(64, 64), fps=Fraction(25), sound=None) as writer:
-        writer.write(np.zeros((5, 64, 64, 3), np.uint8))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (missing, ("absent", "does not exist")),
-        (directory, ("folder", "is a directory")),
-        (empty, ("empty.png", "is empty")),
-        (text, ("text.png", "is not a picture")),
-        (truncated_png, ("truncated.png", "truncated")),
-        (truncated_jpeg, ("truncated.jpg", "truncated")),
-        (small_picture, ("small.png", "40 x 40 px")),
-    ],
-)
-def test_a_bad_face_is_refused_in_one_line(
-    make: Callable[[Path], Path],
-    words: tuple[str, ...],
-    audio: Path,
-    run_here: RunHere,
-    tiny_weights: Path,
-    tmp_path: Path,
-) -> None:
-    face = make(tmp_path)
-    before = listing(tmp_path)
-    ended = run_here(
-        "render", str(face), str(audio), "-o", "out.mp4", "--weights", str(tiny_weights)
-    )
-    refused(ended, 2, *words)
-    assert listing(tmp_path) == before
-
-
-def test_a_picture_without_a_face_exits_3(
-    audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
-) -> None:
-    y, x = np.mgrid[:120, :160]
-    plain = np.stack([x, y, x + y], -1).astype(np.uint8)
-    Image.fromarray(plain).save(tmp_path / "plain.png")
-    before = listing(tmp_path)
-    ended = run_here(
-        "render", "plain.png", str(audio), "-o", "out.mp4", "--weights", str(tiny_weights)
-    )
-    refused(ended, 3, "no face found")
-    assert listing(tmp_path) == before
-
-
-def empty_sound(folder: Path) -> Path:
-    soundfile.write(folder / "zero.wav", np.zeros(0, np.float32), 16_000)
-    return folder / "zero.wav"
-
-
-def text_as_sound(folder: Path) -> Path:
-    (folder / "text.wav").write_text("not a sound, nor a picture")
-    return folder / "text.wav"
-
-
-def corrupt_sound(folder: Path) -> Path:
-    path = folder / "corrupt.flac"
-    soundfile.write(path, voice(2.0), 16_000)
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 4000] = bytes(4000)
-    path.write_bytes(content)
-    return path
-
-
-def cut_off_sound(folder: Path) -> Path:
-    path = folder / "cut.wav"
-    soundfile.write(path, voice(2.0), 16_000)
-    path.write_bytes(path.read_bytes()[:30_000])
-    return path
-
-
-def sound_with_nan(folder: Path) -> Path:
-    samples = voice(SECONDS)
-    samples[1000] = np.nan
-    soundfile.write(folder / "nan.wav", samples, 16_000, subtype="FLOAT")
-    return folder / "nan.wav"
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (missing, ("absent", "does not exist")),
-        (directory, ("folder", "is a directory")),
-        (empty, ("empty.png", "is empty")),
-        (text_as_sound, ("text.wav", "cannot be read as audio")),
-        (empty_sound, ("zero.wav", "contains no sound")),
-        (corrupt_sound, ("corrupt.flac", "is corrupt")),
-        (cut_off_sound, ("cut.wav", "is cut off")),
-        (sound_with_nan, ("nan.wav", "NaN or infinite")),
-        (silent_video, ("video.mp4", "no audio stream")),
-    ],
-)
-def test_a_bad_sound_is_refused_in_one_line(
-    make: Callable[[Path], Path],
-    words: tuple[str, ...],
-    face: Path,
-    run_here: RunHere,
-    tiny_weights: Path,
-    tmp_path: Path,
-) -> None:
-    sound = make(tmp_path)
-    before = listing(tmp_path)
-    ended = run_here(
-        "render", str(face), str(sound), "-o", "out.mp4", "--weights", str(tiny_weights)
-    )
-    refused(ended, 2, *words)
-    assert listing(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    ("output", "words"),
-    [
-        ("absent/out.mp4", ("absent", "does not exist")),
-        ("folder", ("folder", "is a directory")),
-        ("out.avi", ("out.avi", ".mp4")),
-        pytest.param(
-            "/sys/out.mp4",
-            ("/sys", "cannot be written to"),
-            marks=pytest.mark.skipif(not Path("/sys").is_dir(), reason="needs Linux's /sys"),
-        ),
-    ],
-)
-def test_a_bad_output_is_refused_in_one_line(
-    output: str,
-    words: tuple[str, ...],
-    face: Path,
-    audio: Path,
-    run_here: RunHere,
-    tiny_weights: Path,
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "folder").mkdir()
-    before = listing(tmp_path)
-    ended = run_here("render", str(face), str(audio), "-o", output, "--weights", str(tiny_weights))
-    refused(ended, 2, *words)
-    assert listing(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "word"),
-    [
-        ("--fps", "many", "frame rate 'many'"),
-        ("--fps", "500", "out of range"),
-        ("--blink", "often", "--blink must be off"),
-        ("--pose", "wild", "pose must be natural"),
-        ("--pose-strength", "9", "--pose-strength"),
-        ("--steps", "0", "--steps"),
-        ("--crf", "99", "--crf"),
-        ("--seed", "-1", "--seed"),
-        ("--landmarks", "absent.npz", "absent.npz does not exist"),
-    ],
-)
-def test_a_bad_option_is_refused_in_one_line(
-    option: str,
-    value: str,
-    word: str,
-    face: Path,
-    audio: Path,
-    run_here: RunHere,
-    tmp_path: Path,
-) -> None:
-    before = listing(tmp_path)
-    refused(run_here("render", str(face), str(audio), "-o", "out.mp4", option, value), 2, word)
-    assert listing(tmp_path) == before
-
-
-def test_a_face_that_is_not_there_cannot_be_chosen(
-    face: Path, audio: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
-) -> None:
-    arguments = ("render", str(face), str(audio), "-o", "out.mp4", "--weights", str(tiny_weights))
-    before = listing(tmp_path)
-    refused(run_here(*arguments, "--choose", "2"), 2, "no face 2: 1 face was found")
-    refused(run_here(*arguments, "--choose", "nicest"), 2, "cannot choose a face by 'nicest'")
-    assert listing(tmp_path) == before
-
-
-def without_denoiser(folder: Path) -> None:
-    shutil.rmtree(folder / "denoiser")
-
-
-def damaged_tensors(folder: Path) -> None:
-    path = folder / "autoencoder" / TENSORS_NAME
-    path.write_bytes(path.read_bytes()[:5000])
-
-
-def foreign_tensors(folder: Path) -> None:
-    shutil.copy(folder / "autoencoder" / TENSORS_NAME, folder / "denoiser")
-
-
-def damaged_config(folder: Path) -> None:
-    (folder / "landmark_generator" / "config.json").write_text("{")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (shutil.rmtree, ("no weights named", "no such folder")),
-        (
-            without_denoiser,
-            (f"is not whole: denoiser/{TENSORS_NAME} is missing",),
-        ),
-        (damaged_tensors, (f"{TENSORS_NAME} is corrupt",)),
-        (foreign_tensors, ("does not fit Denoiser",)),
-        (damaged_config, ("config.json cannot be read",)),
-    ],
-)
-def test_missing_or_corrupt_weights_exit_4(
-    spoil: Callable[[Path], None],
-    words: tuple[str, ...],
-    face: Path,
-    audio: Path,
-    run_here: RunHere,
-    tiny_weights: Path,
-    tmp_path: Path,
-) -> None:
-    weights = tmp_path / "weights"
-    shutil.copytree(tiny_weights, weights)
-    spoil(weights)
-    before = listing(tmp_path)
-    ended = run_here("render", str(face), str(audio), "-o", "out.mp4", "--weights", str(weights))
-    refused(ended, 4, *words)
-    assert listing(tmp_path) == before
-
-
-def write_track(path: Path, size: tuple[int, int]) -> Path:
-    points = np.repeat(mean_mesh(60, size[0] / 2, size[1] / 2)[None], 5, 0)
-    LandmarkTrack(points, Fraction(25), size, "drawn").write(path)
-    return path
-
-
-def damaged_track(folder: Path) -> Path:
-    path = write_track(folder / "damaged.npz", (SIDE, SIDE))
-    path.write_bytes(path.read_bytes()[:500])
-    return path
-
-
-def track_for_another_picture(folder: Path) -> Path:
-    return write_track(folder / "track.npz", (320, 240))
-
-
-def track_as_text(folder: Path) -> Path:
-    (folder / "track.txt").write_text("1 2 3")
-    return folder / "track.txt"
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (track_for_another_picture, ("320 x 240", "256 x 256")),
-        (damaged_track, ("damaged.npz", "cannot be read as a landmark track")),
-        (track_as_text, ("track.txt", ".npz or .json")),
-    ],
-)
-def test_bad_landmarks_are_refused_in_one_line(
-    make: Callable[[Path], Path],
-    words: tuple[str, ...],
-    face: Path,
-    audio: Path,
-    run_here: RunHere,
-    tiny_weights: Path,
-    tmp_path: Path,
-) -> None:
-    track = make(tmp_path)
-    before = listing(tmp_path)
-    ended = run_here(
-        *("render", str(face), str(audio), "-o", "out.mp4"),
-        *("--weights", str(tiny_weights), "--landmarks", str(track)),
-    )
-    refused(ended, 2, *words)
-    assert listing(tmp_path) == before
 
 
 def is_being_written(process: "subprocess.Popen[str]", folder: Path) -> bool:

@@ -19,12 +19,6 @@ def likeness(a: Samples, b: Samples) -> float:
     return float(np.corrcoef(a[:size], b[:size])[0, 1])
 
 
-@pytest.fixture
-def wav(tmp_path: Path, chirp: Samples) -> Path:
-    soundfile.write(tmp_path / "chirp.wav", chirp, 48_000)
-    return tmp_path / "chirp.wav"
-
-
 def test_a_waveform_survives_the_file_it_is_written_to(tmp_path: Path) -> None:
     waveform = np.random.default_rng(0).uniform(-0.9, 0.9, 20_001).astype(np.float32)
     write_waveform(tmp_path / "a.wav", waveform)

@@ -7,7 +7,7 @@ import pytest
 from talkhead.errors import TalkheadError
 from talkhead.media import playback
 from talkhead.media.playback import play
-from tests.media.test_video import counting_frames, number_of, write
+from tests.media.numbered_frames import counting_frames, number_of, write
 
 FPS = Fraction(25)
 SIZE = (96, 64)

@@ -1,16 +1,13 @@
 import dataclasses
-import hashlib
 import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
 import torch
@@ -18,62 +15,23 @@ from PIL import Image
 
 import talkhead
 from talkhead.audio2landmarks.animation import animate, predict_speech
-from talkhead.errors import NoFaceError, TalkheadError, WeightsError
+from talkhead.errors import NoFaceError, TalkheadError
 from talkhead.landmarks2video.renderer import render_frames
-from talkhead.media import ffmpeg
 from talkhead.media.audio_clip import AudioClip
-from talkhead.media.video import probe_video, read_frames
-from talkhead.pipelines import TalkheadPipeline, TalkheadPipelineOutput, export_to_video
+from talkhead.pipelines import TalkheadPipeline, TalkheadPipelineOutput
 from talkhead.tracking.face_detector import FaceDetector
 from talkhead.tracking.landmark_track import LandmarkTrack
-from talkhead.weights import installed_list, resolve_weights
-from talkhead.weights.systems import TENSORS_NAME
-from tests.drawn_face import draw_face
 from tests.meshes import mean_mesh
-from tests.tiny import voice, write_tiny_weights
+from tests.pipelines.outputs import FACE, NUM_FRAMES, VOICE, pixels, streamed
+from tests.tiny import voice
 
-Pixels = npt.NDArray[np.uint8]
 pytestmark = pytest.mark.usefixtures("detector_is_here")
-FACE = draw_face(256)
-VOICE = voice(0.5)
-NUM_FRAMES = 13  # half a second, rounded up
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def pipeline(tiny_weights: Path) -> TalkheadPipeline:
-    return TalkheadPipeline.from_pretrained(tiny_weights, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def output(pipeline: TalkheadPipeline) -> TalkheadPipelineOutput:
-    return pipeline(FACE, VOICE)
-
-
-def pixels(output: TalkheadPipelineOutput) -> Pixels:
-    return np.stack([np.asarray(frame) for frame in output.frames])
-
-
-def streamed(output: TalkheadPipelineOutput) -> Generator[Pixels, None, None]:
-    assert isinstance(output.frames, Generator)
-    return output.frames
 
 
 def track_of(output: TalkheadPipelineOutput) -> LandmarkTrack:
     assert output.landmarks is not None
     return output.landmarks
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def listing(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 # Outputs.
@@ -335,147 +293,3 @@ def test_the_bar_is_off_until_it_is_asked_for(
     out, err = capfd.readouterr()
     assert out == ""
     assert "13/13" in err
-
-
-# Folders.
-
-
-def test_a_saved_pipeline_has_the_same_tensors_and_makes_the_same_frames(
-    pipeline: TalkheadPipeline, output: TalkheadPipelineOutput, tiny_weights: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "new" / "mine"
-    pipeline.save_pretrained(folder)
-    assert listing(tmp_path / "new") == [
-        "mine",
-        *(f"mine/{name}" for name in listing(tiny_weights)),
-    ]
-    assert resolve_weights(folder) == folder  # as --weights does
-    assert digests(folder) == digests(tiny_weights)
-    assert np.array_equal(
-        pixels(TalkheadPipeline.from_pretrained(folder)(FACE, VOICE)), pixels(output)
-    )
-
-
-def test_the_published_weights_saved_as_float16_are_the_published_files(tmp_path: Path) -> None:
-    TalkheadPipeline.from_pretrained(device="cpu").save_pretrained(
-        tmp_path / "copy", torch_dtype=torch.float16
-    )
-    expected = digests(installed_list().checkpoints / "talkhead")
-    assert digests(tmp_path / "copy") == expected  # including the model cards
-
-
-def test_saving_replaces_networks_and_leaves_other_files(
-    pipeline: TalkheadPipeline, tmp_path: Path
-) -> None:
-    folder = write_tiny_weights(tmp_path / "mine")
-    (folder / "denoiser" / "notes.txt").write_text("mine")
-    (folder / "denoiser" / TENSORS_NAME).write_bytes(b"old")
-    pipeline.save_pretrained(folder)
-    assert (folder / "denoiser" / "notes.txt").read_text() == "mine"
-    TalkheadPipeline.from_pretrained(folder)
-
-
-def test_a_folder_that_cannot_be_written_is_one_line_and_leaves_nothing(
-    pipeline: TalkheadPipeline, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("here")
-    with pytest.raises(TalkheadError, match="mine cannot be written"):
-        pipeline.save_pretrained(tmp_path / "file" / "mine")
-    with pytest.raises(TalkheadError, match="file is not a folder: choose another"):
-        pipeline.save_pretrained(tmp_path / "file")
-    assert listing(tmp_path) == ["file"]
-
-
-def test_weights_that_are_not_there_are_refused(tiny_weights: Path) -> None:
-    with pytest.raises(WeightsError, match="no weights named 'nonsense'"):
-        TalkheadPipeline.from_pretrained("nonsense")
-    with pytest.raises(WeightsError, match=r"is not a pipeline: it has no model_index\.json"):
-        TalkheadPipeline.from_pretrained(tiny_weights / "denoiser")
-
-
-# Devices.
-
-
-def test_device_and_precision_are_told_and_changed(tiny_weights: Path) -> None:
-    pipeline = TalkheadPipeline.from_pretrained(tiny_weights, device="cpu", torch_dtype="bfloat16")
-    assert (pipeline.device, pipeline.dtype) == (CPU, torch.bfloat16)
-    assert pipeline.to(torch.float32) is pipeline
-    assert pipeline.to("cpu", torch.bfloat16).dtype == torch.bfloat16
-    assert pipeline.to(device=CPU, dtype=torch.float32).dtype == torch.float32
-    with pytest.raises(TalkheadError, match=r"the networks do not support torch\.int8"):
-        pipeline.to(torch.int8)
-    with pytest.raises(TalkheadError, match="unknown device 'gpu'"):
-        pipeline.to("gpu")
-    with pytest.raises(TalkheadError, match="unknown precision 'half'"):
-        TalkheadPipeline.from_pretrained(tiny_weights, torch_dtype="half")
-    assert (pipeline.device, pipeline.dtype) == (CPU, torch.float32)
-
-
-def test_in_bfloat16_frames_are_nearly_the_same(
-    tiny_weights: Path, output: TalkheadPipelineOutput
-) -> None:
-    pipeline = TalkheadPipeline.from_pretrained(
-        tiny_weights, device="cpu", torch_dtype=torch.bfloat16
-    )
-    difference = np.abs(pixels(pipeline(FACE, VOICE)).astype(int) - pixels(output))
-    assert 0 < difference.mean() < 1
-
-
-# Videos.
-
-
-def test_a_video_has_frames_sound_and_the_note(
-    output: TalkheadPipelineOutput, tiny_weights: Path, tmp_path: Path
-) -> None:
-    path = export_to_video(output, tmp_path / "out.mp4", crf=0)
-    info = probe_video(path)
-    assert (info.width, info.height, info.has_audio) == (256, 256, True)
-    assert info.fps == 25
-    read = np.stack(list(read_frames(path)))
-    assert len(read) == NUM_FRAMES
-    assert np.abs(read.astype(int) - pixels(output)).mean() < 3  # encoding loses colour detail
-    assert float(AudioClip.open(path).duration_s) == pytest.approx(0.5, abs=0.07)
-    messages = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
-    assert f"Synthetic: made by talkhead {talkhead.__version__}, weights unlisted, " in messages
-    assert str(tiny_weights) not in messages
-
-
-def test_the_video_of_a_generator_of_pictures_and_of_arrays_is_the_same(
-    pipeline: TalkheadPipeline, output: TalkheadPipelineOutput, tmp_path: Path
-) -> None:
-    expected = export_to_video(output, tmp_path / "np.mp4").read_bytes()
-    for kind in ("pil", "generator"):
-        made = pipeline(FACE, VOICE, output_type=kind)
-        assert export_to_video(made, str(tmp_path / f"{kind}.mp4")).read_bytes() == expected
-
-
-def test_frames_that_were_read_before_are_missed_and_nothing_is_written(
-    pipeline: TalkheadPipeline, tmp_path: Path
-) -> None:
-    output = pipeline(FACE, VOICE, output_type="generator")
-    next(streamed(output))
-    with pytest.raises(TalkheadError, match=r"would have 12 of 13 frames, .* were already read"):
-        export_to_video(output, tmp_path / "out.mp4")
-    assert listing(tmp_path) == []
-
-
-def test_a_video_that_is_there_is_replaced_only_if_asked(
-    output: TalkheadPipelineOutput, tmp_path: Path
-) -> None:
-    path = tmp_path / "out.mp4"
-    path.write_text("mine")
-    with pytest.raises(TalkheadError, match="exists"):
-        export_to_video(output, path)
-    assert path.read_text() == "mine"
-    export_to_video(output, path, overwrite=True)
-    assert probe_video(path).width == 256
-
-
-def test_odd_sizes_and_stereo_become_a_video(pipeline: TalkheadPipeline, tmp_path: Path) -> None:
-    stereo = np.repeat(VOICE, 3)[None] * np.array([[1], [0.5]], np.float32)
-    output = pipeline(FACE[:255, :253], stereo, sampling_rate=48_000)
-    assert (output.size, pixels(output).shape[1:3]) == ((253, 255), (255, 253))
-    path = export_to_video(output, tmp_path / "out.mp4")
-    assert (probe_video(path).width, probe_video(path).height) == (252, 254)
-    streams = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2]
-    assert "48000 Hz, stereo" in streams
