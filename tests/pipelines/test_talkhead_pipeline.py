@@ -219,7 +219,7 @@ def test_what_is_out_of_range_is_one_clear_line(
         ({"num_inference_steps": 1.0}, "num_inference_steps is 1.0, not a whole number"),
         ({"num_inference_steps": True}, "num_inference_steps is True"),
         ({"pose_strength": "1"}, "pose_strength is '1', not a number"),
-        ({"fps": None}, "fps is a NoneType"),
+        ({"fps": [25]}, "fps is a list"),
         ({"pose": Path("head.npz")}, "pose is a "),
         ({"landmarks": np.zeros((3, 478, 3))}, "landmarks are a ndarray, not a LandmarkTrack"),
         ({"seed": 0.5}, "seed is 0.5, not a whole number"),
