@@ -255,8 +255,8 @@ def test_a_users_program_is_checked_against_the_types_of_the_wheel(
         ).stdout
 
     assert mypy_says(USER_PROGRAM) == "Success: no issues found in 1 source file\n"
-    wrong = USER_PROGRAM.replace("fps=30", "fps=None")
-    assert 'Argument "fps" to "__call__" of "TalkheadPipeline" has incompatible type' in (
+    wrong = USER_PROGRAM.replace("fps=30", "fps=[30]")
+    assert 'Argument "fps" to "__call__" of "FacePipeline" has incompatible type' in (
         mypy_says(wrong)
     )
     (packages.installed / "talkhead" / "py.typed").unlink()

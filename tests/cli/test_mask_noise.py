@@ -1,7 +1,6 @@
 """The second system in `render` and `eval`, with tiny weights."""
 
 import json
-import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -109,16 +108,3 @@ def test_eval_scores_start_steps_of_the_second_system_beside_the_first(
     )
     alone[-2:] = ["--emotion", "bored"]
     refused(run_here("eval", str(data), "-o", "b", *alone), 2, "the emotion must be one of auto")
-
-
-def test_a_folder_of_the_second_system_is_added_and_not_published(
-    run_here: RunHere, tiny_mask_noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TALKHEAD_CACHE", str(tmp_path / "cache"))
-    own = tmp_path / "own"
-    shutil.copytree(tiny_mask_noise, own)
-    ended = run_here("weights", "add", "mine", str(own))
-    assert ended.returncode == 0, ended.stderr
-    ended = run_here("weights", "verify", "mine")
-    assert ended.returncode == 0, ended.stderr
-    refused(run_here("weights", "publish", str(own), "me/mine"), 4, "only lgd can be published")

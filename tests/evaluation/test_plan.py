@@ -55,9 +55,9 @@ def test_systems_have_folders_that_stay_inside_the_report(system: str, folder: s
 
 def test_every_model_of_a_folder_has_its_digest(tiny_weights: Path) -> None:
     digests = digests_of(tiny_weights)
-    assert list(digests) == ["autoencoder", "denoiser", "landmarks"]
+    assert list(digests) == ["landmark_generator", "autoencoder", "denoiser"]
     assert all(len(digest) == 64 for digest in digests.values())
-    assert list(digests_of(tiny_weights / "landmarks")) == ["."]
+    assert list(digests_of(tiny_weights / "landmark_generator")) == ["."]
 
 
 def test_prepared_clips_belong_to_their_source(tmp_path: Path) -> None:
