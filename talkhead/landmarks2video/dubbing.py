@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from talkhead.geometry.pose import fit_head_pose
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage
-from talkhead.landmarks2video.renderer import LatentRenderer
+from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.prefetch import run_ahead
 from talkhead.tracking.face_track import FaceTrack
@@ -119,8 +120,33 @@ class Dubber:
         return min(inside)
 
 
+class FaceRenderer(Protocol):
+    """A renderer that corrects single faces, each in a picture of its own."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """Its skin registration moves the meshes."""
+
+    def draw_noise(self, seed: int) -> torch.Tensor:
+        """Draw the noise that all frames share: see `LatentRenderer`."""
+
+    def correct_frames(
+        self,
+        small: torch.Tensor,
+        grid: torch.Tensor,
+        maps: torch.Tensor,
+        epsilon: torch.Tensor,
+        options: SamplerOptions,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Warp crops and correct their lower faces: see `LatentRenderer`."""
+
+
 def dub_frames(
-    renderer: LatentRenderer, frames: Iterable[Item], options: SamplerOptions | None = None
+    renderer: FaceRenderer, frames: Iterable[Item], options: SamplerOptions | None = None
 ) -> Generator[Pixels, None, None]:
     """Dub the frames of a video.
 
@@ -154,7 +180,7 @@ def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
 
 @torch.inference_mode()
 def _lower_faces(
-    renderer: LatentRenderer, batches: Iterable[list[Item]], options: SamplerOptions
+    renderer: FaceRenderer, batches: Iterable[list[Item]], options: SamplerOptions
 ) -> Iterator[tuple[list[Item], list[Canvas], FrameLayers | None]]:
     """Yield batches with each face's canvas and the layers for `composite`."""
     device = renderer.device

@@ -23,7 +23,7 @@ from talkhead.errors import WeightsError
 from talkhead.geometry.motion_basis import proportions
 from talkhead.geometry.windows import split_windows
 from talkhead.landmarks2video.dubbing import DubbedFace, Dubber, dub_frames
-from talkhead.landmarks2video.renderer import LatentRenderer, render_frames
+from talkhead.landmarks2video.renderer import render_frames
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.playback import play
@@ -241,11 +241,8 @@ def dub(
     Raises:
         WeightsError: the pipeline cannot dub.
     """
-    renderer = pipeline.renderer()
-    if not isinstance(renderer, LatentRenderer):
-        raise WeightsError(
-            f"{pipeline.system.label} animates pictures only: use the default weights to dub"
-        )
+    pipeline.system.check_request(dubs=True)
+    renderer: Any = pipeline.renderer()
     strength = (motion or MotionOptions()).expression_strength
     generator, faces = pipeline.landmark_generator, face.faces
     total = num_frames(audio.duration_s, fps)

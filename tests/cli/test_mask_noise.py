@@ -44,7 +44,8 @@ def test_render_takes_the_second_system_and_names_the_emotion(
     ended = run_here("inspect", "happy.mp4", "--json")
     assert ended.returncode == 0, ended.stderr
     assert set(json.loads(ended.stdout)["note"]["digests"]) == {
-        *("emotion_classifier", "expressions", "landmark_generator", "video_denoiser")
+        *("emotion_classifier", "expressions", "landmark_generator"),
+        *("scheduler", "video_denoiser"),
     }
 
 
@@ -94,7 +95,8 @@ def test_eval_scores_start_steps_of_the_second_system_beside_the_first(
     assert [*systems][:3] == [str(tiny_weights), *names]
     assert scores["protocol"]["start_steps"] == [100, 900]
     assert set(scores["weights"][str(tiny_mask_noise)]) == {
-        *("emotion_classifier", "expressions", "landmark_generator", "video_denoiser")
+        *("emotion_classifier", "expressions", "landmark_generator"),
+        "video_denoiser",
     }
     assert systems[names[0]]["values"]["lower_psnr"] != systems[names[1]]["values"]["lower_psnr"]
     refused(

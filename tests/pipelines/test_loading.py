@@ -141,7 +141,7 @@ def exchanged(folder: Path) -> None:
         (not_finite, "not finite"),
         (without("model_index.json"), "is not a pipeline: it has no model_index.json"),
         (written("model_index.json", "["), "model_index.json cannot be read"),
-        (written("model_index.json", "[]"), "model_index.json cannot be read"),
+        (written("model_index.json", "[]"), "model_index.json is not a JSON object"),
         (written("model_index.json", " " * 1_000_001), "is larger than 1,000,000 bytes"),
         (edit_index(_class_name="StableDiffusionPipeline"), "describes .StableDiffusionPipeline.*"),
         (edit_index(_class_name=...), "describes .None.*"),

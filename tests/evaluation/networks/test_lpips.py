@@ -116,7 +116,7 @@ def test_order_and_batch_size_change_nothing(lpips: Lpips) -> None:
 
 def test_frames_of_other_kinds_are_refused(lpips: Lpips) -> None:
     frames = random_frames(2, 64)
-    with pytest.raises(ValueError, match="made frames are"):
+    with pytest.raises(ValueError, match="generated frames are"):
         lpips.distances(frames, frames[:1])
     with pytest.raises(ValueError, match="uint8"):
         lpips.distances(frames / 255, frames / 255)  # type: ignore[arg-type]
