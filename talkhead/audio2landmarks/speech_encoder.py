@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2Model
+from transformers.audio_utils import mel_filter_bank
 
 from talkhead.config import check_arguments
 from talkhead.errors import TalkheadError
@@ -174,9 +176,15 @@ class LogMel(nn.Module):
 
     def __init__(self, num_mel: int) -> None:
         super().__init__()
-        import librosa  # slow to load, and the shipped encoder does without
-
-        filters = librosa.filters.mel(sr=SAMPLE_RATE_HZ, n_fft=NUM_FFT, n_mels=num_mel)
+        filters = mel_filter_bank(
+            NUM_FFT // 2 + 1,
+            num_mel,
+            0.0,
+            SAMPLE_RATE_HZ / 2,
+            SAMPLE_RATE_HZ,
+            norm="slaney",
+            mel_scale="slaney",
+        ).T.astype(np.float32)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
