@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.geometry.mesh import NUM_POINTS
-from talkhead.geometry.skin_registration import NUM_POSE_FEATURES, Registration
-from talkhead.networks import Network, register_to_config
+from talkhead.landmarks2video.registered_network import RegisteredNetwork
+from talkhead.networks import register_to_config
 
 
 def time_angles(time: Tensor, count: int) -> Tensor:
@@ -91,7 +90,7 @@ class Attention(nn.Module):
         return out
 
 
-class Denoiser(Network):
+class Denoiser(RegisteredNetwork):
     """U-Net over latents: noisy residual, warped identity and conditioning maps in, velocity out.
 
     The sides of the latents must be multiples of 2 ** (levels - 1).
@@ -111,9 +110,6 @@ class Denoiser(Network):
         residual_scale: standard deviation of the latent residuals, by which they are divided.
         registration_components: number of deformations used by the skin registration.
     """
-
-    registration_basis: Tensor
-    registration_weights: Tensor
 
     @register_to_config
     def __init__(
@@ -148,16 +144,7 @@ class Denoiser(Network):
         self.norm_out = nn.GroupNorm(_groups(widths[0]), widths[0])
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
         zero_layer(self.conv_out)
-        count = registration_components
-        self.register_buffer("registration_basis", torch.zeros(count, NUM_POINTS, 3))
-        self.register_buffer(
-            "registration_weights", torch.zeros(NUM_POSE_FEATURES + count, NUM_POINTS, 2)
-        )
-
-    def registration(self) -> Registration:
-        """Return the skin registration that the network was trained with."""
-        basis, weights = self.registration_basis, self.registration_weights
-        return Registration(basis.float().cpu().numpy(), weights.float().cpu().numpy())
+        self.add_registration(registration_components)
 
     def forward(self, noisy: Tensor, time: Tensor, warped: Tensor, maps: Tensor) -> Tensor:
         """Return the velocity of the scaled residual.

@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.emotions import EMOTIONS
-from talkhead.geometry.mesh import NUM_POINTS
-from talkhead.geometry.skin_registration import NUM_POSE_FEATURES, Registration
 from talkhead.landmarks2video.denoiser import time_angles, zero_layer
 from talkhead.landmarks2video.mask_noise.mask import MaskNoiseConfig
-from talkhead.networks import Network, register_to_config
+from talkhead.landmarks2video.registered_network import RegisteredNetwork
+from talkhead.networks import register_to_config
 
 NUM_STEPS = 1000
 """Diffusion steps of the paper; `start_step` counts in these."""
@@ -93,7 +92,7 @@ def _neighbours(x: Tensor, num_frames: int) -> Tensor:
     return torch.cat([before, window, after], 2).flatten(0, 1)
 
 
-class VideoDenoiser(Network):
+class VideoDenoiser(RegisteredNetwork):
     """The U-Net.
 
     Buffers: `registration_basis` (K, 478, 3) and `registration_weights` (6 + K, 478, 2), the linear
@@ -113,9 +112,6 @@ class VideoDenoiser(Network):
     """
 
     nested_configs: ClassVar[Mapping[str, Any]] = {"mask": MaskNoiseConfig | None}
-
-    registration_basis: Tensor
-    registration_weights: Tensor
 
     @register_to_config
     def __init__(
@@ -150,16 +146,7 @@ class VideoDenoiser(Network):
         self.conv_out = nn.Conv2d(widths[0], _RGB * _PATCH**2, 3, padding=1)
         zero_layer(self.conv_out)
         nn.init.zeros_(self.emotion.weight)
-        count = registration_components
-        self.register_buffer("registration_basis", torch.zeros(count, NUM_POINTS, 3))
-        self.register_buffer(
-            "registration_weights", torch.zeros(NUM_POSE_FEATURES + count, NUM_POINTS, 2)
-        )
-
-    def registration(self) -> Registration:
-        """Return the skin registration that the network was trained with."""
-        basis, weights = self.registration_basis, self.registration_weights
-        return Registration(basis.float().cpu().numpy(), weights.float().cpu().numpy())
+        self.add_registration(registration_components)
 
     @property
     def reach(self) -> int:
