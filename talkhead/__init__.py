@@ -123,7 +123,8 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
+    if _MODULE_OF[name] != "talkhead.pipelines.deprecated":  # those warn at every use
+        globals()[name] = value
     return value
 
 
