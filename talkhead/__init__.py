@@ -107,6 +107,7 @@ _MODULES = {
     "talkhead.landmarks2video.autoencoder": ("Autoencoder",),
     "talkhead.landmarks2video.denoiser": ("Denoiser",),
     "talkhead.landmarks2video.mask_noise.video_denoiser": ("VideoDenoiser",),
+    "talkhead.landmarks2video.mouth_denoiser": ("MouthDenoiser",),
     "talkhead.landmarks2video.sampling": ("SamplerOptions",),
     "talkhead.pipelines.deprecated": (
         "Pipeline",

@@ -49,6 +49,14 @@ def prepare(
     fps: Annotated[
         str, typer.Option("--fps", metavar="RATE", help="Frames per second of the clips.")
     ] = "25",
+    side: Annotated[
+        int,
+        typer.Option(
+            "--side",
+            metavar="PX",
+            help="Side of the stored crops: 256, or 512 to train and score the mouth's networks.",
+        ),
+    ] = 256,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -76,13 +84,15 @@ def prepare(
     Finished videos are not processed again. Videos without a steady, frontal face are dropped. If a
     video cannot be read, the others are processed, and the exit code is 5.
     """
-    from talkhead.data.clips import read_manifest
+    from talkhead.data.clips import CROP_SIDES_PX, read_manifest
     from talkhead.data.layouts import list_sources
     from talkhead.data.prepare import prepare as prepare_videos
     from talkhead.media.rates import parse_fps
     from talkhead.weights import resolve_weights
 
     rate = parse_fps(fps)
+    if side not in CROP_SIDES_PX:
+        raise TalkheadError(f"--side must be {' or '.join(map(str, CROP_SIDES_PX))}, not {side}")
     listing = list_sources(videos, layout)
     sources = list(listing.sources)
     if output.exists() and not output.is_dir():
@@ -93,7 +103,7 @@ def prepare(
         typer.echo(f"{videos}: {note}", err=True)
     dropped: list[Outcome] = []
     num_workers = min(workers or usable_cores(), len(sources))
-    outcomes = prepare_videos(sources, output, fps=rate, num_workers=num_workers)
+    outcomes = prepare_videos(sources, output, fps=rate, side_px=side, num_workers=num_workers)
     with contextlib.closing(outcomes):  # ends the worker processes, whatever happens here
         for outcome in with_progress(outcomes, label="videos", total=len(sources), quiet=quiet):
             if outcome.dropped:

@@ -18,7 +18,9 @@ from talkhead.extras import require_extra
 if TYPE_CHECKING:
     from talkhead.training.records import Report
 
-TaskName = Literal["autoencoder", "denoiser", "emotion", "landmarks", "speech", "video-denoiser"]
+TaskName = Literal[
+    "autoencoder", "denoiser", "emotion", "landmarks", "mouth-denoiser", "speech", "video-denoiser"
+]
 
 
 def train(
@@ -26,7 +28,8 @@ def train(
         TaskName,
         typer.Argument(
             metavar="TASK",
-            help="autoencoder, denoiser, emotion, landmarks, speech or video-denoiser.",
+            help="autoencoder, denoiser, emotion, landmarks, mouth-denoiser, speech or"
+            " video-denoiser.",
             show_default=False,
         ),
     ],

@@ -24,6 +24,8 @@ from talkhead.media.picture import DECODE_ERRORS
 from talkhead.media.rates import parse_fps
 
 SCHEMA = 1
+CROP_SIDES_PX = (CROP_SIDE_PX, 2 * CROP_SIDE_PX)
+"""Sides that stored crops may have. Landmarks are in pixels of the smaller one."""
 JPEG_QUALITY = 95
 MANIFEST = "manifest.jsonl"
 MAX_CLIP_BYTES = 1_000_000_000
@@ -80,6 +82,11 @@ class ClipInfo:
     height: int = 0
     """Height of the video, likewise."""
 
+    @property
+    def is_still(self) -> bool:
+        """Whether this is a single picture."""
+        return self.num_frames == 1
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -103,8 +110,8 @@ class Clip:
         """Number of frames."""
         return len(self.landmarks)
 
-    def frame(self, index: int) -> npt.NDArray[np.uint8]:
-        """Decode one crop, uint8 (256, 256, 3).
+    def frame(self, index: int, side_px: int | None = CROP_SIDE_PX) -> npt.NDArray[np.uint8]:
+        """Decode one crop, uint8 (side_px, side_px, 3), at the stored size if that is None.
 
         Raises:
             TalkheadError: the frame is damaged.
@@ -113,9 +120,13 @@ class Clip:
         try:
             file = io.BytesIO(self.jpeg[start:end].tobytes())
             with Image.open(file, formats=["JPEG"]) as image:
-                if image.size != (CROP_SIDE_PX, CROP_SIDE_PX):
+                if image.width not in CROP_SIDES_PX or image.height != image.width:
                     raise ValueError(f"it is {image.width} x {image.height} px")
-                return np.asarray(image.convert("RGB"))
+                size = (side_px or image.width,) * 2
+                pixels = image.convert("RGB")
+                if image.size != size:
+                    pixels = pixels.resize(size, Image.Resampling.BICUBIC)
+                return np.asarray(pixels)
         except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
             raise TalkheadError(
                 f"frame {index} of a clip is damaged ({error}): run talkhead prepare again"

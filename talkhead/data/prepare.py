@@ -24,14 +24,17 @@ from talkhead.data.clips import (
     write_manifest,
 )
 from talkhead.data.layouts import Source
-from talkhead.errors import TalkheadError, WeightsError
-from talkhead.geometry.crop import face_crops
+from talkhead.errors import NoFaceError, TalkheadError, WeightsError
+from talkhead.geometry.crop import CROP_SIDE_PX, face_crop, face_crops
 from talkhead.geometry.mesh import mouth_opening
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.media.audio_clip import AudioClip
+from talkhead.media.kinds import is_video
+from talkhead.media.picture import read_picture
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
 from talkhead.media.video import probe_video, read_frames
 from talkhead.media.workers import worker_pool
+from talkhead.tracking.face_detector import FaceDetector, choose_in_picture
 from talkhead.tracking.face_track import FaceTrack, Stretch
 from talkhead.tracking.face_tracker import track_any_face
 
@@ -86,9 +89,16 @@ def read_face_counts(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def prepare(
-    sources: list[Source], output: Path, *, fps: Fraction = DEFAULT_FPS, num_workers: int = 2
+    sources: list[Source],
+    output: Path,
+    *,
+    fps: Fraction = DEFAULT_FPS,
+    side_px: int = CROP_SIDE_PX,
+    num_workers: int = 2,
 ) -> Generator[Outcome, None, None]:
     """Prepare videos in several processes; videos that an earlier run finished are not redone.
+
+    A picture becomes a clip of one frame, for the mouth's networks.
 
     The manifest is written at the end, even if the caller stops early; in that case the worker
     processes are stopped at once and their partial output is removed.
@@ -125,7 +135,9 @@ def prepare(
             waiting.append(source)
     try:
         with worker_pool(num_workers) as pool:
-            futures = [pool.submit(_prepare_one, source, output, fps) for source in waiting]
+            futures = [
+                pool.submit(_prepare_one, source, output, fps, side_px) for source in waiting
+            ]
             for future in as_completed(futures):
                 outcome = future.result()
                 if not outcome.broken:
@@ -143,16 +155,72 @@ def prepare(
         write_manifest(output)
 
 
-def _prepare_one(source: Source, output: Path, fps: Fraction) -> Outcome:
+def _prepare_one(source: Source, output: Path, fps: Fraction, side_px: int) -> Outcome:
     try:
-        return prepare_video(source, output, fps)
+        if not is_video(source.path):
+            return prepare_picture(source, output, fps, side_px)
+        return prepare_video(source, output, fps, side_px)
     except WeightsError:
         raise
     except TalkheadError as error:
         return Outcome(source, (), str(error), broken=True)
 
 
-def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> Outcome:
+def prepare_picture(
+    source: Source, output: Path, fps: Fraction = DEFAULT_FPS, side_px: int = CROP_SIDE_PX
+) -> Outcome:
+    """Write a picture as a clip of one frame.
+
+    Raises:
+        TalkheadError: the picture cannot be read.
+    """
+    picture = read_picture(source.path).pixels
+    with FaceDetector() as detector:
+        try:
+            points = choose_in_picture(detector, picture, "largest")[None]
+        except NoFaceError:
+            return Outcome(source, (), "no face", num_frames=1, num_without_face=1)
+    turn, eyes = _view(points)
+    if turn > MAX_YAW_DEG or eyes < MIN_EYE_DISTANCE_PX:
+        return Outcome(source, (), "no frontal face", num_frames=1, num_without_face=0)
+    crop = face_crop(points[0])
+    jpeg, offsets = encode_frames([crop.extract(picture, side_px)])
+    info = ClipInfo(
+        clip=source.name,
+        video=source.path.name,
+        split=source.split,
+        person=source.person,
+        sound="none",
+        licence=source.licence,
+        num_frames=1,
+        fps=str(fps),
+        start_s=0.0,
+        has_sound=False,
+        eye_distance_px=round(eyes, 1),
+        yaw_deg=round(turn, 1),
+        offset_frames=0,
+        agreement=0.0,
+        agreement_method="none",
+        emotion=source.emotion,
+        level=source.level,
+        view=source.view,
+        width=picture.shape[1],
+        height=picture.shape[0],
+    )
+    clip = Clip(
+        landmarks=crop.to_crop(points),
+        crops=np.array([(crop.x, crop.y, crop.side)], np.float32),
+        waveform=np.zeros(0, np.int16),
+        jpeg=jpeg,
+        jpeg_offsets=offsets,
+    )
+    write_clip(output, info, clip)
+    return Outcome(source, (source.name,), num_frames=1, num_without_face=0)
+
+
+def prepare_video(
+    source: Source, output: Path, fps: Fraction = DEFAULT_FPS, side_px: int = CROP_SIDE_PX
+) -> Outcome:
     """Write the clips of one video, with audio from its separate file if it has one.
 
     Raises:
@@ -167,7 +235,7 @@ def prepare_video(source: Source, output: Path, fps: Fraction = DEFAULT_FPS) -> 
     names = []
     for number, (start, end) in enumerate(clip_ranges(track.stretches)):
         name = f"{source.name}.{number}" if number else source.name
-        clip = _make_clip(source, name, track, start, end, waveform)
+        clip = _make_clip(source, name, track, start, end, waveform, side_px)
         if clip is not None:
             write_clip(output, *clip)
             names.append(name)
@@ -189,15 +257,25 @@ def clip_ranges(stretches: list[Stretch]) -> Iterator[tuple[int, int]]:
                 yield start, end
 
 
+def _view(points: Floats) -> tuple[float, float]:
+    """Return the median absolute yaw, degrees, and the eye distance, pixels, of meshes."""
+    pose = fit_head_pose(points)
+    turn = np.arctan2(pose.rotation[:, 0, 2], pose.rotation[:, 2, 2])
+    return float(np.median(np.abs(np.degrees(turn)))), float(np.median(pose.scale))
+
+
 def _make_clip(
-    source: Source, name: str, track: FaceTrack, start: int, end: int, waveform: Floats
+    source: Source,
+    name: str,
+    track: FaceTrack,
+    start: int,
+    end: int,
+    waveform: Floats,
+    side_px: int,
 ) -> tuple[ClipInfo, Clip] | None:
     """Return a clip of some frames of a video; None if its face is too small or turned away."""
     fps, points = track.fps, track.detected_points(start, end)
-    pose = fit_head_pose(points)
-    turn = np.arctan2(pose.rotation[:, 0, 2], pose.rotation[:, 2, 2])
-    yaw = float(np.median(np.abs(np.degrees(turn))))
-    eyes = float(np.median(pose.scale))
+    yaw, eyes = _view(points)
     if yaw > MAX_YAW_DEG or eyes < MIN_EYE_DISTANCE_PX:
         return None
     crops = face_crops(points, float(fps))
@@ -205,7 +283,7 @@ def _make_clip(
     length_s = float(len(points) / fps)
     frames = read_frames(source.path, fps=fps, start_s=begin, duration_s=length_s)
     jpeg, offsets = encode_frames(
-        crop.extract(frame) for crop, frame in zip(crops, frames, strict=False)
+        crop.extract(frame, side_px) for crop, frame in zip(crops, frames, strict=False)
     )
     count = len(offsets) - 1
     if count < MIN_CLIP_FRAMES:

@@ -25,6 +25,7 @@ from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage
 from talkhead.landmarks2video.denoiser import Denoiser
+from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.prefetch import run_ahead
 from talkhead.tracking.face_track import FaceTrack
@@ -131,6 +132,10 @@ class FaceRenderer(Protocol):
     def denoiser(self) -> Denoiser:
         """Its skin registration moves the meshes."""
 
+    @property
+    def painter(self) -> MouthPainter | None:
+        """Paints the insides of opened mouths; None leaves them as they are."""
+
     def draw_noise(self, seed: int) -> torch.Tensor:
         """Draw the noise that all frames share: see `LatentRenderer`."""
 
@@ -146,22 +151,31 @@ class FaceRenderer(Protocol):
 
 
 def dub_frames(
-    renderer: FaceRenderer, frames: Iterable[Item], options: SamplerOptions | None = None
+    renderer: FaceRenderer,
+    frames: Iterable[Item],
+    options: SamplerOptions | None = None,
+    reference: torch.Tensor | None = None,
 ) -> Generator[Pixels, None, None]:
     """Dub the frames of a video.
 
-    Three threads share the work: reading and the networks, compositing, and the caller.
+    Three threads share the work: reading and the networks, compositing and the mouth, and the
+    caller.
 
     Args:
         renderer: the networks.
         frames: every frame, uint8 (H, W, 3), with its edit; None leaves the frame unchanged.
         options: steps and seed; None for one step.
+        reference: a mouth of the person, from `MouthPainter.reference`; None takes every frame's
+            own.
 
     Yields:
         The frames in order, uint8 (H, W, 3).
     """
-    batches = _lower_faces(renderer, _batches(frames), options or SamplerOptions())
-    yield from run_ahead(_composites(run_ahead(batches)), WINDOW_FRAMES)
+    options = options or SamplerOptions()
+    means = options if renderer.painter is None else SamplerOptions()
+    batches = _lower_faces(renderer, _batches(frames), means)
+    composites = _composites(run_ahead(batches), renderer.painter, reference, options)
+    yield from run_ahead(composites, WINDOW_FRAMES)
 
 
 def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
@@ -210,17 +224,41 @@ def _lower_faces(
 @torch.inference_mode()
 def _composites(
     batches: Generator[tuple[list[Item], list[Canvas], FrameLayers | None], None, None],
+    painter: MouthPainter | None,
+    reference: torch.Tensor | None,
+    options: SamplerOptions,
 ) -> Iterator[Pixels]:
+    epsilon = None if painter is None else painter.draw_noise(options.seed)
     with closing(batches):
         for items, canvases, layers in batches:
+            dubbed = _dubbed(canvases, layers)
+            if painter is not None and epsilon is not None and layers is not None:
+                known = reference
+                if known is None:
+                    meshes = [face.mesh for _, face in items if face is not None]
+                    pictures = [picture for picture, face in items if face is not None]
+                    known = painter.reference(np.stack(pictures), np.stack(meshes))
+                targets = layers.target.cpu().numpy()
+                moved = [c.crop.to_picture(t) for c, t in zip(canvases, targets, strict=True)]
+                painter.paint(dubbed, np.stack(moved), known, epsilon, options)
             number = 0
             for picture, face in items:
-                if face is None or layers is None:
+                if face is None:
                     yield picture
                     continue
-                frame = composite(canvases[number], layers[number : number + 1])[0]
+                frame = dubbed[number]
                 if face.share < 1:
                     mixed = picture + np.float32(face.share) * (frame.astype(np.float32) - picture)
                     frame = mixed.round().astype(np.uint8)
                 yield frame
                 number += 1
+
+
+def _dubbed(canvases: list[Canvas], layers: FrameLayers | None) -> Pixels:
+    """Composite the faces of a batch, uint8 (B, H, W, 3)."""
+    if layers is None:
+        return np.zeros((0, 0, 0, 3), np.uint8)
+    frames = [
+        composite(canvas, layers[number : number + 1]) for number, canvas in enumerate(canvases)
+    ]
+    return np.concatenate(frames)

@@ -18,6 +18,7 @@ from talkhead.landmarks2video.batching import BatchLimit
 from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.denoiser import Denoiser
+from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.region import (
     LATENT_PX,
     REGION_HEIGHT_PX,
@@ -38,6 +39,10 @@ class Renderer(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the networks compute."""
+
+    @property
+    def painter(self) -> MouthPainter | None:
+        """Paints the insides of opened mouths; None leaves them as they are."""
 
     def layers(
         self,
@@ -68,7 +73,7 @@ def render_frames(
 ) -> Generator[Pixels, None, None]:
     """Render frames of a picture from landmarks.
 
-    The networks, the compositing, and the consumer each run in a thread of their own.
+    The networks, the compositing, the mouth, and the consumer each run in a thread of their own.
 
     Args:
         renderer: the networks.
@@ -81,16 +86,41 @@ def render_frames(
     Yields:
         uint8 (T, H, W, 3).
     """
+    options = options or SamplerOptions()
     canvas = prepare_canvas(picture, identity, renderer.device)
-    layers = renderer.layers(canvas, windows, options or SamplerOptions(), emotion)
-    yield from run_ahead(_composites(canvas, run_ahead(layers)))
+    layers = renderer.layers(canvas, windows, options, emotion)
+    composites = run_ahead(_composites(canvas, run_ahead(layers)))
+    if renderer.painter is not None:
+        reference = renderer.painter.reference(picture[None], identity[None])
+        composites = run_ahead(_painted(renderer.painter, composites, reference, options))
+    with closing(composites):
+        for frames, _ in composites:
+            yield frames
+
+
+Composite = tuple[Pixels, Floats]
+"""Frames, uint8 (T, H, W, 3), and the meshes in them, (T, 478, 3), pixels."""
 
 
 @torch.inference_mode()
-def _composites(canvas: Canvas, windows: Generator[FrameLayers, None, None]) -> Iterator[Pixels]:
+def _composites(canvas: Canvas, windows: Generator[FrameLayers, None, None]) -> Iterator[Composite]:
     with closing(windows):
         for layers in windows:
-            yield composite(canvas, layers)
+            meshes = canvas.crop.to_picture(layers.target.cpu().numpy())
+            yield composite(canvas, layers), meshes
+
+
+def _painted(
+    painter: MouthPainter,
+    windows: Generator[Composite, None, None],
+    reference: Tensor,
+    options: SamplerOptions,
+) -> Iterator[Composite]:
+    epsilon = painter.draw_noise(options.seed)
+    with closing(windows):
+        for frames, meshes in windows:
+            painter.paint(frames, meshes, reference, epsilon, options)
+            yield frames, meshes
 
 
 @dataclass(frozen=True)
@@ -105,6 +135,7 @@ class LatentRenderer:
     dtype: torch.dtype
     """Precision of the computation; the tensors stay in float32."""
     limit: BatchLimit = field(default_factory=BatchLimit)
+    painter: MouthPainter | None = None
 
     @torch.inference_mode()
     def layers(
@@ -119,6 +150,8 @@ class LatentRenderer:
         registration = self.denoiser.registration()
         own_mesh = canvas.mesh[0].cpu().numpy()
         epsilon = self.draw_noise(options.seed)
+        if self.painter is not None:
+            options = SamplerOptions()  # a mean, which takes one step; the mouth is sampled later
         sharpening: float | None = None
         for points in windows:
             moved = registration.apply(own_mesh, canvas.crop.to_crop(points))

@@ -19,6 +19,7 @@ from talkhead.errors import WeightsError
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
+from talkhead.landmarks2video.mouth_denoiser import MouthDenoiser
 from talkhead.landmarks2video.sampling import SamplerOptions, sample
 from talkhead.media.audio_clip import AudioClip
 from talkhead.networks import Network
@@ -43,6 +44,7 @@ NETWORKS: dict[str, type[Network]] = {
         EmotionClassifier,
         Expressions,
         LandmarkGenerator,
+        MouthDenoiser,
         VideoDenoiser,
     )
 }

@@ -28,6 +28,7 @@ from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.playback import play
 from talkhead.media.rates import num_frames
+from talkhead.media.video import read_frames
 from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
 from talkhead.tracking.face_track import FaceTrack
 from talkhead.tracking.face_tracker import track_face
@@ -272,7 +273,21 @@ def dub(
                 facts["frames_without_face"] += dubbed is None
                 yield pixels, dubbed
 
-    return Rendering(dub_frames(renderer, items(), sampler), total, facts)
+    reference = _speaking_mouth(renderer, face, fps)
+    return Rendering(dub_frames(renderer, items(), sampler, reference), total, facts)
+
+
+def _speaking_mouth(renderer: Any, face: VideoFace, fps: Fraction) -> Any:
+    """Return the mouth that a video shows opened, for the painter; None without a painter."""
+    if renderer.painter is None:
+        return None
+    frame = face.faces.speaking_frame()
+    start_s, length_s = float(frame / fps), float(1 / fps)
+    with closing(
+        read_frames(face.video, fps=fps, start_s=start_s, duration_s=length_s, size=face.faces.size)
+    ) as frames:
+        picture = next(frames)
+    return renderer.painter.reference(picture[None], face.faces.points_at(frame)[None])
 
 
 def _noted(windows: Iterator[Floats], seen: list[Floats]) -> Iterator[Floats]:

@@ -13,6 +13,8 @@ from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.batching import BatchLimit
 from talkhead.landmarks2video.denoiser import Denoiser
+from talkhead.landmarks2video.mouth_denoiser import MouthDenoiser
+from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.renderer import LatentRenderer
 from talkhead.networks import to_channels_last
 from talkhead.pipelines.base import FacePipeline
@@ -27,12 +29,16 @@ class TalkheadPipeline(FacePipeline):
         autoencoder: encodes and decodes latents of the lower face.
         denoiser: corrects the warped picture.
         scheduler: any scheduler of diffusers that takes its betas from a list.
+        mouth_denoiser: diffuses the insides of opened mouths; without it, they are as blurred as
+            the denoiser leaves them.
         emotion_classifier: classifies the emotion of the voice; needed for emotions only.
         expressions: what each emotion adds to a face; needed for emotions only.
     """
 
     system = TALKHEAD
-    model_cpu_offload_seq = "emotion_classifier->landmark_generator->autoencoder->denoiser"
+    model_cpu_offload_seq = (
+        "emotion_classifier->landmark_generator->autoencoder->denoiser->mouth_denoiser"
+    )
     _optional_components: ClassVar[list[str]] = list(TALKHEAD.optional)
 
     def __init__(
@@ -41,6 +47,7 @@ class TalkheadPipeline(FacePipeline):
         autoencoder: Autoencoder,
         denoiser: Denoiser,
         scheduler: SchedulerMixin,
+        mouth_denoiser: MouthDenoiser | None = None,
         emotion_classifier: EmotionClassifier | None = None,
         expressions: Expressions | None = None,
     ) -> None:
@@ -50,6 +57,7 @@ class TalkheadPipeline(FacePipeline):
             autoencoder=autoencoder,
             denoiser=denoiser,
             scheduler=scheduler,
+            mouth_denoiser=mouth_denoiser,
             emotion_classifier=emotion_classifier,
             expressions=expressions,
         )
@@ -65,9 +73,16 @@ class TalkheadPipeline(FacePipeline):
             self._execution_device,
             self.dtype,
             self._limit,
+            self._painter(),
         )
+
+    def _painter(self) -> MouthPainter | None:
+        if self.mouth_denoiser is None:
+            return None
+        return MouthPainter(self.mouth_denoiser, self.scheduler, self._execution_device, self.dtype)
 
     def _settle(self) -> None:
         self._limit = BatchLimit()
-        for network in (self.autoencoder, self.denoiser):
-            to_channels_last(network)
+        for network in (self.autoencoder, self.denoiser, self.mouth_denoiser):
+            if network is not None:
+                to_channels_last(network)

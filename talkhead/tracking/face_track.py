@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.geometry.crop import Crop, face_crops
+from talkhead.geometry.mesh import mouth_opening
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,6 +33,12 @@ class Stretch:
     end: int
     fades_in: bool
     fades_out: bool
+
+
+MAX_COMPARED = 2000
+"""Number of frames to choose the speaking one from."""
+SPEAKING_SHARE = 0.85
+"""Share of frames whose mouth is opened less than in the speaking frame."""
 
 
 class FaceTrack:
@@ -96,6 +103,13 @@ class FaceTrack:
         """Return the square around the face in a frame; its side is constant in a stretch."""
         x, y, side = self._crops[frame].tolist()
         return Crop(x, y, side)
+
+    def speaking_frame(self) -> int:
+        """Return a frame whose mouth is opened well, though not the widest, to show its teeth."""
+        frames = np.flatnonzero(self._owner >= 0)
+        frames = frames[:: max(1, len(frames) // MAX_COMPARED)]
+        order = mouth_opening(self._points[frames]).argsort(kind="stable")
+        return int(frames[order[round(SPEAKING_SHARE * (len(order) - 1))]])
 
     def samples(self, number: int, count: int) -> Floats:
         """Return meshes spread evenly over a stretch, shape = (at most `count`, 478, 3)."""

@@ -15,6 +15,7 @@ from talkhead.errors import TalkheadError
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
+from talkhead.landmarks2video.mouth_denoiser import MouthDenoiser
 from talkhead.networks import Network
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.config import LoopConfig, check_loop, read_toml
@@ -24,6 +25,7 @@ from talkhead.training.encoders import find_encoder
 from talkhead.training.landmark_samples import LandmarksTaskConfig
 from talkhead.training.landmarks import LandmarksTask
 from talkhead.training.loop import Task
+from talkhead.training.mouth_denoiser import MouthDenoiserTask, MouthDenoiserTaskConfig
 from talkhead.training.pairs import DenoiserTaskConfig
 from talkhead.training.speech import SpeechTask
 from talkhead.training.speech_samples import SpeechTaskConfig
@@ -119,11 +121,24 @@ def _video_denoiser(settings: Settings) -> Task:
     )
 
 
+def _mouth_denoiser(settings: Settings) -> Task:
+    return MouthDenoiserTask(
+        settings.data,
+        settings.model,
+        settings.task,
+        settings.loop.seed,
+        find_encoder(settings.task.weights, settings.folder),
+        settings.folder / settings.task.pairs,
+        settings.path("initial"),
+    )
+
+
 TASKS = {
     "autoencoder": _Kind(Autoencoder, AutoencoderTaskConfig, _autoencoder),
     "denoiser": _Kind(Denoiser, DenoiserTaskConfig, _denoiser),
     "emotion": _Kind(EmotionClassifier, EmotionTaskConfig, _emotion),
     "landmarks": _Kind(LandmarkGenerator, LandmarksTaskConfig, _landmarks),
+    "mouth-denoiser": _Kind(MouthDenoiser, MouthDenoiserTaskConfig, _mouth_denoiser),
     "speech": _Kind(SpeechEncoder, SpeechTaskConfig, _speech),
     "video-denoiser": _Kind(VideoDenoiser, VideoDenoiserTaskConfig, _video_denoiser),
 }

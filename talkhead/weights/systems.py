@@ -121,10 +121,11 @@ TALKHEAD = System(
         "landmark_generator": "LandmarkGenerator",
         "autoencoder": "Autoencoder",
         "denoiser": "Denoiser",
+        "mouth_denoiser": "MouthDenoiser",
         "emotion_classifier": "EmotionClassifier",
         "expressions": "Expressions",
     },
-    optional=("emotion_classifier", "expressions"),
+    optional=("mouth_denoiser", "emotion_classifier", "expressions"),
     can_dub=True,
 )
 MASK_NOISE = System(

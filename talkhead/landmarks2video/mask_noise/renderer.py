@@ -98,6 +98,7 @@ class MaskNoiseRenderer:
     dtype: torch.dtype
     """Precision of the computation; the tensors stay in float32."""
     limit: BatchLimit
+    painter: None = None
 
     @torch.inference_mode()
     def layers(

@@ -1,0 +1,191 @@
+"""Paint what an opened mouth shows into frames, by diffusion in the mouth's own coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from talkhead.landmarks2video.batching import BatchLimit
+from talkhead.landmarks2video.mouth_denoiser import LATENT_SIZE, MouthDenoiser
+from talkhead.landmarks2video.mouth_patch import (
+    DISTANCE_UNIT_PX,
+    FADE_PX,
+    PATCH_HEIGHT_PX,
+    PATCH_WIDTH_PX,
+    cut_patches,
+    draw_lips,
+    lip_outlines,
+    patch_placements,
+)
+from talkhead.landmarks2video.sampling import SamplerOptions, sample
+
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+SHARPNESS = 0.0
+"""The sharpness that is asked for: that of the sharper fifth of the training patches."""
+MIN_OPENING_PX = 1.0
+"""Lips whose opening is nowhere wider than twice this, in pixels of the patch, are closed."""
+
+
+@dataclass(frozen=True)
+class MouthPainter:
+    """Samples the inside of opened mouths, and pastes it into frames."""
+
+    denoiser: MouthDenoiser
+    scheduler: Any
+    """A scheduler of diffusers."""
+    device: torch.device
+    dtype: torch.dtype
+    """Precision of the computation; the tensors stay in float32."""
+    limit: BatchLimit = field(default_factory=BatchLimit)
+
+    def draw_noise(self, seed: int) -> Tensor:
+        """Draw the initial noise that all frames share, shape = (1, C, 16, 20)."""
+        generator = torch.Generator().manual_seed(seed)
+        shape = (1, self.denoiser.config.latent_channels, *LATENT_SIZE)
+        return torch.randn(shape, generator=generator).to(self.device)
+
+    @torch.inference_mode()
+    def reference(self, pictures: Pixels, meshes: Floats) -> Tensor:
+        """Return the latents of the mouths that pictures show, for `paint`.
+
+        Args:
+            pictures: uint8 (B, H, W, 3).
+            meshes: (B, 478, 3), pixels.
+
+        Returns:
+            (B, C, 16, 20).
+        """
+        _, patches = self._cut(pictures, patch_placements(meshes))
+        return self.denoiser.encode(patches)
+
+    @torch.inference_mode()
+    def paint(
+        self,
+        frames: Pixels,
+        meshes: Floats,
+        reference: Tensor,
+        epsilon: Tensor,
+        options: SamplerOptions,
+    ) -> None:
+        """Paint the insides of opened mouths into frames, in place.
+
+        Args:
+            frames: uint8 (B, H, W, 3).
+            meshes: (B, 478, 3), the faces in the frames, pixels.
+            reference: (B or 1, C, 16, 20), from `reference`.
+            epsilon: (1, C, 16, 20), from `draw_noise`.
+            options: steps and seed.
+        """
+        placements = patch_placements(meshes)
+        outlines = lip_outlines(meshes, placements)
+        maps = draw_lips(torch.from_numpy(outlines).to(self.device))
+        opened = maps[:, 0].amax((1, 2)) * DISTANCE_UNIT_PX > MIN_OPENING_PX
+        chosen = opened.nonzero()[:, 0].cpu().numpy()
+        if not len(chosen):
+            return
+        maps, placements = maps[chosen], placements[chosen]
+        opened_frames = frames[chosen]
+        _, draft = self._cut(opened_frames, placements)
+        latents = self.denoiser.encode(draft)
+        reference = reference.expand(len(frames), -1, -1, -1)[chosen]
+        painted = self.denoiser.decode(
+            latents + self._sample(latents, reference, maps, epsilon, options)
+        )
+        frames[chosen] = self._paste(opened_frames, placements, maps, painted.clamp(-1, 1))
+
+    def _sample(
+        self,
+        latents: Tensor,
+        reference: Tensor,
+        maps: Tensor,
+        epsilon: Tensor,
+        options: SamplerOptions,
+    ) -> Tensor:
+        """Return the sampled residual of the latents, (B, C, 16, 20)."""
+        sharpness = torch.full((len(latents),), SHARPNESS, device=self.device)
+
+        def denoise(noisy: Tensor, time: Tensor) -> Tensor:
+            velocity: Tensor = self.denoiser(noisy, time, latents, reference, maps, sharpness)
+            return velocity.float()
+
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            residual = sample(denoise, epsilon.expand_as(latents), self.scheduler, options)
+        return residual * self.denoiser.residual_spread[:, None, None]
+
+    def _cut(self, pictures: Pixels, placements: Floats) -> tuple[tuple[int, int], Tensor]:
+        """Cut patches, (B, 3, 128, 160) in [-1, 1]."""
+        corners = np.array(
+            [
+                [0, 0, 1],
+                [PATCH_WIDTH_PX, 0, 1],
+                [0, PATCH_HEIGHT_PX, 1],
+                [PATCH_WIDTH_PX, PATCH_HEIGHT_PX, 1],
+            ],
+            np.float32,
+        )
+        reach = corners @ np.swapaxes(placements, -1, -2)  # (B, 4, 2)
+        (x0, y0), (x1, y1) = _box(reach, pictures.shape[2], pictures.shape[1], 4)
+        part = torch.from_numpy(np.ascontiguousarray(pictures[:, y0:y1, x0:x1])).to(self.device)
+        image = part.permute(0, 3, 1, 2).float() / 127.5 - 1
+        shifted = torch.from_numpy(placements.copy()).to(self.device)
+        shifted[:, :, 2] -= torch.tensor([x0, y0], device=self.device)
+        return (x0, y0), cut_patches(image, shifted).clamp(-1, 1)
+
+    def _paste(self, frames: Pixels, placements: Floats, maps: Tensor, patches: Tensor) -> Pixels:
+        """Return frames with the insides of the lips replaced."""
+        inside = maps[:, 0].cpu().numpy() > -(FADE_PX + 4) / DISTANCE_UNIT_PX
+        ratio = PATCH_WIDTH_PX / maps.shape[-1]
+        rows, columns = inside.any(2).any(0).nonzero()[0], inside.any(1).any(0).nonzero()[0]
+        left, right = columns[0] * ratio, (columns[-1] + 1) * ratio
+        top, bottom = rows[0] * ratio, (rows[-1] + 1) * ratio
+        corners = np.array(
+            [[left, top, 1], [right, top, 1], [left, bottom, 1], [right, bottom, 1]], np.float32
+        )
+        reach = corners @ np.swapaxes(placements, -1, -2)
+        (x0, y0), (x1, y1) = _box(reach, frames.shape[2], frames.shape[1], 1)
+        if x0 >= x1 or y0 >= y1:
+            return frames
+        turn = np.linalg.inv(placements[..., :2])
+        offset = -(turn @ placements[..., 2:])[..., 0]
+        inverse = torch.from_numpy(np.concatenate([turn, offset[..., None]], -1)).to(self.device)
+        x = torch.arange(x0, x1, device=self.device) + 0.5
+        y = torch.arange(y0, y1, device=self.device) + 0.5
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+        places = grid @ inverse[:, None, :, :2].transpose(-1, -2) + inverse[:, None, None, :, 2]
+        size = torch.tensor([PATCH_WIDTH_PX, PATCH_HEIGHT_PX], device=self.device)
+        places = places.float() / size * 2 - 1
+        distance = functional.grid_sample(
+            maps[:, :1], places, mode="bilinear", padding_mode="border", align_corners=False
+        )
+        share = (0.5 + distance * (DISTANCE_UNIT_PX / (2 * FADE_PX))).clamp(0, 1)
+        share = share * share * (3 - 2 * share)
+        pasted = functional.grid_sample(
+            patches, places, mode="bicubic", padding_mode="border", align_corners=False
+        )
+        region = torch.from_numpy(np.ascontiguousarray(frames[:, y0:y1, x0:x1])).to(self.device)
+        region = region.permute(0, 3, 1, 2).float()
+        mixed = region + share * ((pasted + 1) * 127.5 - region)
+        pixels = mixed.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        out = frames.copy()
+        out[:, y0:y1, x0:x1] = pixels.cpu().numpy()
+        return out
+
+
+def _box(
+    points: Floats, width: int, height: int, margin: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the whole pixels around points (B, N, 2) within a picture: two corners."""
+    low = np.floor(points.min((0, 1))).astype(int) - margin
+    high = np.ceil(points.max((0, 1))).astype(int) + margin
+    limit = np.array([width, height])
+    low, high = np.minimum(np.maximum(low, 0), limit - 1), np.minimum(np.maximum(high, 1), limit)
+    return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
