@@ -25,7 +25,6 @@ from talkhead.landmarks2video.mouth_patch import (
 )
 from talkhead.landmarks2video.sampling import SamplerOptions, sample
 
-
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
