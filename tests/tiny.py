@@ -16,6 +16,7 @@ from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
+from talkhead.landmarks2video.mouth_denoiser import MouthDenoiser
 from talkhead.landmarks2video.sampling import default_scheduler
 from talkhead.media.audio import write_waveform
 from talkhead.media.audio_clip import AudioClip
@@ -65,6 +66,13 @@ TINY_DENOISER: dict[str, Any] = {
     "num_heads": 2,
     "residual_scale": 0.5,
     "registration_components": 4,
+}
+TINY_MOUTH_DENOISER: dict[str, Any] = {
+    "latent_channels": 8,
+    "widths": (16, 32),
+    "num_blocks": (1, 1),
+    "num_heads": 2,
+    "sharpness": 0.75,
 }
 TINY_EMOTION_CLASSIFIER: dict[str, Any] = {
     "num_mel": 80,
@@ -151,6 +159,17 @@ def tiny_denoiser() -> Denoiser:
     """Return an untrained denoiser that changes its input slightly."""
     model = Denoiser(**TINY_DENOISER)
     nn.init.normal_(model.conv_out.weight, std=0.02)
+    return model
+
+
+def tiny_mouth_denoiser() -> MouthDenoiser:
+    """Return an untrained denoiser of mouths, with smooth components."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MouthDenoiser(**TINY_MOUTH_DENOISER).eval()
+        nn.init.normal_(model.conv_out.weight, std=0.1)
+    model.components.copy_(smooth_components(8))
+    model.spread.fill_(4.0)
     return model
 
 

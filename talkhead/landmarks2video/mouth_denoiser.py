@@ -123,7 +123,8 @@ class MouthDenoiser(Network):
             (B, C, 16, 20).
         """
         kind = next(self.detail.parameters()).dtype
-        embedding = self.time(time) + self.detail(sharpness[:, None].to(kind))
+        detail = sharpness.clamp(min=1e-3).log2()[:, None].to(kind)
+        embedding = self.time(time) + self.detail(detail)
         embedding = functional.relu(embedding)
         cells = functional.pixel_unshuffle(maps, _MAP_RATIO)
         x = torch.cat([noisy, draft, reference, cells], 1)
@@ -155,8 +156,8 @@ def detail_of(patches: Tensor) -> Tensor:
         patches: (B, 3, H, W).
 
     Returns:
-        Half the logarithm, base 2, of the energy of the Laplacian at full resolution over that at
-        half of it: below -2 for pictures that were enlarged, near 0 for sharp ones.
+        The magnitude of the Laplacian at full resolution over that at half of it: below 0.3 for
+        pictures that were enlarged, near 1 for sharp ones.
     """
     grey = patches.float().mean(1, keepdim=True)
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], device=patches.device)[None, None]
@@ -164,4 +165,4 @@ def detail_of(patches: Tensor) -> Tensor:
         functional.conv2d(image, kernel).square().mean((1, 2, 3))
         for image in (grey, functional.avg_pool2d(grey, 2))
     ]
-    return 0.5 * torch.log2((energies[0] + 1e-7) / (energies[1] + 1e-7))
+    return ((energies[0] + 1e-7) / (energies[1] + 1e-7)).sqrt()

@@ -28,8 +28,6 @@ from talkhead.landmarks2video.sampling import SamplerOptions, sample
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-SHARPNESS = 0.0
-"""The sharpness that is asked for: that of the sharper fifth of the training patches."""
 MIN_OPENING_PX = 1.0
 """Lips whose opening is nowhere wider than twice this, in pixels of the patch, are closed."""
 
@@ -110,7 +108,7 @@ class MouthPainter:
         options: SamplerOptions,
     ) -> Tensor:
         """Return the sampled residual of the latents, (B, C, 16, 20)."""
-        sharpness = torch.full((len(latents),), SHARPNESS, device=self.device)
+        sharpness = torch.full((len(latents),), self.denoiser.config.sharpness, device=self.device)
 
         def denoise(noisy: Tensor, time: Tensor) -> Tensor:
             velocity: Tensor = self.denoiser(noisy, time, latents, reference, maps, sharpness)

@@ -54,9 +54,8 @@ def patch_placements(points: Floats) -> Floats:
         np.float32,
     )
     offset = axes @ corner + pose.translation[:, :2]
-    return np.concatenate(
-        [axes[..., :2] / PATCH_PX_PER_EYE_DISTANCE, offset[..., None]], -1
-    ).astype(np.float32)
+    maps = np.concatenate([axes[..., :2] / PATCH_PX_PER_EYE_DISTANCE, offset[..., None]], -1)
+    return np.asarray(maps, np.float32)
 
 
 def to_patch(points: Floats, placements: Floats) -> Floats:

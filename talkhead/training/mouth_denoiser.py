@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,97 +19,21 @@ from talkhead.landmarks2video.mouth_patch import (
     DISTANCE_UNIT_PX,
     LIP_MAP_PX,
     NUM_LIP_MAPS,
-    PATCH_WIDTH_PX,
     draw_lips,
 )
 from talkhead.landmarks2video.sampling import SamplerOptions, default_scheduler, sample
 from talkhead.networks import to_channels_last
 from talkhead.training.diffusion import diffusion_loss
 from talkhead.training.discriminator import PatchDiscriminator, discriminator_loss
-from talkhead.training.loop import CHECKPOINT, Batch, Sample
+from talkhead.training.loop import CHECKPOINT, Batch
 from talkhead.training.mouth_pairs import Pairs, make_pairs, read_pairs
-from talkhead.training.samples import PERSON_POWER, jitter_colours
+from talkhead.training.mouth_samples import MouthDenoiserTaskConfig, MouthSamples, as_sample
 
 WIDE_PX = 8.0
 """The loss counts fully up to this far outside the inner lips, in pixels of the patch."""
 NUM_PREVIEWS = 40
 MEASURED_PAIRS = 2000
 """Pairs from which components and spreads are measured."""
-
-
-@dataclass(frozen=True)
-class MouthDenoiserTaskConfig:
-    """The table [task] of `talkhead train mouth-denoiser`."""
-
-    weights: str = "default"
-    """Pipeline whose renderer draws the drafts."""
-    pairs: str = "../runs/mouth-pairs"
-    """Folder of the pairs, made by the first run, relative to the TOML file."""
-    per_clip: int = 24
-    """Pairs made of each clip; a picture makes one."""
-    workers: int = 2
-    """Processes that make the pairs."""
-    initial: str = ""
-    """Checkpoint folder of a new run's initial weights; "" for random ones."""
-    outside_weight: float = 0.05
-    """Weight of the error away from the opened mouth."""
-    component_power: float = 1.0
-    """Weight of a component's error: its standard deviation in pixels to this power."""
-    drop_reference: float = 0.15
-    """Share of samples without a reference."""
-    num_timesteps: int = 0
-    """Train at this many evenly spaced timesteps only, as few-step sampling visits them; 0 trains
-    at all."""
-    adversarial_weight: float = 0.0
-    """Weight of the discriminator's loss; 0 trains without a discriminator."""
-    feature_weight: float = 1.0
-    """Weight of the feature-matching loss, if a discriminator is used."""
-    pixel_weight: float = 1.0
-    """Weight of the L1 error of the estimate, if a discriminator is used."""
-    diffusion_weight: float = 1.0
-    """Weight of the velocity error."""
-    validation_pairs: int = 160
-    """Pairs of held-out people to score."""
-
-
-class MouthSamples:
-    """Augmented pairs, balanced between people."""
-
-    def __init__(self, pairs: Pairs, chosen: npt.NDArray[np.int64], seed: int) -> None:
-        self._pairs, self._chosen, self._seed = pairs, chosen, seed
-        people = [pairs.infos[k].person for k in chosen]
-        count: dict[str, int] = {}
-        for person in people:
-            count[person] = count.get(person, 0) + 1
-        weights = np.array([count[person] ** (PERSON_POWER - 1) for person in people])
-        self._cumulative = np.cumsum(weights) / weights.sum()
-
-    def sample(self, index: int) -> Sample:
-        """Return one pair."""
-        rng = np.random.default_rng([self._seed, index])
-        place = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        number = int(self._chosen[min(place, len(self._chosen) - 1)])
-        pairs = self._pairs
-        images = [pairs.drafts[number], pairs.reals[number], pairs.references[number]]
-        images = jitter_colours(images, rng)
-        outlines = pairs.outlines[number]
-        if rng.random() < 0.5:
-            images = [image[:, ::-1] for image in images]
-            outlines = outlines * np.array([-1, 1], np.float32) + np.array(
-                [PATCH_WIDTH_PX, 0], np.float32
-            )
-        return _sample(images, outlines, pairs.infos[number].detail)
-
-
-def _sample(images: list[npt.NDArray[np.uint8]], outlines: Any, detail: float) -> Sample:
-    draft, real, reference = (np.ascontiguousarray(i.transpose(2, 0, 1)) for i in images)
-    return {
-        "draft": draft,
-        "real": real,
-        "reference": reference,
-        "outlines": np.ascontiguousarray(outlines, np.float32),
-        "detail": np.float32(detail),
-    }
 
 
 class TrainModule(nn.Module):
@@ -127,7 +50,7 @@ class MouthDenoiserTask:
 
     Args:
         data: prepared folder, with crops of 512 px.
-        model_config: arguments of the network.
+        model_config: arguments of the network; a `sharpness` of 0 is measured on the training pairs.
         config: task settings.
         seed: seed for the samples and the initial weights.
         weights: folder of the pipeline that draws the drafts.
@@ -182,7 +105,7 @@ class MouthDenoiserTask:
             )
         ]
         rows = [
-            _sample(
+            as_sample(
                 [found.drafts[k], found.reals[k], found.references[k]],
                 found.outlines[k],
                 found.infos[k].detail,
@@ -214,8 +137,9 @@ class MouthDenoiserTask:
         denoiser.spread.copy_(spread[:count] / len(cells) ** 0.5)
         residual = denoiser.encode(real) - denoiser.encode(draft)
         denoiser.residual_spread.copy_(residual.permute(0, 2, 3, 1)[near].square().mean(0).sqrt())
-        details = np.array([pairs.infos[k].detail for k in chosen])
-        denoiser.register_to_config(sharpness=round(float(np.quantile(details, 0.8)), 3))
+        if denoiser.config.sharpness == 0:
+            details = np.array([pairs.infos[k].detail for k in chosen])
+            denoiser.register_to_config(sharpness=round(float(np.quantile(details, 0.8)), 3))
 
     def _conditions(self, batch: Batch, denoiser: MouthDenoiser) -> dict[str, Tensor]:
         with torch.no_grad():

@@ -123,7 +123,10 @@ def read_pairs(folder: Path) -> Pairs:
     arrays: dict[str, list[Any]] = {name: [] for name in ARRAYS}
     infos = []
     for path in sorted(folder.glob("*.jsonl")):
-        infos += [PairInfo(**json.loads(line)) for line in path.read_text().splitlines()]
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if not lines:
+            continue
+        infos += [PairInfo(**json.loads(line)) for line in lines]
         with np.load(path.with_suffix(".npz")) as part:
             for name in ARRAYS:
                 arrays[name].append(part[name])
@@ -152,23 +155,22 @@ def _make_part(
     data: Path, rows: list[ClipInfo], weights: Path, per_clip: int, seed: int, path: Path
 ) -> None:
     renderer, basis = _drawer(weights)
-    found = []
+    made: list[Pairs | None] = []
     for row in rows:
         clip = read_clip(data, row.clip)
         rng = np.random.default_rng([seed, *row.clip.encode()])
         if row.is_still:
-            found.append(_pair_of_still(renderer, basis, row, clip))
+            made.append(_pair_of_still(renderer, basis, row, clip))
         else:
-            found.append(_pairs_of_clip(renderer, row, clip, per_clip, rng))
-    found = [pairs for pairs in found if pairs is not None]
+            made.append(_pairs_of_clip(renderer, row, clip, per_clip, rng))
+    found = [pairs for pairs in made if pairs is not None]
     if found:
         with replacing(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
             arrays = {name: np.concatenate([getattr(p, name) for p in found]) for name in ARRAYS}
             np.savez(file, **arrays)
-    lines = [json.dumps(asdict(info)) for pairs in found for info in pairs.infos]
-    if lines:
-        with replacing(path.with_suffix(".jsonl")) as partial:
-            partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [json.dumps(asdict(info)) + "\n" for pairs in found for info in pairs.infos]
+    with replacing(path.with_suffix(".jsonl")) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
 
 
 def _side(picture: Pixels) -> tuple[int, float]:

@@ -25,7 +25,8 @@ from talkhead.training.encoders import find_encoder
 from talkhead.training.landmark_samples import LandmarksTaskConfig
 from talkhead.training.landmarks import LandmarksTask
 from talkhead.training.loop import Task
-from talkhead.training.mouth_denoiser import MouthDenoiserTask, MouthDenoiserTaskConfig
+from talkhead.training.mouth_denoiser import MouthDenoiserTask
+from talkhead.training.mouth_samples import MouthDenoiserTaskConfig
 from talkhead.training.pairs import DenoiserTaskConfig
 from talkhead.training.speech import SpeechTask
 from talkhead.training.speech_samples import SpeechTaskConfig

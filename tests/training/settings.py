@@ -13,6 +13,7 @@ from talkhead.audio2landmarks.speech_encoder import SpeechEncoder
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
+from talkhead.landmarks2video.mouth_denoiser import MouthDenoiser
 from talkhead.networks import Network
 from talkhead.training.loop import Task, train
 from talkhead.training.records import Report
@@ -22,6 +23,7 @@ from tests.tiny import (
     TINY_DENOISER,
     TINY_EMOTION_CLASSIFIER,
     TINY_GENERATOR,
+    TINY_MOUTH_DENOISER,
     TINY_SPEECH,
     TINY_VIDEO_DENOISER,
 )
@@ -38,6 +40,10 @@ TINY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "emotion": (TINY_EMOTION_CLASSIFIER, {"window_s": 1.0}),
     "landmarks": (TINY_GENERATOR, {"window_frames": 16}),
+    "mouth-denoiser": (
+        TINY_MOUTH_DENOISER,
+        {"per_clip": 2, "workers": 1, "adversarial_weight": 0.1, "validation_pairs": 3},
+    ),
     "speech": (TINY_SPEECH, {"validation_samples": 2, "recorded_share": 0.5}),
     "video-denoiser": (
         TINY_VIDEO_DENOISER,
@@ -50,6 +56,7 @@ NETWORKS: dict[str, type[Network]] = {
     "denoiser": Denoiser,
     "emotion": EmotionClassifier,
     "landmarks": LandmarkGenerator,
+    "mouth-denoiser": MouthDenoiser,
     "speech": SpeechEncoder,
     "video-denoiser": VideoDenoiser,
 }
