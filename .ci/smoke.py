@@ -38,6 +38,8 @@ EXTRA_MODULES = {
         "landmark_validation",
         "landmarks",
         "loop",
+        "mouth_denoiser",
+        "mouth_samples",
         "pairs",
         "records",
         "speech",

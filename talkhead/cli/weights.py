@@ -1,4 +1,4 @@
-"""`talkhead weights`: list, verify, download and publish weights."""
+"""`talkhead weights`: list, verify, download, publish, convert and average weights."""
 
 from __future__ import annotations
 
@@ -178,6 +178,21 @@ def convert_weights(
     from talkhead.pipelines.convert import convert_pipeline
 
     convert_pipeline(folder, output)
+    typer.echo(output)
+
+
+@app.command("average")
+def average_weights(
+    checkpoints: Annotated[list[str], typer.Argument(metavar="FOLDER[=SHARE]...")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="NEW", help="The new folder.", show_default=False),
+    ],
+) -> None:
+    """Average checkpoints of one network; a share is how much a checkpoint counts."""
+    from talkhead.weights.average import average, parse_shares
+
+    average(parse_shares(checkpoints), output)
     typer.echo(output)
 
 

@@ -12,13 +12,19 @@ MIN_AGREEMENT = 0.25
 MIN_SCORED_FRAMES = 50
 
 
-def split_rows(folder: Path) -> tuple[list[ClipInfo], list[ClipInfo], list[ClipInfo]]:
+def split_rows(
+    folder: Path, *, with_stills: bool = False
+) -> tuple[list[ClipInfo], list[ClipInfo], list[ClipInfo]]:
     """Split the manifest into training clips, held-out people, and held-out clips of known people.
+
+    Args:
+        folder: written by `talkhead prepare`.
+        with_stills: whether single pictures count.
 
     Raises:
         talkhead.errors.TalkheadError: the folder was not prepared.
     """
-    rows = read_manifest(folder)
+    rows = [row for row in read_manifest(folder) if with_stills or not row.is_still]
     train = [row for row in rows if row.split == "train"]
     seen = {row.person for row in train}
     held_out = [row for row in rows if row.split != "train"]

@@ -72,7 +72,7 @@ class MouthDenoiserTask:
         pairs: Path,
         initial: Path | None = None,
     ) -> None:
-        train, unseen, _ = split_rows(data)
+        train, unseen, _ = split_rows(data, with_stills=True)
         for _ in make_pairs(
             data, train + unseen, weights, config.per_clip, seed, pairs, config.workers
         ):

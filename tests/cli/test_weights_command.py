@@ -102,3 +102,12 @@ def test_convert_writes_a_new_folder_and_never_into_an_old_one(
     refused(run_here("weights", "convert", "old", "-o", "new"), 2, "new exists: choose another")
     refused(run_here("weights", "convert", "new", "-o", "newer"), 4, "new is not a pipeline of ta")
     assert not (tmp_path / "newer").exists()
+
+
+def test_average_writes_the_mean_of_checkpoints(run_here: RunHere, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        tiny_denoiser().save_pretrained(tmp_path / name)
+    ended = run_here("weights", "average", "one=0.4", "two=0.6", "-o", "mean")
+    assert (ended.returncode, ended.stdout) == (0, "mean\n")
+    assert {file.name for file in (tmp_path / "mean").iterdir()} == {*NETWORK_FILES}
+    refused(run_here("weights", "average", "one", "-o", "mean"), 2, "at least two")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
 from talkhead.data.layouts import list_sources
@@ -13,7 +14,9 @@ from talkhead.data.prepare import (
     prepare,
     read_face_counts,
 )
+from talkhead.data.selection import split_rows
 from talkhead.errors import TalkheadError
+from talkhead.geometry.crop import Crop
 from talkhead.media import ffmpeg
 from talkhead.media.audio import write_waveform
 from talkhead.media.audio_clip import AudioClip
@@ -58,6 +61,36 @@ def test_frames_without_a_face_are_known_where_they_were_counted(tmp_path: Path)
     (tmp_path / "done" / "b.json").write_text(json.dumps({"frames": 50}))
     with pytest.raises(TalkheadError, match=r"b\.json is damaged"):
         read_face_counts(tmp_path)
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_a_picture_becomes_a_clip_of_one_frame_that_only_some_tasks_see(tmp_path: Path) -> None:
+    Image.fromarray(draw_face(600, 0.05)).save(tmp_path / "smile.png")
+    (tmp_path / "list.csv").write_text("file,person,split\nsmile.png,ada,dev\n")
+    sources = list(list_sources(tmp_path / "list.csv").sources)
+    (outcome,) = prepare(sources, tmp_path / "data", side_px=512, num_workers=1)
+    assert outcome.clips == ("smile",)
+    (row,) = read_manifest(tmp_path / "data")
+    assert (row.person, row.split, row.num_frames, row.has_sound) == ("ada", "dev", 1, False)
+    assert (row.width, row.height) == (600, 600)
+    clip = read_clip(tmp_path / "data", "smile")
+    assert clip.frame(0, None).shape == (512, 512, 3)
+    assert clip.frame(0).shape == (256, 256, 3)
+    # Landmarks are in pixels of the smaller crop, whatever is stored.
+    crop = Crop(*clip.crops[0].tolist())
+    mouth = crop.to_picture(clip.landmarks[0, [13, 14], :2]).mean(0)
+    assert mouth == pytest.approx([0.5 * 600, 0.655 * 600], abs=12)
+    assert split_rows(tmp_path / "data") == ([], [], [])
+    assert split_rows(tmp_path / "data", with_stills=True) == ([], [row], [])
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_a_picture_without_a_face_is_dropped(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 300), (120, 90, 40)).save(tmp_path / "wall.png")
+    (tmp_path / "list.csv").write_text("file\nwall.png\n")
+    sources = list(list_sources(tmp_path / "list.csv").sources)
+    (outcome,) = prepare(sources, tmp_path / "data", num_workers=1)
+    assert (outcome.clips, outcome.dropped) == ((), "no face")
 
 
 def test_what_an_older_talkhead_has_prepared_is_taken_over(tmp_path: Path) -> None:
