@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.landmarks2video.batching import BatchLimit
 from talkhead.landmarks2video.mouth_denoiser import LATENT_SIZE, MouthDenoiser
 from talkhead.landmarks2video.mouth_patch import (
     DISTANCE_UNIT_PX,
@@ -27,9 +26,11 @@ from talkhead.landmarks2video.sampling import SamplerOptions, sample
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
 
-MIN_OPENING_PX = 1.0
-"""Lips whose opening is nowhere wider than twice this, in pixels of the patch, are closed."""
+OPENING_PX = (0.5, 2.0)
+"""As the depth of an opening, half its height, grows between these, in pixels of the patch, the
+painted mouth fades in."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class MouthPainter:
     device: torch.device
     dtype: torch.dtype
     """Precision of the computation; the tensors stay in float32."""
-    limit: BatchLimit = field(default_factory=BatchLimit)
 
     def draw_noise(self, seed: int) -> Tensor:
         """Draw the initial noise that all frames share, shape = (1, C, 16, 20)."""
@@ -61,8 +61,8 @@ class MouthPainter:
         Returns:
             (B, C, 16, 20).
         """
-        _, patches = self._cut(pictures, patch_placements(meshes))
-        return self.denoiser.encode(patches)
+        every = np.arange(len(pictures))
+        return self.denoiser.encode(self._cut(pictures, every, patch_placements(meshes)))
 
     @torch.inference_mode()
     def paint(
@@ -85,19 +85,18 @@ class MouthPainter:
         placements = patch_placements(meshes)
         outlines = lip_outlines(meshes, placements)
         maps = draw_lips(torch.from_numpy(outlines).to(self.device))
-        opened = maps[:, 0].amax((1, 2)) * DISTANCE_UNIT_PX > MIN_OPENING_PX
+        depth = maps[:, 0].amax((1, 2)) * DISTANCE_UNIT_PX
+        opened = ((depth - OPENING_PX[0]) / (OPENING_PX[1] - OPENING_PX[0])).clamp(0, 1)
         chosen = opened.nonzero()[:, 0].cpu().numpy()
         if not len(chosen):
             return
         maps, placements = maps[chosen], placements[chosen]
-        opened_frames = frames[chosen]
-        _, draft = self._cut(opened_frames, placements)
-        latents = self.denoiser.encode(draft)
+        latents = self.denoiser.encode(self._cut(frames, chosen, placements))
         reference = reference.expand(len(frames), -1, -1, -1)[chosen]
         painted = self.denoiser.decode(
             latents + self._sample(latents, reference, maps, epsilon, options)
         )
-        frames[chosen] = self._paste(opened_frames, placements, maps, painted.clamp(-1, 1))
+        self._paste(frames, chosen, placements, maps, painted.clamp(-1, 1), opened[chosen])
 
     def _sample(
         self,
@@ -118,8 +117,8 @@ class MouthPainter:
             residual = sample(denoise, epsilon.expand_as(latents), self.scheduler, options)
         return residual * self.denoiser.residual_spread[:, None, None]
 
-    def _cut(self, pictures: Pixels, placements: Floats) -> tuple[tuple[int, int], Tensor]:
-        """Cut patches, (B, 3, 128, 160) in [-1, 1]."""
+    def _cut(self, pictures: Pixels, chosen: Indices, placements: Floats) -> Tensor:
+        """Cut the patches of chosen pictures, (B, 3, 128, 160) in [-1, 1]."""
         corners = np.array(
             [
                 [0, 0, 1],
@@ -131,14 +130,22 @@ class MouthPainter:
         )
         reach = corners @ np.swapaxes(placements, -1, -2)  # (B, 4, 2)
         (x0, y0), (x1, y1) = _box(reach, pictures.shape[2], pictures.shape[1], 4)
-        part = torch.from_numpy(np.ascontiguousarray(pictures[:, y0:y1, x0:x1])).to(self.device)
+        part = torch.from_numpy(pictures[chosen, y0:y1, x0:x1]).to(self.device)
         image = part.permute(0, 3, 1, 2).float() / 127.5 - 1
         shifted = torch.from_numpy(placements.copy()).to(self.device)
         shifted[:, :, 2] -= torch.tensor([x0, y0], device=self.device)
-        return (x0, y0), cut_patches(image, shifted).clamp(-1, 1)
+        return cut_patches(image, shifted).clamp(-1, 1)
 
-    def _paste(self, frames: Pixels, placements: Floats, maps: Tensor, patches: Tensor) -> Pixels:
-        """Return frames with the insides of the lips replaced."""
+    def _paste(
+        self,
+        frames: Pixels,
+        chosen: Indices,
+        placements: Floats,
+        maps: Tensor,
+        patches: Tensor,
+        opened: Tensor,
+    ) -> None:
+        """Replace the insides of the lips in chosen frames."""
         inside = maps[:, 0].cpu().numpy() > -(FADE_PX + 4) / DISTANCE_UNIT_PX
         ratio = PATCH_WIDTH_PX / maps.shape[-1]
         rows, columns = inside.any(2).any(0).nonzero()[0], inside.any(1).any(0).nonzero()[0]
@@ -150,7 +157,7 @@ class MouthPainter:
         reach = corners @ np.swapaxes(placements, -1, -2)
         (x0, y0), (x1, y1) = _box(reach, frames.shape[2], frames.shape[1], 1)
         if x0 >= x1 or y0 >= y1:
-            return frames
+            return
         turn = np.linalg.inv(placements[..., :2])
         offset = -(turn @ placements[..., 2:])[..., 0]
         inverse = torch.from_numpy(np.concatenate([turn, offset[..., None]], -1)).to(self.device)
@@ -164,17 +171,15 @@ class MouthPainter:
             maps[:, :1], places, mode="bilinear", padding_mode="border", align_corners=False
         )
         share = (0.5 + distance * (DISTANCE_UNIT_PX / (2 * FADE_PX))).clamp(0, 1)
-        share = share * share * (3 - 2 * share)
+        share = share * share * (3 - 2 * share) * opened[:, None, None, None]
         pasted = functional.grid_sample(
             patches, places, mode="bicubic", padding_mode="border", align_corners=False
         )
-        region = torch.from_numpy(np.ascontiguousarray(frames[:, y0:y1, x0:x1])).to(self.device)
+        region = torch.from_numpy(frames[chosen, y0:y1, x0:x1]).to(self.device)
         region = region.permute(0, 3, 1, 2).float()
         mixed = region + share * ((pasted + 1) * 127.5 - region)
         pixels = mixed.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-        out = frames.copy()
-        out[:, y0:y1, x0:x1] = pixels.cpu().numpy()
-        return out
+        frames[chosen, y0:y1, x0:x1] = pixels.cpu().numpy()
 
 
 def _box(
