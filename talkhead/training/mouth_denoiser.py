@@ -31,6 +31,8 @@ from talkhead.training.mouth_samples import MouthDenoiserTaskConfig, MouthSample
 
 WIDE_PX = 8.0
 """The loss counts fully up to this far outside the inner lips, in pixels of the patch."""
+JUDGED = (slice(16, 112), slice(24, 136))
+"""Rows and columns of the patch that the discriminator sees."""
 NUM_PREVIEWS = 40
 MEASURED_PAIRS = 2000
 """Pairs from which components and spreads are measured."""
@@ -50,7 +52,7 @@ class MouthDenoiserTask:
 
     Args:
         data: prepared folder, with crops of 512 px.
-        model_config: arguments of the network; a `sharpness` of 0 is measured on the training pairs.
+        model_config: arguments of the network; a `sharpness` of 0 is measured on the pairs.
         config: task settings.
         seed: seed for the samples and the initial weights.
         weights: folder of the pipeline that draws the drafts.
@@ -302,25 +304,34 @@ def _inside(maps: Tensor) -> Tensor:
 def _mouth_losses(
     discriminator: PatchDiscriminator, painted: Tensor, real: Tensor, draft: Tensor, maps: Tensor
 ) -> dict[str, Tensor]:
-    """Compare painted mouths with filmed ones, inside filmed lips."""
+    """Compare painted mouths with filmed ones, inside filmed lips.
+
+    The gradients of `pixel`, `feature` and `adversarial` reach only the painted mouths; those of
+    `discriminator` reach only the discriminator.
+    """
     large = _enlarged(maps)
-    condition = torch.cat([draft, large], 1)
     near = ((large[:, :1] * DISTANCE_UNIT_PX + WIDE_PX) / 2).clamp(0, 1)
+    pixel = ((painted - real).abs() * near).sum() / (3 * near.sum())
+    painted, real, draft, large, near = (
+        image[..., JUDGED[0], JUDGED[1]] for image in (painted, real, draft, large, near)
+    )
+    condition = torch.cat([draft, large], 1)
     mixed = near * painted + (1 - near) * real
-    with torch.no_grad():
-        _, goals = discriminator(real, condition)
+    real_logits, goals = discriminator(real, condition)
     discriminator.requires_grad_(False)
     logits, features = discriminator(mixed, condition)
     discriminator.requires_grad_(True)
     feature = torch.stack(
-        [functional.l1_loss(a.float(), b.float()) for a, b in zip(features, goals, strict=True)]
+        [
+            functional.l1_loss(a.float(), b.detach().float())
+            for a, b in zip(features, goals, strict=True)
+        ]
     )
     seen = functional.adaptive_max_pool2d(near, logits.shape[-2:]) > 0
-    real_logits, _ = discriminator(real, condition)
     painted_logits, _ = discriminator(mixed.detach(), condition)
     return {
-        "pixel": ((painted - real).abs() * near).sum() / (3 * near.sum()),
-        "feature": feature.mean(),
+        "pixel": pixel,
+        "feature": feature.sum(),
         "adversarial": -logits.float()[seen].mean(),
         "discriminator": discriminator_loss(
             real_logits.float()[seen], painted_logits.float()[seen]
