@@ -15,7 +15,7 @@ from talkhead.audio2landmarks.loudness import frame_levels
 from talkhead.data.clips import ClipInfo
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.articulation import closing_moments
-from talkhead.evaluation.frames import Reference, detect_points
+from talkhead.evaluation.frames import Reference, detect_points, to_crop_size
 from talkhead.evaluation.landmark_metrics import (
     idle_motion_values,
     inner_opening,
@@ -143,7 +143,7 @@ def _clip_scores(
 
 def _reference(plan: Plan, eval_clip: EvalClip) -> Reference:
     moments, quiet = _speech_timing(plan, eval_clip)
-    points = np.stack(list(detect_points(eval_clip.frames())))
+    points = np.stack(list(detect_points(map(to_crop_size, eval_clip.frames()))))
     return Reference(eval_clip.frames, points, float(eval_clip.fps), quiet, moments)
 
 

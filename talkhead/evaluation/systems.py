@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from talkhead.audio2landmarks.animation import MotionOptions, animate
 from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
@@ -25,7 +26,7 @@ from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.data.clips import Clip, ClipInfo, read_clip
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES as SCORED_FRAMES
-from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE
+from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE, to_crop_size
 from talkhead.evaluation.scores import CEILING, IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
 from talkhead.geometry.crop import CROP_SIDE_PX, Crop
 from talkhead.geometry.motion_basis import (
@@ -90,6 +91,16 @@ class EvalClip:
         return np.asarray(self.clip.landmarks[self.identity])
 
     @cached_property
+    def side_px(self) -> int:
+        """Side of the frames, which have the size at which they are stored."""
+        return len(self.clip.frame(0, None))
+
+    @property
+    def square(self) -> Crop:
+        """A whole frame as a crop, to convert between crop pixels and those of the frame."""
+        return Crop(self.side_px / 2, self.side_px / 2, float(self.side_px))
+
+    @cached_property
     def waveform(self) -> Floats:
         """The audio, (N,), 16 kHz."""
         return self.clip.waveform_float()
@@ -100,18 +111,18 @@ class EvalClip:
         return AudioClip.from_samples(self.waveform, SAMPLE_RATE_HZ)
 
     def picture(self) -> Pixels:
-        """The identity's picture, (256, 256, 3)."""
-        return self.clip.frame(self.identity).copy()
+        """The identity's picture, (S, S, 3)."""
+        return self.clip.frame(self.identity, None).copy()
 
     def frames(self) -> Iterator[Pixels]:
-        """Yield the real frames, in batches for scoring."""
+        """Yield the real frames, (T, S, S, 3) at a time, in batches for scoring."""
         for start in range(0, len(self.clip), SCORED_FRAMES):
             part = range(start, min(start + SCORED_FRAMES, len(self.clip)))
-            yield np.stack([self.clip.frame(index) for index in part])
+            yield np.stack([self.clip.frame(index, self.side_px) for index in part])
 
 
 FrameGenerator = Callable[[EvalClip], Iterator[Pixels]]
-"""Turns a clip into its frames, (T, 256, 256, 3) at a time."""
+"""Turns a clip into its frames, (T, S, S, 3) at a time, S being the clip's `side_px`."""
 
 
 def identity_frame(landmarks: Floats) -> int:
@@ -237,8 +248,8 @@ def _rendering(
         return render_frames(
             pipeline.renderer(),
             eval_clip.picture(),
-            eval_clip.mesh,
-            windows,
+            eval_clip.square.to_picture(eval_clip.mesh),
+            map(eval_clip.square.to_picture, windows),
             sampler,
             emotion=probabilities,
         )
@@ -271,9 +282,9 @@ def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> Fram
     @torch.inference_mode()
     def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
         points = _points_of(eval_clip, generator, pose, seed)
-        middle = CROP_SIDE_PX / 2
-        whole = Crop(middle, middle, float(CROP_SIDE_PX))
-        canvas = prepare_canvas(eval_clip.picture(), eval_clip.mesh, torch.device("cpu"), whole)
+        square = eval_clip.square
+        mesh = square.to_picture(eval_clip.mesh)
+        canvas = prepare_canvas(eval_clip.picture(), mesh, torch.device("cpu"), square)
         for window in split_windows(points):
             target = torch.from_numpy(window)
             shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
@@ -289,13 +300,19 @@ def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameGenerator:
 
     @torch.inference_mode()
     def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
-        region = slice(TOP_PX, BOTTOM_PX), slice(LEFT_PX, RIGHT_PX)
+        ratio = eval_clip.side_px // CROP_SIDE_PX
+        rows, columns = (
+            slice(TOP_PX * ratio, BOTTOM_PX * ratio),
+            slice(LEFT_PX * ratio, RIGHT_PX * ratio),
+        )
         for frames in eval_clip.frames():
-            image = torch.from_numpy(frames).permute(0, 3, 1, 2).to(device) / 127.5 - 1
-            latents = autoencoder.encode(lower_face(image))
+            small = torch.from_numpy(to_crop_size(frames)).permute(0, 3, 1, 2).to(device)
+            latents = autoencoder.encode(lower_face(small / 127.5 - 1))
             decoded = (autoencoder.decode(latents).clamp(-1, 1) + 1) * 127.5
+            if ratio > 1:  # enlarged as when compositing
+                decoded = functional.interpolate(decoded, scale_factor=ratio, mode="bilinear")
             out = frames.copy()
-            out[:, region[0], region[1]] = decoded.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            out[:, rows, columns] = decoded.round().byte().permute(0, 2, 3, 1).cpu().numpy()
             yield out
 
     return generate

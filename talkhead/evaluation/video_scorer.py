@@ -22,6 +22,7 @@ from talkhead.evaluation.frames import (
     frame_sharpness,
     frames_with_face,
     real_batches,
+    to_crop_size,
 )
 from talkhead.evaluation.image_metrics import (
     flicker,
@@ -87,7 +88,7 @@ class VideoScorer:
         self._detector.close()
 
     def add(self, generated: Pixels, real: RealBatch | None) -> None:
-        """Score a batch; `real` is None for frames beyond the real clip's end."""
+        """Score a batch, (T, S, S, 3); `real` is None for frames beyond the real clip's end."""
         self._num_generated += len(generated)
         if real is None:
             return
@@ -95,7 +96,7 @@ class VideoScorer:
         count = min(len(generated), len(real.frames))
         if not count:
             return
-        generated = generated[:count]
+        generated = to_crop_size(generated[:count])
         for frame in generated:
             self._faces.append(detect_face(self._detector, frame))
         self._score_frames(generated, real)
@@ -193,7 +194,7 @@ def score_together(
     """Score several videos of one clip together, so that the real clip is measured only once.
 
     Args:
-        videos: by system, uint8 crops, (T, 256, 256, 3) in all, in the reference's batches.
+        videos: by system, uint8 crops, (T, S, S, 3) in all, in the reference's batches.
         scorers: by system; this function closes them.
         reference: the real clip.
         is_aligned: see `VideoScorer.finish`.

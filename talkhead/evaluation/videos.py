@@ -19,7 +19,6 @@ from talkhead.evaluation.plan import TIMINGS, Plan, folder_name
 from talkhead.evaluation.predicted import find_predicted, predicted_frames, video_of
 from talkhead.evaluation.records import BrokenClip, read_json
 from talkhead.evaluation.systems import EvalClip, FrameGenerator
-from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.media.audio import write_waveform
 from talkhead.media.video import VideoWriter
 
@@ -78,7 +77,7 @@ def _write_video(path: Path, eval_clip: EvalClip, frames: Iterator[Pixels]) -> N
         if len(eval_clip.waveform):
             sound = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "sound.wav"
             write_waveform(sound, eval_clip.waveform)
-        size = (CROP_SIDE_PX, CROP_SIDE_PX)
+        size = (eval_clip.side_px, eval_clip.side_px)
         with VideoWriter(path, size=size, fps=eval_clip.fps, sound=sound, crf=CRF) as writer:
             for window in frames:
                 writer.write(window)
@@ -90,12 +89,12 @@ def read_crops(plan: Plan, eval_clip: EvalClip, system: str) -> Iterator[Pixels]
     Raises:
         TalkheadError: there is no such video, or it cannot be read.
     """
-    start_s = None
     if folder := plan.predicted.get(system):
         path, start_s = video_of(eval_clip, find_predicted(folder))
+        yield from predicted_frames(eval_clip, path, start_s)
     else:
         path = plan.video(system, eval_clip.info.clip)
-    yield from predicted_frames(eval_clip, path, start_s)
+        yield from predicted_frames(eval_clip, path, has_crops=True)
 
 
 def video_for_report(plan: Plan, row: ClipInfo, system: str) -> Path:
