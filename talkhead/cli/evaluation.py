@@ -75,7 +75,7 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
         _score_landmarks(plan, request, device)
     else:
         _score_videos(plan, request, device, dtype)
-    result = aggregate_scores(plan, not_computed, unread)
+    result = aggregate_scores(plan, not_computed, unread, device)
     write_report(plan, result)
     return result
 

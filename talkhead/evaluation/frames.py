@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from talkhead.evaluation.image_metrics import flow_along, sharpness
+from talkhead.evaluation.mouth_patches import MouthPatches, cut_mouths
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.landmarks2video.conditioning import draw_maps
@@ -39,7 +40,8 @@ class Reference:
 
     Attributes:
         read_frames: yields uint8 crops from the start, (T, S, S, 3) in all, in batches.
-        points: float32 (T, 478, 3), crop pixels; nan in frames without a face.
+        points: float32 (T, 478, 3), crop pixels, detected; nan in frames without a face.
+        landmarks: float32 (T, 478, 3), crop pixels, those that are stored with the clip.
         fps: frames per second.
         quiet: bool (T,), frames in silence.
         moments_s: start and end of the sounds for which the lips close, seconds.
@@ -47,6 +49,7 @@ class Reference:
 
     read_frames: Callable[[], Iterator[Pixels]]
     points: Floats
+    landmarks: Floats
     rate_hz: float
     quiet: Mask
     moments_s: list[tuple[float, float]]
@@ -88,6 +91,7 @@ class RealBatch:
         lips: bool (T, 256, 256), the box around the lips.
         inside: bool (T, 256, 256), the inside of the open mouth.
         sharpness: of the lips and lower face, for every frame with a face.
+        mouths: patches of the opened mouths.
         flow: from `flow_along`, for `before` and the frames; None if OpenCV cannot be loaded.
     """
 
@@ -99,6 +103,7 @@ class RealBatch:
     lips: Mask
     inside: Mask
     sharpness: Mapping[str, list[float]]
+    mouths: MouthPatches
     flow: npt.NDArray[np.float64] | None
 
 
@@ -124,6 +129,7 @@ def real_batches(reference: Reference) -> Iterator[RealBatch]:
                 name: [frame_sharpness(frames, mask, index) for index in frames_with_face(face)]
                 for name, mask in (("lips", lips), ("face", face))
             },
+            cut_mouths(stored, reference.landmarks[start : start + len(stored)], start),
             flow_along(both) if with_flow and len(both) > 1 else None,
         )
         before, face_before = frames[-1:], face[-1:]

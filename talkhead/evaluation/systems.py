@@ -121,8 +121,22 @@ class EvalClip:
             yield np.stack([self.clip.frame(index, self.side_px) for index in part])
 
 
-FrameGenerator = Callable[[EvalClip], Iterator[Pixels]]
-"""Turns a clip into its frames, (T, S, S, 3) at a time, S being the clip's `side_px`."""
+@dataclass(frozen=True)
+class FrameGenerator:
+    """Turns a clip into its frames.
+
+    Attributes:
+        frames: yields the frames, (T, S, S, 3) at a time, S being the clip's `side_px`.
+        landmarks: returns the faces that they show, (T, 478, 3), crop pixels; None for the clip's
+            own.
+    """
+
+    frames: Callable[[EvalClip], Iterator[Pixels]]
+    landmarks: Callable[[EvalClip], Floats] | None = None
+
+    def __call__(self, eval_clip: EvalClip) -> Iterator[Pixels]:
+        """Yield a clip's frames."""
+        return self.frames(eval_clip)
 
 
 def identity_frame(landmarks: Floats) -> int:
@@ -222,11 +236,11 @@ def frame_generators(
     first = next(iter(pipelines.values()), None)
     generator = first.landmark_generator if first and from_sound else None
     generators[WARP] = _warping(generator, pose, seed)
-    generators[IDENTITY] = _identity_repeated
+    generators[IDENTITY] = FrameGenerator(_identity_repeated, _identity_landmarks)
     coder = next((pipeline for pipeline in pipelines.values() if _has_autoencoder(pipeline)), None)
     if coder is not None and not from_sound:
         generators[CEILING] = _coding(coder.autoencoder, coder.device)
-    generators[REAL] = EvalClip.frames
+    generators[REAL] = FrameGenerator(EvalClip.frames)
     return generators
 
 
@@ -237,14 +251,24 @@ def _has_autoencoder(pipeline: FacePipeline) -> bool:
 def _rendering(
     pipeline: FacePipeline, sampler: SamplerOptions, emotion: str | None, pose: Pose | None
 ) -> FrameGenerator:
-    def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
+    def probabilities_of(eval_clip: EvalClip) -> Floats | None:
+        if pose is None:  # real landmarks already carry an expression
+            return None
+        return emotion_probabilities(pipeline, eval_clip.audio, emotion)
+
+    def windows_of(eval_clip: EvalClip, probabilities: Floats | None) -> Iterator[Floats]:
         generator = None if pose is None else pipeline.landmark_generator
         windows = split_windows(_points_of(eval_clip, generator, pose, sampler.seed))
-        probabilities = None
-        if pose is not None:  # real landmarks already carry an expression
-            probabilities = emotion_probabilities(pipeline, eval_clip.audio, emotion)
-        if probabilities is not None:
-            windows = express(windows, pipeline.expressions.shape_of(probabilities))
+        if probabilities is None:
+            return windows
+        return express(windows, pipeline.expressions.shape_of(probabilities))
+
+    def landmarks(eval_clip: EvalClip) -> Floats:
+        return np.concatenate(list(windows_of(eval_clip, probabilities_of(eval_clip))))
+
+    def frames(eval_clip: EvalClip) -> Iterator[Pixels]:
+        probabilities = probabilities_of(eval_clip)
+        windows = windows_of(eval_clip, probabilities)
         return render_frames(
             pipeline.renderer(),
             eval_clip.picture(),
@@ -254,7 +278,7 @@ def _rendering(
             emotion=probabilities,
         )
 
-    return generate
+    return FrameGenerator(frames, None if pose is None else landmarks)
 
 
 def _points_of(
@@ -276,12 +300,19 @@ def _identity_repeated(eval_clip: EvalClip) -> Iterator[Pixels]:
         yield picture
 
 
+def _identity_landmarks(eval_clip: EvalClip) -> Floats:
+    return np.repeat(eval_clip.mesh[None], len(eval_clip.clip), 0)
+
+
 def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> FrameGenerator:
     """Return a maker that warps the identity to the landmarks, without correction."""
 
+    def landmarks(eval_clip: EvalClip) -> Floats:
+        return _points_of(eval_clip, generator, pose, seed)
+
     @torch.inference_mode()
     def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
-        points = _points_of(eval_clip, generator, pose, seed)
+        points = landmarks(eval_clip)
         square = eval_clip.square
         mesh = square.to_picture(eval_clip.mesh)
         canvas = prepare_canvas(eval_clip.picture(), mesh, torch.device("cpu"), square)
@@ -292,7 +323,7 @@ def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> Fram
             warped = lower_face(warp_identity(small, grid, maps))
             yield composite(canvas, FrameLayers(shift, maps, target, warped, warped))
 
-    return generate
+    return FrameGenerator(generate, None if generator is None else landmarks)
 
 
 def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameGenerator:
@@ -315,4 +346,4 @@ def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameGenerator:
             out[:, rows, columns] = decoded.round().byte().permute(0, 2, 3, 1).cpu().numpy()
             yield out
 
-    return generate
+    return FrameGenerator(generate)

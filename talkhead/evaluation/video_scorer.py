@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ from talkhead.evaluation.image_metrics import (
     whole_windows,
 )
 from talkhead.evaluation.landmark_metrics import idle_motion_values, landmark_values
+from talkhead.evaluation.mouth_scorer import MouthScorer
+from talkhead.evaluation.scores import Arrays
 from talkhead.tracking.face_detector import FaceDetector
 
 Floats = npt.NDArray[np.float32]
@@ -60,12 +62,12 @@ class FrameScores:
     Attributes:
         values: scores by the measure's key.
         points: float32 (T, 478, 3), the detected faces, nan in frames without one.
-        arrays: features for measures of whole sets, by network name.
+        arrays: features for measures of whole sets, by network name, and patches of mouths.
     """
 
     values: dict[str, float]
     points: Floats
-    arrays: Mapping[str, Floats]
+    arrays: Arrays
 
 
 class VideoScorer:
@@ -73,10 +75,19 @@ class VideoScorer:
 
     Args:
         pair_scorers: networks that score the frames as well.
+        mouth_scorer: scores the frames at the size at which they are stored.
+        landmarks: the faces that the frames were rendered from, (T, 478, 3), crop pixels; None if
+            they are not known, so that detected ones locate the mouths.
     """
 
-    def __init__(self, pair_scorers: Sequence[PairScorer] = ()) -> None:
-        self._pair_scorers = pair_scorers
+    def __init__(
+        self,
+        pair_scorers: Sequence[PairScorer] = (),
+        mouth_scorer: MouthScorer | None = None,
+        landmarks: Floats | None = None,
+    ) -> None:
+        self._pair_scorers, self._mouth_scorer = pair_scorers, mouth_scorer
+        self._landmarks = landmarks
         self._rows: dict[str, list[float]] = {}
         self._faces: list[Floats] = []
         self._num_generated = self._num_real = 0
@@ -96,9 +107,15 @@ class VideoScorer:
         count = min(len(generated), len(real.frames))
         if not count:
             return
-        generated = to_crop_size(generated[:count])
+        stored, generated = generated[:count], to_crop_size(generated[:count])
         for frame in generated:
             self._faces.append(detect_face(self._detector, frame))
+        if self._mouth_scorer is not None:
+            faces = slice(len(self._faces) - count, len(self._faces))
+            points = np.stack(self._faces[faces])
+            if self._landmarks is not None:
+                points = self._landmarks[faces]
+            self._mouth_scorer.add(stored, points, real.mouths)
         self._score_frames(generated, real)
         self._score_changes(generated, real)
         self._before = generated[-1:]
@@ -176,7 +193,11 @@ class VideoScorer:
             is_aligned=is_aligned,
         )
         values |= idle_motion_values(points, reference.rate_hz)
-        arrays: dict[str, Floats] = {}
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        if self._mouth_scorer is not None:
+            more, patches = self._mouth_scorer.finish()
+            values |= more
+            arrays |= patches
         for pair_scorer in self._pair_scorers:
             more, features = pair_scorer.finish()
             values |= more

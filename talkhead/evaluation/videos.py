@@ -22,6 +22,7 @@ from talkhead.evaluation.systems import EvalClip, FrameGenerator
 from talkhead.media.audio import write_waveform
 from talkhead.media.video import VideoWriter
 
+Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 CRF = 18
@@ -57,6 +58,9 @@ def generate_videos(
                 try:
                     eval_clip = eval_clip or EvalClip.read(plan.data, row)
                     started = time.perf_counter()
+                    if generate.landmarks is not None:
+                        points = generate.landmarks(eval_clip)
+                        _write_landmarks(plan.landmarks(name, row.clip), points)
                     _write_video(path, eval_clip, generate(eval_clip))
                     spent = times.setdefault(name, {"frames": 0, "seconds": 0.0})
                     spent["frames"] += len(eval_clip.clip)
@@ -67,6 +71,24 @@ def generate_videos(
         if eval_clip is not None:
             with replacing(plan.report / TIMINGS) as partial:
                 partial.write_text(json.dumps(times, indent=1), encoding="utf-8")
+
+
+def _write_landmarks(path: Path, points: Floats) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, points)
+
+
+def read_landmarks(plan: Plan, eval_clip: EvalClip, system: str) -> Floats | None:
+    """Return the faces that a system's video shows, (T, 478, 3), crop pixels.
+
+    None stands for the clip's own.
+    """
+    path = plan.landmarks(system, eval_clip.info.clip)
+    if not path.is_file():
+        return None
+    points: Floats = np.load(path, allow_pickle=False)
+    return points
 
 
 def _write_video(path: Path, eval_clip: EvalClip, frames: Iterator[Pixels]) -> None:
