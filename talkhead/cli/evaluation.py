@@ -75,7 +75,7 @@ def run_evaluation(request: EvaluationRequest) -> dict[str, Any]:
         _score_landmarks(plan, request, device)
     else:
         _score_videos(plan, request, device, dtype)
-    result = aggregate_scores(plan, not_computed, unread)
+    result = aggregate_scores(plan, not_computed, unread, device)
     write_report(plan, result)
     return result
 
@@ -127,7 +127,7 @@ def _choose(prepared: Path, request: EvaluationRequest) -> ChosenClips:
         seed=request.seed,
         limit=request.limit,
         unseen_only=request.stage == "render",
-        fits=is_scored if needs_sound else lambda row: True,
+        fits=is_scored if needs_sound else lambda row: not row.is_still,
         needs="sound that fits" if needs_sound else "frames",
     )
 
@@ -193,11 +193,11 @@ def _common_facts(
     request: EvaluationRequest, prepared: Path, chosen: ChosenClips
 ) -> dict[str, Any]:
     """Return the facts about the clips, and about how they are measured."""
-    from talkhead.geometry.crop import CROP_SIDE_PX
     from talkhead.tracking.face_detector import FaceDetector
 
     with FaceDetector() as detector:
         detector_name = detector.name
+    side_px = _side_px(request, prepared, chosen)
     return {
         "name": request.protocol,
         "clips": chosen.note,
@@ -206,11 +206,24 @@ def _common_facts(
         "seed": request.seed,
         "identity": "the frame whose face is nearest to rest",
         "fps": ", ".join(sorted({row.fps for row in chosen.rows})),
-        "crop": f"{CROP_SIDE_PX} px around the face, as talkhead prepare cuts it",
+        "crop": f"{side_px} px around the face, as talkhead prepare cuts it",
         "detector": detector_name,
         "left_out": _left_out(prepared, chosen),
         "landmarks_aligned": "none" if request.pose == "true" else "centroid",
     }
+
+
+def _side_px(request: EvaluationRequest, prepared: Path, chosen: ChosenClips) -> int:
+    """Return the side of the frames: the crop's if there are none, else that of the first clip."""
+    from talkhead.errors import TalkheadError
+    from talkhead.evaluation.systems import EvalClip
+    from talkhead.geometry.crop import CROP_SIDE_PX
+
+    if request.stage != "landmarks":
+        for row in chosen.rows:
+            with contextlib.suppress(TalkheadError):  # a damaged clip is reported when it is scored
+                return EvalClip.read(prepared, row).side_px
+    return CROP_SIDE_PX
 
 
 def _predicted_facts(request: EvaluationRequest) -> dict[str, str]:

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+import torch
+
 from talkhead.atomic import replacing
 from talkhead.data.clips import read_clip
+from talkhead.evaluation.intervals import Interval
 from talkhead.evaluation.perceptual import MIN_FEATURES, set_values
 from talkhead.evaluation.plan import PAGE, SCORES, TABLE, Plan
 from talkhead.evaluation.records import BrokenClip, read_parts
@@ -18,6 +21,7 @@ from talkhead.evaluation.report_clips import ClipEvidence
 from talkhead.evaluation.report_ranking import choose_clips, choose_ranking
 from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
+from talkhead.evaluation.two_sample import CPU, MIN_PEOPLE, two_sample_test
 from talkhead.evaluation.videos import video_for_report
 
 
@@ -25,6 +29,7 @@ def aggregate_scores(
     plan: Plan,
     not_computed: Mapping[str, str] | None = None,
     unread: Sequence[BrokenClip] = (),
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """Return the content of scores.json.
 
@@ -32,14 +37,22 @@ def aggregate_scores(
         plan: the evaluation; its parts are complete.
         not_computed: by measure, why it has no values.
         unread: failures before there were clips.
+        device: where to train the networks of the two-sample test.
     """
     scores, broken = read_parts(plan)
     rows = [one.row() for one in scores]
-    of_sets: dict[str, dict[str, dict[str, float]]] = {}
+    of_sets: dict[str, dict[str, dict[str, float | Interval]]] = {}
     warnings = _warnings(plan, scores)
+    reasons = dict(not_computed or {})
+    fewest_people: dict[tuple[str, str], int] = {}
     for group, is_seen in ((NEVER_SEEN, False), (SEEN, True)):
         part = [one for one in scores if one.is_seen_person == is_seen]
-        of_sets[group], fewest = set_values(part)
+        found, fewest = set_values(part)
+        of_sets[group] = {system: dict(values) for system, values in found.items()}
+        accuracies, too_few = two_sample_test(part, device)
+        for system, accuracy in accuracies.items():
+            of_sets[group].setdefault(system, {})["two_sample"] = accuracy
+        fewest_people |= {(group, system): count for system, count in too_few.items()}
         for name, count in fewest.items():
             enough, what = MIN_FEATURES[name]
             if count < enough:
@@ -49,6 +62,14 @@ def aggregate_scores(
                 )
     used = {name for row in rows for name in row["values"]}
     used |= {name for group in of_sets.values() for one in group.values() for name in one}
+    if "two_sample" in used:
+        warnings += [
+            f"the two-sample test of {system} for {group} is left out: {_too_few_people(count)}"
+            for (group, system), count in fewest_people.items()
+        ]
+    elif plan.stage != "landmarks":
+        most = max(fewest_people.values(), default=0)
+        reasons["two_sample"] = f"not computed: {_too_few_people(most)}"
     measures = {
         key: dataclasses.asdict(measure) for key, measure in MEASURES.items() if key in used
     }
@@ -57,11 +78,16 @@ def aggregate_scores(
         **plan.facts,
         "measures": measures,
         "groups": summarise(rows, measures, of_sets),
-        "not_computed": dict(not_computed or {}),
+        "not_computed": reasons,
         "warnings": warnings,
         "broken": [dataclasses.asdict(one) for one in (*unread, *broken)],
         "clips": rows,
     }
+
+
+def _too_few_people(count: int) -> str:
+    who = "one person" if count == 1 else f"{count} people"
+    return f"opened mouths of {who}, but {MIN_PEOPLE} are needed"
 
 
 def _warnings(plan: Plan, scores: list[ClipScores]) -> list[str]:

@@ -15,18 +15,19 @@ from talkhead.audio2landmarks.loudness import frame_levels
 from talkhead.data.clips import ClipInfo
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.articulation import closing_moments
-from talkhead.evaluation.frames import Reference, detect_points
+from talkhead.evaluation.frames import Reference, detect_points, to_crop_size
 from talkhead.evaluation.landmark_metrics import (
     idle_motion_values,
     inner_opening,
     landmark_values,
     quiet_frames,
 )
+from talkhead.evaluation.mouth_scorer import MouthScorer
 from talkhead.evaluation.networks import FeatureNetwork, find_networks
 from talkhead.evaluation.perceptual import NetworkScorer
 from talkhead.evaluation.plan import Plan
 from talkhead.evaluation.records import BrokenClip, is_complete, write_part
-from talkhead.evaluation.scores import REAL, TRUTH, ClipScores
+from talkhead.evaluation.scores import REAL, TRUTH, Arrays, ClipScores
 from talkhead.evaluation.systems import (
     EvalClip,
     Pose,
@@ -35,7 +36,7 @@ from talkhead.evaluation.systems import (
     spoken_points,
 )
 from talkhead.evaluation.video_scorer import VideoScorer, score_together
-from talkhead.evaluation.videos import read_crops
+from talkhead.evaluation.videos import read_crops, read_landmarks
 from talkhead.media.workers import worker_pool
 
 Floats = npt.NDArray[np.float32]
@@ -92,7 +93,7 @@ def _score_clip(
     generated = [system for system in systems if system not in failed]
     results = score_together(
         {system: read_crops(plan, eval_clip, system) for system in generated},
-        {system: _scorer(plan, eval_clip, with_real=system == REAL) for system in generated},
+        {system: _scorer(plan, eval_clip, system) for system in generated},
         reference,
         is_aligned=plan.is_aligned,
     )
@@ -106,10 +107,16 @@ def _score_clip(
     write_part(plan.part(row.clip), scores, broken)
 
 
-def _scorer(plan: Plan, eval_clip: EvalClip, *, with_real: bool) -> VideoScorer:
+def _scorer(plan: Plan, eval_clip: EvalClip, system: str) -> VideoScorer:
     networks = _networks(plan.families)
-    rate = float(eval_clip.fps)
-    return VideoScorer([NetworkScorer(networks, eval_clip.waveform, rate, with_real=with_real)])
+    rate, with_real = float(eval_clip.fps), system == REAL
+    network_scorer = NetworkScorer(networks, eval_clip.waveform, rate, with_real=with_real)
+    landmarks = read_landmarks(plan, eval_clip, system)
+    shares_landmarks = landmarks is None and system not in plan.predicted
+    mouth_scorer = MouthScorer(shares_landmarks=shares_landmarks, with_real=with_real)
+    if shares_landmarks:
+        landmarks = eval_clip.clip.landmarks
+    return VideoScorer([network_scorer], mouth_scorer, landmarks)
 
 
 @functools.cache
@@ -125,7 +132,7 @@ def _clip_scores(
     system: str,
     points: Floats,
     values: dict[str, float],
-    arrays: Mapping[str, Floats] | None = None,
+    arrays: Arrays | None = None,
 ) -> ClipScores:
     """Return a system's scores; its landmarks are nan in frames without a face."""
     return ClipScores(
@@ -143,8 +150,9 @@ def _clip_scores(
 
 def _reference(plan: Plan, eval_clip: EvalClip) -> Reference:
     moments, quiet = _speech_timing(plan, eval_clip)
-    points = np.stack(list(detect_points(eval_clip.frames())))
-    return Reference(eval_clip.frames, points, float(eval_clip.fps), quiet, moments)
+    points = np.stack(list(detect_points(map(to_crop_size, eval_clip.frames()))))
+    landmarks = eval_clip.clip.landmarks
+    return Reference(eval_clip.frames, points, landmarks, float(eval_clip.fps), quiet, moments)
 
 
 def _speech_timing(

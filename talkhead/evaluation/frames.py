@@ -1,6 +1,7 @@
 """The real clip in batches, with the faces in it and everything that does not depend on a system.
 
-Frames are crops of 256 px, read in batches, so that memory does not grow with the clip.
+Frames are read in batches, so that memory does not grow with the clip. They have the size at which
+their clip is stored; most measures are defined for crops of 256 px.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from talkhead.evaluation.image_metrics import flow_along, sharpness
+from talkhead.evaluation.mouth_patches import MouthPatches, cut_mouths
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.landmarks2video.conditioning import draw_maps
@@ -36,8 +39,9 @@ class Reference:
     """The real clip.
 
     Attributes:
-        read_frames: yields uint8 crops from the start, (T, 256, 256, 3) in all, in batches.
-        points: float32 (T, 478, 3), crop pixels; nan in frames without a face.
+        read_frames: yields uint8 crops from the start, (T, S, S, 3) in all, in batches.
+        points: float32 (T, 478, 3), crop pixels, detected; nan in frames without a face.
+        landmarks: float32 (T, 478, 3), crop pixels, those that are stored with the clip.
         fps: frames per second.
         quiet: bool (T,), frames in silence.
         moments_s: start and end of the sounds for which the lips close, seconds.
@@ -45,9 +49,19 @@ class Reference:
 
     read_frames: Callable[[], Iterator[Pixels]]
     points: Floats
+    landmarks: Floats
     rate_hz: float
     quiet: Mask
     moments_s: list[tuple[float, float]]
+
+
+def to_crop_size(frames: Pixels) -> Pixels:
+    """Resize frames, (T, S, S, 3), to the 256 px for which most measures are defined."""
+    size = (CROP_SIDE_PX, CROP_SIDE_PX)
+    if frames.shape[1:3] == size:
+        return frames
+    images = (Image.fromarray(frame) for frame in frames)
+    return np.stack([np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in images])
 
 
 def detect_points(batches: Iterable[Pixels]) -> Iterator[Floats]:
@@ -69,16 +83,19 @@ class RealBatch:
     """A batch of the real clip, and values shared by the comparisons with all systems.
 
     Attributes:
-        frames: uint8 (T, 256, 256, 3).
+        stored: uint8 (T, S, S, 3), at the size at which the clip is stored.
+        frames: uint8 (T, 256, 256, 3), the same frames.
         before: the real frame before the batch, (1, 256, 256, 3), or none, (0, 256, 256, 3).
         face: bool (T, 256, 256), the lower face; empty in frames without a face.
         face_before: the same for the frame before.
         lips: bool (T, 256, 256), the box around the lips.
         inside: bool (T, 256, 256), the inside of the open mouth.
         sharpness: of the lips and lower face, for every frame with a face.
+        mouths: patches of the opened mouths.
         flow: from `flow_along`, for `before` and the frames; None if OpenCV cannot be loaded.
     """
 
+    stored: Pixels
     frames: Pixels
     before: Pixels
     face: Mask
@@ -86,6 +103,7 @@ class RealBatch:
     lips: Mask
     inside: Mask
     sharpness: Mapping[str, list[float]]
+    mouths: MouthPatches
     flow: npt.NDArray[np.float64] | None
 
 
@@ -95,10 +113,12 @@ def real_batches(reference: Reference) -> Iterator[RealBatch]:
     before = NO_FRAMES
     face_before = np.zeros(before.shape[:3], np.bool_)
     start = 0
-    for frames in reference.read_frames():
+    for stored in reference.read_frames():
+        frames = to_crop_size(stored)
         face, lips, inside = _masks(reference.points[start : start + len(frames)])
         both = np.concatenate([before, frames])
         yield RealBatch(
+            stored,
             frames,
             before,
             face,
@@ -109,6 +129,7 @@ def real_batches(reference: Reference) -> Iterator[RealBatch]:
                 name: [frame_sharpness(frames, mask, index) for index in frames_with_face(face)]
                 for name, mask in (("lips", lips), ("face", face))
             },
+            cut_mouths(stored, reference.landmarks[start : start + len(stored)], start),
             flow_along(both) if with_flow and len(both) > 1 else None,
         )
         before, face_before = frames[-1:], face[-1:]

@@ -137,6 +137,8 @@ def set_values(scores: Iterable[ClipScores]) -> tuple[dict[str, dict[str, float]
     statistics: dict[tuple[str, str], FeatureStatistics] = {}
     for one in scores:
         for name, features in one.arrays.items():
+            if name.removeprefix(REAL_FEATURES) not in SETS:
+                continue
             if name.startswith(REAL_FEATURES) and one.system != REAL:
                 continue
             part, key = FeatureStatistics.of(features), (one.system, name)
@@ -145,7 +147,7 @@ def set_values(scores: Iterable[ClipScores]) -> tuple[dict[str, dict[str, float]
     fewest: dict[str, int] = {}
     for (system, name), generated in statistics.items():
         real = statistics.get((REAL, f"{REAL_FEATURES}{name}"))
-        if name in SETS and real is not None and min(generated.count, real.count) > 1:
+        if real is not None and min(generated.count, real.count) > 1:
             values.setdefault(system, {})[name] = frechet_distance(generated, real)
             fewest[name] = min(fewest.get(name, generated.count), generated.count)
     return values, fewest

@@ -59,6 +59,10 @@ class Plan:
         """Return the path of a system's video of a clip."""
         return self.report / VIDEOS / folder_name(system) / f"{clip}.mp4"
 
+    def landmarks(self, system: str, clip: str) -> Path:
+        """Return the path of the faces in a system's video, if they are not the clip's own."""
+        return self.report / VIDEOS / folder_name(system) / f"{clip}.npy"
+
     def part(self, clip: str) -> Path:
         """Return the path of a clip's scores."""
         return self.report / PARTS / f"{clip}.json"

@@ -1,8 +1,9 @@
 """Crop videos from other tools for scoring.
 
 A video belongs to a clip if it has the name of the clip, or of the clip's source video, which may
-contain other clips as well. Crops of 256 px are used unchanged. A video with the source's size is
-cropped where the clip was. In a video of any other size, the face is tracked and cropped as in
+contain other clips as well. Crops of 256 px are used unchanged, or enlarged for a clip that is
+stored at 512 px. A video with the source's size is cropped where the clip was. Other crops of the
+stored size are used unchanged. In a video of any other size, the face is tracked and cropped as in
 `talkhead prepare`.
 """
 
@@ -68,15 +69,16 @@ def _is_longer(path: Path, eval_clip: EvalClip) -> bool:
 
 
 def predicted_frames(
-    eval_clip: EvalClip, path: Path, start_s: float | None = None
+    eval_clip: EvalClip, path: Path, start_s: float | None = None, *, has_crops: bool = False
 ) -> Iterator[Pixels]:
-    """Yield a video's crops at the clip's frame rate, in batches for scoring.
+    """Yield a video's crops, (T, S, S, 3), at the clip's frame rate, in batches for scoring.
 
     Args:
         eval_clip: the clip.
         path: the video.
         start_s: where the clip starts in it; anything after the clip's end is ignored. None if the
             video holds only this clip.
+        has_crops: whether the video is known to hold crops of the stored size.
 
     Raises:
         TalkheadError: the video cannot be read.
@@ -91,16 +93,17 @@ def predicted_frames(
         return read_frames(path, fps=eval_clip.fps, start_s=start_s or 0.0, duration_s=duration_s)
 
     size = (info.width, info.height)
-    if size == (CROP_SIDE_PX, CROP_SIDE_PX):
-        yield from _batches(frames())
-        return
-    if size == (eval_clip.info.width, eval_clip.info.height):
+    side = eval_clip.side_px
+    source_size = (eval_clip.info.width, eval_clip.info.height)
+    if has_crops or size == (CROP_SIDE_PX, CROP_SIDE_PX) or size == (side, side) != source_size:
+        crops = [Crop(size[0] / 2, size[1] / 2, float(size[0]))]
+    elif size == source_size:
         crops = [Crop(*map(float, row)) for row in eval_clip.clip.crops]
     else:
         crops = _own_crops(frames(), float(eval_clip.fps), path)
     # Crop frames beyond the last crop like it: only their number matters.
     pairs = ((crops[min(k, len(crops) - 1)], frame) for k, frame in enumerate(frames()))
-    yield from _batches(crop.extract(frame) for crop, frame in pairs)
+    yield from _batches(crop.extract(frame, side) for crop, frame in pairs)
 
 
 def _own_crops(frames: Iterable[Pixels], rate_hz: float, path: Path) -> list[Crop]:

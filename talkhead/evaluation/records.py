@@ -18,8 +18,6 @@ from talkhead.atomic import replacing
 from talkhead.evaluation.plan import Plan
 from talkhead.evaluation.scores import ClipScores
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class BrokenClip:
@@ -33,12 +31,12 @@ class BrokenClip:
 def write_part(part: Path, scores: Sequence[ClipScores], broken: Sequence[BrokenClip]) -> None:
     """Write a clip's arrays, then its scores, which mark the part as complete."""
     part.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Floats] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for index, one in enumerate(scores):
         arrays[f"{index}.opening"] = one.opening
         arrays |= {f"{index}.{name}": values for name, values in one.arrays.items()}
     with replacing(part.with_suffix(".npz")) as partial, partial.open("wb") as file:
-        np.savez(file, **cast("dict[str, Any]", arrays))
+        np.savez_compressed(file, **cast("dict[str, Any]", arrays))
     content = {
         "scores": [one.row() for one in scores],
         "broken": [{"system": one.system, "why": one.why} for one in broken],

@@ -37,7 +37,7 @@ class ClipEvidence:
         waveform: shape = (N,), 16 kHz; may be empty.
         openings: mouth opening in every frame, by system, with the truth under its own name;
             shape = (T,), eye distances, nan if no face was found.
-        videos: by system, an mp4 of 256 x 256 px with sound; empty if only landmarks are scored.
+        videos: by system, an mp4 of crops with sound; empty if only landmarks are scored.
     """
 
     clip: str

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Arrays = Mapping[str, npt.NDArray[Any]]
 Stage = Literal["landmarks", "render", "both", "predicted"]
 Better = Literal["higher", "lower", "neither"]
 
@@ -46,6 +47,10 @@ MEASURES: dict[str, Measure] = {
     "lower_ssim": Measure("lower face, SSIM", "", "higher", 4),
     "lips_psnr": Measure("around the lips, PSNR", "dB", "higher", 2),
     "mouth_psnr": Measure("inside the mouth, PSNR", "dB", "higher", 2),
+    "inside_psnr": Measure("inside opened lips, PSNR", "dB", "higher", 2),
+    "inside_sharpness": Measure("sharpness inside opened lips, relative to real", "", "neither", 2),
+    "inside_flicker": Measure("change inside opened lips, relative to real", "", "neither", 2),
+    "two_sample": Measure("mouths that a network tells from real ones", "%", "lower", 1),
     "lips_sharpness": Measure("lip sharpness, relative to real", "", "neither", 2),
     "face_sharpness": Measure("lower-face sharpness, relative to real", "", "neither", 2),
     "lpips": Measure("LPIPS, AlexNet", "", "lower", 4),
@@ -103,11 +108,11 @@ class ClipScores(ClipRow):
 
     Attributes:
         opening: float32 (T,), the mouth opening in eye distances, nan without a face.
-        arrays: features for measures of whole sets, by network name.
+        arrays: features for measures of whole sets, by network name, and patches of mouths.
     """
 
     opening: Floats = field(repr=False)
-    arrays: Mapping[str, Floats] = field(default_factory=dict, repr=False)
+    arrays: Arrays = field(default_factory=dict, repr=False)
 
     def row(self) -> dict[str, Any]:
         """Return the row for scores.json."""

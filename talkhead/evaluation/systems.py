@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from talkhead.audio2landmarks.animation import MotionOptions, animate
 from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
@@ -25,7 +26,7 @@ from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.data.clips import Clip, ClipInfo, read_clip
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.frames import BATCH_FRAMES as SCORED_FRAMES
-from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE
+from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE, to_crop_size
 from talkhead.evaluation.scores import CEILING, IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
 from talkhead.geometry.crop import CROP_SIDE_PX, Crop
 from talkhead.geometry.motion_basis import (
@@ -90,6 +91,16 @@ class EvalClip:
         return np.asarray(self.clip.landmarks[self.identity])
 
     @cached_property
+    def side_px(self) -> int:
+        """Side of the frames, which have the size at which they are stored."""
+        return len(self.clip.frame(0, None))
+
+    @property
+    def square(self) -> Crop:
+        """A whole frame as a crop, to convert between crop pixels and those of the frame."""
+        return Crop(self.side_px / 2, self.side_px / 2, float(self.side_px))
+
+    @cached_property
     def waveform(self) -> Floats:
         """The audio, (N,), 16 kHz."""
         return self.clip.waveform_float()
@@ -100,18 +111,32 @@ class EvalClip:
         return AudioClip.from_samples(self.waveform, SAMPLE_RATE_HZ)
 
     def picture(self) -> Pixels:
-        """The identity's picture, (256, 256, 3)."""
-        return self.clip.frame(self.identity).copy()
+        """The identity's picture, (S, S, 3)."""
+        return self.clip.frame(self.identity, None).copy()
 
     def frames(self) -> Iterator[Pixels]:
-        """Yield the real frames, in batches for scoring."""
+        """Yield the real frames, (T, S, S, 3) at a time, in batches for scoring."""
         for start in range(0, len(self.clip), SCORED_FRAMES):
             part = range(start, min(start + SCORED_FRAMES, len(self.clip)))
-            yield np.stack([self.clip.frame(index) for index in part])
+            yield np.stack([self.clip.frame(index, self.side_px) for index in part])
 
 
-FrameGenerator = Callable[[EvalClip], Iterator[Pixels]]
-"""Turns a clip into its frames, (T, 256, 256, 3) at a time."""
+@dataclass(frozen=True)
+class FrameGenerator:
+    """Turns a clip into its frames.
+
+    Attributes:
+        frames: yields the frames, (T, S, S, 3) at a time, S being the clip's `side_px`.
+        landmarks: returns the faces that they show, (T, 478, 3), crop pixels; None for the clip's
+            own.
+    """
+
+    frames: Callable[[EvalClip], Iterator[Pixels]]
+    landmarks: Callable[[EvalClip], Floats] | None = None
+
+    def __call__(self, eval_clip: EvalClip) -> Iterator[Pixels]:
+        """Yield a clip's frames."""
+        return self.frames(eval_clip)
 
 
 def identity_frame(landmarks: Floats) -> int:
@@ -211,11 +236,11 @@ def frame_generators(
     first = next(iter(pipelines.values()), None)
     generator = first.landmark_generator if first and from_sound else None
     generators[WARP] = _warping(generator, pose, seed)
-    generators[IDENTITY] = _identity_repeated
+    generators[IDENTITY] = FrameGenerator(_identity_repeated, _identity_landmarks)
     coder = next((pipeline for pipeline in pipelines.values() if _has_autoencoder(pipeline)), None)
     if coder is not None and not from_sound:
         generators[CEILING] = _coding(coder.autoencoder, coder.device)
-    generators[REAL] = EvalClip.frames
+    generators[REAL] = FrameGenerator(EvalClip.frames)
     return generators
 
 
@@ -226,24 +251,34 @@ def _has_autoencoder(pipeline: FacePipeline) -> bool:
 def _rendering(
     pipeline: FacePipeline, sampler: SamplerOptions, emotion: str | None, pose: Pose | None
 ) -> FrameGenerator:
-    def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
+    def probabilities_of(eval_clip: EvalClip) -> Floats | None:
+        if pose is None:  # real landmarks already carry an expression
+            return None
+        return emotion_probabilities(pipeline, eval_clip.audio, emotion)
+
+    def windows_of(eval_clip: EvalClip, probabilities: Floats | None) -> Iterator[Floats]:
         generator = None if pose is None else pipeline.landmark_generator
         windows = split_windows(_points_of(eval_clip, generator, pose, sampler.seed))
-        probabilities = None
-        if pose is not None:  # real landmarks already carry an expression
-            probabilities = emotion_probabilities(pipeline, eval_clip.audio, emotion)
-        if probabilities is not None:
-            windows = express(windows, pipeline.expressions.shape_of(probabilities))
+        if probabilities is None:
+            return windows
+        return express(windows, pipeline.expressions.shape_of(probabilities))
+
+    def landmarks(eval_clip: EvalClip) -> Floats:
+        return np.concatenate(list(windows_of(eval_clip, probabilities_of(eval_clip))))
+
+    def frames(eval_clip: EvalClip) -> Iterator[Pixels]:
+        probabilities = probabilities_of(eval_clip)
+        windows = windows_of(eval_clip, probabilities)
         return render_frames(
             pipeline.renderer(),
             eval_clip.picture(),
-            eval_clip.mesh,
-            windows,
+            eval_clip.square.to_picture(eval_clip.mesh),
+            map(eval_clip.square.to_picture, windows),
             sampler,
             emotion=probabilities,
         )
 
-    return generate
+    return FrameGenerator(frames, None if pose is None else landmarks)
 
 
 def _points_of(
@@ -265,15 +300,22 @@ def _identity_repeated(eval_clip: EvalClip) -> Iterator[Pixels]:
         yield picture
 
 
+def _identity_landmarks(eval_clip: EvalClip) -> Floats:
+    return np.repeat(eval_clip.mesh[None], len(eval_clip.clip), 0)
+
+
 def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> FrameGenerator:
     """Return a maker that warps the identity to the landmarks, without correction."""
 
+    def landmarks(eval_clip: EvalClip) -> Floats:
+        return _points_of(eval_clip, generator, pose, seed)
+
     @torch.inference_mode()
     def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
-        points = _points_of(eval_clip, generator, pose, seed)
-        middle = CROP_SIDE_PX / 2
-        whole = Crop(middle, middle, float(CROP_SIDE_PX))
-        canvas = prepare_canvas(eval_clip.picture(), eval_clip.mesh, torch.device("cpu"), whole)
+        points = landmarks(eval_clip)
+        square = eval_clip.square
+        mesh = square.to_picture(eval_clip.mesh)
+        canvas = prepare_canvas(eval_clip.picture(), mesh, torch.device("cpu"), square)
         for window in split_windows(points):
             target = torch.from_numpy(window)
             shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
@@ -281,7 +323,7 @@ def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> Fram
             warped = lower_face(warp_identity(small, grid, maps))
             yield composite(canvas, FrameLayers(shift, maps, target, warped, warped))
 
-    return generate
+    return FrameGenerator(generate, None if generator is None else landmarks)
 
 
 def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameGenerator:
@@ -289,13 +331,19 @@ def _coding(autoencoder: Autoencoder, device: torch.device) -> FrameGenerator:
 
     @torch.inference_mode()
     def generate(eval_clip: EvalClip) -> Iterator[Pixels]:
-        region = slice(TOP_PX, BOTTOM_PX), slice(LEFT_PX, RIGHT_PX)
+        ratio = eval_clip.side_px // CROP_SIDE_PX
+        rows, columns = (
+            slice(TOP_PX * ratio, BOTTOM_PX * ratio),
+            slice(LEFT_PX * ratio, RIGHT_PX * ratio),
+        )
         for frames in eval_clip.frames():
-            image = torch.from_numpy(frames).permute(0, 3, 1, 2).to(device) / 127.5 - 1
-            latents = autoencoder.encode(lower_face(image))
+            small = torch.from_numpy(to_crop_size(frames)).permute(0, 3, 1, 2).to(device)
+            latents = autoencoder.encode(lower_face(small / 127.5 - 1))
             decoded = (autoencoder.decode(latents).clamp(-1, 1) + 1) * 127.5
+            if ratio > 1:  # enlarged as when compositing
+                decoded = functional.interpolate(decoded, scale_factor=ratio, mode="bilinear")
             out = frames.copy()
-            out[:, region[0], region[1]] = decoded.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            out[:, rows, columns] = decoded.round().byte().permute(0, 2, 3, 1).cpu().numpy()
             yield out
 
-    return generate
+    return FrameGenerator(generate)

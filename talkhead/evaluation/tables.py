@@ -6,6 +6,7 @@ Here, *scores* means the content of scores.json, in `talkhead.evaluation.scores.
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from talkhead.evaluation.intervals import Interval, mean_interval
 
 NEVER_SEEN, SEEN = "people never seen", "people seen in training"
 
-Values = Mapping[str, float]
+Values = Mapping[str, float | Interval]
 SetValues = Mapping[str, Mapping[str, Values]]
 
 _FACTS = ("clip", "person", "is_seen_person", "system", "frames", "frames_without_face")
@@ -33,7 +34,8 @@ def summarise(
     Args:
         clips: the `clips` of scores: one entry per clip and system.
         measures: their keys in the order of the tables.
-        set_values: values of whole sets of clips, such as FID, by group, system and measure.
+        set_values: values of whole sets of clips, such as FID, by group, system and measure; with
+            an interval if there is one.
 
     Raises:
         ValueError: a clip has a measure that is not among `measures`, one system scored a clip
@@ -78,7 +80,10 @@ def _summarise_system(
     for key in measures:
         found = [float(clip["values"][key]) for clip in clips if key in clip["values"]]
         if key in of_set:
-            values[key] = _entry(Interval(float(of_set[key]), None, None, len(clips)))
+            value = of_set[key]
+            if not isinstance(value, Interval):
+                value = Interval(float(value), None, None, 0)
+            values[key] = _entry(dataclasses.replace(value, num=len(clips)))
         elif found:
             values[key] = _entry(mean_interval(found))
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from talkhead.evaluation.frames import (
     frame_sharpness,
     frames_with_face,
     real_batches,
+    to_crop_size,
 )
 from talkhead.evaluation.image_metrics import (
     flicker,
@@ -33,6 +34,8 @@ from talkhead.evaluation.image_metrics import (
     whole_windows,
 )
 from talkhead.evaluation.landmark_metrics import idle_motion_values, landmark_values
+from talkhead.evaluation.mouth_scorer import MouthScorer
+from talkhead.evaluation.scores import Arrays
 from talkhead.tracking.face_detector import FaceDetector
 
 Floats = npt.NDArray[np.float32]
@@ -59,12 +62,12 @@ class FrameScores:
     Attributes:
         values: scores by the measure's key.
         points: float32 (T, 478, 3), the detected faces, nan in frames without one.
-        arrays: features for measures of whole sets, by network name.
+        arrays: features for measures of whole sets, by network name, and patches of mouths.
     """
 
     values: dict[str, float]
     points: Floats
-    arrays: Mapping[str, Floats]
+    arrays: Arrays
 
 
 class VideoScorer:
@@ -72,10 +75,19 @@ class VideoScorer:
 
     Args:
         pair_scorers: networks that score the frames as well.
+        mouth_scorer: scores the frames at the size at which they are stored.
+        landmarks: the faces that the frames were rendered from, (T, 478, 3), crop pixels; None if
+            they are not known, so that detected ones locate the mouths.
     """
 
-    def __init__(self, pair_scorers: Sequence[PairScorer] = ()) -> None:
-        self._pair_scorers = pair_scorers
+    def __init__(
+        self,
+        pair_scorers: Sequence[PairScorer] = (),
+        mouth_scorer: MouthScorer | None = None,
+        landmarks: Floats | None = None,
+    ) -> None:
+        self._pair_scorers, self._mouth_scorer = pair_scorers, mouth_scorer
+        self._landmarks = landmarks
         self._rows: dict[str, list[float]] = {}
         self._faces: list[Floats] = []
         self._num_generated = self._num_real = 0
@@ -87,7 +99,7 @@ class VideoScorer:
         self._detector.close()
 
     def add(self, generated: Pixels, real: RealBatch | None) -> None:
-        """Score a batch; `real` is None for frames beyond the real clip's end."""
+        """Score a batch, (T, S, S, 3); `real` is None for frames beyond the real clip's end."""
         self._num_generated += len(generated)
         if real is None:
             return
@@ -95,9 +107,15 @@ class VideoScorer:
         count = min(len(generated), len(real.frames))
         if not count:
             return
-        generated = generated[:count]
+        stored, generated = generated[:count], to_crop_size(generated[:count])
         for frame in generated:
             self._faces.append(detect_face(self._detector, frame))
+        if self._mouth_scorer is not None:
+            faces = slice(len(self._faces) - count, len(self._faces))
+            points = np.stack(self._faces[faces])
+            if self._landmarks is not None:
+                points = self._landmarks[faces]
+            self._mouth_scorer.add(stored, points, real.mouths)
         self._score_frames(generated, real)
         self._score_changes(generated, real)
         self._before = generated[-1:]
@@ -175,7 +193,11 @@ class VideoScorer:
             is_aligned=is_aligned,
         )
         values |= idle_motion_values(points, reference.rate_hz)
-        arrays: dict[str, Floats] = {}
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        if self._mouth_scorer is not None:
+            more, patches = self._mouth_scorer.finish()
+            values |= more
+            arrays |= patches
         for pair_scorer in self._pair_scorers:
             more, features = pair_scorer.finish()
             values |= more
@@ -193,7 +215,7 @@ def score_together(
     """Score several videos of one clip together, so that the real clip is measured only once.
 
     Args:
-        videos: by system, uint8 crops, (T, 256, 256, 3) in all, in the reference's batches.
+        videos: by system, uint8 crops, (T, S, S, 3) in all, in the reference's batches.
         scorers: by system; this function closes them.
         reference: the real clip.
         is_aligned: see `VideoScorer.finish`.

@@ -19,10 +19,10 @@ from talkhead.evaluation.plan import TIMINGS, Plan, folder_name
 from talkhead.evaluation.predicted import find_predicted, predicted_frames, video_of
 from talkhead.evaluation.records import BrokenClip, read_json
 from talkhead.evaluation.systems import EvalClip, FrameGenerator
-from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.media.audio import write_waveform
 from talkhead.media.video import VideoWriter
 
+Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 CRF = 18
@@ -58,6 +58,9 @@ def generate_videos(
                 try:
                     eval_clip = eval_clip or EvalClip.read(plan.data, row)
                     started = time.perf_counter()
+                    if generate.landmarks is not None:
+                        points = generate.landmarks(eval_clip)
+                        _write_landmarks(plan.landmarks(name, row.clip), points)
                     _write_video(path, eval_clip, generate(eval_clip))
                     spent = times.setdefault(name, {"frames": 0, "seconds": 0.0})
                     spent["frames"] += len(eval_clip.clip)
@@ -70,6 +73,24 @@ def generate_videos(
                 partial.write_text(json.dumps(times, indent=1), encoding="utf-8")
 
 
+def _write_landmarks(path: Path, points: Floats) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, points)
+
+
+def read_landmarks(plan: Plan, eval_clip: EvalClip, system: str) -> Floats | None:
+    """Return the faces that a system's video shows, (T, 478, 3), crop pixels.
+
+    None stands for the clip's own.
+    """
+    path = plan.landmarks(system, eval_clip.info.clip)
+    if not path.is_file():
+        return None
+    points: Floats = np.load(path, allow_pickle=False)
+    return points
+
+
 def _write_video(path: Path, eval_clip: EvalClip, frames: Iterator[Pixels]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -78,7 +99,7 @@ def _write_video(path: Path, eval_clip: EvalClip, frames: Iterator[Pixels]) -> N
         if len(eval_clip.waveform):
             sound = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "sound.wav"
             write_waveform(sound, eval_clip.waveform)
-        size = (CROP_SIDE_PX, CROP_SIDE_PX)
+        size = (eval_clip.side_px, eval_clip.side_px)
         with VideoWriter(path, size=size, fps=eval_clip.fps, sound=sound, crf=CRF) as writer:
             for window in frames:
                 writer.write(window)
@@ -90,12 +111,12 @@ def read_crops(plan: Plan, eval_clip: EvalClip, system: str) -> Iterator[Pixels]
     Raises:
         TalkheadError: there is no such video, or it cannot be read.
     """
-    start_s = None
     if folder := plan.predicted.get(system):
         path, start_s = video_of(eval_clip, find_predicted(folder))
+        yield from predicted_frames(eval_clip, path, start_s)
     else:
         path = plan.video(system, eval_clip.info.clip)
-    yield from predicted_frames(eval_clip, path, start_s)
+        yield from predicted_frames(eval_clip, path, has_crops=True)
 
 
 def video_for_report(plan: Plan, row: ClipInfo, system: str) -> Path:

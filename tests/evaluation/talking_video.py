@@ -70,4 +70,4 @@ def reference_of(frames: Pixels, size: int = BATCH_FRAMES) -> Reference:
     """Describe a real clip: the last fifth of it is silent."""
     points = np.stack(list(detect_points(batches(frames))))
     quiet = np.arange(len(frames)) >= 0.8 * len(frames)
-    return Reference(lambda: iter(batches(frames, size)), points, 25.0, quiet, [])
+    return Reference(lambda: iter(batches(frames, size)), points, points, 25.0, quiet, [])

@@ -25,7 +25,7 @@ from talkhead.evaluation.records import BrokenClip, read_parts
 from talkhead.evaluation.scores import IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
 from talkhead.evaluation.systems import EvalClip, FrameGenerator, frame_generators
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN
-from talkhead.evaluation.videos import generate_videos, video_for_report
+from talkhead.evaluation.videos import generate_videos, read_landmarks, video_for_report
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.video import VideoWriter, probe_video, read_frames
 from talkhead.media.workers import worker_pool
@@ -280,7 +280,35 @@ def test_parts_are_read_as_they_were_written(whole: Plan) -> None:
     assert broken == []
     assert [one.row() for one in scores] == scores_of(whole)["clips"]
     assert all(one.opening.shape == (NUM_FRAMES,) for one in scores)
-    assert all(one.arrays == {} for one in scores)
+    for one in scores:
+        wanted = {"mouths", "real mouths"} if one.system == REAL else set()
+        assert wanted <= one.arrays.keys() <= wanted | {"mouths"}
+        for patches in one.arrays.values():
+            assert patches.dtype == np.uint8
+            assert patches.shape[1:] == (64, 64, 3)
+            assert 0 < len(patches) <= NUM_FRAMES
+
+
+def test_faces_that_are_not_the_clips_own_are_stored_with_the_video(whole: Plan) -> None:
+    eval_clip = EvalClip.read(whole.data, whole.rows[0])
+    assert read_landmarks(whole, eval_clip, REAL) is None
+    for system in ("tiny", WARP, IDENTITY):
+        points = read_landmarks(whole, eval_clip, system)
+        assert points is not None
+        assert points.shape == eval_clip.clip.landmarks.shape
+    assert points is not None
+    np.testing.assert_array_equal(points, np.repeat(eval_clip.mesh[None], NUM_FRAMES, 0))
+
+
+def test_insides_of_mouths_are_scored_and_few_people_have_no_two_sample_test(whole: Plan) -> None:
+    scores = scores_of(whole)
+    for group in scores["groups"].values():
+        real = group["systems"][REAL]["values"]
+        assert real["inside_psnr"]["mean"] > 25
+        assert real["inside_sharpness"]["mean"] > 0.5
+        assert "inside_psnr" not in group["systems"]["tiny"]["values"]  # it has its own landmarks
+    why = "not computed: opened mouths of one person, but 6 are needed"
+    assert scores["not_computed"] == {"two_sample": why}
 
 
 def test_a_folder_of_another_evaluation_is_refused_and_may_be_overwritten(
@@ -314,7 +342,7 @@ def test_two_systems_never_share_a_folder(
 ) -> None:
     plan = plan_of(tmp_path / "report", data, predicted=dict.fromkeys(predicted, tmp_path))
     with pytest.raises(TalkheadError, match="are too similar: rename one"):
-        list(generate_videos(plan, dict.fromkeys(generated, EvalClip.frames), []))
+        list(generate_videos(plan, dict.fromkeys(generated, FrameGenerator(EvalClip.frames)), []))
     assert not (plan.report / VIDEOS).exists()
 
 

@@ -31,7 +31,8 @@ def eval_clip() -> EvalClip:
     """Twenty frames from 0.4 s on of a video of 320 x 240 px, cut by crops that wander."""
     steps = np.arange(NUM_FRAMES)
     crops = np.stack([140 + 2.5 * steps, 110 + steps, np.full(NUM_FRAMES, 150)], 1)
-    jpeg, offsets = encode_frames([])
+    grey = np.full((CROP_SIDE_PX, CROP_SIDE_PX, 3), 128, np.uint8)
+    jpeg, offsets = encode_frames([grey] * NUM_FRAMES)
     clip = Clip(
         landmarks=moving_mesh(np.zeros(NUM_FRAMES, np.float32), 0),
         crops=crops.astype(np.float32),
@@ -111,6 +112,42 @@ def test_crops_of_256_px_are_taken_as_they_are(eval_clip: EvalClip, tmp_path: Pa
     batches = list(predicted_frames(eval_clip, path))
     assert [len(batch) for batch in batches] == [16, 4]
     np.testing.assert_array_equal(np.concatenate(batches), np.stack(list(read_frames(path))))
+
+
+def stored_at_512(eval_clip: EvalClip, **facts: object) -> EvalClip:
+    grey = np.full((2 * CROP_SIDE_PX, 2 * CROP_SIDE_PX, 3), 128, np.uint8)
+    jpeg, offsets = encode_frames([grey] * NUM_FRAMES)
+    clip = dataclasses.replace(eval_clip.clip, jpeg=jpeg, jpeg_offsets=offsets)
+    return named(EvalClip(eval_clip.info, clip), **facts)
+
+
+def test_crops_have_the_size_at_which_the_clip_is_stored(
+    eval_clip: EvalClip, tmp_path: Path
+) -> None:
+    large = stored_at_512(eval_clip)
+    shape = (NUM_FRAMES, 2 * CROP_SIDE_PX, 2 * CROP_SIDE_PX, 3)
+    path = write(tmp_path / "a.mp4", scenery(NUM_FRAMES, CROP_SIDE_PX, CROP_SIDE_PX))
+    small = np.stack(list(read_frames(path)))
+    enlarged = all_of(large, path)
+    assert enlarged.shape == shape
+    halved = enlarged[:, ::2, ::2].astype(np.int32)
+    assert np.abs(halved - small).mean() < 2
+    path = write(tmp_path / "b.mp4", scenery(NUM_FRAMES, 2 * CROP_SIDE_PX, 2 * CROP_SIDE_PX))
+    np.testing.assert_array_equal(all_of(large, path), np.stack(list(read_frames(path))))
+    path = write(tmp_path / "c.mp4", scenery(NUM_FRAMES, WIDTH, HEIGHT))
+    assert all_of(large, path).shape == shape
+
+
+def test_a_source_of_512_px_is_cut_unless_the_video_is_known_to_hold_crops(
+    eval_clip: EvalClip, tmp_path: Path
+) -> None:
+    side = 2 * CROP_SIDE_PX
+    large = stored_at_512(eval_clip, width=side, height=side)
+    path = write(tmp_path / "talk.1.mp4", scenery(NUM_FRAMES, side, side))
+    whole = np.stack(list(read_frames(path)))
+    crops = np.concatenate(list(predicted_frames(large, path, has_crops=True)))
+    np.testing.assert_array_equal(crops, whole)
+    assert (all_of(large, path) != whole).any()
 
 
 def test_another_rate_is_brought_to_the_clips_own(eval_clip: EvalClip, tmp_path: Path) -> None:

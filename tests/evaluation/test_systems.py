@@ -9,7 +9,9 @@ import torch
 
 from talkhead.audio2landmarks.audio2motion import Speech
 from talkhead.audio2landmarks.generator import LandmarkGenerator
+from talkhead.data.clips import encode_frames
 from talkhead.errors import TalkheadError
+from talkhead.evaluation.frames import to_crop_size
 from talkhead.evaluation.image_metrics import frame_errors, psnr_of, squared_errors
 from talkhead.evaluation.landmark_metrics import inner_opening
 from talkhead.evaluation.scores import CEILING, IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
@@ -294,6 +296,28 @@ def test_the_ceiling_codes_real_lower_faces_and_leaves_the_rest(
     np.testing.assert_array_equal(frames[~inside], truth[~inside])
     # The tiny autoencoder keeps colours and slopes of patches: near, but not equal.
     assert 20 < psnr(frames, truth, inside) < 60
+
+
+def enlarged(eval_clip: EvalClip) -> EvalClip:
+    """The same clip, stored at 512 px."""
+    clip = eval_clip.clip
+    frames = [clip.frame(index).repeat(2, 0).repeat(2, 1) for index in range(len(clip))]
+    jpeg, offsets = encode_frames(frames)
+    large = dataclasses.replace(clip, jpeg=jpeg, jpeg_offsets=offsets)
+    return EvalClip(eval_clip.info, large)
+
+
+def test_frames_have_the_size_at_which_the_clip_is_stored(
+    eval_clip: EvalClip, pipeline: TalkheadPipeline
+) -> None:
+    large = enlarged(eval_clip)
+    assert (eval_clip.side_px, large.side_px) == (256, 512)
+    assert large.picture().shape == (512, 512, 3)
+    for name, generate in frame_generators({"ours": pipeline}, from_sound=False).items():
+        frames = all_of(generate(large))
+        assert frames.shape == (NUM_FRAMES, 512, 512, 3)
+        # At half the size it is about what the clip stored at 256 px gives.
+        assert psnr(to_crop_size(frames), all_of(generate(eval_clip))) > 24, name
 
 
 def test_motion_of_the_mouth_needs_the_generators_own_basis(

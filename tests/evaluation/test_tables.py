@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from talkhead.evaluation.intervals import Interval
 from talkhead.evaluation.tables import (
     NEVER_SEEN,
     SEEN,
@@ -135,3 +136,13 @@ def test_names_of_any_script_are_written(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_bytes().startswith(b"\xef\xbb\xbfclip,")
     with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
         assert list(csv.reader(file))[1][0] == 'Зоя, "größer"\n表 \\udcff'
+
+
+def test_a_value_of_a_whole_set_may_have_an_interval() -> None:
+    rows = [row("anna-1"), row("anna-2")]
+    found: dict[str, float | Interval] = {"fid": 7.0, "two_sample": Interval(60.0, 50.0, 70.0, 9)}
+    groups = summarise(rows, ["fid", "two_sample"], {NEVER_SEEN: {"ours": found}})
+    assert groups[NEVER_SEEN]["systems"]["ours"]["values"] == {
+        "fid": {"mean": 7.0, "clips": 2},
+        "two_sample": {"mean": 60.0, "low": 50.0, "high": 70.0, "clips": 2},
+    }
