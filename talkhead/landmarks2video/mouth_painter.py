@@ -15,11 +15,13 @@ from talkhead.landmarks2video.mouth_denoiser import LATENT_SIZE, MouthDenoiser
 from talkhead.landmarks2video.mouth_patch import (
     DISTANCE_UNIT_PX,
     FADE_PX,
+    PAINTED_PX,
     PATCH_HEIGHT_PX,
     PATCH_WIDTH_PX,
     cut_patches,
     draw_lips,
     lip_outlines,
+    painted_share,
     patch_placements,
 )
 from talkhead.landmarks2video.sampling import SamplerOptions, sample
@@ -146,7 +148,7 @@ class MouthPainter:
         opened: Tensor,
     ) -> None:
         """Replace the insides of the lips in chosen frames."""
-        inside = maps[:, 0].cpu().numpy() > -(FADE_PX + 4) / DISTANCE_UNIT_PX
+        inside = maps[:, 0].cpu().numpy() > -(PAINTED_PX + FADE_PX + 4) / DISTANCE_UNIT_PX
         ratio = PATCH_WIDTH_PX / maps.shape[-1]
         rows, columns = inside.any(2).any(0).nonzero()[0], inside.any(1).any(0).nonzero()[0]
         left, right = columns[0] * ratio, (columns[-1] + 1) * ratio
@@ -170,8 +172,7 @@ class MouthPainter:
         distance = functional.grid_sample(
             maps[:, :1], places, mode="bilinear", padding_mode="border", align_corners=False
         )
-        share = (0.5 + distance * (DISTANCE_UNIT_PX / (2 * FADE_PX))).clamp(0, 1)
-        share = share * share * (3 - 2 * share) * opened[:, None, None, None]
+        share = painted_share(distance) * opened[:, None, None, None]
         pasted = functional.grid_sample(
             patches, places, mode="bicubic", padding_mode="border", align_corners=False
         )

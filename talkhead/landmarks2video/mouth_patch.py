@@ -30,8 +30,11 @@ LIP_MAP_PX = 4
 """Side of a pixel of the lip maps, in pixels of the patch."""
 DISTANCE_UNIT_PX = 16.0
 """Distances in the lip maps saturate at this many pixels of the patch."""
-FADE_PX = 3.0
-"""The patch fades into the frame over twice this distance around the edge of the inner lips."""
+PAINTED_PX = 5.0
+"""The painted patch replaces the frame up to this far outside the inner lips: those of a frame
+that was warped open are as blurred as what they surround."""
+FADE_PX = 4.0
+"""It fades into the frame over twice this distance."""
 
 
 def patch_placements(points: Floats) -> Floats:
@@ -145,3 +148,14 @@ def lip_outlines(points: Floats, placements: Floats) -> Floats:
     """Return the inner and outer lips of meshes (B, 478, 3) in their patches, (B, 40, 2)."""
     ring = np.concatenate([INNER_LIPS, OUTER_LIPS])
     return to_patch(points[:, ring, :2], placements)
+
+
+def painted_share(inner: Tensor) -> Tensor:
+    """Return how much of a painted patch shows, 0 to 1.
+
+    Args:
+        inner: distances to the edge of the inner lips, as in the first map of `draw_lips`.
+    """
+    share = 0.5 + (inner * DISTANCE_UNIT_PX + PAINTED_PX) / (2 * FADE_PX)
+    share = share.clamp(0, 1)
+    return share * share * (3 - 2 * share)

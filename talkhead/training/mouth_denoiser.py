@@ -20,6 +20,7 @@ from talkhead.landmarks2video.mouth_patch import (
     LIP_MAP_PX,
     NUM_LIP_MAPS,
     draw_lips,
+    painted_share,
 )
 from talkhead.landmarks2video.sampling import SamplerOptions, default_scheduler, sample
 from talkhead.networks import to_channels_last
@@ -223,7 +224,7 @@ class MouthDenoiserTask:
         options = SamplerOptions(steps)
         residual = sample(denoise, epsilon.expand_as(draft), self._scheduler, options)
         painted = model.decode(draft + residual * model.residual_spread[:, None, None])
-        share = _share(known["maps"])
+        share = painted_share(_enlarged(known["maps"][:, :1]))
         return (_to_model(batch["draft"]) * (1 - share) + painted * share).clamp(-1, 1)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -289,11 +290,6 @@ def _enlarged(maps: Tensor) -> Tensor:
     return functional.interpolate(
         maps, scale_factor=float(LIP_MAP_PX), mode="bilinear", align_corners=False
     )
-
-
-def _share(maps: Tensor) -> Tensor:
-    """Return where the painted patch replaces the draft, (B, 1, 128, 160)."""
-    return (0.5 + (_enlarged(maps[:, :1]) * DISTANCE_UNIT_PX + 2) / 6).clamp(0, 1)
 
 
 def _inside(maps: Tensor) -> Tensor:
