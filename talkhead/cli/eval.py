@@ -26,7 +26,7 @@ from talkhead.emotions import check_emotion
 from talkhead.errors import BatchError, TalkheadError
 from talkhead.limits import MAX_START_STEP, MAX_STEPS
 
-StageName = Literal["landmarks", "render", "both"]
+StageName = Literal["landmarks", "render", "both", "dub"]
 
 
 def evaluate(
@@ -55,7 +55,8 @@ def evaluate(
             "--stage",
             metavar="STAGE",
             help="both: frames from sound. landmarks: landmarks from sound, no frames. render:"
-            " frames from the clip's real landmarks.",
+            " frames from the clip's real landmarks. dub: the clip's own frames with another"
+            " stretch of its motion.",
             show_default="both",
         ),
     ] = None,
@@ -97,11 +98,11 @@ def evaluate(
         ),
     ] = "split",
     split: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--split",
             metavar="NAME",
-            help="Split of the clips.",
+            help="Split of the clips. Repeatable.",
             show_default="dev, else test",
             rich_help_panel=CLIPS,
         ),
@@ -207,7 +208,7 @@ def evaluate(
         raise TalkheadError("--start-step is for stages that render frames, not for landmarks")
     if steps and stage == "landmarks":
         raise TalkheadError("--steps is for stages that render frames, not for landmarks")
-    if pose != "true" and (stage == "render" or predicted):
+    if pose != "true" and (stage in ("render", "dub") or predicted):
         raise TalkheadError(f"--pose {pose} is for motion generated from sound: leave it out")
     if dtype != "auto" and (stage == "landmarks" or predicted):
         raise TalkheadError(f"--dtype {dtype} is for stages that render frames: leave it out")
@@ -215,7 +216,7 @@ def evaluate(
 
     check_report(output, overwrite=overwrite)
     names = [] if predicted else weights or ["default"]
-    folders = _folders(names, start_steps or [], emotion, offline=offline)
+    folders = _folders(names, start_steps or [], emotion, stage == "dub", offline=offline)
     request = EvaluationRequest(
         data=data,
         output=output,
@@ -227,7 +228,7 @@ def evaluate(
         emotion=emotion,
         pose=pose,
         protocol=protocol,
-        split=split,
+        splits=tuple(split or ()),
         people=tuple(people or ()),
         limit=limit,
         layout=layout,
@@ -277,7 +278,7 @@ def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _folders(
-    names: list[str], start_steps: list[int], emotion: str | None, *, offline: bool
+    names: list[str], start_steps: list[int], emotion: str | None, dubs: bool, *, offline: bool
 ) -> dict[str, Path]:
     """Resolve weights by name; raises TalkheadError for options that none of them supports."""
     if emotion is not None:
@@ -286,6 +287,9 @@ def _folders(
     from talkhead.weights.systems import system_of
 
     folders = {name: resolve_weights(name, offline=offline) for name in names}
+    if dubs:
+        for folder in folders.values():
+            system_of(folder).check_request(dubs=True, emotion=emotion)
     if start_steps and not any(system_of(folder).has_start_step for folder in folders.values()):
         raise TalkheadError("--start-step needs --weights mask-noise")
     return folders

@@ -42,7 +42,7 @@ class EvaluationRequest:
     """For mask-noise."""
     pose: PoseName
     protocol: ProtocolName
-    split: str | None
+    splits: tuple[str, ...]
     people: tuple[str, ...]
     limit: int | None
     layout: Layout
@@ -122,11 +122,11 @@ def _choose(prepared: Path, request: EvaluationRequest) -> ChosenClips:
     return choose_rows(
         prepared,
         protocol=request.protocol,
-        split=request.split,
+        splits=request.splits,
         people=request.people,
         seed=request.seed,
         limit=request.limit,
-        unseen_only=request.stage == "render",
+        unseen_only=request.stage in ("render", "dub"),
         fits=is_scored if needs_sound else lambda row: not row.is_still,
         needs="sound that fits" if needs_sound else "frames",
     )
@@ -140,6 +140,8 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
     from talkhead.evaluation.perceptual import FAMILY_MEASURES
 
     not_computed: dict[str, str] = {}
+    if request.stage == "dub":  # no true frames: only the mouths are scored
+        return {}, not_computed
     if not has_espeak():
         not_computed["closure_recall"] = "not computed: install talkhead[train] for espeak-ng"
     if request.stage == "landmarks":
@@ -243,7 +245,11 @@ def _stage_facts(request: EvaluationRequest, settings: Mapping[str, str]) -> dic
     from talkhead.landmarks2video.mask_noise.renderer import START_STEP
     from talkhead.weights.systems import system_of
 
-    pose = "true, with all landmarks" if request.stage == "render" else request.pose
+    pose: str = request.pose
+    if request.stage == "render":
+        pose = "true, with all landmarks"
+    elif request.stage == "dub":
+        pose = "true, with the mouth of the frame half the clip later"
     facts: dict[str, Any] = {"pose": pose, "device": settings["device"]}
     if request.stage != "landmarks":
         facts |= {"steps": request.steps, "dtype": settings["dtype"]}
@@ -281,22 +287,27 @@ def _score_videos(
     plan: Plan, request: EvaluationRequest, device: torch.device, dtype: torch.dtype
 ) -> None:
     from talkhead.evaluation.clip_scoring import score_videos
+    from talkhead.evaluation.dubbed import dub_generators
     from talkhead.evaluation.systems import frame_generators
     from talkhead.evaluation.videos import generate_videos
     from talkhead.pipelines import FacePipeline
 
-    generators = frame_generators(
-        {
-            name: FacePipeline.from_folder(folder, device=device, dtype=dtype)
-            for name, folder in request.weights.items()
-        },
-        from_sound=request.stage == "both",
-        pose=request.pose,
-        steps=request.steps,
-        start_steps=request.start_steps or [None],
-        emotion=request.emotion,
-        seed=request.seed,
-    )
+    pipelines = {
+        name: FacePipeline.from_folder(folder, device=device, dtype=dtype)
+        for name, folder in request.weights.items()
+    }
+    if request.stage == "dub":
+        generators = dub_generators(pipelines, steps=request.steps, seed=request.seed)
+    else:
+        generators = frame_generators(
+            pipelines,
+            from_sound=request.stage == "both",
+            pose=request.pose,
+            steps=request.steps,
+            start_steps=request.start_steps or [None],
+            emotion=request.emotion,
+            seed=request.seed,
+        )
     broken: list[BrokenClip] = []
     generated = generate_videos(plan, generators, broken)
     _finish(generated, "videos", len(plan.rows) * len(generators), quiet=request.quiet)

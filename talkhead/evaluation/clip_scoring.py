@@ -15,6 +15,7 @@ from talkhead.audio2landmarks.loudness import frame_levels
 from talkhead.data.clips import ClipInfo
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.articulation import closing_moments
+from talkhead.evaluation.dubbed import score_mouths
 from talkhead.evaluation.frames import Reference, detect_points, to_crop_size
 from talkhead.evaluation.landmark_metrics import (
     idle_motion_values,
@@ -35,7 +36,7 @@ from talkhead.evaluation.systems import (
     predict_speech_of,
     spoken_points,
 )
-from talkhead.evaluation.video_scorer import VideoScorer, score_together
+from talkhead.evaluation.video_scorer import FrameScores, VideoScorer, score_together
 from talkhead.evaluation.videos import read_crops, read_landmarks
 from talkhead.media.workers import worker_pool
 
@@ -85,18 +86,12 @@ def _score_clip(
     broken = [BrokenClip(row.clip, system, why) for system, why in failed.items()]
     try:
         eval_clip = EvalClip.read(plan.data, row)
-        reference = _reference(plan, eval_clip)
+        generated = [system for system in systems if system not in failed]
+        results = _results(plan, eval_clip, generated)
     except TalkheadError as error:
         broken = [BrokenClip(row.clip, system, str(error)) for system in systems]
         write_part(plan.part(row.clip), scores, broken)
         return
-    generated = [system for system in systems if system not in failed]
-    results = score_together(
-        {system: read_crops(plan, eval_clip, system) for system in generated},
-        {system: _scorer(plan, eval_clip, system) for system in generated},
-        reference,
-        is_aligned=plan.is_aligned,
-    )
     for system in generated:
         result = results[system]
         if isinstance(result, TalkheadError):
@@ -105,6 +100,25 @@ def _score_clip(
             one = _clip_scores(plan, row, system, result.points, result.values, result.arrays)
             scores.append(one)
     write_part(plan.part(row.clip), scores, broken)
+
+
+def _results(
+    plan: Plan, eval_clip: EvalClip, systems: Sequence[str]
+) -> dict[str, FrameScores | TalkheadError]:
+    """Return the scores of a clip's videos by system, or the error that prevented them."""
+    videos = {system: read_crops(plan, eval_clip, system) for system in systems}
+    if plan.stage == "dub":
+        return score_mouths(
+            eval_clip,
+            videos,
+            {system: read_landmarks(plan, eval_clip, system) for system in systems},
+        )
+    return score_together(
+        videos,
+        {system: _scorer(plan, eval_clip, system) for system in systems},
+        _reference(plan, eval_clip),
+        is_aligned=plan.is_aligned,
+    )
 
 
 def _scorer(plan: Plan, eval_clip: EvalClip, system: str) -> VideoScorer:

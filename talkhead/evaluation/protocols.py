@@ -57,7 +57,7 @@ def choose_rows(
     data: Path,
     *,
     protocol: Protocol = "split",
-    split: str | None = None,
+    splits: Sequence[str] = (),
     people: Sequence[str] = (),
     seed: int = 0,
     limit: int | None = None,
@@ -67,7 +67,7 @@ def choose_rows(
 ) -> ChosenClips:
     """Choose the clips of a prepared folder to score.
 
-    `split`: the clips of one split of the manifest.
+    `split`: the clips of splits of the manifest.
 
     `seed-90-10`: a tenth of one person's clips, at least one, drawn from those outside the split
     `train` if possible, otherwise from all. The rest is for training, so the person counts as seen.
@@ -82,7 +82,7 @@ def choose_rows(
     Args:
         data: prepared folder.
         protocol: see above.
-        split: a split of the manifest, only for the protocol `split`; by default `dev`, or `test`
+        splits: splits of the manifest, only for the protocol `split`; by default `dev`, or `test`
             if there is no `dev`.
         people: shell patterns; a person has to match one of them; empty for all people.
         seed: random seed of the draw.
@@ -109,10 +109,12 @@ def choose_rows(
         divided = _by_mead(named)
     else:
         seen = frozenset(row.person for row in rows if row.split == TRAIN)
-        splits = {row.split for row in rows}
-        split = split or ("dev" if "dev" in splits or "test" not in splits else "test")
-        inside = [row for row in named if row.split == split]
-        divided = _Division(inside, seen, f"the split {split}")
+        known = {row.split for row in rows}
+        default = "dev" if "dev" in known or "test" not in known else "test"
+        splits = list(dict.fromkeys(splits)) or [default]
+        inside = [row for row in named if row.split in splits]
+        noun = "split" if len(splits) == 1 else "splits"
+        divided = _Division(inside, seen, f"the {noun} {' and '.join(splits)}")
     chosen = [row for row in divided.rows if fits(row)]
     if unseen_only and protocol == "split" and not people:
         chosen = [row for row in chosen if row.person not in divided.seen_people] or chosen

@@ -48,6 +48,7 @@ STAGES: dict[Stage, str] = {
     "landmarks": "landmarks from audio",
     "render": "frames from real landmarks",
     "both": "frames from audio",
+    "dub": "clips dubbed with another stretch of their own motion",
     "predicted": "videos from other tools",
 }
 SECTIONS = {

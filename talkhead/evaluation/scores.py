@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]
-Stage = Literal["landmarks", "render", "both", "predicted"]
+Stage = Literal["landmarks", "render", "both", "dub", "predicted"]
 Better = Literal["higher", "lower", "neither"]
 
 SCHEMA = 2

@@ -6,7 +6,7 @@ own, or predicted from its audio, with the clip's head pose or a generated one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -229,7 +229,7 @@ def frame_generators(
     for name, pipeline in pipelines.items():
         starts = start_steps if pipeline.system.has_start_step else [None]
         for count, start in product(steps, starts):
-            label = f"{name}, {count} step{'s' if count > 1 else ''}" if len(steps) > 1 else name
+            label = label_of(name, count, steps)
             label += f" from {start}" if len(starts) > 1 else ""
             sampler = SamplerOptions(count, start, seed)
             generators[label] = _rendering(pipeline, sampler, emotion, pose if from_sound else None)
@@ -237,15 +237,21 @@ def frame_generators(
     generator = first.landmark_generator if first and from_sound else None
     generators[WARP] = _warping(generator, pose, seed)
     generators[IDENTITY] = FrameGenerator(_identity_repeated, _identity_landmarks)
-    coder = next((pipeline for pipeline in pipelines.values() if _has_autoencoder(pipeline)), None)
-    if coder is not None and not from_sound:
-        generators[CEILING] = _coding(coder.autoencoder, coder.device)
-    generators[REAL] = FrameGenerator(EvalClip.frames)
-    return generators
+    return generators | real_frame_generators({} if from_sound else pipelines)
 
 
-def _has_autoencoder(pipeline: FacePipeline) -> bool:
-    return "autoencoder" in pipeline.components
+def label_of(name: str, count: int, steps: Sequence[int]) -> str:
+    """Name a system by its weights, and by its sampling steps if there are several numbers."""
+    return f"{name}, {count} step{'s' if count > 1 else ''}" if len(steps) > 1 else name
+
+
+def real_frame_generators(pipelines: Mapping[str, FacePipeline]) -> dict[str, FrameGenerator]:
+    """Return the references: the autoencoder alone, if a pipeline has one, and the real video."""
+    generators: dict[str, FrameGenerator] = {}
+    for pipeline in pipelines.values():
+        if "autoencoder" in pipeline.components and not generators:
+            generators[CEILING] = _coding(pipeline.autoencoder, pipeline.device)
+    return generators | {REAL: FrameGenerator(EvalClip.frames)}
 
 
 def _rendering(

@@ -159,6 +159,24 @@ def test_several_numbers_of_steps_are_compared_by_one_command(
     assert protocol["pose"] == "true, with all landmarks"
 
 
+def test_dubbed_clips_are_scored_by_their_mouths_and_stills_are_skipped(
+    run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    data = write_data(tmp_path / "data", NUM_SEEN)
+    still = make_clip(1, 5)
+    write_clip(data, describe_clip("still", still, split="dev"), still)
+    write_manifest(data)
+    given = ["--stage", "dub", "--weights", str(tiny_weights), "--jobs", "1", "--device", "cpu"]
+    ended = run_here("eval", "data", "-o", "report", *given, "--split", "dev", "--split", "more")
+    scores = scores_of(ended)
+    assert scores["protocol"]["clips"] == "the splits dev and more"
+    assert {one["clip"] for one in scores["clips"]} == {"anna", "cleo"}
+    systems = scores["groups"][NEVER_SEEN]["systems"]
+    assert list(systems) == [str(tiny_weights), CEILING, REAL]
+    assert set(scores["measures"]) == {"inside_sharpness", "inside_flicker"}
+    assert "two_sample: not computed: opened mouths of 2 people, but 6 are needed" in ended.stderr
+
+
 @pytest.mark.usefixtures("detector_is_here")
 def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
     run_here: RunHere, short: Path, tmp_path: Path
@@ -256,6 +274,8 @@ def test_two_scores_are_compared_as_text_and_as_json(
         ("DATA --stage landmarks --steps 2", "--steps is for stages that render frames"),
         ("DATA --stage landmarks --dtype float32", "--dtype float32 is for stages that render"),
         ("DATA --stage render --pose natural", "--pose natural is for motion generated from sound"),
+        ("DATA --stage dub --pose still", "--pose still is for motion generated from sound"),
+        ("DATA --weights WEIGHTS --stage dub --emotion happy", "a video keeps its own expression"),
         ("DATA --predicted DATA --pose still", "--pose still is for motion generated from sound"),
         (
             "DATA --predicted DATA --weights WEIGHTS",
@@ -279,6 +299,10 @@ def test_two_scores_are_compared_as_text_and_as_json(
         ("", "give DATA and -o REPORT, or --compare with two scores.json"),
         ("DATA --weights WEIGHTS --people nobody", "no person matches nobody"),
         ("DATA --weights WEIGHTS --split test", "none of the split test with sound that fits"),
+        (
+            "DATA --weights WEIGHTS --split test --split other",
+            "none of the splits test and other with sound that fits",
+        ),
         ("DATA --weights WEIGHTS --protocol seed-90-10", "choose one of them"),
         ("nowhere --weights WEIGHTS", "nowhere does not exist"),
         ("EMPTY --weights WEIGHTS", "no videos"),

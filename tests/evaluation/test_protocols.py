@@ -74,7 +74,10 @@ def test_a_split_is_chosen_as_the_manifest_has_it(tmp_path: Path) -> None:
     assert chosen.seen_people == {"anna", "bert"}
     assert [row.person in chosen.seen_people for row in chosen.rows] == [True, False, False, False]
     assert chosen.note == "the split dev"
-    assert names(choose_rows(data, split="test")) == ["dora-1"]
+    assert names(choose_rows(data, splits=["test"])) == ["dora-1"]
+    both = choose_rows(data, splits=["test", "dev", "test"])
+    assert both.note == "the splits test and dev"
+    assert names(both) == sorted([*names(chosen), "dora-1"])
     assert names(choose_rows(data, people=["c*", "dora"])) == ["cleo-1", "cleo-2", "cleo-3"]
     assert names(choose_rows(data, limit=2)) == ["anna-2", "cleo-1"]
     assert names(choose_rows(data, fits=lambda row: row.has_sound, limit=2)) == ["anna-2", "cleo-2"]
@@ -87,7 +90,7 @@ def test_seen_people_are_left_out_only_where_there_are_others_and_nobody_is_name
     assert names(choose_rows(data, unseen_only=True)) == ["cleo-1", "cleo-2", "cleo-3"]
     assert names(choose_rows(data, unseen_only=True, limit=1)) == ["cleo-1"]
     assert names(choose_rows(data, unseen_only=True, people=["anna"])) == ["anna-2"]
-    assert names(choose_rows(data, unseen_only=True, split="train")) == ["anna-1", "bert-1"]
+    assert names(choose_rows(data, unseen_only=True, splits=["train"])) == ["anna-1", "bert-1"]
     # Others that do not fit the stage are no others.
     short = choose_rows(data, unseen_only=True, fits=lambda row: row.person != "cleo")
     assert names(short) == ["anna-2"]
@@ -177,7 +180,7 @@ def test_the_division_of_one_person_wants_one_person(tmp_path: Path) -> None:
 
 def test_speakers_are_those_that_no_training_clip_shows(tmp_path: Path) -> None:
     data = write(tmp_path, MIXED)
-    chosen = choose_rows(data, protocol="speaker", split="train", seed=5)
+    chosen = choose_rows(data, protocol="speaker", splits=["train"], seed=5)
     # anna has a clip outside train, but she is in train, too.
     assert names(chosen) == ["cleo-1", "cleo-2", "cleo-3", "dora-1"]
     assert chosen.seen_people == {"anna", "bert"}
@@ -277,6 +280,8 @@ def test_a_test_video_that_was_dropped_is_not_replaced_by_one_to_train_on(tmp_pa
 def test_the_order_of_the_manifest_changes_nothing(tmp_path: Path) -> None:
     rows = [row(f"c{index:02d}", f"p{index % 12}") for index in range(60)]
     protocols: tuple[Protocol, ...] = ("split", "speaker")
-    one = [choose_rows(write(tmp_path, rows), protocol=p, split="train") for p in protocols]
-    two = [choose_rows(write(tmp_path, rows[::-1]), protocol=p, split="train") for p in protocols]
+    one = [choose_rows(write(tmp_path, rows), protocol=p, splits=["train"]) for p in protocols]
+    two = [
+        choose_rows(write(tmp_path, rows[::-1]), protocol=p, splits=["train"]) for p in protocols
+    ]
     assert one == two
