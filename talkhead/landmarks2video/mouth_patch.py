@@ -30,7 +30,7 @@ LIP_MAP_PX = 4
 """Side of a pixel of the lip maps, in pixels of the patch."""
 DISTANCE_UNIT_PX = 16.0
 """Distances in the lip maps saturate at this many pixels of the patch."""
-PAINTED_PX = 5.0
+PAINTED_PX = 9.0
 """The painted patch replaces the frame up to this far outside the inner lips: those of a frame
 that was warped open are as blurred as what they surround."""
 FADE_PX = 4.0
