@@ -54,10 +54,10 @@ def test_only_the_inside_of_opened_mouths_is_painted(painter: MouthPainter) -> N
     rows, columns = changed[1].nonzero()
     lips = points[1, [78, 308, 13, 14], :2]
     assert 0 < rows.size < 0.05 * changed[1].size
-    assert rows.min() > lips[2, 1] - 6
-    assert rows.max() < lips[3, 1] + 6
-    assert columns.min() > lips[0, 0] - 6
-    assert columns.max() < lips[1, 0] + 6
+    assert rows.min() > lips[2, 1] - 8
+    assert rows.max() < lips[3, 1] + 8
+    assert columns.min() > lips[0, 0] - 8
+    assert columns.max() < lips[1, 0] + 8
 
 
 def test_the_seed_changes_the_teeth_and_the_same_seed_does_not(painter: MouthPainter) -> None:
