@@ -14,7 +14,7 @@ def write(folder: Path, by: float, dtype: torch.dtype | None = None) -> Path:
     model = tiny_mouth_denoiser()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += by
+            parameter.add_(by)
     model.save_pretrained(folder, dtype=dtype)
     return folder
 

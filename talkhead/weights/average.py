@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from talkhead.atomic import replacing
 from talkhead.errors import TalkheadError, WeightsError
@@ -54,8 +55,8 @@ def average(checkpoints: Sequence[tuple[Path, float]], output: Path) -> None:
     first, _ = checkpoints[0]
     config = read_json(first / CONFIG_NAME)
     total = sum(share for _, share in checkpoints)
-    means = {}
-    kinds = {}
+    means: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
     for folder, share in checkpoints:
         if read_json(folder / CONFIG_NAME) != config:
             raise WeightsError(f"{folder} and {first} have different configurations")
