@@ -124,7 +124,7 @@ def test_digests_are_those_of_the_list_of_weights() -> None:
     }
     _, scheduler = entries["default"].files
     assert weights_digests(resolve_weights("default")) == listed | {"scheduler": scheduler.sha256}
-    assert len(listed) == 5
+    assert len(listed) == 6
 
 
 def test_a_file_of_weights_that_changes_is_digested_anew(tmp_path: Path) -> None:
