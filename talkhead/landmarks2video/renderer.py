@@ -73,7 +73,8 @@ def render_frames(
 ) -> Generator[Pixels, None, None]:
     """Render frames of a picture from landmarks.
 
-    The networks, the compositing, the mouth, and the consumer each run in a thread of their own.
+    The correction, the compositing with the mouth, and the consumer each run in a thread of their
+    own: their times are about equal.
 
     Args:
         renderer: the networks.
@@ -89,12 +90,12 @@ def render_frames(
     options = options or SamplerOptions()
     canvas = prepare_canvas(picture, identity, renderer.device)
     layers = renderer.layers(canvas, windows, options, emotion)
-    composites = run_ahead(_composites(canvas, run_ahead(layers)))
+    composites = _composites(canvas, run_ahead(layers))
     if renderer.painter is not None:
         reference = renderer.painter.reference(picture[None], identity[None])
-        composites = run_ahead(_painted(renderer.painter, composites, reference, options))
-    with closing(composites):
-        for frames, _ in composites:
+        composites = _painted(renderer.painter, composites, reference, options)
+    with closing(run_ahead(composites)) as finished:
+        for frames, _ in finished:
             yield frames
 
 
@@ -103,7 +104,9 @@ Composite = tuple[Pixels, Floats]
 
 
 @torch.inference_mode()
-def _composites(canvas: Canvas, windows: Generator[FrameLayers, None, None]) -> Iterator[Composite]:
+def _composites(
+    canvas: Canvas, windows: Generator[FrameLayers, None, None]
+) -> Generator[Composite, None, None]:
     with closing(windows):
         for layers in windows:
             meshes = canvas.crop.to_picture(layers.target.cpu().numpy())
@@ -115,7 +118,7 @@ def _painted(
     windows: Generator[Composite, None, None],
     reference: Tensor,
     options: SamplerOptions,
-) -> Iterator[Composite]:
+) -> Generator[Composite, None, None]:
     epsilon = painter.draw_noise(options.seed)
     with closing(windows):
         for frames, meshes in windows:
