@@ -36,7 +36,6 @@ NEAR_FRAMES = 5
 """Frames up to this far apart are neighbours, as in dubbing."""
 PART_CLIPS = 8
 """Clips whose pairs one worker makes at a time."""
-INDEX = "pairs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,6 @@ class Pairs:
     references: Pixels
     outlines: Floats
     infos: list[PairInfo] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.infos)
 
 
 ARRAYS = ("drafts", "reals", "references", "outlines")
@@ -173,9 +169,9 @@ def _make_part(
         partial.write_text("".join(lines), encoding="utf-8")
 
 
-def _side(picture: Pixels) -> tuple[int, float]:
-    side = picture.shape[0]
-    return side, side / CROP_SIDE_PX
+def _scale(picture: Pixels) -> np.float32:
+    """Return the pixels of a stored crop per crop pixel."""
+    return np.float32(picture.shape[0] / CROP_SIDE_PX)
 
 
 def draw(
@@ -208,7 +204,7 @@ def _pair_of_still(
     renderer: LatentRenderer, basis: MotionBasis, row: ClipInfo, clip: Clip
 ) -> Pairs | None:
     picture = clip.frame(0, None)
-    mesh = clip.landmarks * np.float32(_side(picture)[1])
+    mesh = clip.landmarks * _scale(picture)
     if mouth_opening(mesh)[0] < CLOSED_LIPS:
         return None
     rest, pose = identity_at_rest(mesh[0], basis)
@@ -246,7 +242,7 @@ def _pairs_of_clip(
             reference = int(order[0])
         chosen.append((source, target, reference))
     pictures = {k: clip.frame(k, None) for k in {k for three in chosen for k in three}}
-    scale = np.float32(_side(next(iter(pictures.values())))[1])
+    scale = _scale(next(iter(pictures.values())))
     sources, targets, references = (
         clip.landmarks[[three[k] for three in chosen]] * scale for k in range(3)
     )
