@@ -90,7 +90,55 @@ class Attention(nn.Module):
         return out
 
 
-class Denoiser(RegisteredNetwork):
+class Levels(nn.Module):
+    """The levels of a U-Net, for a network to inherit."""
+
+    def add_levels(
+        self, widths: tuple[int, ...], num_blocks: tuple[int, ...], num_heads: int
+    ) -> None:
+        """Add the layers.
+
+        Args:
+            widths: channels per level; each level halves the resolution. The first is also that of
+                the time embedding.
+            num_blocks: residual blocks per level, on the way down and up; at the lowest, around the
+                attention.
+            num_heads: attention heads at the lowest level.
+        """
+
+        def blocks(level: int) -> nn.ModuleList:
+            return nn.ModuleList(Block(widths[level], widths[0]) for _ in range(num_blocks[level]))
+
+        levels = range(len(widths))
+        self.down = nn.ModuleList(blocks(level) for level in levels)
+        self.up = nn.ModuleList(blocks(level) for level in levels)
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
+        )
+        self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+        self.attention = Attention(widths[-1], num_heads)
+
+    def run_levels(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Map (B, widths[0], h, w) and (B, widths[0]) to (B, widths[0], h, w)."""
+        skips = []
+        for level, blocks in enumerate(self.down):
+            if level:
+                skips.append(x)
+                x = self.shrink[level - 1](x)
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x, embedding)
+        x = self.attention(x)
+        for level in reversed(range(len(self.up))):
+            for block in self.up[level]:  # type: ignore[attr-defined]
+                x = block(x, embedding)
+            if level:
+                x = self.grow[level - 1](x)
+                x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+                x = x + skips[level - 1]
+        return x
+
+
+class Denoiser(RegisteredNetwork, Levels):
     """U-Net over latents: noisy residual, warped identity and conditioning maps in, velocity out.
 
     The sides of the latents must be multiples of 2 ** (levels - 1).
@@ -124,23 +172,10 @@ class Denoiser(RegisteredNetwork):
     ) -> None:
         super().__init__()
         time_channels = widths[0]
-
-        def blocks(level: int) -> nn.ModuleList:
-            return nn.ModuleList(
-                Block(widths[level], time_channels) for _ in range(num_blocks[level])
-            )
-
-        levels = range(len(widths))
         in_channels = 2 * latent_channels + 16 * map_channels
         self.time = TimeEmbedding(time_channels)
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(blocks(level) for level in levels)
-        self.up = nn.ModuleList(blocks(level) for level in levels)
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
-        )
-        self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.attention = Attention(widths[-1], num_heads)
+        self.add_levels(widths, num_blocks, num_heads)
         self.norm_out = nn.GroupNorm(_groups(widths[0]), widths[0])
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
         zero_layer(self.conv_out)
@@ -168,21 +203,7 @@ class Denoiser(RegisteredNetwork):
             inputs.append(functional.pixel_unshuffle(maps, 4))
         x = torch.cat(inputs, 1)
         x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
-        skips = []
-        for level, blocks in enumerate(self.down):
-            if level:
-                skips.append(x)
-                x = self.shrink[level - 1](x)
-            for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, embedding)
-        x = self.attention(x)
-        for level in reversed(range(len(self.up))):
-            for block in self.up[level]:  # type: ignore[attr-defined]
-                x = block(x, embedding)
-            if level:
-                x = self.grow[level - 1](x)
-                x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
-                x = x + skips[level - 1]
+        x = self.run_levels(x, embedding)
         out: Tensor = self.conv_out(functional.relu(self.norm_out(x)))
         return out
 

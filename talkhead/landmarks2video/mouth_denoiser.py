@@ -7,13 +7,11 @@ network diffuses the difference between the true patch and the draft, in princip
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.landmarks2video.denoiser import Attention, Block, TimeEmbedding, zero_layer
+from talkhead.landmarks2video.denoiser import Levels, TimeEmbedding, zero_layer
 from talkhead.landmarks2video.mouth_patch import (
     LIP_MAP_PX,
     NUM_LIP_MAPS,
@@ -28,7 +26,7 @@ LATENT_SIZE = (PATCH_HEIGHT_PX // LATENT_PX, PATCH_WIDTH_PX // LATENT_PX)
 _MAP_RATIO = LATENT_PX // LIP_MAP_PX
 
 
-class MouthDenoiser(Network):
+class MouthDenoiser(Network, Levels):
     """U-Net over the latents of a mouth: noisy residual and conditions in, velocity out.
 
     The buffers `patch_mean` (192,), `components` (C, 192) and `spread` (C,) are the principal
@@ -64,26 +62,13 @@ class MouthDenoiser(Network):
         self.register_buffer("components", torch.zeros(latent_channels, 3 * LATENT_PX**2))
         self.register_buffer("spread", torch.ones(latent_channels))
         self.register_buffer("residual_spread", torch.ones(latent_channels))
-
-        def blocks(level: int) -> nn.ModuleList:
-            return nn.ModuleList(
-                Block(widths[level], time_channels) for _ in range(num_blocks[level])
-            )
-
-        levels = range(len(widths))
         in_channels = 3 * latent_channels + NUM_LIP_MAPS * _MAP_RATIO**2
         self.time = TimeEmbedding(time_channels)
         self.detail = nn.Sequential(
             nn.Linear(1, time_channels), nn.ReLU(), nn.Linear(time_channels, time_channels)
         )
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(blocks(level) for level in levels)
-        self.up = nn.ModuleList(blocks(level) for level in levels)
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
-        )
-        self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
-        self.attention = Attention(widths[-1], num_heads)
+        self.add_levels(widths, num_blocks, num_heads)
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
         zero_layer(self.conv_out)
 
@@ -129,22 +114,7 @@ class MouthDenoiser(Network):
         cells = functional.pixel_unshuffle(maps, _MAP_RATIO)
         x = torch.cat([noisy, draft, reference, cells], 1)
         x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
-        skips = []
-        for level, blocks in enumerate(self.down):
-            if level:
-                skips.append(x)
-                x = self.shrink[level - 1](x)
-            for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, embedding)
-        x = self.attention(x)
-        for level in reversed(range(len(self.up))):
-            for block in self.up[level]:  # type: ignore[attr-defined]
-                x = block(x, embedding)
-            if level:
-                x = functional.interpolate(
-                    self.grow[level - 1](x), scale_factor=2.0, mode="nearest"
-                )
-                x = x + skips[level - 1]
+        x = self.run_levels(x, embedding)
         out: Tensor = self.conv_out(functional.relu(x))
         return out
 
