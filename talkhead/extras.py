@@ -8,6 +8,7 @@ from talkhead.errors import TalkheadError
 
 EXTRAS = {
     "c2pa": ("c2pa", "cryptography"),
+    "identity": ("dlib", "face_recognition_models"),
     "ray": ("ray",),
     "train": ("accelerate", "espeakng_loader", "tensorboard"),
 }

@@ -136,12 +136,16 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
     """Return the available networks with their digests, and why other measures are not computed."""
     from talkhead.evaluation.articulation import has_espeak
     from talkhead.evaluation.frames import has_opencv
+    from talkhead.evaluation.identity import reason_for_absence
     from talkhead.evaluation.networks import list_networks
     from talkhead.evaluation.perceptual import FAMILY_MEASURES
 
     not_computed: dict[str, str] = {}
     if request.stage == "dub":  # no true frames: only the mouths are scored
-        return {}, not_computed
+        networks, missing = list_networks()
+        if "fid" in missing:
+            not_computed["mouth_kid"] = missing["fid"]
+        return {name: networks[name] for name in ("fid",) if name in networks}, not_computed
     if not has_espeak():
         not_computed["closure_recall"] = "not computed: install talkhead[train] for espeak-ng"
     if request.stage == "landmarks":
@@ -149,6 +153,8 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
     networks, missing = list_networks()
     for family, why in missing.items():
         not_computed |= dict.fromkeys(FAMILY_MEASURES[family], why)
+    if reason := reason_for_absence():
+        not_computed["identity_distance"] = reason
     if not has_opencv():
         not_computed["pixel_mse"] = "not computed: OpenCV cannot be loaded (no libGL.so.1?)"
     return networks, not_computed
@@ -186,6 +192,7 @@ def _plan(
         },
         is_aligned=request.pose == "true",
         with_closures="closure_recall" not in not_computed,
+        with_identity=request.stage != "dub" and "identity_distance" not in not_computed,
         predicted=request.predicted,
         families=tuple(networks),
     )

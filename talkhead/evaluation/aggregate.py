@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from talkhead.atomic import replacing
 from talkhead.data.clips import read_clip
 from talkhead.evaluation.intervals import Interval
+from talkhead.evaluation.kernel_distance import mouth_distances
+from talkhead.evaluation.networks import FidInception, find_networks
 from talkhead.evaluation.perceptual import MIN_FEATURES, set_values
 from talkhead.evaluation.plan import PAGE, SCORES, TABLE, Plan
 from talkhead.evaluation.records import BrokenClip, read_parts
@@ -23,6 +27,9 @@ from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
 from talkhead.evaluation.two_sample import CPU, MIN_PEOPLE, two_sample_test
 from talkhead.evaluation.videos import video_for_report
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 
 
 def aggregate_scores(
@@ -52,6 +59,9 @@ def aggregate_scores(
         accuracies, too_few = two_sample_test(part, device)
         for system, accuracy in accuracies.items():
             of_sets[group].setdefault(system, {})["two_sample"] = accuracy
+        if "fid" in plan.families:
+            for system, distance in mouth_distances(part, _inception_features(device)).items():
+                of_sets[group].setdefault(system, {})["mouth_kid"] = distance
         fewest_people |= {(group, system): count for system, count in too_few.items()}
         for name, count in fewest.items():
             enough, what = MIN_FEATURES[name]
@@ -83,6 +93,11 @@ def aggregate_scores(
         "broken": [dataclasses.asdict(one) for one in (*unread, *broken)],
         "clips": rows,
     }
+
+
+def _inception_features(device: torch.device) -> Callable[[Pixels], Floats]:
+    network = find_networks(device=device)[0]["fid"].network
+    return cast("FidInception", network).features
 
 
 def _too_few_people(count: int) -> str:

@@ -17,6 +17,7 @@ from talkhead.errors import TalkheadError
 from talkhead.evaluation.articulation import closing_moments
 from talkhead.evaluation.dubbed import score_mouths
 from talkhead.evaluation.frames import Reference, detect_points, to_crop_size
+from talkhead.evaluation.identity import IdentityScorer
 from talkhead.evaluation.landmark_metrics import (
     idle_motion_values,
     inner_opening,
@@ -130,7 +131,8 @@ def _scorer(plan: Plan, eval_clip: EvalClip, system: str) -> VideoScorer:
     mouth_scorer = MouthScorer(shares_landmarks=shares_landmarks, with_real=with_real)
     if shares_landmarks:
         landmarks = eval_clip.clip.landmarks
-    return VideoScorer([network_scorer], mouth_scorer, landmarks)
+    identity_scorer = IdentityScorer() if plan.with_identity else None
+    return VideoScorer([network_scorer], mouth_scorer, identity_scorer, landmarks)
 
 
 @functools.cache

@@ -85,6 +85,7 @@ class RealBatch:
     Attributes:
         stored: uint8 (T, S, S, 3), at the size at which the clip is stored.
         frames: uint8 (T, 256, 256, 3), the same frames.
+        points: float32 (T, 478, 3), the detected faces, crop pixels; nan in frames without one.
         before: the real frame before the batch, (1, 256, 256, 3), or none, (0, 256, 256, 3).
         face: bool (T, 256, 256), the lower face; empty in frames without a face.
         face_before: the same for the frame before.
@@ -97,6 +98,7 @@ class RealBatch:
 
     stored: Pixels
     frames: Pixels
+    points: Floats
     before: Pixels
     face: Mask
     face_before: Mask
@@ -115,11 +117,13 @@ def real_batches(reference: Reference) -> Iterator[RealBatch]:
     start = 0
     for stored in reference.read_frames():
         frames = to_crop_size(stored)
-        face, lips, inside = _masks(reference.points[start : start + len(frames)])
+        points = reference.points[start : start + len(frames)]
+        face, lips, inside = _masks(points)
         both = np.concatenate([before, frames])
         yield RealBatch(
             stored,
             frames,
+            points,
             before,
             face,
             face_before,

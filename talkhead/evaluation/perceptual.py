@@ -28,7 +28,7 @@ Pixels = npt.NDArray[np.uint8]
 
 FAMILY_MEASURES = {
     "lpips": ("lpips", "tlp"),
-    "fid": ("fid",),
+    "fid": ("fid", "mouth_kid"),
     "fvd": ("fvd",),
     "sync": ("lse_d", "lse_c", "sync_offset"),
 }

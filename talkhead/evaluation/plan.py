@@ -40,6 +40,7 @@ class Plan:
         facts: everything that affects the scores, as printed in scores.json.
         is_aligned: whether heads move as in the real clips.
         with_closures: whether to score lip closures for p, b and m if the text is known.
+        with_identity: whether to score identity.
         predicted: folders of videos from other tools, by system name.
         families: networks that score the frames, see `talkhead.evaluation.networks`.
     """
@@ -52,6 +53,7 @@ class Plan:
     facts: Mapping[str, Any]
     is_aligned: bool = True
     with_closures: bool = True
+    with_identity: bool = False
     predicted: Mapping[str, Path] = field(default_factory=dict)
     families: tuple[str, ...] = ()
 

@@ -24,6 +24,7 @@ from talkhead.evaluation.frames import (
     real_batches,
     to_crop_size,
 )
+from talkhead.evaluation.identity import IdentityScorer
 from talkhead.evaluation.image_metrics import (
     flicker,
     frame_errors,
@@ -76,6 +77,7 @@ class VideoScorer:
     Args:
         pair_scorers: networks that score the frames as well.
         mouth_scorer: scores the frames at the size at which they are stored.
+        identity_scorer: compares the faces with the real ones.
         landmarks: the faces that the frames were rendered from, (T, 478, 3), crop pixels; None if
             they are not known, so that detected ones locate the mouths.
     """
@@ -84,9 +86,11 @@ class VideoScorer:
         self,
         pair_scorers: Sequence[PairScorer] = (),
         mouth_scorer: MouthScorer | None = None,
+        identity_scorer: IdentityScorer | None = None,
         landmarks: Floats | None = None,
     ) -> None:
         self._pair_scorers, self._mouth_scorer = pair_scorers, mouth_scorer
+        self._identity_scorer = identity_scorer
         self._landmarks = landmarks
         self._rows: dict[str, list[float]] = {}
         self._faces: list[Floats] = []
@@ -110,12 +114,13 @@ class VideoScorer:
         stored, generated = generated[:count], to_crop_size(generated[:count])
         for frame in generated:
             self._faces.append(detect_face(self._detector, frame))
+        faces = slice(len(self._faces) - count, len(self._faces))
+        points = np.stack(self._faces[faces])
         if self._mouth_scorer is not None:
-            faces = slice(len(self._faces) - count, len(self._faces))
-            points = np.stack(self._faces[faces])
-            if self._landmarks is not None:
-                points = self._landmarks[faces]
-            self._mouth_scorer.add(stored, points, real.mouths)
+            own = points if self._landmarks is None else self._landmarks[faces]
+            self._mouth_scorer.add(stored, own, real.mouths)
+        if self._identity_scorer is not None:
+            self._identity_scorer.add(generated, points, real.frames, real.points)
         self._score_frames(generated, real)
         self._score_changes(generated, real)
         self._before = generated[-1:]
@@ -198,6 +203,8 @@ class VideoScorer:
             more, patches = self._mouth_scorer.finish()
             values |= more
             arrays |= patches
+        if self._identity_scorer is not None:
+            values |= self._identity_scorer.finish()
         for pair_scorer in self._pair_scorers:
             more, features = pair_scorer.finish()
             values |= more
