@@ -23,6 +23,8 @@ from talkhead.networks import Network, register_to_config
 LATENT_PX = 8
 """Pixels of the patch per latent."""
 LATENT_SIZE = (PATCH_HEIGHT_PX // LATENT_PX, PATCH_WIDTH_PX // LATENT_PX)
+NUM_COARSE = 6
+"""The first principal components are brightness, colour and slopes; the others are fine."""
 _MAP_RATIO = LATENT_PX // LIP_MAP_PX
 
 
@@ -40,6 +42,8 @@ class MouthDenoiser(Network, Levels):
         num_heads: attention heads at the lowest level.
         sharpness: what `detail_of` gives for the sharper fifth of the training patches; rendering
             asks for it.
+        fine_gain: by how much a single step's fine components are amplified. One step answers with
+            less contrast than several do, because its answer is close to a mean.
     """
 
     patch_mean: Tensor
@@ -55,6 +59,7 @@ class MouthDenoiser(Network, Levels):
         num_blocks: tuple[int, ...] = (1, 2),
         num_heads: int = 4,
         sharpness: float = 0.0,
+        fine_gain: float = 1.0,
     ) -> None:
         super().__init__()
         time_channels = widths[0]
@@ -84,6 +89,13 @@ class MouthDenoiser(Network, Levels):
         kernel = (self.components * self.spread[:, None]).T[..., None, None]
         cells = functional.conv2d(latents.float(), kernel) + self.patch_mean[:, None, None]
         return functional.pixel_shuffle(cells, LATENT_PX)
+
+    def residual_scale(self, num_steps: int) -> Tensor:
+        """Return what to multiply sampled residuals by, (C, 1, 1), to add them to latents."""
+        scale = self.residual_spread.clone()
+        if num_steps == 1:
+            scale[NUM_COARSE:] *= self.config.fine_gain
+        return scale[:, None, None]
 
     def forward(
         self,

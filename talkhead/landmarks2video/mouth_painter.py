@@ -117,7 +117,7 @@ class MouthPainter:
 
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             residual = sample(denoise, epsilon.expand_as(latents), self.scheduler, options)
-        return residual * self.denoiser.residual_spread[:, None, None]
+        return residual * self.denoiser.residual_scale(options.num_steps)
 
     def _cut(self, pictures: Pixels, chosen: Indices, placements: Floats) -> Tensor:
         """Cut the patches of chosen pictures, (B, 3, 128, 160) in [-1, 1]."""

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,11 +7,16 @@ import pytest
 import torch
 
 from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
-from talkhead.landmarks2video.mouth_denoiser import LATENT_SIZE, MouthDenoiser, detail_of
+from talkhead.landmarks2video.mouth_denoiser import (
+    LATENT_SIZE,
+    NUM_COARSE,
+    MouthDenoiser,
+    detail_of,
+)
 from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.sampling import SamplerOptions, default_scheduler
 from tests.meshes import mean_mesh, opened
-from tests.tiny import tiny_mouth_denoiser
+from tests.tiny import TINY_MOUTH_DENOISER, tiny_mouth_denoiser
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -72,6 +78,21 @@ def test_the_seed_changes_the_teeth_and_the_same_seed_does_not(painter: MouthPai
 def test_the_number_of_steps_matters(painter: MouthPainter) -> None:
     points = meshes(14.0)
     assert (painted(painter, points, steps=1)[1] != painted(painter, points, steps=4)[1]).any()
+
+
+def test_a_single_step_amplifies_fine_components(painter: MouthPainter) -> None:
+    plain = painter.denoiser
+    sharp = MouthDenoiser(**(TINY_MOUTH_DENOISER | {"fine_gain": 1.5})).eval()
+    sharp.load_state_dict(plain.state_dict())
+    for steps, gain in ((1, 1.5), (2, 1.0)):
+        ratio = (sharp.residual_scale(steps) / plain.residual_scale(steps)).flatten().tolist()
+        assert ratio == [1.0] * NUM_COARSE + [gain] * (len(ratio) - NUM_COARSE)
+    amplified = replace(painter, denoiser=sharp)
+    points = meshes(14.0)
+    _, after = painted(painter, points, steps=1)
+    _, more = painted(amplified, points, steps=1)
+    assert (after != more).any()
+    assert (painted(painter, points, steps=2)[1] == painted(amplified, points, steps=2)[1]).all()
 
 
 def test_frames_do_not_depend_on_their_batch(painter: MouthPainter) -> None:
