@@ -42,6 +42,7 @@ class Plan:
         with_closures: whether to score lip closures for p, b and m if the text is known.
         predicted: folders of videos from other tools, by system name.
         families: networks that score the frames, see `talkhead.evaluation.networks`.
+        max_s: how much of each clip is scored, seconds; None for all.
     """
 
     report: Path
@@ -54,6 +55,7 @@ class Plan:
     with_closures: bool = True
     predicted: Mapping[str, Path] = field(default_factory=dict)
     families: tuple[str, ...] = ()
+    max_s: float | None = None
 
     def video(self, system: str, clip: str) -> Path:
         """Return the path of a system's video of a clip."""
