@@ -128,5 +128,5 @@ def _add(mixed: Samples, start: int, sound: Samples) -> None:
 def _at_level(sound: Samples, level_db: float) -> Floats:
     """Scale a sound to a mean level, and limit it to full scale."""
     loudness = np.sqrt(np.mean(np.square(sound)))
-    scaled = sound * 10 ** (level_db / 20) / loudness
-    return np.clip(scaled, -1, 1).astype(np.float32)
+    scaled = sound * (10 ** (level_db / 20) / loudness)
+    return np.asarray(np.clip(scaled, -1, 1), np.float32)
