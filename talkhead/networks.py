@@ -44,6 +44,7 @@ __all__ = [
     "apply_forward_hook",
     "check_alike",
     "class_name_of",
+    "copy_tensors",
     "public_config",
     "register_to_config",
     "to_channels_last",
@@ -181,34 +182,8 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
         """
         path = folder / TENSORS_NAME
         with opened_tensors(path) as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
-        _check_shapes(path, self, shapes)
-        wanted = self.state_dict()
-        faults = [
-            *named_faults(
-                "of another kind",
-                [
-                    f"{name} {stored[name].dtype} instead of {wanted[name].dtype}"
-                    for name in wanted
-                    if not _is_same_kind(stored[name].dtype, wanted[name].dtype)
-                ],
-            ),
-            *named_faults(
-                "with values that are not finite",
-                [
-                    name
-                    for name, tensor in stored.items()
-                    if tensor.is_floating_point()
-                    and not bool(tensor.to(wanted[name]).isfinite().all())
-                ],
-            ),
-        ]
-        if faults:
-            raise WeightsError(f"{path} does not fit {type(self).__name__}: {'; '.join(faults)}")
-        with torch.no_grad():
-            for name, tensor in wanted.items():
-                tensor.copy_(stored[name])
+            names = {name: name for name in file.keys()}  # noqa: SIM118
+        copy_tensors(path, self, names)
 
     def load_alike(self, folder: Path) -> None:
         """Load the tensors of a saved network that must have the same configuration as this one.
@@ -250,6 +225,50 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
         where.mkdir(parents=True, exist_ok=True)
         _write(where / TENSORS_NAME, save(tensors, metadata={"format": "pt"}))
         _write(where / CONFIG_NAME, self.to_json_string().encode())
+
+
+def copy_tensors(path: Path, network: torch.nn.Module, names: Mapping[str, str]) -> None:
+    """Copy tensors of a safetensors file into a network; floats are cast to its own type.
+
+    The network stays unchanged unless everything fits, and nothing is read unless all shapes do.
+
+    Args:
+        path: the file.
+        network: gets the tensors.
+        names: the network's name of each tensor, by its name in the file; others are left out.
+
+    Raises:
+        WeightsError: the file does not exist or is not a complete safetensors file, or a tensor is
+            missing, unexpected, not finite, or has another shape or kind.
+    """
+    with opened_tensors(path) as file:
+        shapes = {ours: tuple(file.get_slice(name).get_shape()) for name, ours in names.items()}
+        _check_shapes(path, network, shapes)
+        stored = {ours: file.get_tensor(name) for name, ours in names.items()}
+    wanted = network.state_dict()
+    faults = [
+        *named_faults(
+            "of another kind",
+            [
+                f"{name} {stored[name].dtype} instead of {wanted[name].dtype}"
+                for name in wanted
+                if not _is_same_kind(stored[name].dtype, wanted[name].dtype)
+            ],
+        ),
+        *named_faults(
+            "with values that are not finite",
+            [
+                name
+                for name, tensor in stored.items()
+                if tensor.is_floating_point() and not bool(tensor.to(wanted[name]).isfinite().all())
+            ],
+        ),
+    ]
+    if faults:
+        raise WeightsError(f"{path} does not fit {type(network).__name__}: {'; '.join(faults)}")
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(stored[name])
 
 
 def to_channels_last(network: torch.nn.Module) -> None:

@@ -23,7 +23,6 @@ from talkhead.audio2landmarks.loudness import (
     room_levels,
     speech_gain,
 )
-from talkhead.audio2landmarks.speech_encoder import frame_positions
 from talkhead.geometry.time_series import resample
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
@@ -135,7 +134,7 @@ def generate_coefficients(
     device = generator.style.device
     generated, _ = generator(
         torch.from_numpy(waveform)[None].to(device),
-        frame_positions(count, rate, LEAD_S)[None].to(device),
+        generator.frame_positions(count, rate, LEAD_S)[None].to(device),
         generator.style[None],
         torch.from_numpy(shape)[None].to(device),
     )

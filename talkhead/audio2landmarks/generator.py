@@ -17,7 +17,13 @@ from torch.nn import functional
 
 from talkhead.audio2landmarks.dual_domain import DualDomain, DualDomainConfig
 from talkhead.audio2landmarks.idle_motion import HEAD_AXES, HeadStyle
-from talkhead.audio2landmarks.speech_encoder import build_encoder, resample_features
+from talkhead.audio2landmarks.speech_encoder import (
+    FIELD_SAMPLES,
+    HOP_SAMPLES,
+    build_encoder,
+    frame_positions,
+    resample_features,
+)
 from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.geometry.motion_basis import MotionBasis
 from talkhead.networks import Network, public_config, register_to_config
@@ -46,7 +52,8 @@ class LandmarkGenerator(Network):
             each component, from 0 to 1, starts at this value and is learnt.
 
     Raises:
-        ValueError: `dual_share` is set without `dual_domain`, or is not in [0, 1].
+        ValueError: `dual_share` is set without `dual_domain`, or is not in [0, 1]; or the
+            dual-domain generator, which reads 50 features per second, gets another encoder.
 
     Buffers: `components` (K, 478, 3) and `blink` (478, 3) of the basis; `head` (2, 5, 5), the slow
     and the fast factor of the head motion, and `head_pace` (3,), both of its paces and the share in
@@ -82,6 +89,12 @@ class LandmarkGenerator(Network):
             raise ValueError(f"dual_share {dual_share} needs dual_domain, and must be from 0 to 1")
         self.speech = build_encoder(speech_encoder or {})
         self.register_to_config(speech_encoder=public_config(self.speech))
+        own_rate = (self.speech.hop_samples, self.speech.field_samples) == (
+            HOP_SAMPLES,
+            FIELD_SAMPLES,
+        )
+        if dual_domain is not None and not own_rate:
+            raise ValueError("dual_domain needs a speech encoder with 50 features per second")
         size = num_features * (int(self.speech.config.hidden_size) + 1)
         if dual_domain is not None:
             dual = DualDomainConfig(**dual_domain)
@@ -124,6 +137,16 @@ class LandmarkGenerator(Network):
         """Return the head motion statistics of the training clips."""
         slow, fast = self.head.float().cpu().numpy()
         return HeadStyle(slow, fast, *self.head_pace.float().tolist())
+
+    def frame_positions(self, num_frames: int, rate_hz: float, lead_s: float) -> Tensor:
+        """Return the positions of video frames in the encoder's features, (F,).
+
+        See `talkhead.audio2landmarks.speech_encoder.frame_positions`.
+        """
+        encoder = self.speech
+        return frame_positions(
+            num_frames, rate_hz, lead_s, encoder.field_samples, encoder.hop_samples
+        )
 
     def forward(
         self, waveform: Tensor, positions: Tensor, style: Tensor, shape: Tensor

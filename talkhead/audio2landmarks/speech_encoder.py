@@ -1,20 +1,21 @@
-"""Speech encoders: waveform to 50 speech features per second, plus the sound level.
+"""Speech encoders: waveform to speech features, 50 per second as a rule, plus the sound level.
 
-The default is a compact wav2vec 2.0. A published one can replace it by configuration. A plain
-spectrum with convolutions serves as the baseline for both.
+The default is a compact wav2vec 2.0. A published wav2vec 2.0, HuBERT or WavLM can replace it by
+configuration. A plain spectrum with convolutions serves as the baseline for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Wav2Vec2Config, Wav2Vec2Model
+from transformers import AutoConfig, AutoModel
 from transformers.audio_utils import mel_filter_bank
 
 from talkhead.config import check_arguments
@@ -34,9 +35,12 @@ PUBLISHED_GAIN = 10.0
 """Published encoders expect a standard deviation of 1; speech at -20 dB has 0.1."""
 
 
+ModelType = Literal["wav2vec2", "hubert", "wavlm"]
+
+
 @dataclass(frozen=True)
 class PublishedConfig:
-    """What a published wav2vec 2.0 does differently, as in its config.json on the hub."""
+    """What a published encoder does differently, as in its config.json on the hub."""
 
     conv_bias: bool
     conv_norm: Literal["group", "layer"]
@@ -45,6 +49,17 @@ class PublishedConfig:
     """Normalise before attention and feed-forward instead of after them."""
     position_kernel: int
     position_groups: int
+    model_type: ModelType = "wav2vec2"
+    conv_kernels: tuple[int, ...] = KERNELS
+    conv_strides: tuple[int, ...] = STRIDES
+    norm_epsilon: float = 1e-5
+    """Added to the variance in layer normalisation."""
+    projection_norm: bool = True
+    """HuBERT: normalise the features of the convolutions."""
+    num_buckets: int = 320
+    """WavLM: buckets of relative positions."""
+    max_distance: int = 800
+    """WavLM: relative positions at least this far apart share a bucket, in features."""
 
 
 OWN = PublishedConfig(
@@ -58,16 +73,20 @@ OWN = PublishedConfig(
 
 
 class SpeechEncoder(Network):
-    """`transformers.Wav2Vec2Model` for waveforms with normalised loudness.
+    """An encoder of `transformers` for waveforms with normalised loudness.
 
     Args:
-        conv_channels: channels of the seven convolutions over the waveform.
+        conv_channels: channels of the convolutions over the waveform.
         hidden_size: width of the transformer.
         num_layers: layers of the transformer.
         num_heads: attention heads.
         feedforward_size: width of the feed-forward layers.
         dropout: share of features dropped in training.
-        published: the fields of `PublishedConfig`, for a published encoder.
+        published: the fields of `PublishedConfig`, for a published encoder; None for ours, a
+            `transformers.Wav2Vec2Model`.
+
+    Raises:
+        ValueError: channels, kernels and strides differ in number, or one of them is 0.
     """
 
     nested_configs: ClassVar[Mapping[str, Any]] = {"published": PublishedConfig | None}
@@ -85,17 +104,24 @@ class SpeechEncoder(Network):
     ) -> None:
         super().__init__()
         style = OWN if published is None else PublishedConfig(**published)
-        # A dictionary, because not every version of transformers declares this argument.
-        own: dict[str, Any] = {"attn_implementation": "sdpa"}
-        self.wav2vec = Wav2Vec2Model(
-            Wav2Vec2Config(
+        if published is not None:  # older folders lack some fields
+            self.register_to_config(published=asdict(style))
+        if not len(conv_channels) == len(style.conv_kernels) == len(style.conv_strides) > 0:
+            raise ValueError("conv_channels, conv_kernels and conv_strides must have one length")
+        if min(style.conv_kernels + style.conv_strides) < 1:
+            raise ValueError("conv_kernels and conv_strides must be at least 1")
+        self.hop_samples = prod(style.conv_strides)
+        self.field_samples = _receptive_field(style.conv_kernels, style.conv_strides)
+        self.wav2vec = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            AutoConfig.for_model(
+                style.model_type,
                 hidden_size=hidden_size,
                 num_hidden_layers=num_layers,
                 num_attention_heads=num_heads,
                 intermediate_size=feedforward_size,
                 conv_dim=conv_channels,
-                conv_kernel=KERNELS,
-                conv_stride=STRIDES,
+                conv_kernel=style.conv_kernels,
+                conv_stride=style.conv_strides,
                 conv_bias=style.conv_bias,
                 feat_extract_norm=style.conv_norm,
                 feat_extract_activation=style.activation,
@@ -103,6 +129,7 @@ class SpeechEncoder(Network):
                 do_stable_layer_norm=style.stable_layer_norm,
                 num_conv_pos_embeddings=style.position_kernel,
                 num_conv_pos_embedding_groups=style.position_groups,
+                layer_norm_eps=style.norm_epsilon,
                 hidden_dropout=dropout,
                 attention_dropout=0.0,
                 activation_dropout=0.0,
@@ -110,8 +137,9 @@ class SpeechEncoder(Network):
                 layerdrop=0.0,
                 mask_time_prob=0.0,
                 apply_spec_augment=False,
-                **own,
-            )
+                **_own_fields(style),
+            ),
+            trust_remote_code=False,
         )
         self._gain = 1.0 if published is None else PUBLISHED_GAIN
 
@@ -124,19 +152,49 @@ class SpeechEncoder(Network):
         """Encode waveforms.
 
         Args:
-            waveform: (B, N) with N >= 400, normalised loudness.
+            waveform: (B, N) with N >= `field_samples`, normalised loudness.
 
         Returns:
             Features (B, T, hidden_size), features of the convolutions alone, (B, T, last of
             conv_channels), and sound level (B, T), about 0 for loud speech and -0.8 for silence;
-            T = (N - 400) // 320 + 1.
+            T = (N - `field_samples`) // `hop_samples` + 1.
         """
         convolutions = self.wav2vec.feature_extractor
         if not any(parameter.requires_grad for parameter in convolutions.parameters()):
             # Otherwise transformers computes gradients of the waveform, with all their memory.
-            self.wav2vec.freeze_feature_encoder()  # type: ignore[no-untyped-call]
-        out = self.wav2vec(waveform * self._gain)
-        return out.last_hidden_state, out.extract_features, sound_level(waveform)
+            convolutions._freeze_parameters()
+        convolved: list[Tensor] = []
+
+        def keep(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            convolved.append(arguments[0])
+
+        hook = self.wav2vec.feature_projection.register_forward_pre_hook(keep)
+        try:
+            out = self.wav2vec(waveform * self._gain)
+        finally:
+            hook.remove()
+        # HuBERT does not return the features of its convolutions.
+        conv_features = getattr(out, "extract_features", convolved[0])
+        level = sound_level(waveform, self.field_samples, self.hop_samples)
+        return out.last_hidden_state, conv_features, level
+
+
+def _own_fields(style: PublishedConfig) -> dict[str, Any]:
+    """Return the fields of a configuration that only one model type has."""
+    if style.model_type == "wavlm":  # it has an attention of its own
+        return {"num_buckets": style.num_buckets, "max_bucket_distance": style.max_distance}
+    fields: dict[str, Any] = {"attn_implementation": "sdpa"}
+    if style.model_type == "hubert":
+        fields["feat_proj_layer_norm"] = style.projection_norm
+    return fields
+
+
+def _receptive_field(kernels: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Return how many samples one feature depends on."""
+    field = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        field = (field - 1) * stride + kernel
+    return field
 
 
 class LogMelEncoder(Network):
@@ -155,6 +213,7 @@ class LogMelEncoder(Network):
         self.conv_in = nn.Conv1d(num_mel, hidden_size, 5, padding=2)
         self.conv_out = nn.Conv1d(hidden_size, hidden_size, 5, padding=2)
         self.drop = nn.Dropout(dropout)
+        self.hop_samples, self.field_samples = HOP_SAMPLES, FIELD_SAMPLES
 
     @property
     def conv_size(self) -> int:
@@ -228,10 +287,12 @@ class _ConfigError(TalkheadError, ValueError):
     """A nested configuration is invalid."""
 
 
-def sound_level(waveform: Tensor) -> Tensor:
+def sound_level(
+    waveform: Tensor, field_samples: int = FIELD_SAMPLES, hop_samples: int = HOP_SAMPLES
+) -> Tensor:
     """Return the sound level of each feature, (B, N) to (B, T): dB / 50, at least -0.8."""
     square = waveform.float().square()[:, None]
-    power = functional.avg_pool1d(square, FIELD_SAMPLES, HOP_SAMPLES)[:, 0]
+    power = functional.avg_pool1d(square, field_samples, hop_samples)[:, 0]
     return (10 * torch.log10(power + 1e-6) + 20) / 50
 
 
@@ -255,13 +316,21 @@ def resample_features(features: Tensor, positions: Tensor) -> Tensor:
     return features.gather(1, index) * (1 - share) + features.gather(1, after) * share
 
 
-def frame_positions(num_frames: int, rate_hz: float, lead_s: float) -> Tensor:
+def frame_positions(
+    num_frames: int,
+    rate_hz: float,
+    lead_s: float,
+    field_samples: int = FIELD_SAMPLES,
+    hop_samples: int = HOP_SAMPLES,
+) -> Tensor:
     """Return the feature positions of the centres of video frames, (F,).
 
     Args:
         num_frames: F.
         rate_hz: video frames per second.
         lead_s: seconds of sound before the first frame begins.
+        field_samples: receptive field of a feature.
+        hop_samples: distance of the features.
     """
     middle_s = (torch.arange(num_frames, dtype=torch.float64) + 0.5) / rate_hz + lead_s
-    return ((middle_s * SAMPLE_RATE_HZ - FIELD_SAMPLES / 2) / HOP_SAMPLES).float()
+    return ((middle_s * SAMPLE_RATE_HZ - field_samples / 2) / hop_samples).float()

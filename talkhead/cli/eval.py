@@ -26,7 +26,7 @@ from talkhead.emotions import check_emotion
 from talkhead.errors import BatchError, TalkheadError
 from talkhead.limits import MAX_START_STEP, MAX_STEPS
 
-StageName = Literal["landmarks", "render", "both", "dub"]
+StageName = Literal["landmarks", "render", "both", "dub", "silence"]
 
 
 def evaluate(
@@ -56,7 +56,7 @@ def evaluate(
             metavar="STAGE",
             help="both: frames from sound. landmarks: landmarks from sound, no frames. render:"
             " frames from the clip's real landmarks. dub: the clip's own frames with another"
-            " stretch of its motion.",
+            " stretch of its motion. silence: the clip's own frames with sounds without a voice.",
             show_default="both",
         ),
     ] = None,
@@ -208,7 +208,7 @@ def evaluate(
         raise TalkheadError("--start-step is for stages that render frames, not for landmarks")
     if steps and stage == "landmarks":
         raise TalkheadError("--steps is for stages that render frames, not for landmarks")
-    if pose != "true" and (stage in ("render", "dub") or predicted):
+    if pose != "true" and (stage in ("render", "dub", "silence") or predicted):
         raise TalkheadError(f"--pose {pose} is for motion generated from sound: leave it out")
     if dtype != "auto" and (stage == "landmarks" or predicted):
         raise TalkheadError(f"--dtype {dtype} is for stages that render frames: leave it out")
@@ -216,7 +216,9 @@ def evaluate(
 
     check_report(output, overwrite=overwrite)
     names = [] if predicted else weights or ["default"]
-    folders = _folders(names, start_steps or [], emotion, stage == "dub", offline=offline)
+    folders = _folders(
+        names, start_steps or [], emotion, stage in ("dub", "silence"), offline=offline
+    )
     request = EvaluationRequest(
         data=data,
         output=output,

@@ -118,7 +118,7 @@ def _choose(prepared: Path, request: EvaluationRequest) -> ChosenClips:
     from talkhead.data.selection import is_scored
     from talkhead.evaluation.protocols import choose_rows
 
-    needs_sound = request.stage in ("landmarks", "both")
+    needs_sound = request.stage in ("landmarks", "both", "silence")
     return choose_rows(
         prepared,
         protocol=request.protocol,
@@ -126,7 +126,7 @@ def _choose(prepared: Path, request: EvaluationRequest) -> ChosenClips:
         people=request.people,
         seed=request.seed,
         limit=request.limit,
-        unseen_only=request.stage in ("render", "dub"),
+        unseen_only=request.stage in ("render", "dub", "silence"),
         fits=is_scored if needs_sound else lambda row: not row.is_still,
         needs="sound that fits" if needs_sound else "frames",
     )
@@ -146,6 +146,8 @@ def _networks(request: EvaluationRequest) -> tuple[dict[str, dict[str, str]], di
         if "fid" in missing:
             not_computed["mouth_kid"] = missing["fid"]
         return {name: networks[name] for name in ("fid",) if name in networks}, not_computed
+    if request.stage == "silence":
+        return {}, not_computed
     if not has_espeak():
         not_computed["closure_recall"] = "not computed: install talkhead[train] for espeak-ng"
     if request.stage == "landmarks":
@@ -171,6 +173,7 @@ def _plan(
     """Collect everything that the scores depend on; `settings` are the device and the dtype."""
     from talkhead import __version__
     from talkhead.evaluation.plan import Plan, digests_of
+    from talkhead.evaluation.silence import MAX_CLIP_S
     from talkhead.evaluation.videos import CRF
 
     protocol = _common_facts(request, prepared, chosen)
@@ -192,9 +195,11 @@ def _plan(
         },
         is_aligned=request.pose == "true",
         with_closures="closure_recall" not in not_computed,
-        with_identity=request.stage != "dub" and "identity_distance" not in not_computed,
+        with_identity=request.stage in ("render", "both")
+        and "identity_distance" not in not_computed,
         predicted=request.predicted,
         families=tuple(networks),
+        max_s=MAX_CLIP_S if request.stage == "silence" else None,
     )
 
 
@@ -249,6 +254,7 @@ def _predicted_facts(request: EvaluationRequest) -> dict[str, str]:
 
 def _stage_facts(request: EvaluationRequest, settings: Mapping[str, str]) -> dict[str, Any]:
     """Return the facts about how landmarks and frames are generated."""
+    from talkhead.evaluation.silence import silence_facts
     from talkhead.landmarks2video.mask_noise.renderer import START_STEP
     from talkhead.weights.systems import system_of
 
@@ -257,7 +263,11 @@ def _stage_facts(request: EvaluationRequest, settings: Mapping[str, str]) -> dic
         pose = "true, with all landmarks"
     elif request.stage == "dub":
         pose = "true, with the mouth of the frame half the clip later"
+    elif request.stage == "silence":
+        pose = "true, with the mouth that the sound gives"
     facts: dict[str, Any] = {"pose": pose, "device": settings["device"]}
+    if request.stage == "silence":
+        facts |= silence_facts()
     if request.stage != "landmarks":
         facts |= {"steps": request.steps, "dtype": settings["dtype"]}
         if any(system_of(folder).has_start_step for folder in request.weights.values()):
@@ -295,6 +305,7 @@ def _score_videos(
 ) -> None:
     from talkhead.evaluation.clip_scoring import score_videos
     from talkhead.evaluation.dubbed import dub_generators
+    from talkhead.evaluation.silence import silence_generators
     from talkhead.evaluation.systems import frame_generators
     from talkhead.evaluation.videos import generate_videos
     from talkhead.pipelines import FacePipeline
@@ -305,6 +316,8 @@ def _score_videos(
     }
     if request.stage == "dub":
         generators = dub_generators(pipelines, steps=request.steps, seed=request.seed)
+    elif request.stage == "silence":
+        generators = silence_generators(pipelines, steps=request.steps, seed=request.seed)
     else:
         generators = frame_generators(
             pipelines,

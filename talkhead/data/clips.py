@@ -6,7 +6,8 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.media.arrays import READ_ERRORS, ArrayArchive
 from talkhead.media.picture import DECODE_ERRORS
-from talkhead.media.rates import parse_fps
+from talkhead.media.rates import SAMPLE_RATE_HZ, parse_fps
 
 SCHEMA = 1
 CROP_SIDES_PX = (CROP_SIDE_PX, 2 * CROP_SIDE_PX)
@@ -131,6 +132,18 @@ class Clip:
             raise TalkheadError(
                 f"frame {index} of a clip is damaged ({error}): run talkhead prepare again"
             ) from error
+
+    def beginning(self, num_frames: int, fps: Fraction) -> Clip:
+        """Return the first frames of the clip and their sound; all of a shorter clip."""
+        if num_frames >= len(self):
+            return self
+        return replace(
+            self,
+            landmarks=self.landmarks[:num_frames],
+            crops=self.crops[:num_frames],
+            waveform=self.waveform[: round(num_frames / fps * SAMPLE_RATE_HZ)],
+            jpeg_offsets=self.jpeg_offsets[: num_frames + 1],
+        )
 
     def waveform_float(self) -> npt.NDArray[np.float32]:
         """Return the sound as float32 in [-1, 1]."""

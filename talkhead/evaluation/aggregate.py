@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 
 from talkhead.atomic import replacing
-from talkhead.data.clips import read_clip
 from talkhead.evaluation.intervals import Interval
 from talkhead.evaluation.kernel_distance import mouth_distances
 from talkhead.evaluation.networks import FidInception, find_networks
@@ -24,6 +23,7 @@ from talkhead.evaluation.report import write_html
 from talkhead.evaluation.report_clips import ClipEvidence
 from talkhead.evaluation.report_ranking import choose_clips, choose_ranking
 from talkhead.evaluation.scores import MEASURES, SCHEMA, ClipScores
+from talkhead.evaluation.systems import EvalClip
 from talkhead.evaluation.tables import NEVER_SEEN, SEEN, summarise, write_csv
 from talkhead.evaluation.two_sample import CPU, MIN_PEOPLE, two_sample_test
 from talkhead.evaluation.videos import video_for_report
@@ -77,7 +77,7 @@ def aggregate_scores(
             f"the two-sample test of {system} for {group} is left out: {_too_few_people(count)}"
             for (group, system), count in fewest_people.items()
         ]
-    elif plan.stage != "landmarks":
+    elif plan.stage not in ("landmarks", "silence"):
         most = max(fewest_people.values(), default=0)
         reasons["two_sample"] = f"not computed: {_too_few_people(most)}"
     measures = {
@@ -154,7 +154,7 @@ def _evidence(plan: Plan, result: Mapping[str, Any]) -> dict[str, ClipEvidence]:
         found[row.clip] = ClipEvidence(
             clip=row.clip,
             rate_hz=float(Fraction(row.fps)),
-            waveform=read_clip(plan.data, row.clip, frames=False).waveform_float(),
+            waveform=EvalClip.read(plan.data, row, frames=False, max_s=plan.max_s).waveform,
             openings=own,
             videos=videos,
         )

@@ -30,6 +30,7 @@ from talkhead.evaluation.perceptual import NetworkScorer
 from talkhead.evaluation.plan import Plan
 from talkhead.evaluation.records import BrokenClip, is_complete, write_part
 from talkhead.evaluation.scores import REAL, TRUTH, Arrays, ClipScores
+from talkhead.evaluation.silence import score_moving_mouths
 from talkhead.evaluation.systems import (
     EvalClip,
     Pose,
@@ -86,7 +87,7 @@ def _score_clip(
     scores: list[ClipScores] = []
     broken = [BrokenClip(row.clip, system, why) for system, why in failed.items()]
     try:
-        eval_clip = EvalClip.read(plan.data, row)
+        eval_clip = EvalClip.read(plan.data, row, max_s=plan.max_s)
         generated = [system for system in systems if system not in failed]
         results = _results(plan, eval_clip, generated)
     except TalkheadError as error:
@@ -108,6 +109,8 @@ def _results(
 ) -> dict[str, FrameScores | TalkheadError]:
     """Return the scores of a clip's videos by system, or the error that prevented them."""
     videos = {system: read_crops(plan, eval_clip, system) for system in systems}
+    if plan.stage == "silence":
+        return score_moving_mouths(eval_clip, videos)
     if plan.stage == "dub":
         return score_mouths(
             eval_clip,

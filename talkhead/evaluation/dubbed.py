@@ -61,26 +61,44 @@ def _dubbing(pipeline: FacePipeline, sampler: SamplerOptions) -> FrameGenerator:
     basis = pipeline.landmark_generator.motion_basis()
 
     def landmarks(eval_clip: EvalClip) -> Floats:
-        faces = dubbed_faces(_track(eval_clip), basis)
+        faces = dubbed_faces(track_of(eval_clip), basis)
         return eval_clip.square.to_crop(np.stack([face.target for face in faces]))
 
     def frames(eval_clip: EvalClip) -> Iterator[Pixels]:
-        renderer: Any = pipeline.renderer()
-        track = _track(eval_clip)
-        reference = None
-        if renderer.painter is not None:
-            speaking = track.speaking_frame()
-            picture = eval_clip.clip.frame(speaking, eval_clip.side_px)
-            reference = renderer.painter.reference(picture[None], track.points_at(speaking)[None])
-        own = (frame for batch in eval_clip.frames() for frame in batch)
-        items = zip(own, dubbed_faces(track, basis), strict=True)
-        for frame in dub_frames(renderer, items, sampler, reference):
-            yield frame[None]
+        track = track_of(eval_clip)
+        return edited_frames(pipeline, eval_clip, track, dubbed_faces(track, basis), sampler)
 
     return FrameGenerator(frames, landmarks)
 
 
-def _track(eval_clip: EvalClip) -> FaceTrack:
+def edited_frames(
+    pipeline: FacePipeline,
+    eval_clip: EvalClip,
+    track: FaceTrack,
+    faces: Iterable[DubbedFace | None],
+    sampler: SamplerOptions,
+) -> Iterator[Pixels]:
+    """Yield a clip's frames, (1, S, S, 3), with one edit each.
+
+    Args:
+        pipeline: one that can dub.
+        eval_clip: the clip.
+        track: from `track_of`.
+        faces: the edits.
+        sampler: steps and seed.
+    """
+    renderer: Any = pipeline.renderer()
+    reference = None
+    if renderer.painter is not None:
+        speaking = track.speaking_frame()
+        picture = eval_clip.clip.frame(speaking, eval_clip.side_px)
+        reference = renderer.painter.reference(picture[None], track.points_at(speaking)[None])
+    own = (frame for batch in eval_clip.frames() for frame in batch)
+    for frame in dub_frames(renderer, zip(own, faces, strict=True), sampler, reference):
+        yield frame[None]
+
+
+def track_of(eval_clip: EvalClip) -> FaceTrack:
     """Return a clip's face as a track of one stretch, in pixels of the stored frames."""
     count, side = len(eval_clip.clip), eval_clip.side_px
     points = eval_clip.square.to_picture(eval_clip.clip.landmarks)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from talkhead.data.av_sync import best_lag
 from talkhead.geometry.mesh import (
@@ -38,6 +39,10 @@ QUIET_DB = 35.0
 """Audio this far below the loudest counts as silence if it lasts for `QUIET_FRAMES`."""
 QUIET_RANGE_DB = 50.0
 QUIET_FRAMES = 5
+MOVING_OPENING = 0.02
+"""A mouth moves if its opening, in eye distances, changes by more than this within `MOVING_S`: more
+than detections of a still face jitter, less than any syllable."""
+MOVING_S = 0.2
 MOUTH = slice(48, 68)
 """The mouth's points among the 68."""
 MIN_COMMON_FRAMES = 10
@@ -137,6 +142,23 @@ def inner_opening(points: Floats) -> Floats:
     return np.asarray(
         np.linalg.norm(upper - lower, axis=-1).mean(1) / eye_distance(points[..., :2]), np.float32
     )
+
+
+def moving_frames(opening: Floats, rate_hz: float) -> npt.NDArray[np.bool_]:
+    """Return in which frames the mouth moves, shape = (T,).
+
+    It moves if the largest and the smallest opening within `MOVING_S` around the frame differ by
+    more than `MOVING_OPENING`.
+
+    Args:
+        opening: shape = (T,), eye distances; nan in frames without a face, which do not count.
+        rate_hz: frames per second.
+    """
+    size = 2 * round(MOVING_S * rate_hz / 2) + 1
+    seen = ~np.isnan(opening)
+    most = maximum_filter1d(np.where(seen, opening, -np.inf), size, mode="nearest")
+    least = minimum_filter1d(np.where(seen, opening, np.inf), size, mode="nearest")
+    return np.asarray(seen & (most - least > MOVING_OPENING))
 
 
 def closures_found(

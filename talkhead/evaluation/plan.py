@@ -43,6 +43,7 @@ class Plan:
         with_identity: whether to score identity.
         predicted: folders of videos from other tools, by system name.
         families: networks that score the frames, see `talkhead.evaluation.networks`.
+        max_s: how much of each clip is scored, seconds; None for all.
     """
 
     report: Path
@@ -56,6 +57,7 @@ class Plan:
     with_identity: bool = False
     predicted: Mapping[str, Path] = field(default_factory=dict)
     families: tuple[str, ...] = ()
+    max_s: float | None = None
 
     def video(self, system: str, clip: str) -> Path:
         """Return the path of a system's video of a clip."""

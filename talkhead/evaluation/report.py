@@ -49,6 +49,7 @@ STAGES: dict[Stage, str] = {
     "render": "frames from real landmarks",
     "both": "frames from audio",
     "dub": "clips dubbed with another stretch of their own motion",
+    "silence": "clips dubbed with sounds that have no voice",
     "predicted": "videos from other tools",
 }
 SECTIONS = {

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]
-Stage = Literal["landmarks", "render", "both", "dub", "predicted"]
+Stage = Literal["landmarks", "render", "both", "dub", "silence", "predicted"]
 Better = Literal["higher", "lower", "neither"]
 
 SCHEMA = 2
@@ -74,6 +74,7 @@ MEASURES: dict[str, Measure] = {
     "lse_c": Measure("LSE-C", "", "higher", 2),
     "sync_offset": Measure("SyncNet offset", "frames", "neither", 1),
     "closure_recall": Measure("closure recall for p, b, m", "", "higher", 2),
+    "moving_share": Measure("frames with a moving mouth", "%", "lower", 1),
     "quiet_motion": Measure("lip motion in silence", "eye distances", "lower", 4),
     "blinks_per_minute": Measure("blinks per minute", "", "neither", 1),
     "head_motion": Measure("head motion", "eye distances", "neither", 3),

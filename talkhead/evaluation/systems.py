@@ -71,9 +71,14 @@ class EvalClip:
     )
 
     @classmethod
-    def read(cls, data: Path, info: ClipInfo, *, frames: bool = True) -> EvalClip:
-        """Read a clip; raises TalkheadError if it is damaged."""
-        return cls(info, read_clip(data, info.clip, frames=frames))
+    def read(
+        cls, data: Path, info: ClipInfo, *, frames: bool = True, max_s: float | None = None
+    ) -> EvalClip:
+        """Read a clip, or its first `max_s` seconds; raises TalkheadError if it is damaged."""
+        clip = read_clip(data, info.clip, frames=frames)
+        if max_s is not None:
+            clip = clip.beginning(round(max_s * Fraction(info.fps)), Fraction(info.fps))
+        return cls(info, clip)
 
     @property
     def fps(self) -> Fraction:
@@ -129,10 +134,12 @@ class FrameGenerator:
         frames: yields the frames, (T, S, S, 3) at a time, S being the clip's `side_px`.
         landmarks: returns the faces that they show, (T, 478, 3), crop pixels; None for the clip's
             own.
+        sound: returns what they say, (N,), 16 kHz; None for the clip's own.
     """
 
     frames: Callable[[EvalClip], Iterator[Pixels]]
     landmarks: Callable[[EvalClip], Floats] | None = None
+    sound: Callable[[EvalClip], Floats] | None = None
 
     def __call__(self, eval_clip: EvalClip) -> Iterator[Pixels]:
         """Yield a clip's frames."""
@@ -236,7 +243,7 @@ def frame_generators(
     first = next(iter(pipelines.values()), None)
     generator = first.landmark_generator if first and from_sound else None
     generators[WARP] = _warping(generator, pose, seed)
-    generators[IDENTITY] = FrameGenerator(_identity_repeated, _identity_landmarks)
+    generators[IDENTITY] = repeated_identity()
     return generators | real_frame_generators({} if from_sound else pipelines)
 
 
@@ -298,6 +305,11 @@ def _points_of(
         speech = predict_speech_of(eval_clip, generator)
         eval_clip._spoken[key] = spoken_points(eval_clip, generator, speech, key[1], seed)
     return eval_clip._spoken[key]
+
+
+def repeated_identity() -> FrameGenerator:
+    """Return the baseline that repeats the identity frame."""
+    return FrameGenerator(_identity_repeated, _identity_landmarks)
 
 
 def _identity_repeated(eval_clip: EvalClip) -> Iterator[Pixels]:

@@ -56,12 +56,13 @@ def generate_videos(
             path = plan.video(name, row.clip)
             if not path.is_file():
                 try:
-                    eval_clip = eval_clip or EvalClip.read(plan.data, row)
+                    eval_clip = eval_clip or EvalClip.read(plan.data, row, max_s=plan.max_s)
                     started = time.perf_counter()
                     if generate.landmarks is not None:
                         points = generate.landmarks(eval_clip)
                         _write_landmarks(plan.landmarks(name, row.clip), points)
-                    _write_video(path, eval_clip, generate(eval_clip))
+                    sound = None if generate.sound is None else generate.sound(eval_clip)
+                    _write_video(path, eval_clip, generate(eval_clip), sound)
                     spent = times.setdefault(name, {"frames": 0, "seconds": 0.0})
                     spent["frames"] += len(eval_clip.clip)
                     spent["seconds"] += round(time.perf_counter() - started, 3)
@@ -91,14 +92,18 @@ def read_landmarks(plan: Plan, eval_clip: EvalClip, system: str) -> Floats | Non
     return points
 
 
-def _write_video(path: Path, eval_clip: EvalClip, frames: Iterator[Pixels]) -> None:
+def _write_video(
+    path: Path, eval_clip: EvalClip, frames: Iterator[Pixels], waveform: Floats | None = None
+) -> None:
+    """Write frames with a sound, by default the clip's own."""
+    waveform = eval_clip.waveform if waveform is None else waveform
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.callback(getattr(frames, "close", lambda: None))
         sound = None
-        if len(eval_clip.waveform):
+        if len(waveform):
             sound = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "sound.wav"
-            write_waveform(sound, eval_clip.waveform)
+            write_waveform(sound, waveform)
         size = (eval_clip.side_px, eval_clip.side_px)
         with VideoWriter(path, size=size, fps=eval_clip.fps, sound=sound, crf=CRF) as writer:
             for window in frames:
@@ -123,6 +128,6 @@ def video_for_report(plan: Plan, row: ClipInfo, system: str) -> Path:
     """Return the video of a system's crops, cut from another tool's video if needed."""
     path = plan.video(system, row.clip)
     if system in plan.predicted and not path.is_file():
-        eval_clip = EvalClip.read(plan.data, row)
+        eval_clip = EvalClip.read(plan.data, row, max_s=plan.max_s)
         _write_video(path, eval_clip, read_crops(plan, eval_clip, system))
     return path

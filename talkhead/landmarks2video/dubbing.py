@@ -20,7 +20,7 @@ from talkhead.geometry.motion_basis import (
     separate_lips,
     spoken_region,
 )
-from talkhead.geometry.pose import fit_head_pose
+from talkhead.geometry.pose import HeadPose, fit_head_pose
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage
@@ -89,8 +89,9 @@ class Dubber:
         number = self._track.stretch_at(frame)
         if number is None:
             return None
-        mesh, crop = self._track.points_at(frame), self._track.crop_at(frame)
-        return DubbedFace(mesh, target, crop, self._share(number, frame))
+        own, pose = self._shape(number, frame)
+        crop = self._track.crop_at(frame)
+        return DubbedFace(pose.to_picture(own), target, crop, self._share(number, frame))
 
     def speak(self, frame: int, coefficients: Floats) -> DubbedFace | None:
         """Return the edit for a frame, or None if it has no face to dub.
@@ -102,14 +103,26 @@ class Dubber:
         number = self._track.stretch_at(frame)
         if number is None:
             return None
-        rest, mesh = self.rest(number), self._track.points_at(frame)
-        pose = fit_head_pose(mesh, rest)
-        own = pose.to_face(mesh)
+        rest = self.rest(number)
+        own, pose = self._shape(number, frame)
         amount = mouth_scale(rest) * self._strength
         said = rest + self._basis.deform(coefficients[None], np.zeros(1, np.float32), amount)[0]
         # Around the mouth the face is the rest face plus speech; elsewhere it is the frame's own.
         target = separate_lips((own + self._region * (said - own))[None])[0]
         return self.follow(frame, pose.to_picture(target))
+
+    def _shape(self, number: int, frame: int) -> tuple[Floats, HeadPose]:
+        """Return a frame's face, (478, 3), face space, and the pose of its head.
+
+        Lips are too fast to be smoothed as the head is: closing lips would be found where they were
+        a frame before, and their teeth would remain in the dubbed frame.
+        """
+        rest, smooth = self.rest(number), self._track.points_at(frame)
+        detected = self._track.detected_points(frame, frame + 1)[0]
+        pose = fit_head_pose(smooth, rest)
+        own = pose.to_face(smooth)
+        lips = fit_head_pose(detected, rest).to_face(detected)
+        return np.asarray(own + self._region * (lips - own), np.float32), pose
 
     def _share(self, number: int, frame: int) -> float:
         stretch = self._track.stretches[number]

@@ -1,40 +1,83 @@
-"""Load pre-trained speech encoders: our own checkpoints, or published wav2vec 2.0 weights."""
+"""Load pre-trained speech encoders: our own checkpoints, or published ones in the hub's layout.
+
+Published are wav2vec 2.0, HuBERT and WavLM. Their configuration is read strictly, and only
+safetensors are: nothing of them runs as code.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from safetensors import SafetensorError
-from transformers import Wav2Vec2Config, Wav2Vec2Model
+from transformers import AutoConfig
 
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.speech_encoder import (
-    KERNELS,
-    STRIDES,
     LogMelEncoder,
+    ModelType,
+    PublishedConfig,
     SpeechEncoder,
 )
+from talkhead.config import check_arguments, in_short
 from talkhead.errors import WeightsError
-from talkhead.networks import check_alike, class_name_of, public_config
-from talkhead.weights import resolve_weights
+from talkhead.networks import check_alike, class_name_of, copy_tensors, public_config
+from talkhead.weights import resolve_encoder, resolve_weights
+from talkhead.weights.strict_files import one_line, opened_tensors, read_json
+from talkhead.weights.systems import ENCODER_FILES
 
-PUBLISHED_CONFIG_NAME = "config.json"
-PUBLISHED_TENSORS_NAME = "model.safetensors"
-"""Files of a model in the hub's layout."""
-_UNUSED = ("lm_head.", "wav2vec2.masked_spec_embed", "masked_spec_embed")
+MODEL_TYPES: tuple[str, ...] = get_args(ModelType)
+CONFIG_NAME, TENSORS_NAME = ENCODER_FILES
+_UNUSED = (
+    "masked_spec_embed",  # for training
+    "lm_head.",
+    "classifier.",
+    "projector.",
+    "quantizer.",
+    "project_q.",
+    "project_hid.",
+    "final_proj.",
+    "label_embs_concat",
+)
 """Tensors of published files that do not affect the features."""
+_OLD_NAMES = {
+    "conv.weight_g": "conv.parametrizations.weight.original0",
+    "conv.weight_v": "conv.parametrizations.weight.original1",
+}
+"""Names of the two parts of a normalised kernel in files of older versions of torch, and ours."""
 
 
-def find_encoder(name: str, folder: Path) -> Path:
-    """Return the folder of an encoder: a path relative to `folder`, or a name in weights.toml.
+def find_weights(name: str, folder: Path) -> Path:
+    """Return the folder of weights: a path relative to `folder`, or as `resolve_weights` does.
 
     Raises:
-        WeightsError: it is neither, or cannot be fetched.
+        WeightsError: there are none, or they cannot be fetched.
     """
     path = folder / name
     return path if path.is_dir() else resolve_weights(name)
+
+
+def find_encoder(name: str, folder: Path) -> Path:
+    """Return the folder of a speech encoder.
+
+    Args:
+        name: a path relative to `folder`, a name in weights.toml, or ``owner/name`` or
+            ``owner/name@revision`` on the hub.
+        folder: where relative paths start.
+
+    Raises:
+        WeightsError: there is none, or it cannot be fetched.
+    """
+    path = folder / name
+    return path if path.is_dir() else resolve_encoder(name)
+
+
+def is_published(folder: Path) -> bool:
+    """Return whether a folder holds an encoder in the hub's layout, not one of talkhead's own.
+
+    Raises:
+        WeightsError: its config.json is missing or not JSON.
+    """
+    return "_class_name" not in read_json(folder / CONFIG_NAME)
 
 
 def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
@@ -42,8 +85,8 @@ def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
 
     Args:
         folder: a checkpoint of `talkhead train speech`; one of `talkhead train landmarks`, which
-            contains an encoder; or a wav2vec 2.0 in the hub's layout.
-        encoder: built from the settings' [model.speech_encoder].
+            contains an encoder; or a published encoder in the hub's layout.
+        encoder: built from the settings' [model.speech_encoder], or from `published_config`.
 
     Raises:
         WeightsError: the weights are missing or corrupt, or the sizes differ.
@@ -63,66 +106,89 @@ def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
 
 
 def published_config(folder: Path) -> dict[str, Any]:
-    """Read the arguments of `SpeechEncoder` for a wav2vec 2.0 in the hub's layout.
+    """Read the arguments of `SpeechEncoder` for a published encoder in the hub's layout.
 
     Raises:
-        WeightsError: config.json is not of a wav2vec 2.0, or its feature rate differs.
+        WeightsError: config.json is missing, damaged, of another kind of model, or asks for
+            something that `SpeechEncoder` does not do.
     """
-    path = folder / PUBLISHED_CONFIG_NAME
+    path = folder / CONFIG_NAME
+    kind = read_json(path).get("model_type")
+    if kind not in MODEL_TYPES:
+        raise WeightsError(
+            f"{path} has model_type {in_short(repr(kind))}, but must have one of"
+            f" {', '.join(MODEL_TYPES)}"
+        )
     try:
-        kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-        found = Wav2Vec2Config.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if kind != "wav2vec2":
-        raise WeightsError(f"{path} has model_type {kind!r}, but 'wav2vec2' is needed")
-    if (tuple(found.conv_kernel), tuple(found.conv_stride)) != (KERNELS, STRIDES):
-        raise WeightsError(f"{path}: its convolutions do not give 50 features a second")
+        found: Any = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers and its checks raise many kinds
+        raise WeightsError(f"{path} cannot be read: {one_line(error)[:200]}") from error
     if found.feat_extract_activation != found.hidden_act:
         raise WeightsError(f"{path} has two different activations: talkhead supports only one")
-    norm: Any = found.feat_extract_norm
-    if norm not in ("group", "layer"):
-        raise WeightsError(
-            f"{path}: its convolutions use {norm!r} normalisation, but group or layer is needed"
-        )
-    return {
-        "conv_channels": tuple(found.conv_dim),
+    for name in ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm"):
+        if getattr(found, name, None):
+            raise WeightsError(f"{path} sets {name}, which talkhead does not support")
+    published = {
+        "conv_bias": found.conv_bias,
+        "conv_norm": found.feat_extract_norm,
+        "activation": found.hidden_act,
+        "stable_layer_norm": found.do_stable_layer_norm,
+        "position_kernel": found.num_conv_pos_embeddings,
+        "position_groups": found.num_conv_pos_embedding_groups,
+        "model_type": kind,
+        "conv_kernels": found.conv_kernel,
+        "conv_strides": found.conv_stride,
+        "norm_epsilon": found.layer_norm_eps,
+    }
+    if kind == "hubert":
+        published["projection_norm"] = found.feat_proj_layer_norm
+    elif kind == "wavlm":
+        published |= {
+            "num_buckets": found.num_buckets,
+            "max_distance": found.max_bucket_distance,
+        }
+    arguments = {
+        "conv_channels": found.conv_dim,
         "hidden_size": found.hidden_size,
         "num_layers": found.num_hidden_layers,
         "num_heads": found.num_attention_heads,
         "feedforward_size": found.intermediate_size,
         "dropout": 0.0,
-        "published": {
-            "conv_bias": found.conv_bias,
-            "conv_norm": norm,
-            "activation": found.hidden_act,
-            "stable_layer_norm": found.do_stable_layer_norm,
-            "position_kernel": found.num_conv_pos_embeddings,
-            "position_groups": found.num_conv_pos_embedding_groups,
-        },
+        "published": published,
     }
+    checked = check_arguments(
+        SpeechEncoder.__init__,
+        arguments,
+        source=str(path),
+        error=WeightsError,
+        nested=SpeechEncoder.nested_configs,
+    )
+    try:
+        SpeechEncoder.sketch(checked)
+    except ValueError as error:
+        raise WeightsError(f"{path} does not describe a valid encoder: {error}") from error
+    return checked
 
 
 def _load_published(folder: Path, encoder: SpeechEncoder) -> None:
     wanted = public_config(encoder)
     found = published_config(folder) | {"dropout": wanted["dropout"]}
     check_alike(folder, found, wanted)
-    path = folder / PUBLISHED_TENSORS_NAME
-    if not path.is_file():
-        raise WeightsError(f"{folder} holds no {path.name}: no other format is read")
-    try:
-        loaded: Any = Wav2Vec2Model.from_pretrained(
-            folder,
-            config=encoder.wav2vec.config,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{path} does not fit: {' '.join(str(error).split())[:200]}") from error
-    model, report = loaded
-    strange = [key for key in report["unexpected_keys"] if not key.startswith(_UNUSED)]
-    faults = [*report["missing_keys"], *report["mismatched_keys"], *strange]
-    if faults:
-        raise WeightsError(f"{path} does not fit: {faults[0]}")
-    encoder.wav2vec.load_state_dict(model.state_dict())
+    path = folder / TENSORS_NAME
+    prefix = f"{PublishedConfig(**wanted['published']).model_type}."
+    with opened_tensors(path) as file:
+        names = {
+            name: _own_name(name.removeprefix(prefix))
+            for name in file.keys()  # noqa: SIM118
+            if not name.removeprefix(prefix).startswith(_UNUSED)
+        }
+    copy_tensors(path, encoder.wav2vec, names)
+
+
+def _own_name(name: str) -> str:
+    for old, new in _OLD_NAMES.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name

@@ -49,7 +49,9 @@ class LandmarksTaskConfig:
     with the LSTM of `initial`."""
     speech: str = ""
     """Pre-trained speech encoder for a new run: the checkpoint folder of an encoder or of a
-    landmark generator, relative to the TOML file, or the name of published weights."""
+    landmark generator, or a folder with a wav2vec 2.0, HuBERT or WavLM, relative to the TOML file;
+    the name of published weights; or ``owner/name@revision`` on the hub. A published encoder
+    brings its own sizes: leave [model.speech_encoder] out."""
     min_agreement: float = MIN_AGREEMENT
     """Clips whose lips and sound agree less than this, at their best lag, are skipped, unless
     their sound is marked as good."""

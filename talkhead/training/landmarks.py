@@ -15,7 +15,12 @@ from torch.nn import functional
 
 from talkhead.audio2landmarks.audio2motion import LEAD_S
 from talkhead.audio2landmarks.generator import LandmarkGenerator
-from talkhead.audio2landmarks.speech_encoder import LogMel, frame_positions
+from talkhead.audio2landmarks.speech_encoder import (
+    FIELD_SAMPLES,
+    HOP_SAMPLES,
+    LogMel,
+    resample_features,
+)
 from talkhead.data.clips import ClipInfo
 from talkhead.data.selection import is_scored, split_rows, teaches_lips
 from talkhead.errors import TalkheadError
@@ -51,6 +56,14 @@ class TrainModule(nn.Module):
         self.generator = LandmarkGenerator(**model_config)
         self.mel_head = nn.Linear(self.generator.speech.conv_size, NUM_MEL)
         self.spectrum = LogMel(NUM_MEL)
+
+    def mel_of(self, waveform: Tensor) -> Tensor:
+        """Return the log-mel spectrum at the middle of each feature, (B, N) to (B, T, 80)."""
+        encoder, spectrum = self.generator.speech, self.spectrum(waveform)
+        count = (waveform.shape[1] - encoder.field_samples) // encoder.hop_samples + 1
+        starts = torch.arange(count, device=waveform.device) * encoder.hop_samples
+        positions = (starts + (encoder.field_samples - FIELD_SAMPLES) / 2) / HOP_SAMPLES
+        return resample_features(spectrum, positions.expand(len(waveform), -1))
 
 
 class LandmarksTask:
@@ -126,7 +139,8 @@ class LandmarksTask:
         """Return the total loss and its parts: positions, velocities, mouth and spectrum."""
         assert isinstance(model, TrainModule)
         truth = batch["coefficients"]
-        positions = frame_positions(truth.shape[1], self._fps, LEAD_S).to(truth.device)
+        positions = model.generator.frame_positions(truth.shape[1], self._fps, LEAD_S)
+        positions = positions.to(truth.device)
         waveform = batch["waveform"]
         for part in model.generator.children():
             learns = [parameter.requires_grad for parameter in part.parameters()]
@@ -136,10 +150,10 @@ class LandmarksTask:
             generated, conv_features = model.generator(
                 waveform, positions.expand(len(truth), -1), batch["style"], batch["shape"]
             )
-        mel = functional.l1_loss(model.mel_head(conv_features).float(), model.spectrum(waveform))
         losses = motion_losses(
             generated, truth, batch["mouth"], model.generator.components, self._config
         )
+        mel = functional.l1_loss(model.mel_head(conv_features).float(), model.mel_of(waveform))
         return losses | {"loss": losses["loss"] + self._config.mel_weight * mel, "mel": mel}
 
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -21,7 +21,12 @@ from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
 from talkhead.training.config import LoopConfig, check_loop, read_toml
 from talkhead.training.denoiser import DenoiserTask
 from talkhead.training.emotion import EmotionTask, EmotionTaskConfig
-from talkhead.training.encoders import find_encoder
+from talkhead.training.encoders import (
+    find_encoder,
+    find_weights,
+    is_published,
+    published_config,
+)
 from talkhead.training.landmark_samples import LandmarksTaskConfig
 from talkhead.training.landmarks import LandmarksTask
 from talkhead.training.loop import Task
@@ -87,11 +92,14 @@ def _denoiser(settings: Settings) -> Task:
 
 
 def _landmarks(settings: Settings) -> Task:
-    speech = settings.task.speech
+    speech, model = settings.task.speech, settings.model
     encoder = find_encoder(speech, settings.folder) if speech else None
+    if encoder is not None and "speech_encoder" not in model and is_published(encoder):
+        model = model | {"speech_encoder": published_config(encoder)}
+        model = _arguments(LandmarkGenerator, model, source=f"[model] with {encoder}")
     return LandmarksTask(
         settings.data,
-        settings.model,
+        model,
         settings.task,
         settings.loop.seed,
         settings.path("initial"),
@@ -128,7 +136,7 @@ def _mouth_denoiser(settings: Settings) -> Task:
         settings.model,
         settings.task,
         settings.loop.seed,
-        find_encoder(settings.task.weights, settings.folder),
+        find_weights(settings.task.weights, settings.folder),
         settings.folder / settings.task.pairs,
         settings.path("initial"),
     )

@@ -20,6 +20,7 @@ from talkhead.weights.folders import (
     installed_list,
     list_entries,
     locate_weights,
+    resolve_encoder,
     resolve_weights,
     verify,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "plan_publication",
     "publish",
     "read_list",
+    "resolve_encoder",
     "resolve_weights",
     "verify",
 ]

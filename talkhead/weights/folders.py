@@ -98,6 +98,22 @@ class WeightsList:
         folder = hub.fetch_pipeline(address, offline=offline)
         return ResolvedWeights(folder, address.repo, folder.name)
 
+    def resolve_encoder(self, name: str, *, offline: bool = False) -> Path:
+        """Return the folder of a speech encoder: a listed one, or one in the hub's layout.
+
+        Args:
+            name: a listed name, or ``owner/name`` or ``owner/name@revision`` on the hub.
+            offline: never use the network; HF_HUB_OFFLINE=1 has the same effect.
+
+        Raises:
+            WeightsError: as for `locate`.
+        """
+        offline = offline or is_offline()
+        address = parse_hub_address(name)
+        if name in self.entries or address is None:
+            return self.resolve(name, offline=offline)
+        return hub.fetch_encoder(address, offline=offline)
+
     def verify(self, name: str) -> bool:
         """Compare the files of an entry with their digests, without using the network.
 
@@ -251,6 +267,11 @@ def resolve_weights(name_or_folder: str | Path, *, offline: bool = False) -> Pat
 def locate_weights(name_or_folder: str | Path, *, offline: bool = False) -> ResolvedWeights:
     """Resolve weights like `resolve_weights`, and say at which commit: `WeightsList.locate`."""
     return installed_list().locate(name_or_folder, offline=offline)
+
+
+def resolve_encoder(name: str, *, offline: bool = False) -> Path:
+    """Resolve a speech encoder to a folder: see `WeightsList.resolve_encoder`."""
+    return installed_list().resolve_encoder(name, offline=offline)
 
 
 def verify(name: str) -> bool:

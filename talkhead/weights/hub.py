@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from talkhead.errors import WeightsError
 from talkhead.weights.listing import WeightsFile, measure_file
 from talkhead.weights.names import HubAddress, is_commit
-from talkhead.weights.systems import paths_in, pipeline_files
+from talkhead.weights.systems import ENCODER_FILES, paths_in, pipeline_files
 
+FilesOf = Callable[[Collection[str]], tuple[str, ...]]
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 _MAX_TENSOR_BYTES = 4_000_000_000
@@ -23,36 +25,60 @@ class MissingFileError(WeightsError):
 
 
 def fetch_pipeline(address: HubAddress, *, offline: bool) -> Path:
-    """Find a pipeline in the cache, or download its files, and nothing else.
+    """Find a pipeline in the cache, or download its files, and nothing else: see `_fetch`.
+
+    Returns:
+        The pipeline's folder, which is named after the commit.
+    """
+    return _fetch(address, "a pipeline", pipeline_files, offline=offline)
+
+
+def fetch_encoder(address: HubAddress, *, offline: bool) -> Path:
+    """Find a published speech encoder in the cache, or download its two files: see `_fetch`.
+
+    Returns:
+        The encoder's folder, which is named after the commit.
+    """
+    return _fetch(address, "a speech encoder", lambda _: ENCODER_FILES, offline=offline)
+
+
+def _fetch(address: HubAddress, what: str, files: FilesOf, *, offline: bool) -> Path:
+    """Find the files of a repository in the cache, or download them.
 
     A branch or a tag means the commit that the hub now names, or, offline, the one that it named
     last. A commit in the cache is used without asking the hub.
 
+    Args:
+        address: the repository.
+        what: what it must hold, for the message.
+        files: returns the files to fetch, given those that are present.
+        offline: use the cache only.
+
     Returns:
-        The pipeline's folder, which is named after the commit.
+        The folder, which is named after the commit.
 
     Raises:
-        WeightsError: the hub fails or refuses, the repository holds no pipeline, the pipeline is
-            not in the cache although `offline` is set, or a file is corrupt.
+        WeightsError: the hub fails or refuses, the repository lacks a file, a file is not in the
+            cache although `offline` is set, or a file is corrupt.
     """
-    folder = _cached_pipeline(address) if offline or address.is_pinned else None
+    folder = _cached(address, files) if offline or address.is_pinned else None
     if folder is None and offline:
         raise WeightsError(
             f"{address} is neither a folder nor in the hub's cache: run"
             f" `talkhead weights path {address}` once while online"
         )
     if folder is None:
-        folder = _download_pipeline(address)
-    for path in pipeline_files(paths_in(folder)):
+        folder = _download_files(address, what, files)
+    for path in files(paths_in(folder)):
         check_by_name(folder / path)
     return folder
 
 
-def _download_pipeline(address: HubAddress) -> Path:
+def _download_files(address: HubAddress, what: str, files: FilesOf) -> Path:
     commit, present = _look_up(address)
-    paths = pipeline_files(present)
+    paths = files(present)
     if absent := [path for path in paths if path not in present]:
-        raise WeightsError(f"{address} does not hold a pipeline: it lacks {', '.join(absent[:3])}")
+        raise WeightsError(f"{address} does not hold {what}: it lacks {', '.join(absent[:3])}")
     pinned = HubAddress(address.repo, commit)
     folder = Path()
     for path in paths:
@@ -78,16 +104,16 @@ def _look_up(address: HubAddress) -> tuple[str, frozenset[str]]:
     return info.sha, frozenset(file.rfilename for file in info.siblings or ())
 
 
-def _cached_pipeline(address: HubAddress) -> Path | None:
-    """Return the folder of a pipeline in the cache, or None if it is not there as a whole."""
+def _cached(address: HubAddress, files: FilesOf) -> Path | None:
+    """Return the folder of files in the cache, or None if they are not there as a whole."""
     from huggingface_hub import try_to_load_from_cache
 
-    for path in pipeline_files(()):
+    for path in files(()):
         found = try_to_load_from_cache(address.repo, path, revision=address.revision)
         if isinstance(found, str):
             folder = Path(found).parents[path.count("/")]
             present = paths_in(folder)
-            return folder if present.issuperset(pipeline_files(present)) else None
+            return folder if present.issuperset(files(present)) else None
     return None
 
 

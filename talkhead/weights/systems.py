@@ -21,6 +21,8 @@ SCHEDULER = "scheduler"
 SCHEDULER_CONFIG_NAME = "scheduler_config.json"
 CARD_NAME = "README.md"
 NETWORK_FILES = (CONFIG_NAME, TENSORS_NAME)
+ENCODER_FILES = (CONFIG_NAME, "model.safetensors")
+"""What the folder of a published speech encoder holds, as transformers writes it."""
 PIPELINE_FILES = (INDEX_NAME, f"{SCHEDULER}/{SCHEDULER_CONFIG_NAME}")
 """What a pipeline's folder holds besides its networks."""
 

@@ -11,6 +11,7 @@ import torch
 
 from talkhead.data.clips import read_clip, read_manifest, write_clip, write_manifest
 from talkhead.evaluation.networks import find_networks
+from talkhead.evaluation.nonspeech import SOUNDS
 from talkhead.evaluation.scores import (
     CEILING,
     IDENTITY,
@@ -20,6 +21,7 @@ from talkhead.evaluation.scores import (
     TRUTH,
     WARP,
 )
+from talkhead.evaluation.silence import OWN_SPEECH
 from talkhead.evaluation.tables import NEVER_SEEN
 from talkhead.media.audio import write_waveform
 from talkhead.media.video import VideoWriter
@@ -178,6 +180,22 @@ def test_dubbed_clips_are_scored_by_their_mouths_and_stills_are_skipped(
 
 
 @pytest.mark.usefixtures("detector_is_here")
+def test_clips_are_dubbed_with_sounds_that_have_no_voice(
+    run_here: RunHere, data: Path, tiny_weights: Path
+) -> None:
+    given = ["--stage", "silence", "--limit", "1", "--jobs", "1", "--device", "cpu", "--quiet"]
+    ended = run_here("eval", str(data), "-o", "report", *given, "--weights", str(tiny_weights))
+    scores = scores_of(ended)
+    assert (scores["stage"], scores["not_computed"]) == ("silence", {})
+    assert "pink noise at -50 and -30 dBFS" in scores["protocol"]["sounds"]
+    systems = scores["groups"][NEVER_SEEN]["systems"]
+    kinds = [*SOUNDS, OWN_SPEECH]
+    assert list(systems) == [*(f"{tiny_weights}, {kind}" for kind in kinds), IDENTITY, REAL]
+    assert set(scores["measures"]) <= {"moving_share"}
+    assert all(one["frames"] == NUM_SPOKEN for one in systems.values())
+
+
+@pytest.mark.usefixtures("detector_is_here")
 def test_videos_of_another_tool_are_paired_by_name_and_a_missing_one_exits_5(
     run_here: RunHere, short: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +293,7 @@ def test_two_scores_are_compared_as_text_and_as_json(
         ("DATA --stage landmarks --dtype float32", "--dtype float32 is for stages that render"),
         ("DATA --stage render --pose natural", "--pose natural is for motion generated from sound"),
         ("DATA --stage dub --pose still", "--pose still is for motion generated from sound"),
+        ("DATA --stage silence --pose still", "--pose still is for motion generated from sound"),
         ("DATA --weights WEIGHTS --stage dub --emotion happy", "a video keeps its own expression"),
         ("DATA --predicted DATA --pose still", "--pose still is for motion generated from sound"),
         (

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,14 @@ def test_a_clip_can_be_read_without_its_frames(tmp_path: Path) -> None:
     bare = read_clip(tmp_path, "a", frames=False)
     assert len(bare.jpeg) == 0
     np.testing.assert_array_equal(bare.landmarks, clip.landmarks)
+
+
+def test_the_beginning_of_a_clip_has_its_first_frames_and_their_sound() -> None:
+    clip = make_clip(10, 0)
+    first = clip.beginning(4, Fraction(25))
+    assert (len(first), len(first.crops), len(first.waveform)) == (4, 4, 4 * 640)
+    np.testing.assert_array_equal(first.frame(3), clip.frame(3))
+    assert clip.beginning(10, Fraction(25)) is clip
 
 
 def test_the_waveform_is_in_full_scale() -> None:

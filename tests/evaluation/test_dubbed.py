@@ -64,7 +64,8 @@ def test_every_frame_keeps_its_head_and_gets_the_mouth_of_half_the_clip_later(
     assert len(faces) == NUM_FRAMES
     assert all(face.share == 1 for face in faces)
     target = np.stack([face.target for face in faces])
-    np.testing.assert_array_equal(np.stack([face.mesh for face in faces]), own)
+    meshes = np.stack([face.mesh for face in faces])
+    np.testing.assert_allclose(meshes[:, [10, 168]], own[:, [10, 168]], atol=0.05)
     np.testing.assert_allclose(
         fit_head_pose(target).rotation, fit_head_pose(own).rotation, atol=0.02
     )

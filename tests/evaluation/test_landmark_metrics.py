@@ -10,11 +10,12 @@ from talkhead.evaluation.landmark_metrics import (
     landmark_values,
     landmark_velocity_distance,
     lip_motion,
+    moving_frames,
     num_blinks,
     quiet_frames,
 )
 from talkhead.geometry.mesh import LEFT_EYE_CORNER, mouth_opening
-from tests.meshes import hand_made_basis, mean_mesh, opened
+from tests.meshes import floats, hand_made_basis, mean_mesh, opened
 
 Floats = npt.NDArray[np.float32]
 
@@ -118,3 +119,15 @@ def test_every_closing_of_the_eyes_is_a_blink() -> None:
     points[40] += 0.3 * blink  # half-closed
     assert num_blinks(points) == 2
     assert num_blinks(still(5)) == 0
+
+
+def test_the_mouth_moves_around_a_change_of_its_opening() -> None:
+    opening = np.repeat(floats([0.0, 0.05]), 10)  # it opens between the frames 9 and 10
+    # At 25 fps, 0.2 s are two frames on each side: those windows of 8 to 11 span the change.
+    assert np.flatnonzero(moving_frames(opening, 25.0)).tolist() == [8, 9, 10, 11]
+    assert np.flatnonzero(moving_frames(opening, 50.0)).tolist() == list(range(5, 15))
+    assert not moving_frames(opening * floats(0.39), 25.0).any()  # 0.0195
+    assert moving_frames(opening * floats(0.41), 25.0).sum() == 4  # 0.0205
+    opening[9] = np.nan  # without a face, neither that frame nor its opening counts
+    assert np.flatnonzero(moving_frames(opening, 25.0)).tolist() == [8, 10]
+    assert not moving_frames(np.full(5, np.nan, np.float32), 25.0).any()
