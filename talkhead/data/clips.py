@@ -142,6 +142,7 @@ class Clip:
             landmarks=self.landmarks[:num_frames],
             crops=self.crops[:num_frames],
             waveform=self.waveform[: round(num_frames / fps * SAMPLE_RATE_HZ)],
+            jpeg=self.jpeg[: self.jpeg_offsets[num_frames]],
             jpeg_offsets=self.jpeg_offsets[: num_frames + 1],
         )
 

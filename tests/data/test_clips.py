@@ -59,11 +59,13 @@ def test_a_clip_can_be_read_without_its_frames(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bare.landmarks, clip.landmarks)
 
 
-def test_the_beginning_of_a_clip_has_its_first_frames_and_their_sound() -> None:
+def test_the_beginning_of_a_clip_has_its_first_frames_and_their_sound(tmp_path: Path) -> None:
     clip = make_clip(10, 0)
     first = clip.beginning(4, Fraction(25))
     assert (len(first), len(first.crops), len(first.waveform)) == (4, 4, 4 * 640)
     np.testing.assert_array_equal(first.frame(3), clip.frame(3))
+    write_clip(tmp_path, describe_clip("first", first), first)
+    assert len(read_clip(tmp_path, "first")) == 4
     assert clip.beginning(10, Fraction(25)) is clip
 
 
