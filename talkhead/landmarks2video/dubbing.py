@@ -242,6 +242,9 @@ def _composites(
     options: SamplerOptions,
 ) -> Iterator[Pixels]:
     epsilon = None if painter is None else painter.draw_noise(options.seed)
+    gain = 1.0
+    if painter is not None and options.num_steps == 1:
+        gain = painter.denoiser.config.dubbing_gain
     with closing(batches):
         for items, canvases, layers in batches:
             dubbed = _dubbed(canvases, layers)
@@ -253,7 +256,7 @@ def _composites(
                     known = painter.reference(np.stack(pictures), np.stack(meshes))
                 targets = layers.target.cpu().numpy()
                 moved = [c.crop.to_picture(t) for c, t in zip(canvases, targets, strict=True)]
-                painter.paint(dubbed, np.stack(moved), known, epsilon, options)
+                painter.paint(dubbed, np.stack(moved), known, epsilon, options, gain)
             number = 0
             for picture, face in items:
                 if face is None:

@@ -42,8 +42,9 @@ class MouthDenoiser(Network, Levels):
         num_heads: attention heads at the lowest level.
         sharpness: what `detail_of` gives for the sharper fifth of the training patches; rendering
             asks for it.
-        fine_gain: by how much a single step's fine components are amplified. One step answers with
-            less contrast than several do, because its answer is close to a mean.
+        dubbing_gain: by how much a single step's fine components are amplified in dubbing. One step
+            answers with less contrast than real teeth have, because its answer is close to a mean;
+            beside a video's own frames that shows.
     """
 
     patch_mean: Tensor
@@ -59,7 +60,7 @@ class MouthDenoiser(Network, Levels):
         num_blocks: tuple[int, ...] = (1, 2),
         num_heads: int = 4,
         sharpness: float = 0.0,
-        fine_gain: float = 1.0,
+        dubbing_gain: float = 1.0,
     ) -> None:
         super().__init__()
         time_channels = widths[0]
@@ -90,11 +91,10 @@ class MouthDenoiser(Network, Levels):
         cells = functional.conv2d(latents.float(), kernel) + self.patch_mean[:, None, None]
         return functional.pixel_shuffle(cells, LATENT_PX)
 
-    def residual_scale(self, num_steps: int) -> Tensor:
+    def residual_scale(self, fine_gain: float = 1.0) -> Tensor:
         """Return what to multiply sampled residuals by, (C, 1, 1), to add them to latents."""
         scale = self.residual_spread.clone()
-        if num_steps == 1:
-            scale[NUM_COARSE:] *= self.config.fine_gain
+        scale[NUM_COARSE:] *= fine_gain
         return scale[:, None, None]
 
     def forward(

@@ -74,6 +74,7 @@ class MouthPainter:
         reference: Tensor,
         epsilon: Tensor,
         options: SamplerOptions,
+        fine_gain: float = 1.0,
     ) -> None:
         """Paint the insides of opened mouths into frames, in place.
 
@@ -83,6 +84,7 @@ class MouthPainter:
             reference: (B or 1, C, 16, 20), from `reference`.
             epsilon: (1, C, 16, 20), from `draw_noise`.
             options: steps and seed.
+            fine_gain: by how much fine components are amplified.
         """
         placements = patch_placements(meshes)
         outlines = lip_outlines(meshes, placements)
@@ -95,9 +97,8 @@ class MouthPainter:
         maps, placements = maps[chosen], placements[chosen]
         latents = self.denoiser.encode(self._cut(frames, chosen, placements))
         reference = reference.expand(len(frames), -1, -1, -1)[chosen]
-        painted = self.denoiser.decode(
-            latents + self._sample(latents, reference, maps, epsilon, options)
-        )
+        residual = self._sample(latents, reference, maps, epsilon, options)
+        painted = self.denoiser.decode(latents + residual * self.denoiser.residual_scale(fine_gain))
         self._paste(frames, chosen, placements, maps, painted.clamp(-1, 1), opened[chosen])
 
     def _sample(
@@ -108,7 +109,7 @@ class MouthPainter:
         epsilon: Tensor,
         options: SamplerOptions,
     ) -> Tensor:
-        """Return the sampled residual of the latents, (B, C, 16, 20)."""
+        """Return the sampled residual, (B, C, 16, 20), in units of the denoiser."""
         sharpness = torch.full((len(latents),), self.denoiser.config.sharpness, device=self.device)
 
         def denoise(noisy: Tensor, time: Tensor) -> Tensor:
@@ -116,8 +117,7 @@ class MouthPainter:
             return velocity.float()
 
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            residual = sample(denoise, epsilon.expand_as(latents), self.scheduler, options)
-        return residual * self.denoiser.residual_scale(options.num_steps)
+            return sample(denoise, epsilon.expand_as(latents), self.scheduler, options)
 
     def _cut(self, pictures: Pixels, chosen: Indices, placements: Floats) -> Tensor:
         """Cut the patches of chosen pictures, (B, 3, 128, 160) in [-1, 1]."""

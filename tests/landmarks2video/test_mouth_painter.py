@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from talkhead.landmarks2video.mouth_denoiser import (
 from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.sampling import SamplerOptions, default_scheduler
 from tests.meshes import mean_mesh, opened
-from tests.tiny import TINY_MOUTH_DENOISER, tiny_mouth_denoiser
+from tests.tiny import tiny_mouth_denoiser
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -40,14 +39,14 @@ def pictures(count: int) -> Pixels:
 
 
 def painted(
-    painter: MouthPainter, points: Floats, *, seed: int = 0, steps: int = 2
+    painter: MouthPainter, points: Floats, *, seed: int = 0, steps: int = 2, gain: float = 1.0
 ) -> tuple[Pixels, Pixels]:
     """Return frames before and after painting."""
     before = pictures(len(points))
     after = before.copy()
     reference = painter.reference(before[:1], points[:1])
     options = SamplerOptions(steps, seed=seed)
-    painter.paint(after, points, reference, painter.draw_noise(seed), options)
+    painter.paint(after, points, reference, painter.draw_noise(seed), options, gain)
     return before, after
 
 
@@ -80,19 +79,13 @@ def test_the_number_of_steps_matters(painter: MouthPainter) -> None:
     assert (painted(painter, points, steps=1)[1] != painted(painter, points, steps=4)[1]).any()
 
 
-def test_a_single_step_amplifies_fine_components(painter: MouthPainter) -> None:
-    plain = painter.denoiser
-    sharp = MouthDenoiser(**(TINY_MOUTH_DENOISER | {"fine_gain": 1.5})).eval()
-    sharp.load_state_dict(plain.state_dict())
-    for steps, gain in ((1, 1.5), (2, 1.0)):
-        ratio = (sharp.residual_scale(steps) / plain.residual_scale(steps)).flatten().tolist()
-        assert ratio == [1.0] * NUM_COARSE + [gain] * (len(ratio) - NUM_COARSE)
-    amplified = replace(painter, denoiser=sharp)
+def test_fine_components_can_be_amplified(painter: MouthPainter) -> None:
+    ratio = painter.denoiser.residual_scale(1.5) / painter.denoiser.residual_scale()
+    count = len(ratio) - NUM_COARSE
+    assert count > 0
+    assert ratio.flatten().tolist() == [1.0] * NUM_COARSE + [1.5] * count
     points = meshes(14.0)
-    _, after = painted(painter, points, steps=1)
-    _, more = painted(amplified, points, steps=1)
-    assert (after != more).any()
-    assert (painted(painter, points, steps=2)[1] == painted(amplified, points, steps=2)[1]).all()
+    assert (painted(painter, points)[1] != painted(painter, points, gain=1.5)[1]).any()
 
 
 def test_frames_do_not_depend_on_their_batch(painter: MouthPainter) -> None:
