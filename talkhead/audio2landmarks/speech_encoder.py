@@ -120,11 +120,24 @@ class SpeechEncoder(Network):
         """Number of channels of the convolutional features."""
         return int(self.config.conv_channels[-1])
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def is_local(self) -> bool:
+        """Whether `convolve` gives a piece of sound what it gives the whole."""
+        return self.config.published is None or self.config.published["conv_norm"] == "layer"
+
+    def convolve(self, waveform: Tensor) -> Tensor:
+        """Return the output of the convolutions alone, (B, T, last of conv_channels)."""
+        found: Tensor = self.wav2vec.feature_extractor(waveform * self._gain)
+        return found.transpose(1, 2)
+
+    def forward(
+        self, waveform: Tensor, convolved: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Encode waveforms.
 
         Args:
             waveform: (B, N) with N >= 400, normalised loudness.
+            convolved: the waveform's output of `convolve`, where it is known.
 
         Returns:
             Features (B, T, hidden_size), features of the convolutions alone, (B, T, last of
@@ -135,6 +148,9 @@ class SpeechEncoder(Network):
         if not any(parameter.requires_grad for parameter in convolutions.parameters()):
             # Otherwise transformers computes gradients of the waveform, with all their memory.
             self.wav2vec.freeze_feature_encoder()  # type: ignore[no-untyped-call]
+        if convolved is not None:
+            hidden, features = self.wav2vec.feature_projection(convolved)
+            return self.wav2vec.encoder(hidden)[0], features, sound_level(waveform)
         out = self.wav2vec(waveform * self._gain)
         return out.last_hidden_state, out.extract_features, sound_level(waveform)
 

@@ -38,8 +38,15 @@ _AAC_RATES_HZ = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48
 MAX_AAC_RATE_HZ = _AAC_RATES_HZ[-1]
 """Limit for a video's audio: phones and browsers play no higher rate."""
 FRAGMENT_S = 1
+LIVE_FRAGMENT_S = 0.1
 KEY_FRAME_S = 30
 """Longest distance between key frames. A still background jumps slightly at each one."""
+
+_TO_BT709 = (
+    f"scale=out_color_matrix=bt709:out_range=tv:{SCALE_FLAGS}",
+    "format=yuv420p",
+    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
+)
 
 # Keys that mp4 has boxes for; other keys need a more general, less readable box.
 _MP4_KEYS = frozenset(
@@ -184,12 +191,7 @@ def write_video_args(
     BT.709 and tagged as such. Nothing in the file depends on the date or the number of cores.
     """
     width, height = size
-    picture_filters = (
-        f"crop={width - width % 2}:{height - height % 2}:0:0",
-        f"scale=out_color_matrix=bt709:out_range=tv:{SCALE_FLAGS}",
-        "format=yuv420p",
-        "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
-    )
+    picture_filters = (f"crop={width - width % 2}:{height - height % 2}:0:0", *_TO_BT709)
     args = [
         *_common_args(),
         *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"),
@@ -215,6 +217,34 @@ def write_video_args(
             args += ["-bsf:a", "aac_adtstoasc"]
         return [*args, "-movflags", fragments, "-f", "mp4", "pipe:1"]
     return [*args, "-movflags", f"+faststart{tags}", "-f", "mp4", "-y", input_name(target)]
+
+
+def live_video_args(
+    *, fps: Fraction, crf: int, metadata: Mapping[str, str], is_raw: bool
+) -> list[str]:
+    """Encode a Matroska stream of raw RGB and samples from stdin to stdout, without delay.
+
+    The mp4 has fragments of `LIVE_FRAGMENT_S`, and a key frame every `FRAGMENT_S`. Sound is at 48
+    kHz, because a packet of AAC lasts 1024 samples. `is_raw` is for frames alone, in yuv420p.
+    """
+    args = [
+        *_common_args(),
+        *("-probesize", "32", "-analyzeduration", "0"),
+        *("-f", "matroska", "-i", "pipe:0", "-map", "0:v:0"),
+        *("-map_metadata", "-1", "-r", _rate(fps)),
+        *("-vf", ",".join(_TO_BT709)),
+    ]
+    if is_raw:
+        return [*args, "-f", "rawvideo", "pipe:1"]
+    args += ["-map", "0:a:0", "-c:v", "libx264", "-preset", ENCODER_PRESET, "-crf", str(crf)]
+    args += ["-tune", "zerolatency", "-g:v", str(math.ceil(fps * FRAGMENT_S)), "-threads:v", "1"]
+    args += [*_sound_args(copy_sound=False), "-ar", str(MAX_AAC_RATE_HZ), "-flags:v", "+bitexact", "-fflags", "+bitexact"]
+    for key, value in metadata.items():
+        args += ["-metadata", f"{key}={value}"]
+    tags = "" if set(metadata) <= _MP4_KEYS else "+use_metadata_tags"
+    fragments = f"+empty_moov+delay_moov+default_base_moof{tags}"
+    args += ["-movflags", fragments, "-frag_duration", f"{LIVE_FRAGMENT_S * 1e6:.0f}"]
+    return [*args, "-flush_packets", "1", "-f", "mp4", "pipe:1"]
 
 
 def _sound_args(*, copy_sound: bool) -> list[str]:
