@@ -133,7 +133,9 @@ class AnimatedFace:
     """Scale of the speech motion and the eyebrow motion."""
 
     @classmethod
-    def at_rest(cls, generator: LandmarkGenerator, identity: Floats, strength: float) -> AnimatedFace:
+    def at_rest(
+        cls, generator: LandmarkGenerator, identity: Floats, strength: float
+    ) -> AnimatedFace:
         """Measure a face: its mesh, (478, 3), in the picture, pixels."""
         basis = generator.motion_basis()
         rest, head = identity_at_rest(identity, basis)

@@ -180,7 +180,9 @@ class _TimeLayer(nn.Module):
             functional.pad(part, (0, 0, self._reach, self._reach)).unfold(1, width, 1)[:, first:].mT
             for part in self.key_value(self.norm_key(time)).chunk(2, -1)
         )  # (B, F - first, 2 reach + 1, size): only the window is computed
-        around = torch.arange(num_frames + 2 * self._reach, device=x.device).unfold(0, width, 1)[first:]
+        around = torch.arange(num_frames + 2 * self._reach, device=x.device).unfold(0, width, 1)[
+            first:
+        ]
         there = (around >= self._reach) & (around < num_frames + self._reach)
         query, key, value = map(self._in_heads, (query, key, value))
         found = functional.scaled_dot_product_attention(

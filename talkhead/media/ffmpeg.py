@@ -238,7 +238,15 @@ def live_video_args(
         return [*args, "-f", "rawvideo", "pipe:1"]
     args += ["-map", "0:a:0", "-c:v", "libx264", "-preset", ENCODER_PRESET, "-crf", str(crf)]
     args += ["-tune", "zerolatency", "-g:v", str(math.ceil(fps * FRAGMENT_S)), "-threads:v", "1"]
-    args += [*_sound_args(copy_sound=False), "-ar", str(MAX_AAC_RATE_HZ), "-flags:v", "+bitexact", "-fflags", "+bitexact"]
+    args += [
+        *_sound_args(copy_sound=False),
+        "-ar",
+        str(MAX_AAC_RATE_HZ),
+        "-flags:v",
+        "+bitexact",
+        "-fflags",
+        "+bitexact",
+    ]
     for key, value in metadata.items():
         args += ["-metadata", f"{key}={value}"]
     tags = "" if set(metadata) <= _MP4_KEYS else "+use_metadata_tags"

@@ -70,7 +70,9 @@ def stream_header(size: tuple[int, int], fps: Fraction, rate_hz: int, num_channe
     return head + _id(0x18538067) + _UNKNOWN_SIZE + info + tracks
 
 
-def frame_cluster(time_s: Fraction, frame: Pixels, sound_s: Fraction, sound: Samples) -> list[bytes]:
+def frame_cluster(
+    time_s: Fraction, frame: Pixels, sound_s: Fraction, sound: Samples
+) -> list[bytes]:
     """Return the parts of one frame's cluster.
 
     Args:

@@ -327,7 +327,6 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         )
         return call(self, image, audio, options)
 
-
     def stream(
         self,
         image: str | Path | PIL.Image.Image | Pixels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +26,6 @@ from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.live_resampler import LiveResampler
 from talkhead.media.playback import play
 from talkhead.media.prefetch import in_step, run_ahead
-from talkhead.media.rates import num_frames
 from talkhead.pipelines.stages import PictureFace, VideoFace, speaking_mouth
 
 if TYPE_CHECKING:
