@@ -147,8 +147,8 @@ class LandmarkGenerator(Network):
             convolved: what `SpeechEncoder.convolve` gives for the waveform, where it is known.
 
         Returns:
-            Coefficients (B, F - first, K) in standard deviations, and the features of the convolutions
-            (B, T, C), which training needs.
+            Coefficients (B, F - first, K) in standard deviations, and the features of the
+            convolutions (B, T, C), which training needs.
         """
         known = () if convolved is None else (convolved,)
         features, conv_features, level = self.speech(waveform, *known)

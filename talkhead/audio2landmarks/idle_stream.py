@@ -160,7 +160,8 @@ class _Head:
         grow = min(self._number / (GROW_S * self._rate_hz), 1.0)
         self._number += 1
         values = self._strength * STILL_SHARE * (slow + lively * fast)
-        return limited(values[None] * (grow * grow * (3 - 2 * grow)))[0]
+        moved: Floats = limited(values[None] * (grow * grow * (3 - 2 * grow)))[0]
+        return moved
 
 
 class _Blinks:

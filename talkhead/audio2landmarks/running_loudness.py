@@ -7,6 +7,7 @@ shows. Frames come one by one, so the estimates do not depend on how the sound w
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +30,6 @@ from talkhead.audio2landmarks.loudness import (
     SPEECH_RANGE_DB,
     VOICE_RANGE_DB,
 )
-
-Floats = npt.NDArray[np.float32]
 
 ORDINARY_MEAN_DB, ORDINARY_LOUDEST_DB = -21.0, -16.0
 """Mean level and loudest level of ordinary recorded speech, dBFS."""
@@ -121,17 +120,17 @@ class RunningLoudness:
             mean_db += weight * (float(10 * np.log10(powers.mean())) - mean_db)
         lacking_db = 0.0
         if len(self._sentence) >= MIN_SENTENCE_S * LEVEL_RATE_HZ / 2:
-            found_db = self._loudest_db - QUIET_SENTENCE_DB - _level_of_sounds(self._sentence)
+            found_db = self._loudest_db - QUIET_SENTENCE_DB - _level_of_sounds(list(self._sentence))
             lacking_db = found_db if 0 < found_db <= MAX_RAISE_DB else 0.0
         self._gain_db = _nearer(self._gain_db, SPEECH_LEVEL_DB - mean_db)
         self._loudest_db = _nearer(self._loudest_db, loudest_db)
         self._raised_db = _nearer(self._raised_db, lacking_db)
 
 
-def _level_of_sounds(levels_db: npt.ArrayLike) -> float:
+def _level_of_sounds(levels_db: Sequence[float] | npt.NDArray[np.float64]) -> float:
     """Return the loudest level of the frames with sound, as `loudest_level` does."""
     percentile = 100 - (100 - LOUDEST_PERCENTILE) / MIN_SPEECH_SHARE
-    return float(np.percentile(levels_db, percentile))
+    return float(np.percentile(np.asarray(levels_db), percentile))
 
 
 def _nearer(value_db: float, target_db: float) -> float:

@@ -96,6 +96,11 @@ class SpeechStream:
         return len(self._sound)
 
     @property
+    def num_frames_held(self) -> int:
+        """Number of frames whose loudness is in memory; bounded."""
+        return len(self._heard)
+
+    @property
     def look_ahead_s(self) -> float:
         """Seconds of sound that are awaited after a frame."""
         return self._ahead / RATE_HZ

@@ -132,7 +132,7 @@ class LiveLoop:
             signal.signal(number, before[number])
 
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in map(int, (signal.SIGINT, signal.SIGTERM)):
                 before[number] = signal.getsignal(number)
                 if callable(before[number]):
                     signal.signal(number, end)
@@ -192,7 +192,7 @@ class LiveLoop:
 
     def _taken(self) -> tuple[list[_Heard], bool]:
         """Wait for a block; return it with all that wait, and whether they are the last."""
-        found = []
+        found: list[_Heard] = []
         item = self._queue.get()
         while True:
             if isinstance(item, BaseException):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from talkhead.media.sizes import DEFAULT_SIZE
 
@@ -32,7 +32,7 @@ class LiveJob:
     expression_strength: float = 1.0
     blink_per_minute: float = 16.0
     emotion: str | None = None
-    loop: str = "pingpong"
+    loop: Literal["pingpong", "hold"] = "pingpong"
     fps: Fraction | None = None
     """None: the video's rate, or 25 for a picture."""
     steps: int = 1

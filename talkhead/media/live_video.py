@@ -27,9 +27,16 @@ FINISH_S = 20.0
 class LiveWriter(Protocol):
     """Takes frames one by one, each with its sound."""
 
-    def __enter__(self) -> LiveWriter: ...
+    def __enter__(self) -> LiveWriter:
+        """Start writing."""
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish what was written."""
 
     def write(self, frame: Pixels, sound: Samples) -> None:
         """Write a frame, uint8 (H, W, 3), and the sound that belongs to it, (n, channels)."""
