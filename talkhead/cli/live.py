@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -221,26 +219,8 @@ def _run(
     found = locate_weights(job.weights, offline=offline)
     tell_revision(found)
     job = replace(job, weights=str(found))
-    with video_target(output) as target, open_target(target) as stream:
+    with video_target(output) as target:
         from talkhead.pipelines import FacePipeline
 
         pipeline = FacePipeline.from_folder(found.folder, device=torch_device, dtype=torch_dtype)
-        return live_job(job, pipeline, source, stream, found.folder)
-
-
-@contextmanager
-def open_target(target: Path | IO[bytes]) -> Iterator[IO[bytes]]:
-    """Yield the open file or pipe to write to.
-
-    Raises:
-        TalkheadError: the file cannot be opened.
-    """
-    if not isinstance(target, Path):
-        yield target
-        return
-    try:
-        file = target.open("wb")
-    except OSError as error:
-        raise TalkheadError(f"{target} cannot be written ({error.strerror})") from error
-    with file:
-        yield file
+        return live_job(job, pipeline, source, target, found.folder)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from talkhead.errors import TalkheadError
 from talkhead.media.sizes import DEFAULT_SIZE
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def live_job(
     job: LiveJob,
     pipeline: FacePipeline,
     source: LiveSource,
-    target: IO[bytes],
+    target: Path | IO[bytes],
     folder: Path,
     on_frame: Callable[[int, bool], None] | None = None,
 ) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def live_job(
         job: what to do.
         pipeline: the networks.
         source: the sound.
-        target: an open file or pipe with a descriptor.
+        target: a file, which is created when the first sound has come; or an open pipe.
         folder: the weights folder, whose digests go into the video's note.
         on_frame: as for `LiveLoop`.
 
@@ -71,7 +73,7 @@ def live_job(
     from talkhead.jobs.live import LiveLoop
     from talkhead.jobs.live_clock import AHEAD_S
 
-    with pipeline.stream(
+    stream = pipeline.stream(
         job.face,
         sampling_rate=source.format.rate_hz,
         fps=job.fps,
@@ -85,11 +87,13 @@ def live_job(
         emotion=job.emotion,
         loop=job.loop,
         max_size=job.max_size,
-    ) as stream, _writer(job, stream, source, target, folder) as writer:
+    )
+    with stream:
+        source.wait_for_samples()
         if job.pace:
             source.skip_old(AHEAD_S)
-        loop = LiveLoop(source, stream, writer, pace=job.pace, on_frame=on_frame)
-        report = loop.run()
+        with _opened(target) as file, _writer(job, stream, source, file, folder) as writer:
+            report = LiveLoop(source, stream, writer, pace=job.pace, on_frame=on_frame).run()
     width, height = stream.size
     return {
         "frames": report.frames,
@@ -101,6 +105,19 @@ def live_job(
         "seed": job.seed,
         "weights": job.weights,
     }
+
+
+@contextmanager
+def _opened(target: Path | IO[bytes]) -> Iterator[IO[bytes]]:
+    if not isinstance(target, Path):
+        yield target
+        return
+    try:
+        file = target.open("wb")
+    except OSError as error:
+        raise TalkheadError(f"{target} cannot be written ({error.strerror})") from error
+    with file:
+        yield file
 
 
 def _writer(

@@ -61,6 +61,18 @@ class LiveSource:
         assert self._format is not None
         return self._format
 
+    def wait_for_samples(self) -> None:
+        """Wait for the first sample, which may be any time after the header.
+
+        Raises:
+            TalkheadError: the stream ends without one.
+        """
+        self.wait()
+        with self._changed:
+            self._changed.wait_for(lambda: self._num_held or self._is_over)
+            if not self._num_held:
+                raise TalkheadError("the sound has no samples: record it again")
+
     def skip_old(self, keep_s: float) -> None:
         """Drop what a source that sends sound as it happens has sent so far, but the last of it.
 

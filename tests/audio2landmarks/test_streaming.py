@@ -1,6 +1,5 @@
 from collections.abc import Iterable
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -175,7 +174,9 @@ def test_convolutions_over_pieces_are_those_over_the_whole(generator: LandmarkGe
     encoder = generator.speech
     with torch.no_grad():
         whole = encoder(waveform)
-        pieces = torch.cat([encoder.convolve(waveform[:, :8080]), encoder.convolve(waveform[:, 8000:])], 1)
+        pieces = torch.cat(
+            [encoder.convolve(waveform[:, :8080]), encoder.convolve(waveform[:, 8000:])], 1
+        )
         joined = encoder(waveform, pieces)
     torch.testing.assert_close(joined[0], whole[0])
     torch.testing.assert_close(joined[1], whole[1])
