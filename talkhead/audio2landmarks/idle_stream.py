@@ -172,8 +172,8 @@ class _Blinks:
         self._rng = np.random.default_rng([seed, 2])
         self._voice = _Smoothed(SYLLABLE_S / 2, rate_hz)
         self._number = 0
-        self._begin_s, self._length_s = -10.0, 0.3
-        self._due_s = np.inf
+        self._begin_s, self._length_s, self._next_length_s = -10.0, 0.3, 0.3
+        self._due_s, self._waits = np.inf, False
         if per_minute > 0:
             self._due_s = 0.4 * 60 / per_minute * self._rng.lognormal(0, 0.4)
             self._plan()
