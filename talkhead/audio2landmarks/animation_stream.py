@@ -52,9 +52,9 @@ class AnimationStream:
             options.blink_per_minute,
         )
 
-    def push(self, samples: Floats) -> Iterator[Floats]:
-        """Take more sound, (N,) at 16 kHz, and yield the new meshes, (T, 478, 3), pixels."""
-        return map(self._meshes, self.speech.push(samples))
+    def push(self, samples: Floats, *, hurry: bool = False) -> Iterator[Floats]:
+        """Take more sound and yield the new meshes, (T, 478, 3): see `SpeechStream.push`."""
+        return map(self._meshes, self.speech.push(samples, hurry=hurry))
 
     def finish(self, duration_s: Fraction | None = None) -> Iterator[Floats]:
         """Yield the remaining meshes: see `SpeechStream.finish`."""

@@ -105,16 +105,18 @@ class SpeechStream:
         """Seconds of sound that are awaited after a frame."""
         return self._ahead / RATE_HZ
 
-    def push(self, samples: Floats) -> Iterator[SpokenFrames]:
+    def push(self, samples: Floats, *, hurry: bool = False) -> Iterator[SpokenFrames]:
         """Take more sound, and yield the motion of the frames that became due, step by step.
 
         Args:
             samples: (N,), mono, 16 kHz; N may be anything.
+            hurry: do not run the generator, but take what the last step expected of these frames:
+                a few are good, then the lips stay where they are.
         """
         for start in range(0, len(samples), SAMPLE_RATE_HZ):  # a whole file may come at once
             self._hear(samples[start : start + SAMPLE_RATE_HZ])
             while self._num_heard >= self._next + STEP_FRAMES + self._ahead:
-                yield self._resampler.push(self._step(STEP_FRAMES, self._ahead))
+                yield self._resampler.push(self._step(STEP_FRAMES, self._ahead, hurry=hurry))
 
     def finish(self, duration_s: Fraction | None = None) -> Iterator[SpokenFrames]:
         """Yield the motion of the remaining frames: altogether, as many as cover the sound.
@@ -144,11 +146,26 @@ class SpeechStream:
                 self._heard.append(self._loudness.add(level_db))
             self._num_heard += count
 
-    def _step(self, count: int, ahead: int) -> SpokenFrames:
-        """Generate the next `count` frames, with `ahead` more frames of sound after them."""
+    def _step(self, count: int, ahead: int, *, hurry: bool = False) -> SpokenFrames:
+        """Return the next `count` frames; `ahead` more frames of sound were heard after them."""
         start, stop = self._next, self._next + count
-        first, last = max(start - HISTORY_FRAMES, 0), stop + ahead
+        last = stop + ahead
         frames = self._heard[start - self._first_heard : last - self._first_heard]
+        if hurry and len(self._expected):
+            missing = max(count + 1 - len(self._expected), 0)
+            coming = np.concatenate([self._expected, self._expected[-1:].repeat(missing, axis=0)])
+            coefficients, self._expected = coming[:count], coming[count:]
+        else:
+            coefficients = self._generated(frames, start, stop, last)
+        gates = self._gates(start, stop, last)
+        loudness = np.array([frame.loudness for frame in frames[:count]], np.float32)
+        self._next = stop
+        self._forget()
+        return SpokenFrames(coefficients * gates[:, None], loudness * gates)
+
+    def _generated(self, frames: list[HeardFrame], start: int, stop: int, last: int) -> Floats:
+        """Generate frames from `start` to `stop`, (T, K), from the sound up to frame `last`."""
+        first = max(start - HISTORY_FRAMES, 0)
         gain = 10 ** (frames[-1].gain_db / 20)
         begin = first * FRAME_SAMPLES - LEAD_SAMPLES - self._first_sample
         end = last * FRAME_SAMPLES - self._first_sample
@@ -162,13 +179,10 @@ class SpeechStream:
             first=start - first,
             convolved=self._convolved.of(waveform, first * FRAME_SAMPLES),
         )
+        count = stop - start
         coefficients = _faded(found[:count], self._expected)
         self._expected = found[count:]
-        gates = self._gates(start, stop, last)
-        loudness = np.array([frame.loudness for frame in frames[:count]], np.float32)
-        self._next = stop
-        self._forget()
-        return SpokenFrames(coefficients * gates[:, None], loudness * gates)
+        return coefficients
 
     def _gates(self, start: int, stop: int, last: int) -> Floats:
         """Return 1 during speech and 0 in silence; it opens as early as the sound is heard."""

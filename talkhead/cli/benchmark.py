@@ -90,6 +90,7 @@ def benchmark(
 
     threads = torch.get_num_threads()
     if live:
+        share_cores()
         if peer is not None or steps != 1:
             raise TalkheadError("--live takes one step and no --peer: leave the others out")
         result = _time_live(size, seconds, weights, torch_device, torch_dtype, offline=offline)

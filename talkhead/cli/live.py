@@ -210,10 +210,12 @@ def live(
 def _run(
     job: LiveJob, source: LiveSource, output: Path, device: str, dtype: str, *, offline: bool
 ) -> dict[str, Any]:
+    from talkhead.cli.device import share_cores
     from talkhead.device import resolve_device, resolve_dtype
     from talkhead.jobs.live_job import live_job
     from talkhead.weights import locate_weights
 
+    share_cores()
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
     found = locate_weights(job.weights, offline=offline)

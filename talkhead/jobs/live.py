@@ -150,7 +150,8 @@ class LiveLoop:
             while not (self._source.is_over or self._is_stopped or self._is_over.is_set()):
                 block = self._next_block()
                 if len(block):
-                    due = list(self._stream.hear(self._mixer.mix(block)))
+                    hurry = self._pace and self.clock.is_behind(self._source.num_waiting)
+                    due = list(self._stream.hear(self._mixer.mix(block), hurry=hurry))
                     self._queue.put(_Heard(block, due))
             if not self._is_over.is_set():
                 empty = np.zeros((0, self._source.format.num_channels), np.float32)

@@ -15,6 +15,8 @@ Item = TypeVar("Item")
 
 AHEAD_S = 0.1
 """A source may be this much ahead of the clock: blocks do not arrive evenly."""
+HURRY_S = 0.12
+"""Where sound waits for longer than this, the machine cannot even predict all motion."""
 STALL_S = 0.25
 """A source that is this much behind has stalled: silence takes the place of its sound."""
 TRIM_AFTER_S = 5.0
@@ -49,6 +51,11 @@ class LiveClock:
         if self._start_s is None:
             return round(AHEAD_S * self._rate_hz)
         return max(round((self.elapsed_s + AHEAD_S) * self._rate_hz) - self.num_samples, 0)
+
+    def is_behind(self, num_waiting: int) -> bool:
+        """Return whether sound waits that should have been taken long ago."""
+        late = round(self.elapsed_s * self._rate_hz) - self.num_samples
+        return min(late, num_waiting) > HURRY_S * self._rate_hz
 
     def num_missing(self) -> int:
         """Return how many samples of silence a stalled source lacks; 0 if it has not stalled."""

@@ -106,11 +106,12 @@ class FaceStream:
         with closing(self):
             return [self.render(due) for due in self.hear_end()]
 
-    def hear(self, samples: Floats) -> Iterator[DueFrame]:
+    def hear(self, samples: Floats, *, hurry: bool = False) -> Iterator[DueFrame]:
         """Take more sound, and yield the frames that became due, without rendering them.
 
         Args:
             samples: as for `push`.
+            hurry: take what was expected of the new frames, without running the generator.
 
         Raises:
             ValueError: the stream is finished, or the samples have another shape.
@@ -121,7 +122,7 @@ class FaceStream:
             raise ValueError(f"samples have shape {samples.shape}, not (N,): mix the channels")
         self._num_samples += len(samples)
         heard = self._resampler.push(np.asarray(samples, np.float32))
-        return self._numbered(self._face.push(heard))
+        return self._numbered(self._face.push(heard, hurry=hurry))
 
     def hear_end(self) -> Iterator[DueFrame]:
         """Yield the remaining frames without rendering them."""
@@ -181,7 +182,7 @@ class _Face(Protocol):
 
     speech: SpeechStream
 
-    def push(self, samples: Floats) -> Iterator[Floats]: ...
+    def push(self, samples: Floats, *, hurry: bool = False) -> Iterator[Floats]: ...
 
     def finish(self, duration_s: Fraction) -> Iterator[Floats]: ...
 
@@ -217,8 +218,8 @@ class _LivePicture:
             run_ahead=in_step,
         )
 
-    def push(self, samples: Floats) -> Iterator[Floats]:
-        return express(self._animation.push(samples), self._expression)
+    def push(self, samples: Floats, *, hurry: bool = False) -> Iterator[Floats]:
+        return express(self._animation.push(samples, hurry=hurry), self._expression)
 
     def finish(self, duration_s: Fraction) -> Iterator[Floats]:
         return express(self._animation.finish(duration_s), self._expression)
@@ -256,8 +257,8 @@ class _LiveVideo:
             renderer, _taken(self._waiting), sampler, speaking_mouth(renderer, face, fps)
         )
 
-    def push(self, samples: Floats) -> Iterator[Floats]:
-        return (spoken.coefficients for spoken in self.speech.push(samples))
+    def push(self, samples: Floats, *, hurry: bool = False) -> Iterator[Floats]:
+        return (spoken.coefficients for spoken in self.speech.push(samples, hurry=hurry))
 
     def finish(self, duration_s: Fraction) -> Iterator[Floats]:
         return (spoken.coefficients for spoken in self.speech.finish(duration_s))

@@ -124,6 +124,30 @@ def test_a_voice_in_noise_is_spoken_and_its_pauses_rest(generator: LandmarkGener
     assert not frames.activity[140:].any()
 
 
+def test_in_a_hurry_the_frames_are_those_that_were_expected(generator: LandmarkGenerator) -> None:
+    sound = voice(4.0)
+    whole = spoken(SpeechStream(generator, SHAPE), [sound])
+    stream = SpeechStream(generator, SHAPE)
+    parts, found = np.split(sound, np.arange(1920, len(sound), 1920)), []
+    for number, part in enumerate(parts):
+        found += stream.push(part, hurry=number % 3 == 2)
+    found += stream.finish()
+    hurried = np.concatenate([frames.coefficients for frames in found])
+    assert hurried.shape == whole.coefficients.shape
+    assert not np.array_equal(hurried, whole.coefficients)
+    assert np.corrcoef(hurried.ravel(), whole.coefficients.ravel())[0, 1] > 0.8
+    activity = np.concatenate([frames.activity for frames in found])
+    np.testing.assert_array_equal(activity, whole.activity)
+
+
+def test_a_long_hurry_holds_the_lips(generator: LandmarkGenerator) -> None:
+    stream = SpeechStream(generator, SHAPE)
+    assert len(list(stream.push(voice(1.0)))) > 0
+    held = list(stream.push(voice(4.0), hurry=True))
+    assert sum(map(len, held)) > 90
+    assert np.isfinite(np.concatenate([frames.coefficients for frames in held])).all()
+
+
 def test_memory_does_not_grow(generator: LandmarkGenerator) -> None:
     stream = SpeechStream(generator, SHAPE)
     held = []

@@ -63,6 +63,15 @@ def test_silence_takes_the_place_of_a_stalled_source(now: Time) -> None:
     assert clock.num_samples == 20 + missing
 
 
+def test_a_machine_that_cannot_follow_is_behind(now: Time) -> None:
+    clock = clock_of(now)
+    clock.took(20)
+    assert not clock.is_behind(5000)  # a file waits for its time
+    now.s += 0.2
+    assert clock.is_behind(5000)
+    assert not clock.is_behind(0)  # the source is late, not the machine
+
+
 def test_sound_that_stays_late_is_skipped_once(now: Time) -> None:
     clock = clock_of(now)
     clock.took(20)
