@@ -138,7 +138,7 @@ class DualDomain(nn.Module):
         found: Tensor = self.raw_out(hidden)
         return found.reshape(*found.shape[:2], NUM_IBUG, 3)
 
-    def _content(self, features: Tensor, person: Tensor, first: int) -> Tensor:
+    def _content(self, features: Tensor, person: Tensor, first: int = 0) -> Tensor:
         x = functional.relu(self.content_in(features))
         x = x + self.place(x.transpose(1, 2)).transpose(1, 2)
         for layer in self.layers:

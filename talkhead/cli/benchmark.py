@@ -93,11 +93,11 @@ def benchmark(
         share_cores()
         if peer is not None or steps != 1:
             raise TalkheadError("--live takes one step and no --peer: leave the others out")
-        result = _time_live(size, seconds, weights, torch_device, torch_dtype, offline=offline)
+        timed = _time_live(size, seconds, weights, torch_device, torch_dtype, offline=offline)
         if as_json:
-            print_json(result)
+            print_json(timed)
         else:
-            _print_live(result)
+            _print_live(timed)
         return
     theirs = None if peer is None else load_peer(peer, torch_device)
     share_cores()

@@ -8,6 +8,7 @@ import torch
 
 from talkhead.audio2landmarks.audio2motion import generate_coefficients, predict_motion
 from talkhead.audio2landmarks.generator import LandmarkGenerator
+from talkhead.audio2landmarks.speech_encoder import SpeechEncoder
 from talkhead.audio2landmarks.streaming import (
     FRAME_SAMPLES,
     HISTORY_FRAMES,
@@ -128,8 +129,8 @@ def test_in_a_hurry_the_frames_are_those_that_were_expected(generator: LandmarkG
     sound = voice(4.0)
     whole = spoken(SpeechStream(generator, SHAPE), [sound])
     stream = SpeechStream(generator, SHAPE)
-    parts, found = np.split(sound, np.arange(1920, len(sound), 1920)), []
-    for number, part in enumerate(parts):
+    found: list[SpokenFrames] = []
+    for number, part in enumerate(np.split(sound, np.arange(1920, len(sound), 1920))):
         found += stream.push(part, hurry=number % 3 == 2)
     found += stream.finish()
     hurried = np.concatenate([frames.coefficients for frames in found])
@@ -196,6 +197,7 @@ def test_frames_after_context_are_those_of_the_whole_window(kind: str) -> None:
 def test_convolutions_over_pieces_are_those_over_the_whole(generator: LandmarkGenerator) -> None:
     waveform = torch.from_numpy(voice(1.0))[None]
     encoder = generator.speech
+    assert isinstance(encoder, SpeechEncoder)
     with torch.no_grad():
         whole = encoder(waveform)
         pieces = torch.cat(

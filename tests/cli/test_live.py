@@ -63,7 +63,8 @@ def wav(samples: Floats, rate_hz: int = 16_000, subtype: str = "PCM_16") -> byte
 
 
 def pcm(samples: Floats) -> bytes:
-    return np.round(samples * 32767).astype("<i2").tobytes()
+    data: bytes = np.round(samples * 32767).astype("<i2").tobytes()
+    return data
 
 
 def at_rate(samples: Floats, rate_hz: int) -> Floats:

@@ -43,11 +43,12 @@ def test_frames_do_not_depend_on_how_the_sound_is_cut(
 ) -> None:
     count = round(0.9 * rate_hz)
     sound = np.interp(np.arange(count) * 16_000 / rate_hz, np.arange(16_000), voice(1.0))
-    sound = sound.astype(np.float32)
-    whole = frames_of(pipeline, [sound], rate_hz)
+    whole = frames_of(pipeline, [np.asarray(sound, np.float32)], rate_hz)
     assert whole.shape == (23, SIDE, SIDE, 3)
     cuts = np.arange(0, count, 777)[1:].tolist()
-    np.testing.assert_array_equal(frames_of(pipeline, np.split(sound, cuts), rate_hz), whole)
+    np.testing.assert_array_equal(
+        frames_of(pipeline, np.split(np.asarray(sound, np.float32), cuts), rate_hz), whole
+    )
     assert np.abs(np.diff(whole.astype(int), axis=0)).mean() > 0.1
 
 
@@ -78,7 +79,7 @@ def test_a_picture_is_opened_and_its_stream_ends_once(
 ) -> None:
     stream = pipeline.stream(draw_face(192), fps=10, seed=3)
     with stream:
-        assert (stream.size, stream.fps) == ((192, 192), 10)
+        assert (stream.size, stream.fps) == ((192, 192), Fraction(10))
         assert len(stream.push(voice(0.4)) + stream.finish()) == 4
         with pytest.raises(ValueError, match="finished"):
             stream.push(voice(0.1))
