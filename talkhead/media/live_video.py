@@ -52,13 +52,23 @@ class RgbWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._target.flush()
+        """Every frame has been flushed."""
 
     def write(self, frame: Pixels, sound: Samples) -> None:
-        """Write a frame, uint8 (H, W, 3)."""
+        """Write a frame, uint8 (H, W, 3).
+
+        Raises:
+            BrokenPipeError: the reader has closed the pipe.
+            TalkheadError: the disk is full.
+        """
         del sound
-        self._target.write(np.ascontiguousarray(frame).data)
-        self._target.flush()
+        try:
+            self._target.write(np.ascontiguousarray(frame).data)
+            self._target.flush()
+        except BrokenPipeError as error:
+            raise _reader_is_gone() from error
+        except OSError as error:
+            raise TalkheadError(f"the video could not be written ({error.strerror})") from error
 
 
 class EncodedWriter:
@@ -147,7 +157,12 @@ class EncodedWriter:
     def _failure(self) -> Exception:
         messages = self._process.stderr_text()
         if "Broken pipe" in messages:
-            return BrokenPipeError("the reader of the video has closed it")
+            return _reader_is_gone()
         return TalkheadError(
             f"the video could not be written ({ffmpeg.first_error(messages)}); check the disk"
         )
+
+
+def _reader_is_gone() -> BrokenPipeError:
+    # Without a number: typer would end the process with 1 for a pipe of its own.
+    return BrokenPipeError("the reader of the video has closed it")
