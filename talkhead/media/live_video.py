@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -20,6 +21,8 @@ Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
 
 FORMATS = ("mp4", "rgb24", "yuv420p")
+LIVE_FRAGMENT_S = 0.1
+"""Shorter ones confuse the time stamps of ffmpeg's mp4 writer."""
 FINISH_S = 20.0
 """Longest time to wait for the encoder's last bytes."""
 
@@ -102,7 +105,7 @@ class EncodedWriter:
     ) -> None:
         self._target, self._fps, self._rate_hz = target, fps, rate_hz
         self._header = stream_header(size, fps, rate_hz, num_channels)
-        self._args = ffmpeg.live_video_args(
+        self._args = live_video_args(
             fps=fps, crf=crf, metadata=metadata or {}, is_raw=output_format == "yuv420p"
         )
         self._num_frames = self._num_samples = 0
@@ -161,6 +164,36 @@ class EncodedWriter:
         return TalkheadError(
             f"the video could not be written ({ffmpeg.first_error(messages)}); check the disk"
         )
+
+
+def live_video_args(
+    *, fps: Fraction, crf: int, metadata: Mapping[str, str], is_raw: bool
+) -> list[str]:
+    """Encode a Matroska stream of raw RGB and samples from stdin to stdout, without delay.
+
+    The mp4 has fragments of `LIVE_FRAGMENT_S`, and a key frame every `FRAGMENT_S`. Sound is at 48
+    kHz, because a packet of AAC lasts 1024 samples. `is_raw` is for frames alone, in yuv420p.
+    """
+    args = [
+        *ffmpeg.common_args(),
+        *("-probesize", "32", "-analyzeduration", "0"),
+        *("-f", "matroska", "-i", "pipe:0", "-map", "0:v:0"),
+        *("-map_metadata", "-1", "-r", ffmpeg.rate_text(fps)),
+        *("-vf", ",".join(ffmpeg.TO_BT709)),
+    ]
+    if is_raw:
+        return [*args, "-f", "rawvideo", "pipe:1"]
+    args += ["-map", "0:a:0", "-c:v", "libx264", "-preset", ffmpeg.ENCODER_PRESET, "-crf", str(crf)]
+    args += ["-tune", "zerolatency", "-threads:v", "1"]
+    args += ["-g:v", str(math.ceil(fps * ffmpeg.FRAGMENT_S))]
+    args += [*ffmpeg.sound_args(copy_sound=False), "-ar", str(ffmpeg.MAX_AAC_RATE_HZ)]
+    args += ["-flags:v", "+bitexact", "-fflags", "+bitexact"]
+    for key, value in metadata.items():
+        args += ["-metadata", f"{key}={value}"]
+    tags = "" if set(metadata) <= ffmpeg.MP4_KEYS else "+use_metadata_tags"
+    fragments = f"+empty_moov+delay_moov+default_base_moof{tags}"
+    args += ["-movflags", fragments, "-frag_duration", f"{LIVE_FRAGMENT_S * 1e6:.0f}"]
+    return [*args, "-flush_packets", "1", "-f", "mp4", "pipe:1"]
 
 
 def _reader_is_gone() -> BrokenPipeError:
