@@ -103,6 +103,7 @@ def check_commands(folder: Path, portrait: Path, speech: Path) -> None:
 
     made = facts("render", str(portrait), "short.wav", "-o", "talk.mp4")
     expect(made["frames"] == 25 * SECONDS_OF_SPEECH, f"render made {made['frames']} frames")
+    check_live(folder, portrait, SECONDS_OF_SPEECH)
     run("landmarks", "short.wav", "--face", str(portrait), "-o", "track.npz")
     run("render", str(portrait), "short.wav", "--landmarks", "track.npz", "-o", "edited.mp4")
     run("render", "talk.mp4", "short.wav", "-o", "dubbed.mp4")
@@ -139,6 +140,26 @@ def check_commands(folder: Path, portrait: Path, speech: Path) -> None:
         (folder / "key.pem").write_text("-")
         said = run(*arguments, status=2)
         expect(f"pip install 'talkhead[{extra}]'" in said, f"{extra} is missing, it says: {said}")
+
+
+def check_live(folder: Path, portrait: Path, seconds: int) -> None:
+    """Pipe a sound into `talkhead live`, and count the frames that come out."""
+    command = ("live", str(portrait), "--no-pace", "--max-size", "128", "-o", "live.mp4", "--json")
+    sys.stderr.write(f"+ talkhead {' '.join(command)} < short.wav\n")
+    with (folder / "short.wav").open("rb") as sound:
+        ended = subprocess.run(
+            [TALKHEAD, *command],
+            cwd=folder,
+            stdin=sound,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    if ended.returncode != 0:
+        raise SmokeError(f"talkhead live: {ended.stderr}")
+    made = json.loads(ended.stdout)["frames"]
+    expect(made == 25 * seconds, f"live made {made} frames")
 
 
 def save_and_load(folder: Path) -> None:

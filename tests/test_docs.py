@@ -35,6 +35,8 @@ NOT_RUN = {
     "talkhead eval": "tests/cli/test_eval_command.py, on tiny clips",
     "talkhead weights": "tests/cli/test_weights_sources.py, against a hub of its own",
     "talkhead render examples/face.png": "tests/test_shipped_mask_noise.py, with other sounds",
+    "ffmpeg -f pulse": "needs a microphone; tests/cli/test_live.py feeds stdin and reads stdout",
+    "arecord": "needs a microphone; tests/cli/test_live.py sends raw samples",
     "espeak-ng": "needs espeak-ng; tests/cli/test_pipes.py feeds stdin and reads stdout",
     "talkhead doctor": "tests/cli/test_doctor.py",
     "talkhead inspect": "tests/cli/test_inspect_command.py",
@@ -84,6 +86,11 @@ PIPELINE, DUB, SCHEDULER, SAVE, TRACK, STAGES = programs(TOP / "docs" / "python.
 def test_the_program_of_the_pipeline_makes_a_video(tmp_path: Path) -> None:
     assert run_program(PIPELINE, tmp_path).stdout == "(13, 512, 512, 3) 13\n"
     assert probe_video(tmp_path / "out.mp4").width == 512
+
+
+def test_the_program_of_a_live_voice_gets_all_frames(tmp_path: Path) -> None:
+    (program,) = programs(TOP / "docs" / "live.md")
+    assert run_program(program, tmp_path).stdout == "13 (512, 512) 25\n"
 
 
 def test_the_program_that_dubs_makes_a_video(tmp_path: Path) -> None:

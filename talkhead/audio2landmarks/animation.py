@@ -12,6 +12,7 @@ import numpy.typing as npt
 from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.idle_motion import (
+    HeadMotion,
     followed_head_motion,
     natural_blinks,
     natural_brows,
@@ -20,6 +21,7 @@ from talkhead.audio2landmarks.idle_motion import (
 from talkhead.errors import TalkheadError
 from talkhead.geometry.mesh import NUM_SURFACE_POINTS
 from talkhead.geometry.motion_basis import (
+    MotionBasis,
     brow_region,
     fit_blink,
     identity_at_rest,
@@ -27,6 +29,7 @@ from talkhead.geometry.motion_basis import (
     proportions,
     separate_lips,
 )
+from talkhead.geometry.pose import HeadPose
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS
@@ -93,11 +96,8 @@ def animate(
         Windows of meshes, (T, 478, 3), in pixels of the picture.
     """
     options = options or MotionOptions()
-    basis = generator.motion_basis()
-    rest, head = identity_at_rest(identity, basis)
-    basis = fit_blink(rest, basis)
+    face = AnimatedFace.at_rest(generator, identity, options.expression_strength)
     num_frames, rate = len(speech.coefficients), float(speech.fps)
-    amount = mouth_scale(rest) * options.expression_strength
     if isinstance(options.pose, str):
         strength = options.pose_strength if options.pose == "natural" else 0.0
         rng = np.random.default_rng([options.seed, 1])
@@ -106,17 +106,54 @@ def animate(
         motion = followed_head_motion(options.pose, rate, num_frames, options.pose_strength)
     rng = np.random.default_rng([options.seed, 2])
     blinks = natural_blinks(speech.activity, rate, rng, options.blink_per_minute)
-    brows = brow_region() * np.float32(options.expression_strength)
     raised = natural_brows(speech.activity, rate)
 
     def windows() -> Iterator[Floats]:
         for start in range(0, num_frames, WINDOW_FRAMES):
             end = min(start + WINDOW_FRAMES, num_frames)
-            part = basis.deform(speech.coefficients[start:end], blinks[start:end], amount)
-            shapes = separate_lips(rest + part)
-            shapes[..., 1] -= raised[start:end, None] * brows
-            moved = motion.part(start, end)
-            shapes[:, NUM_SURFACE_POINTS:] += moved.gaze()[:, None]
-            yield head.to_picture(moved.apply(shapes))
+            yield face.meshes(
+                speech.coefficients[start:end],
+                motion.part(start, end),
+                blinks[start:end],
+                raised[start:end],
+            )
 
     return windows()
+
+
+@dataclass(frozen=True)
+class AnimatedFace:
+    """The face of a picture, and how motion moves it."""
+
+    rest: Floats
+    """(478, 3), face space, lips closed."""
+    head: HeadPose
+    basis: MotionBasis
+    strength: float
+    """Scale of the speech motion and the eyebrow motion."""
+
+    @classmethod
+    def at_rest(
+        cls, generator: LandmarkGenerator, identity: Floats, strength: float
+    ) -> AnimatedFace:
+        """Measure a face: its mesh, (478, 3), in the picture, pixels."""
+        basis = generator.motion_basis()
+        rest, head = identity_at_rest(identity, basis)
+        return cls(rest, head, fit_blink(rest, basis), strength)
+
+    def meshes(
+        self, coefficients: Floats, motion: HeadMotion, blinks: Floats, raised: Floats
+    ) -> Floats:
+        """Return the meshes of T frames, (T, 478, 3), pixels of the picture.
+
+        Args:
+            coefficients: (T, K), motion of speech.
+            motion: of the head, T frames.
+            blinks: (T,), how far the eyes are closed.
+            raised: (T,), how far the eyebrows are raised, eye distances.
+        """
+        amount = mouth_scale(self.rest) * self.strength
+        shapes = separate_lips(self.rest + self.basis.deform(coefficients, blinks, amount))
+        shapes[..., 1] -= raised[:, None] * (brow_region() * np.float32(self.strength))
+        shapes[:, NUM_SURFACE_POINTS:] += motion.gaze()[:, None]
+        return self.head.to_picture(motion.apply(shapes))

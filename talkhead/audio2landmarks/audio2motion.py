@@ -117,7 +117,13 @@ def predict_motion(
 
 @torch.no_grad()
 def generate_coefficients(
-    generator: LandmarkGenerator, waveform: Floats, count: int, rate: float, shape: Floats
+    generator: LandmarkGenerator,
+    waveform: Floats,
+    count: int,
+    rate: float,
+    shape: Floats,
+    first: int = 0,
+    convolved: torch.Tensor | None = None,
 ) -> Floats:
     """Run the landmark generator once, in its default style.
 
@@ -127,9 +133,11 @@ def generate_coefficients(
         count: number of frames.
         rate: frames per second.
         shape: (4,), the identity's proportions.
+        first: the first frame to return; those before it are context.
+        convolved: what `SpeechEncoder.convolve` gives for the waveform, where it is known.
 
     Returns:
-        Coefficients, shape = (count, K).
+        Coefficients, shape = (count - first, K).
     """
     device = generator.style.device
     generated, _ = generator(
@@ -137,6 +145,8 @@ def generate_coefficients(
         generator.frame_positions(count, rate, LEAD_S)[None].to(device),
         generator.style[None],
         torch.from_numpy(shape)[None].to(device),
+        first,
+        convolved,
     )
     coefficients: Floats = generated[0].float().cpu().numpy()
     return coefficients

@@ -104,8 +104,9 @@ class DualDomain(nn.Module):
         positions: Tensor,
         person: Tensor,
         components: Tensor,
+        first: int = 0,
     ) -> Tensor:
-        """Generate coefficients of the motion basis, (B, F, K).
+        """Generate coefficients of the motion basis, (B, F - first, K).
 
         Args:
             waveform: (B, N), normalised loudness.
@@ -113,11 +114,14 @@ class DualDomain(nn.Module):
             positions: (B, F), positions of the frames, in speech features.
             person: (B, num_person), standardised.
             components: (K, 478, 3), components of the motion basis.
+            first: the first frame to generate; those before it are context.
         """
-        from_waveform = self._global(waveform, positions)
-        from_features = self._content(features, person)
+        start = max(first - 1, 0)  # the fusion sees one frame on either side
+        from_waveform = self._global(waveform, positions)[:, start:]
+        from_features = self._content(features, person, start)
         both = torch.cat([from_waveform, from_features], -1).permute(0, 3, 1, 2)  # (B, 6, F, 68)
         fused = self.joined(functional.relu(self.join(both)))
+        fused = fused[:, :, first - start :]
         x = self.norm(self.kan_in(torch.tanh(fused).float()))
         points = self.kan_out(torch.tanh(x)).permute(0, 2, 3, 1)  # (B, F, 68, 3)
         seen = torch.einsum("pn,knc->kpc", self.view, components.float())
@@ -134,7 +138,7 @@ class DualDomain(nn.Module):
         found: Tensor = self.raw_out(hidden)
         return found.reshape(*found.shape[:2], NUM_IBUG, 3)
 
-    def _content(self, features: Tensor, person: Tensor) -> Tensor:
+    def _content(self, features: Tensor, person: Tensor, first: int = 0) -> Tensor:
         x = functional.relu(self.content_in(features))
         x = x + self.place(x.transpose(1, 2)).transpose(1, 2)
         for layer in self.layers:
@@ -143,7 +147,7 @@ class DualDomain(nn.Module):
         queries = self.query_in(
             torch.cat([face, person[:, None].expand(-1, NUM_IBUG, -1)], -1)
         )  # (B, 68, width)
-        asked = self.ask((x[:, :, None] + queries[:, None]).flatten(1, 2), x)
+        asked = self.ask((x[:, first:, None] + queries[:, None]).flatten(1, 2), x, first)
         found: Tensor = self.content_out(asked)
         return found.reshape(len(found), -1, NUM_IBUG, 3)
 
@@ -163,17 +167,22 @@ class _TimeLayer(nn.Module):
         self.wide = nn.Linear(width, 2 * width)
         self.narrow = nn.Linear(2 * width, width)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Attend from x, (B, F * P, width) with P values per frame, to time, (B, F, width)."""
+    def forward(self, x: Tensor, time: Tensor, first: int = 0) -> Tensor:
+        """Attend from x, with P values for each frame from `first` on, to time, (B, F, width).
+
+        x is (B, (F - first) * P, width).
+        """
         count, num_frames, _ = time.shape
         width = 2 * self._reach + 1
         size = x.shape[-1]
-        query = self.query(self.norm_query(x)).reshape(count, num_frames, -1, size)
+        query = self.query(self.norm_query(x)).reshape(count, num_frames - first, -1, size)
         key, value = (
-            functional.pad(part, (0, 0, self._reach, self._reach)).unfold(1, width, 1).mT
+            functional.pad(part, (0, 0, self._reach, self._reach)).unfold(1, width, 1)[:, first:].mT
             for part in self.key_value(self.norm_key(time)).chunk(2, -1)
-        )  # (B, F, 2 reach + 1, size): only the window is computed
-        around = torch.arange(num_frames + 2 * self._reach, device=x.device).unfold(0, width, 1)
+        )  # (B, F - first, 2 reach + 1, size): only the window is computed
+        around = torch.arange(num_frames + 2 * self._reach, device=x.device).unfold(0, width, 1)[
+            first:
+        ]
         there = (around >= self._reach) & (around < num_frames + self._reach)
         query, key, value = map(self._in_heads, (query, key, value))
         found = functional.scaled_dot_product_attention(

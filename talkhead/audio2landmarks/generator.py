@@ -149,7 +149,13 @@ class LandmarkGenerator(Network):
         )
 
     def forward(
-        self, waveform: Tensor, positions: Tensor, style: Tensor, shape: Tensor
+        self,
+        waveform: Tensor,
+        positions: Tensor,
+        style: Tensor,
+        shape: Tensor,
+        first: int = 0,
+        convolved: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Generate motion.
 
@@ -160,12 +166,15 @@ class LandmarkGenerator(Network):
                 people.
             shape: (B, 4), proportions of the identity's mouth and jaw; see
                 `talkhead.geometry.motion_basis.proportions`.
+            first: the first frame to return. Those before it are context, which costs less.
+            convolved: what `SpeechEncoder.convolve` gives for the waveform, where it is known.
 
         Returns:
-            Coefficients (B, F, K) in standard deviations, and the features of the convolutions
-            (B, T, C), which training needs.
+            Coefficients (B, F - first, K) in standard deviations, and the features of the
+            convolutions (B, T, C), which training needs.
         """
-        features, conv_features, level = self.speech(waveform)
+        known = () if convolved is None else (convolved,)
+        features, conv_features, level = self.speech(waveform, *known)
         joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
         around = torch.arange(self.config.num_features, device=positions.device)
         around = around - (self.config.num_features - 1) / 2
@@ -178,9 +187,11 @@ class LandmarkGenerator(Network):
             x = self.project(content)
             x = functional.relu(x + self.condition(person)[:, None])
             hidden, _ = self.lstm(x.float())
-            generated.append(self.out(self.drop(hidden)).float())
+            generated.append(self.out(self.drop(hidden[:, first:])).float())
         if self.config.dual_domain is not None:
-            generated.append(self.dual(waveform, content, positions, person, self.components))
+            generated.append(
+                self.dual(waveform, content, positions, person, self.components, first)
+            )
         coefficients = generated[0]
         if self.config.dual_share is not None:
             coefficients = torch.lerp(generated[0], generated[1], self.shares)

@@ -147,7 +147,7 @@ def natural_head_motion(
     values = np.stack([np.interp(at, np.arange(count), column) for column in values.T], axis=1)
     # The first frame is the picture itself, so the motion fades in from there.
     grow = np.clip(np.arange(count) / (0.8 * rate_hz), 0, 1)
-    values = _limited(values * (grow * grow * (3 - 2 * grow))[:, None])
+    values = limited(values * (grow * grow * (3 - 2 * grow))[:, None])
     return HeadMotion(values[:, :3], np.pad(values[:, 3:], ((0, 0), (0, 1))))
 
 
@@ -165,7 +165,7 @@ def natural_brows(activity: Floats, rate_hz: float) -> Floats:
     return np.asarray(MAX_BROW_RAISE * raised, np.float32)
 
 
-def _limited(values: Floats) -> Floats:
+def limited(values: Floats) -> Floats:
     """Limit turns and shifts, (T, 5 or 6), softly to what a picture can show."""
     limits = np.array([MAX_TURN_RAD] * 3 + [MAX_SHIFT] * (values.shape[1] - 3))
     return np.asarray(limits * np.tanh(values / limits), np.float32)
@@ -206,7 +206,7 @@ def followed_head_motion(
     values[:, 5] = 0
     values = gaussian_filter1d(values, FOLLOW_S * float(track.fps), axis=0, mode="nearest")
     values -= values[0]
-    values = _limited(strength * values)
+    values = limited(strength * values)
     last = max(len(values) - 1, 1)
     at = ((np.arange(count) + 0.5) * float(track.fps) / rate_hz - 0.5).clip(0)
     at = last - np.abs(last - at % (2 * last))  # back and forth
@@ -247,12 +247,17 @@ def natural_blinks(
                 begin_s = nearest_s
         last_s = begin_s + length_s
         phase = (frames_s - begin_s) / length_s
-        closing = np.clip(phase / 0.25, 0, 1)
-        opening = np.clip((1 - phase) / 0.45, 0, 1)
-        lid = np.minimum(closing, opening)
-        closure = np.maximum(closure, (lid * lid * (3 - 2 * lid)).astype(np.float32))
+        closure = np.maximum(closure, blink_shape(phase))
         time_s += max(length_s + 0.3, mean_s * float(rng.lognormal(-0.18, 0.6)))
     return closure
+
+
+def blink_shape(phase: npt.NDArray[np.float64]) -> Floats:
+    """Return how far the eyes are closed at a phase of a blink, which lasts from 0 to 1."""
+    closing = np.clip(phase / 0.25, 0, 1)
+    opening = np.clip((1 - phase) / 0.45, 0, 1)
+    lid = np.minimum(closing, opening)
+    return np.asarray(lid * lid * (3 - 2 * lid), np.float32)
 
 
 def _smooth_noise(count: int, channels: int, sigma: float, rng: np.random.Generator) -> Floats:

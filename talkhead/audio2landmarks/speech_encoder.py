@@ -148,11 +148,24 @@ class SpeechEncoder(Network):
         """Number of channels of the convolutional features."""
         return int(self.config.conv_channels[-1])
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def is_local(self) -> bool:
+        """Whether `convolve` gives a piece of sound what it gives the whole."""
+        return self.config.published is None or self.config.published["conv_norm"] == "layer"
+
+    def convolve(self, waveform: Tensor) -> Tensor:
+        """Return the output of the convolutions alone, (B, T, last of conv_channels)."""
+        found: Tensor = self.wav2vec.feature_extractor(waveform * self._gain)
+        return found.transpose(1, 2)
+
+    def forward(
+        self, waveform: Tensor, convolved: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Encode waveforms.
 
         Args:
             waveform: (B, N) with N >= `field_samples`, normalised loudness.
+            convolved: the waveform's output of `convolve`, where it is known.
 
         Returns:
             Features (B, T, hidden_size), features of the convolutions alone, (B, T, last of
@@ -163,20 +176,13 @@ class SpeechEncoder(Network):
         if not any(parameter.requires_grad for parameter in convolutions.parameters()):
             # Otherwise transformers computes gradients of the waveform, with all their memory.
             convolutions._freeze_parameters()
-        convolved: list[Tensor] = []
-
-        def keep(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            convolved.append(arguments[0])
-
-        hook = self.wav2vec.feature_projection.register_forward_pre_hook(keep)
-        try:
-            out = self.wav2vec(waveform * self._gain)
-        finally:
-            hook.remove()
-        # HuBERT does not return the features of its convolutions.
-        conv_features = getattr(out, "extract_features", convolved[0])
+        if convolved is None:
+            convolved = self.convolve(waveform)
+        projected = self.wav2vec.feature_projection(convolved)
+        # HuBERT does not return the features before their projection.
+        hidden, features = projected if isinstance(projected, tuple) else (projected, convolved)
         level = sound_level(waveform, self.field_samples, self.hop_samples)
-        return out.last_hidden_state, conv_features, level
+        return self.wav2vec.encoder(hidden)[0], features, level
 
 
 def _own_fields(style: PublishedConfig) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from talkhead.cli import (
     eval,
     inspect,
     landmarks,
+    live,
     prepare,
     render,
     train,
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("render")(render.render)
+app.command("live")(live.live)
 app.command("landmarks")(landmarks.landmarks)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)

@@ -53,6 +53,10 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Time talkhead live instead, on sound in real time."),
+    ] = False,
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -85,6 +89,16 @@ def benchmark(
     from talkhead.weights import resolve_weights
 
     threads = torch.get_num_threads()
+    if live:
+        share_cores()
+        if peer is not None or steps != 1:
+            raise TalkheadError("--live takes one step and no --peer: leave the others out")
+        timed = _time_live(size, seconds, weights, torch_device, torch_dtype, offline=offline)
+        if as_json:
+            print_json(timed)
+        else:
+            _print_live(timed)
+        return
     theirs = None if peer is None else load_peer(peer, torch_device)
     share_cores()
     folder = resolve_weights(weights, offline=offline)
@@ -134,6 +148,48 @@ def benchmark(
         print_json(result)
     else:
         _print(result)
+
+
+def _time_live(
+    size: int, seconds: float, weights: str, device: Any, dtype: Any, *, offline: bool
+) -> dict[str, Any]:
+    import torch
+
+    from talkhead import __version__
+    from talkhead.evaluation.benchmark import make_input
+    from talkhead.jobs.live_benchmark import time_live
+    from talkhead.pipelines import TalkheadPipeline
+    from talkhead.weights import resolve_weights
+
+    folder = resolve_weights(weights, offline=offline)
+    pipeline = TalkheadPipeline.from_folder(folder, device=device, dtype=dtype)
+    with tempfile.TemporaryDirectory(prefix="talkhead-") as place:
+        found = time_live(pipeline, make_input(Path(place), size, seconds))
+    return {
+        "version": __version__,
+        "device": device.type,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "size": size,
+        "seconds_of_sound": seconds,
+        **found,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def _print_live(result: dict[str, Any]) -> None:
+    where = result["gpu"] or f"{result['device']}, {result['threads']} threads"
+    rows = [
+        ("where", f"{where}, {result['dtype']}"),
+        ("picture", f"{result['size']} px, {result['seconds_of_sound']:g} s of sound"),
+        *(
+            (f"latency, {name}", f"{value:.0f} ms from sound to frame")
+            for name, value in result["latency_ms"].items()
+        ),
+        ("dropped", f"{result['dropped']} of {result['frames']} frames"),
+    ]
+    print_columns(rows)
 
 
 def _first_frame_s(size: int, steps: int, weights: str, device: str, dtype: str) -> float:

@@ -163,7 +163,7 @@ def _comparison(name: str, path: Path | None, hashes: Facts) -> Facts:
     if path is None:
         return {}
     expected = hashes.get(name)
-    return {f"{name}_matches": None if expected is None else sha256_of(path) == expected}
+    return {f"{name}_matches": sha256_of(path) == expected if expected else None}
 
 
 def _rows(facts: Facts) -> Rows:
@@ -199,7 +199,7 @@ def _note_rows(facts: Facts) -> Rows:
         *((f"  {part}", digest) for part, digest in note["digests"].items()),
         ("seed", str(note["seed"])),
         ("face", note["face"]),
-        ("sound", note["sound"]),
+        ("sound", note["sound"] or "a live voice"),
     ]
 
 

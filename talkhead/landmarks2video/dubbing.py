@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from talkhead.landmarks2video.conditioning import draw_stage
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.sampling import SamplerOptions
-from talkhead.media.prefetch import run_ahead
+from talkhead.media.prefetch import in_step, run_ahead
 from talkhead.tracking.face_track import FaceTrack
 
 Floats = npt.NDArray[np.float32]
@@ -184,11 +184,23 @@ def dub_frames(
     Yields:
         The frames in order, uint8 (H, W, 3).
     """
+    composites = dub_batches(renderer, _batches(frames), options, reference, run_ahead=run_ahead)
+    yield from run_ahead(composites, WINDOW_FRAMES)
+
+
+def dub_batches(
+    renderer: FaceRenderer,
+    batches: Iterable[list[Item]],
+    options: SamplerOptions | None = None,
+    reference: torch.Tensor | None = None,
+    *,
+    run_ahead: Callable[..., Any] = in_step,
+) -> Generator[Pixels, None, None]:
+    """Dub batches of frames, one after the other; arguments as for `dub_frames`."""
     options = options or SamplerOptions()
     means = options if renderer.painter is None else SamplerOptions()
-    batches = _lower_faces(renderer, _batches(frames), means)
-    composites = _composites(run_ahead(batches), renderer.painter, reference, options)
-    yield from run_ahead(composites, WINDOW_FRAMES)
+    layers = run_ahead(_lower_faces(renderer, batches, means))
+    return _composites(layers, renderer.painter, reference, options)
 
 
 def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
@@ -208,7 +220,7 @@ def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
 @torch.inference_mode()
 def _lower_faces(
     renderer: FaceRenderer, batches: Iterable[list[Item]], options: SamplerOptions
-) -> Iterator[tuple[list[Item], list[Canvas], FrameLayers | None]]:
+) -> Generator[tuple[list[Item], list[Canvas], FrameLayers | None], None, None]:
     """Yield batches with each face's canvas and the layers for `composite`."""
     device = renderer.device
     epsilon = renderer.draw_noise(options.seed)
@@ -240,7 +252,7 @@ def _composites(
     painter: MouthPainter | None,
     reference: torch.Tensor | None,
     options: SamplerOptions,
-) -> Iterator[Pixels]:
+) -> Generator[Pixels, None, None]:
     epsilon = None if painter is None else painter.draw_noise(options.seed)
     gain = 1.0
     if painter is not None and options.num_steps == 1:

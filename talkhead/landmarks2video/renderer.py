@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -70,6 +70,7 @@ def render_frames(
     options: SamplerOptions | None = None,
     *,
     emotion: Floats | None = None,
+    run_ahead: Callable[..., Any] = run_ahead,
 ) -> Generator[Pixels, None, None]:
     """Render frames of a picture from landmarks.
 
@@ -83,6 +84,7 @@ def render_frames(
         windows: meshes (T, 478, 3) of the frames, pixels of the picture.
         options: steps and seed; None for one step.
         emotion: (8,), probabilities of the emotions; None is neutral.
+        run_ahead: runs a stage in a thread; `in_step` runs all of them when a frame is asked for.
 
     Yields:
         uint8 (T, H, W, 3).

@@ -41,8 +41,14 @@ FRAGMENT_S = 1
 KEY_FRAME_S = 30
 """Longest distance between key frames. A still background jumps slightly at each one."""
 
+TO_BT709 = (
+    f"scale=out_color_matrix=bt709:out_range=tv:{SCALE_FLAGS}",
+    "format=yuv420p",
+    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
+)
+
 # Keys that mp4 has boxes for; other keys need a more general, less readable box.
-_MP4_KEYS = frozenset(
+MP4_KEYS = frozenset(
     ("album", "artist", "comment", "composer", "copyright", "date", "description", "genre", "title")
 )
 
@@ -74,7 +80,8 @@ def input_name(path: Path) -> str:
     return str(path.absolute())
 
 
-def _common_args() -> list[str]:
+def common_args() -> list[str]:
+    """Return the arguments that every run starts with: no questions, errors only."""
     return ["-hide_banner", "-nostdin", "-loglevel", "repeat+error"]
 
 
@@ -110,7 +117,7 @@ def list_streams_args(path: Path) -> list[str]:
 
 def read_notes_args(path: Path) -> list[str]:
     """Write a container's metadata to stdout, in ffmpeg's text format."""
-    return [*_common_args(), *_input_args(path), "-f", "ffmetadata", "pipe:1"]
+    return [*common_args(), *_input_args(path), "-f", "ffmetadata", "pipe:1"]
 
 
 def read_sound_args(path: Path) -> list[str]:
@@ -119,7 +126,7 @@ def read_sound_args(path: Path) -> list[str]:
     A late start and gaps are filled with silence, so that sample n is at n / rate.
     """
     return [
-        *_common_args(),
+        *common_args(),
         *_input_args(path),
         *("-map", "0:a:0", "-af", "aresample=async=1:first_pts=0"),
         *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
@@ -148,20 +155,20 @@ def read_frames_args(
     limit = [] if num_frames is None else ["-frames:v", str(num_frames)]
     filters = (
         *field_filters(picture),
-        f"fps={_rate(fps)}:start_time={start_s - seek_s:.6f}",
+        f"fps={rate_text(fps)}:start_time={start_s - seek_s:.6f}",
         "setpts=N",
         *rgb_filters(picture, size),
     )
     decoder = [] if picture.decoder is None else ["-c:v", picture.decoder]
     return [
-        *_common_args(),
+        *common_args(),
         # Even a seek to the start loses frames if the container has no index, such as FLV.
         *(("-ss", f"{seek_s:.6f}") if seek_s else ()),
         *decoder,
         *_pictures_args(path, demuxer),
         *("-map", "0:V:0", "-vf", ",".join(filters), *limit),
         # ffmpeg 7 forgets the rate when frames are renumbered, and would drop some to reach 25.
-        *("-r", _rate(fps), "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
+        *("-r", rate_text(fps), "-pix_fmt", "rgb24", "-f", "rawvideo", "pipe:1"),
     ]
 
 
@@ -184,20 +191,15 @@ def write_video_args(
     BT.709 and tagged as such. Nothing in the file depends on the date or the number of cores.
     """
     width, height = size
-    picture_filters = (
-        f"crop={width - width % 2}:{height - height % 2}:0:0",
-        f"scale=out_color_matrix=bt709:out_range=tv:{SCALE_FLAGS}",
-        "format=yuv420p",
-        "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
-    )
+    picture_filters = (f"crop={width - width % 2}:{height - height % 2}:0:0", *TO_BT709)
     args = [
-        *_common_args(),
+        *common_args(),
         *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"),
-        *("-framerate", _rate(fps), "-i", "pipe:0"),
+        *("-framerate", rate_text(fps), "-i", "pipe:0"),
     ]
     if sound is not None:
         args += [*_input_args(sound), "-map", "0:v:0", "-map", "1:a:0"]
-        args += _sound_args(copy_sound=copy_sound)
+        args += sound_args(copy_sound=copy_sound)
     args += ["-map_metadata", "-1", "-map_chapters", "-1"]
     args += ["-c:v", "libx264", "-preset", ENCODER_PRESET, "-crf", str(crf)]
     key_frame_s = FRAGMENT_S if target is None else KEY_FRAME_S
@@ -206,7 +208,7 @@ def write_video_args(
     args += ["-flags:v", "+bitexact", "-fflags", "+bitexact"]
     for key, value in metadata.items():
         args += ["-metadata", f"{key}={value}"]
-    tags = "" if set(metadata) <= _MP4_KEYS else "+use_metadata_tags"
+    tags = "" if set(metadata) <= MP4_KEYS else "+use_metadata_tags"
     if target is None:
         # AAC starts before time 0; only a header that waits for the first fragment can record that.
         fragments = f"+frag_keyframe+empty_moov+delay_moov+default_base_moof{tags}"
@@ -217,7 +219,8 @@ def write_video_args(
     return [*args, "-movflags", f"+faststart{tags}", "-f", "mp4", "-y", input_name(target)]
 
 
-def _sound_args(*, copy_sound: bool) -> list[str]:
+def sound_args(*, copy_sound: bool) -> list[str]:
+    """Return the arguments that copy AAC, or encode any other sound to it."""
     if copy_sound:
         return ["-c:a", "copy"]
     # AAC supports these layouts; any other is mixed to the nearest. Rates likewise: AAC supports
@@ -227,7 +230,8 @@ def _sound_args(*, copy_sound: bool) -> list[str]:
     return ["-c:a", "aac", "-b:a", SOUND_BITRATE, "-af", formats, "-flags:a", "+bitexact"]
 
 
-def _rate(fps: Fraction) -> str:
+def rate_text(fps: Fraction) -> str:
+    """Return a frame rate as ffmpeg takes it."""
     return f"{fps.numerator}/{fps.denominator}"
 
 

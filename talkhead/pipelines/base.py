@@ -31,6 +31,7 @@ from talkhead.weights.systems import CARD_NAME, System, component_folder, system
 if TYPE_CHECKING:
     from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier
     from talkhead.audio2landmarks.generator import LandmarkGenerator
+    from talkhead.pipelines.live_stream import FaceStream
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -325,6 +326,67 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             max_size=max_size,
         )
         return call(self, image, audio, options)
+
+    def stream(
+        self,
+        image: str | Path | PIL.Image.Image | Pixels,
+        *,
+        sampling_rate: int = SAMPLE_RATE_HZ,
+        fps: float | str | Fraction | None = None,
+        seed: int = 0,
+        num_inference_steps: int = 1,
+        choose: str = "largest",
+        pose: str = "natural",
+        pose_strength: float = 1.0,
+        expression_strength: float = 1.0,
+        blink_per_minute: float = 16.0,
+        emotion: str | None = None,
+        loop: Literal["pingpong", "hold"] = "pingpong",
+        max_size: int | str = DEFAULT_SIZE,
+    ) -> FaceStream:
+        """Make the person in a picture or a video speak a voice while it is heard.
+
+        Use the result as a context manager: ``stream.push(samples)`` takes sound of any length and
+        returns the frames that became due, ``stream.finish()`` the rest. Memory does not grow.
+
+        Args:
+            image: as for a call.
+            sampling_rate: samples per second of the sound that will be pushed.
+            fps: as for a call.
+            seed: random seed.
+            num_inference_steps: sampling steps.
+            choose: as for a call.
+            pose: head motion: natural or still.
+            pose_strength: scale of the head motion.
+            expression_strength: scale of the mouth's motion.
+            blink_per_minute: 0 for none.
+            emotion: name of the emotion to show; None leaves the face as it is.
+            loop: what a video does at its end: turn back, or hold its last frame.
+            max_size: as for a call.
+
+        Raises:
+            TalkheadError: an input cannot be read, or a value is out of range.
+            NoFaceError: the chosen face does not exist.
+            WeightsError: the pipeline renders windows of frames, as mask-noise does.
+            TypeError: an argument has the wrong type.
+        """
+        from talkhead.pipelines.live_call import LiveOptions, open_stream
+
+        options = LiveOptions(
+            sampling_rate=sampling_rate,
+            fps=fps,
+            seed=seed,
+            num_inference_steps=num_inference_steps,
+            choose=choose,
+            pose=pose,
+            pose_strength=pose_strength,
+            expression_strength=expression_strength,
+            blink_per_minute=blink_per_minute,
+            emotion=emotion,
+            loop=loop,
+            max_size=max_size,
+        )
+        return open_stream(self, image, options)
 
 
 def _copy_card(old: Path, new: Path) -> None:

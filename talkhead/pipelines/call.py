@@ -64,7 +64,7 @@ def call(
 ) -> TalkheadPipelineOutput:
     """Do what `FacePipeline.__call__` describes."""
     # 1. Check the arguments
-    video = _video_of(image)
+    video = video_of(image)
     steps = _checked_steps(pipeline, options, dubs=video is not None)
     sound = arguments.sound_of(audio, options.sampling_rate)
     fps, landmarks = options.fps, options.landmarks
@@ -142,7 +142,7 @@ def _holding(
         yield from frames
 
 
-def _video_of(image: Any) -> Path | None:
+def video_of(image: Any) -> Path | None:
     """Return the path of a video; None for anything else."""
     if not isinstance(image, (str, Path)):
         return None

@@ -273,11 +273,11 @@ def dub(
                 facts["frames_without_face"] += dubbed is None
                 yield pixels, dubbed
 
-    reference = _speaking_mouth(renderer, face, fps)
+    reference = speaking_mouth(renderer, face, fps)
     return Rendering(dub_frames(renderer, items(), sampler, reference), total, facts)
 
 
-def _speaking_mouth(renderer: Any, face: VideoFace, fps: Fraction) -> Any:
+def speaking_mouth(renderer: Any, face: VideoFace, fps: Fraction) -> Any:
     """Return the mouth that a video shows opened, for the painter; None without a painter."""
     if renderer.painter is None:
         return None

@@ -58,11 +58,11 @@ class Note:
     face: str
     """SHA-256 of the picture or video."""
     sound: str
-    """SHA-256 of the audio."""
+    """SHA-256 of the audio; empty for a live voice, which ends after the note was written."""
 
 
 def provenance_note(
-    face: Path, sound: Path, *, weights_name: str, digests: Mapping[str, str], seed: int
+    face: Path, sound: Path | None, *, weights_name: str, digests: Mapping[str, str], seed: int
 ) -> dict[str, str]:
     """Return the note of a video, as metadata for its container.
 
@@ -70,7 +70,7 @@ def provenance_note(
 
     Args:
         face: the picture or video.
-        sound: the audio.
+        sound: the audio; None for a live voice.
         weights_name: written as `public_name` gives it.
         digests: digests of the weight files, from `weights_digests`.
         seed: random seed of the sampling.
@@ -88,7 +88,7 @@ def provenance_note(
         digests=dict(sorted(digests.items())),
         seed=seed,
         face=sha256_of(face),
-        sound=sha256_of(sound),
+        sound="" if sound is None else sha256_of(sound),
     )
     sentence = (
         f"Synthetic: made by {note.generator}, weights {note.weights}"
@@ -149,7 +149,8 @@ def _checked(values: Mapping[str, Any]) -> Note:
     # A newer talkhead may add keys.
     known = {name: value for name, value in values.items() if name in names}
     note = build_config(Note, known, source="the note is damaged")
-    for name, value in {"face": note.face, "sound": note.sound, **note.digests}.items():
+    sounds = {"sound": note.sound} if note.sound else {}
+    for name, value in {"face": note.face, **sounds, **note.digests}.items():
         if _SHA256.fullmatch(value) is None:
             raise TalkheadError(f"the note is damaged: {name[:_MAX_NAME]} is not a SHA-256 digest")
     texts = (note.generator, note.weights, *note.digests)

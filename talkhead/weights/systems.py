@@ -72,6 +72,8 @@ class System:
     """Components that may be missing."""
     can_dub: bool = False
     """Whether it renders into the frames of a video."""
+    can_stream: bool = False
+    """Whether it renders each frame by itself, as soon as its landmarks are known."""
     has_start_step: bool = False
     """Whether sampling may start at a middle step."""
     default_emotion: str | None = None
@@ -129,6 +131,7 @@ TALKHEAD = System(
     },
     optional=("mouth_denoiser", "emotion_classifier", "expressions"),
     can_dub=True,
+    can_stream=True,
 )
 MASK_NOISE = System(
     pipeline="MaskNoisePipeline",

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run, RunHere
+from tests.cli.conftest import Run, RunHere, refused
 
 PEER = """
 import torch
@@ -47,3 +47,17 @@ def test_a_peer_that_cannot_be_timed_is_refused(
     ended = run_here(*arguments, "--peer", "peer.py")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert words in ended.stderr
+
+
+def test_a_live_benchmark_reports_latency_and_dropped_frames(
+    run_here: RunHere, tiny_weights: Path
+) -> None:
+    arguments = ("benchmark", "--live", "--size", "128", "--seconds", "1.5")
+    ended = run_here(*arguments, "--weights", str(tiny_weights), "--device", "cpu", "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    result = json.loads(ended.stdout)
+    assert result["frames"] >= 38
+    assert 0 <= result["dropped"] < result["frames"]
+    latency = result["latency_ms"]
+    assert 200 < latency["median"] <= latency["95%"] <= latency["maximum"]
+    refused(run_here(*arguments, "--steps", "2"), 2, "--live")
