@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from talkhead.geometry.crop import face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.dubbing import FADE_FRAMES, DubbedFace, Dubber, dub_frames
+from talkhead.landmarks2video.mouth_denoiser import MouthDenoiser
+from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.renderer import LatentRenderer
+from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.pipelines import TalkheadPipeline
 from talkhead.tracking.face_track import FaceTrack, Stretch
 from tests.meshes import hand_made_basis, mean_mesh, opened, turning
+from tests.tiny import TINY_MOUTH_DENOISER, tiny_mouth_denoiser
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -148,6 +153,21 @@ def test_a_frame_does_not_depend_on_its_neighbours(renderer: LatentRenderer) -> 
         difference = np.abs(alone.astype(int) - together[k])
         assert difference.max() <= 2
         assert difference.mean() < 0.01
+
+
+def test_a_single_step_amplifies_painted_teeth(renderer: LatentRenderer) -> None:
+    plain = tiny_mouth_denoiser()
+    sharp = MouthDenoiser(**(TINY_MOUTH_DENOISER | {"dubbing_gain": 2.0})).eval()
+    sharp.load_state_dict(plain.state_dict())
+    (face,) = talking(1)
+
+    def dubbed(denoiser: MouthDenoiser, steps: int) -> Pixels:
+        painter = MouthPainter(denoiser, renderer.scheduler, renderer.device, renderer.dtype)
+        painting = replace(renderer, painter=painter)
+        return next(dub_frames(painting, [(picture(0), face)], SamplerOptions(steps)))
+
+    assert (dubbed(plain, 1) != dubbed(sharp, 1)).any()
+    np.testing.assert_array_equal(dubbed(plain, 2), dubbed(sharp, 2))
 
 
 def test_half_a_share_changes_half_as_much(renderer: LatentRenderer) -> None:
