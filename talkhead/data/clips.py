@@ -137,13 +137,14 @@ class Clip:
         """Return the first frames of the clip and their sound; all of a shorter clip."""
         if num_frames >= len(self):
             return self
+        offsets = self.jpeg_offsets[: num_frames + 1]  # none if it was read without frames
         return replace(
             self,
             landmarks=self.landmarks[:num_frames],
             crops=self.crops[:num_frames],
             waveform=self.waveform[: round(num_frames / fps * SAMPLE_RATE_HZ)],
-            jpeg=self.jpeg[: self.jpeg_offsets[num_frames]],
-            jpeg_offsets=self.jpeg_offsets[: num_frames + 1],
+            jpeg=self.jpeg[: int(offsets.max(initial=0))],
+            jpeg_offsets=offsets,
         )
 
     def waveform_float(self) -> npt.NDArray[np.float32]:

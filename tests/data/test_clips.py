@@ -66,6 +66,8 @@ def test_the_beginning_of_a_clip_has_its_first_frames_and_their_sound(tmp_path: 
     np.testing.assert_array_equal(first.frame(3), clip.frame(3))
     write_clip(tmp_path, describe_clip("first", first), first)
     assert len(read_clip(tmp_path, "first")) == 4
+    bare = read_clip(tmp_path, "first", frames=False).beginning(2, Fraction(25))
+    assert (len(bare), len(bare.jpeg)) == (2, 0)
     assert clip.beginning(10, Fraction(25)) is clip
 
 
