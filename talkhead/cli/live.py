@@ -13,9 +13,9 @@ from talkhead.cli.device import DeviceOption, DtypeOption
 from talkhead.cli.options import (
     MOTION,
     OUTPUT,
-    QUALITY,
     BlinkOption,
     ChooseOption,
+    CrfOption,
     EmotionOption,
     ExpressionStrengthOption,
     FpsOption,
@@ -24,6 +24,7 @@ from talkhead.cli.options import (
     PoseStrengthOption,
     ProvenanceOption,
     SeedOption,
+    StepsOption,
     WeightsOption,
     parse_blink,
 )
@@ -37,7 +38,6 @@ from talkhead.cli.output import (
 )
 from talkhead.cli.pipes import DASH, check_sound, check_video, video_target
 from talkhead.errors import TalkheadError
-from talkhead.limits import MAX_CRF, MAX_STEPS
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
@@ -123,29 +123,9 @@ def live(
         ),
     ] = "pingpong",
     fps: FpsOption = None,
-    crf: Annotated[
-        int,
-        typer.Option(
-            "--crf",
-            metavar="N",
-            min=0,
-            max=MAX_CRF,
-            help="H.264 quality; lower is better.",
-            rich_help_panel=QUALITY,
-        ),
-    ] = 18,
+    crf: CrfOption = 18,
     max_size: MaxSizeOption = DEFAULT_SIZE,
-    steps: Annotated[
-        int,
-        typer.Option(
-            "--steps",
-            metavar="N",
-            min=1,
-            max=MAX_STEPS,
-            help="Sampling steps.",
-            rich_help_panel=QUALITY,
-        ),
-    ] = 1,
+    steps: StepsOption = 1,
     provenance: ProvenanceOption = True,
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",

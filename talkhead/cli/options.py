@@ -9,7 +9,7 @@ import typer
 
 from talkhead.errors import TalkheadError
 from talkhead.jobs.pose_source import is_video
-from talkhead.limits import MAX_BLINKS, MAX_START_STEP, MAX_STRENGTH
+from talkhead.limits import MAX_BLINKS, MAX_CRF, MAX_START_STEP, MAX_STEPS, MAX_STRENGTH
 
 MOTION, QUALITY, OUTPUT = "Motion", "Quality", "Output"
 BATCH, PROVENANCE, DEVICE, CLIPS = "Batch", "Provenance", "Device", "Clips"
@@ -94,6 +94,28 @@ MaxSizeOption = Annotated[
         "--max-size",
         metavar="SIZE",
         help="Scale larger pictures down to WxH, or to a longer side.",
+        rich_help_panel=QUALITY,
+    ),
+]
+CrfOption = Annotated[
+    int,
+    typer.Option(
+        "--crf",
+        metavar="N",
+        min=0,
+        max=MAX_CRF,
+        help="H.264 quality; lower is better.",
+        rich_help_panel=QUALITY,
+    ),
+]
+StepsOption = Annotated[
+    int,
+    typer.Option(
+        "--steps",
+        metavar="N",
+        min=1,
+        max=MAX_STEPS,
+        help="Sampling steps.",
         rich_help_panel=QUALITY,
     ),
 ]

@@ -24,11 +24,11 @@ from talkhead.cli.batch_lines import made_line
 from talkhead.cli.device import DeviceOption, DtypeOption
 from talkhead.cli.options import (
     MOTION,
-    QUALITY,
     BlinkOption,
     C2paCertificateOption,
     C2paKeyOption,
     ChooseOption,
+    CrfOption,
     EmotionOption,
     ExpressionStrengthOption,
     FpsOption,
@@ -40,6 +40,7 @@ from talkhead.cli.options import (
     SchedulerOption,
     SeedOption,
     StartStepOption,
+    StepsOption,
     WeightsOption,
     parse_blink,
 )
@@ -56,7 +57,6 @@ from talkhead.cli.output import (
 )
 from talkhead.cli.pipes import DASH, check_sound, check_video, sound_file, video_target
 from talkhead.errors import TalkheadError
-from talkhead.limits import MAX_CRF, MAX_STEPS
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
@@ -119,29 +119,9 @@ def render(
         ),
     ] = "pingpong",
     fps: FpsOption = None,
-    crf: Annotated[
-        int,
-        typer.Option(
-            "--crf",
-            metavar="N",
-            min=0,
-            max=MAX_CRF,
-            help="H.264 quality; lower is better.",
-            rich_help_panel=QUALITY,
-        ),
-    ] = 18,
+    crf: CrfOption = 18,
     max_size: MaxSizeOption = DEFAULT_SIZE,
-    steps: Annotated[
-        int,
-        typer.Option(
-            "--steps",
-            metavar="N",
-            min=1,
-            max=MAX_STEPS,
-            help="Sampling steps.",
-            rich_help_panel=QUALITY,
-        ),
-    ] = 1,
+    steps: StepsOption = 1,
     scheduler: SchedulerOption = None,
     start_step: StartStepOption = None,
     table: ListOption = None,
