@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.audio2landmarks.kan import KanLinear
-from talkhead.audio2landmarks.speech_encoder import PUBLISHED_GAIN, resample_features
+from talkhead.audio2landmarks.speech_encoder import PUBLISHED_GAIN
+from talkhead.audio2landmarks.speech_features import resample_features
 from talkhead.geometry.mesh import MEAN_FACE, NUM_POINTS, to_ibug68
 
 NUM_IBUG = 68

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from talkhead.audio2landmarks.speech_encoder import FIELD_SAMPLES, HOP_SAMPLES, LogMel
+from talkhead.audio2landmarks.speech_features import FIELD_SAMPLES, HOP_SAMPLES, LogMel
 from talkhead.emotions import AS_MEAD, EMOTIONS, VOICE_LABELS
 from talkhead.networks import Network, register_to_config
 

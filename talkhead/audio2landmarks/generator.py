@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from talkhead.audio2landmarks.dual_domain import DualDomain, DualDomainConfig
 from talkhead.audio2landmarks.idle_motion import HEAD_AXES, HeadStyle
-from talkhead.audio2landmarks.speech_encoder import (
+from talkhead.audio2landmarks.speech_encoder import build_encoder
+from talkhead.audio2landmarks.speech_features import (
     FIELD_SAMPLES,
     HOP_SAMPLES,
-    build_encoder,
     frame_positions,
     resample_features,
 )
@@ -39,7 +39,8 @@ class LandmarkGenerator(Network):
     """Speech encoder, LSTM or dual-domain generator, and the motion basis of their coefficients.
 
     Args:
-        speech_encoder: the arguments of `SpeechEncoder` or `LogMelEncoder`; None for the defaults.
+        speech_encoder: the arguments of `SpeechEncoder`, `LogMelEncoder` or `WhisperEncoder`;
+            None for the defaults of the first.
         num_components: components of the motion basis.
         num_features: speech features read per video frame, one feature apart; 2 span a frame at
             25 fps.
@@ -141,7 +142,7 @@ class LandmarkGenerator(Network):
     def frame_positions(self, num_frames: int, rate_hz: float, lead_s: float) -> Tensor:
         """Return the positions of video frames in the encoder's features, (F,).
 
-        See `talkhead.audio2landmarks.speech_encoder.frame_positions`.
+        See `talkhead.audio2landmarks.speech_features.frame_positions`.
         """
         encoder = self.speech
         return frame_positions(
@@ -175,6 +176,34 @@ class LandmarkGenerator(Network):
         """
         known = () if convolved is None else (convolved,)
         features, conv_features, level = self.speech(waveform, *known)
+        coefficients = self.animate(waveform, features, level, positions, style, shape, first=first)
+        return coefficients, conv_features
+
+    def animate(
+        self,
+        waveform: Tensor,
+        features: Tensor,
+        level: Tensor,
+        positions: Tensor,
+        style: Tensor,
+        shape: Tensor,
+        *,
+        first: int = 0,
+    ) -> Tensor:
+        """Generate motion from the output of the speech encoder.
+
+        Args:
+            waveform: (B, N), the one that was encoded.
+            features: (B, T, hidden size), of the encoder.
+            level: (B, T), sound level.
+            positions: as for `forward`, like the rest.
+            style: (B, 4).
+            shape: (B, 4).
+            first: the first frame to return.
+
+        Returns:
+            Coefficients (B, F - first, K) in standard deviations.
+        """
         joined = torch.cat([features, level[..., None].to(features.dtype)], -1)
         around = torch.arange(self.config.num_features, device=positions.device)
         around = around - (self.config.num_features - 1) / 2
@@ -195,4 +224,4 @@ class LandmarkGenerator(Network):
         coefficients = generated[0]
         if self.config.dual_share is not None:
             coefficients = torch.lerp(generated[0], generated[1], self.shares)
-        return coefficients, conv_features
+        return coefficients

@@ -1,7 +1,7 @@
 """Speech encoders: waveform to speech features, 50 per second as a rule, plus the sound level.
 
-The default is a compact wav2vec 2.0. A published wav2vec 2.0, HuBERT or WavLM can replace it by
-configuration. A plain spectrum with convolutions serves as the baseline for all.
+The default is a compact wav2vec 2.0. A published wav2vec 2.0, HuBERT, WavLM or Whisper can replace
+it by configuration. A plain spectrum with convolutions serves as the baseline for all.
 """
 
 from __future__ import annotations
@@ -11,26 +11,23 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
-from transformers.audio_utils import mel_filter_bank
 
+from talkhead.audio2landmarks.speech_features import (
+    FIELD_SAMPLES,
+    HOP_SAMPLES,
+    LogMel,
+    sound_level,
+)
+from talkhead.audio2landmarks.whisper_encoder import WhisperEncoder
 from talkhead.config import check_arguments
 from talkhead.errors import TalkheadError
-from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.networks import Network, register_to_config
 
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
-HOP_SAMPLES = 320
-"""Product of the strides: 20 ms."""
-FIELD_SAMPLES = 400
-"""Receptive field of one feature: 25 ms."""
-NUM_FFT = 512
-FEATURE_RATE_HZ = SAMPLE_RATE_HZ / HOP_SAMPLES
 PUBLISHED_GAIN = 10.0
 """Published encoders expect a standard deviation of 1; speech at -20 dB has 0.1."""
 
@@ -234,51 +231,20 @@ class LogMelEncoder(Network):
         return x.transpose(1, 2), mel, sound_level(waveform)
 
 
-class LogMel(nn.Module):
-    """Log-mel spectrum, one frame per speech feature; mean 0 and spread 1 for speech, roughly."""
-
-    filters: Tensor
-
-    def __init__(self, num_mel: int) -> None:
-        super().__init__()
-        filters = mel_filter_bank(
-            NUM_FFT // 2 + 1,
-            num_mel,
-            0.0,
-            SAMPLE_RATE_HZ / 2,
-            SAMPLE_RATE_HZ,
-            norm="slaney",
-            mel_scale="slaney",
-        ).T.astype(np.float32)
-        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Map (B, N) to (B, T, num_mel)."""
-        window = torch.hann_window(FIELD_SAMPLES, device=waveform.device)
-        spectrum = torch.stft(
-            waveform.float(),
-            NUM_FFT,
-            HOP_SAMPLES,
-            FIELD_SAMPLES,
-            window,
-            center=False,
-            return_complex=True,
-        ).abs()
-        mel = torch.einsum("mf,bft->btm", self.filters, spectrum.square())
-        # The window of 400 samples is centred in 512: one frame fewer, 56 samples later.
-        level = (torch.log(mel + 1e-4) + 4) / 3
-        frames = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
-        missing = (0, frames - level.shape[1])
-        return functional.pad(level.transpose(1, 2), missing, mode="replicate").transpose(1, 2)
+AnyEncoder = SpeechEncoder | LogMelEncoder | WhisperEncoder
 
 
-def build_encoder(config: Mapping[str, Any]) -> SpeechEncoder | LogMelEncoder:
-    """Build the encoder for a configuration: log-mel if it names mel bins, else wav2vec 2.0.
+def build_encoder(config: Mapping[str, Any]) -> AnyEncoder:
+    """Build the encoder for a configuration, whose keys say which one it is.
 
     Raises:
         ValueError: a key is missing or unknown, or has an invalid value.
     """
-    encoder: type[Any] = LogMelEncoder if "num_mel" in config else SpeechEncoder
+    encoder: type[Any] = SpeechEncoder
+    if "num_mel" in config:
+        encoder = LogMelEncoder
+    elif "num_mel_bins" in config:
+        encoder = WhisperEncoder
     arguments = check_arguments(
         encoder.__init__,
         config,
@@ -291,52 +257,3 @@ def build_encoder(config: Mapping[str, Any]) -> SpeechEncoder | LogMelEncoder:
 
 class _ConfigError(TalkheadError, ValueError):
     """A nested configuration is invalid."""
-
-
-def sound_level(
-    waveform: Tensor, field_samples: int = FIELD_SAMPLES, hop_samples: int = HOP_SAMPLES
-) -> Tensor:
-    """Return the sound level of each feature, (B, N) to (B, T): dB / 50, at least -0.8."""
-    square = waveform.float().square()[:, None]
-    power = functional.avg_pool1d(square, field_samples, hop_samples)[:, 0]
-    return (10 * torch.log10(power + 1e-6) + 20) / 50
-
-
-def resample_features(features: Tensor, positions: Tensor) -> Tensor:
-    """Interpolate features linearly at fractional positions.
-
-    Args:
-        features: (B, T, D).
-        positions: (B, F), in feature numbers; clamped to the features that exist.
-
-    Returns:
-        (B, F, D).
-    """
-    last = features.shape[1] - 1
-    positions = positions.clamp(0, last)
-    low = positions.floor().long().clamp(max=max(last - 1, 0))
-    share = (positions - low)[..., None].to(features.dtype)
-    size = features.shape[-1]
-    index = low[..., None].expand(-1, -1, size)
-    after = (index + 1).clamp(max=last)
-    return features.gather(1, index) * (1 - share) + features.gather(1, after) * share
-
-
-def frame_positions(
-    num_frames: int,
-    rate_hz: float,
-    lead_s: float,
-    field_samples: int = FIELD_SAMPLES,
-    hop_samples: int = HOP_SAMPLES,
-) -> Tensor:
-    """Return the feature positions of the centres of video frames, (F,).
-
-    Args:
-        num_frames: F.
-        rate_hz: video frames per second.
-        lead_s: seconds of sound before the first frame begins.
-        field_samples: receptive field of a feature.
-        hop_samples: distance of the features.
-    """
-    middle_s = (torch.arange(num_frames, dtype=torch.float64) + 0.5) / rate_hz + lead_s
-    return ((middle_s * SAMPLE_RATE_HZ - field_samples / 2) / hop_samples).float()

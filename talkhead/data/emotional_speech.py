@@ -13,11 +13,11 @@ import numpy.typing as npt
 from talkhead.audio2landmarks.loudness import normalise_speech
 from talkhead.errors import TalkheadError
 from talkhead.media.audio_clip import AudioClip
+from talkhead.media.files import SOUND_SUFFIXES
 from talkhead.media.rates import SAMPLE_RATE_HZ
 
 Floats = npt.NDArray[np.float32]
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a")
 _RAVDESS = re.compile(r"\d\d-\d\d-(?P<emotion>0[1-8])-\d\d-\d\d-\d\d-(?P<person>\d\d)")
 """Modality, channel, emotion, intensity, statement, repetition, actor."""
 _RAVDESS_LABELS = {
@@ -63,7 +63,7 @@ def find_recordings(folder: Path) -> list[Recording]:
         TalkheadError: the folder has none.
     """
     found = []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES):
         for corpus, (pattern, labels) in CORPORA.items():
             if name := pattern.fullmatch(path.stem):
                 person = f"{corpus}-{name['person']}"

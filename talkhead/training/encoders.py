@@ -1,6 +1,6 @@
 """Load pre-trained speech encoders: our own checkpoints, or published ones in the hub's layout.
 
-Published are wav2vec 2.0, HuBERT and WavLM. Their configuration is read strictly, and only
+Published are wav2vec 2.0, HuBERT, WavLM and Whisper. Their configuration is read strictly, and only
 safetensors are: nothing of them runs as code.
 """
 
@@ -13,19 +13,22 @@ from transformers import AutoConfig
 
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.audio2landmarks.speech_encoder import (
+    AnyEncoder,
     LogMelEncoder,
     ModelType,
     PublishedConfig,
     SpeechEncoder,
 )
+from talkhead.audio2landmarks.whisper_encoder import AVERAGED_LAYERS, WhisperEncoder
 from talkhead.config import check_arguments, in_short
 from talkhead.errors import WeightsError
-from talkhead.networks import check_alike, class_name_of, copy_tensors, public_config
+from talkhead.networks import Network, check_alike, class_name_of, copy_tensors, public_config
 from talkhead.weights import resolve_encoder, resolve_weights
 from talkhead.weights.strict_files import one_line, opened_tensors, read_json
 from talkhead.weights.systems import ENCODER_FILES
 
-MODEL_TYPES: tuple[str, ...] = get_args(ModelType)
+WHISPER = "whisper"
+MODEL_TYPES: tuple[str, ...] = (*get_args(ModelType), WHISPER)
 CONFIG_NAME, TENSORS_NAME = ENCODER_FILES
 _UNUSED = (
     "masked_spec_embed",  # for training
@@ -80,7 +83,7 @@ def is_published(folder: Path) -> bool:
     return "_class_name" not in read_json(folder / CONFIG_NAME)
 
 
-def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
+def load_encoder(folder: Path, encoder: AnyEncoder) -> None:
     """Load a saved encoder's tensors into an encoder of the same sizes.
 
     Args:
@@ -93,7 +96,9 @@ def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
     """
     if isinstance(encoder, LogMelEncoder):
         raise WeightsError(f"log-mel bins are not learned: nothing to load from {folder}")
-    if encoder.config.published is not None:
+    if isinstance(encoder, WhisperEncoder):
+        _load_whisper(folder, encoder)
+    elif encoder.config.published is not None:
         _load_published(folder, encoder)
     elif class_name_of(folder) == LandmarkGenerator.__name__:
         stored = LandmarkGenerator.from_pretrained(folder).speech
@@ -106,11 +111,11 @@ def load_encoder(folder: Path, encoder: SpeechEncoder | LogMelEncoder) -> None:
 
 
 def published_config(folder: Path) -> dict[str, Any]:
-    """Read the arguments of `SpeechEncoder` for a published encoder in the hub's layout.
+    """Read the arguments of the network for a published encoder in the hub's layout.
 
     Raises:
         WeightsError: config.json is missing, damaged, of another kind of model, or asks for
-            something that `SpeechEncoder` does not do.
+            something that `SpeechEncoder` or `WhisperEncoder` does not do.
     """
     path = folder / CONFIG_NAME
     kind = read_json(path).get("model_type")
@@ -125,6 +130,8 @@ def published_config(folder: Path) -> dict[str, Any]:
         )
     except Exception as error:  # transformers and its checks raise many kinds
         raise WeightsError(f"{path} cannot be read: {one_line(error)[:200]}") from error
+    if kind == WHISPER:
+        return _whisper_config(found, path)
     if found.feat_extract_activation != found.hidden_act:
         raise WeightsError(f"{path} has two different activations: talkhead supports only one")
     for name in ("add_adapter", "adapter_attn_dim", "conv_pos_batch_norm"):
@@ -158,15 +165,34 @@ def published_config(folder: Path) -> dict[str, Any]:
         "dropout": 0.0,
         "published": published,
     }
+    return _checked(SpeechEncoder, arguments, path)
+
+
+def _whisper_config(found: Any, path: Path) -> dict[str, Any]:
+    if found.activation_function != "gelu" or found.scale_embedding:
+        raise WeightsError(f"{path} has another activation or scale than Whisper's own")
+    arguments = {
+        "num_mel_bins": found.num_mel_bins,
+        "hidden_size": found.d_model,
+        "num_layers": found.encoder_layers,
+        "num_heads": found.encoder_attention_heads,
+        "feedforward_size": found.encoder_ffn_dim,
+        "max_features": found.max_source_positions,
+        "averaged_layers": min(AVERAGED_LAYERS, found.encoder_layers),
+    }
+    return _checked(WhisperEncoder, arguments, path)
+
+
+def _checked(network: type[Network], arguments: dict[str, Any], path: Path) -> dict[str, Any]:
     checked = check_arguments(
-        SpeechEncoder.__init__,
+        network.__init__,
         arguments,
         source=str(path),
         error=WeightsError,
-        nested=SpeechEncoder.nested_configs,
+        nested=network.nested_configs,
     )
     try:
-        SpeechEncoder.sketch(checked)
+        network.sketch(checked)
     except ValueError as error:
         raise WeightsError(f"{path} does not describe a valid encoder: {error}") from error
     return checked
@@ -185,6 +211,18 @@ def _load_published(folder: Path, encoder: SpeechEncoder) -> None:
             if not name.removeprefix(prefix).startswith(_UNUSED)
         }
     copy_tensors(path, encoder.wav2vec, names)
+
+
+def _load_whisper(folder: Path, encoder: WhisperEncoder) -> None:
+    check_alike(folder, published_config(folder), public_config(encoder))
+    path = folder / TENSORS_NAME
+    with opened_tensors(path) as file:
+        names = {
+            name: name.removeprefix("model.").removeprefix("encoder.")
+            for name in file.keys()  # noqa: SIM118
+            if name.removeprefix("model.").startswith("encoder.")
+        }
+    copy_tensors(path, encoder, names)
 
 
 def _own_name(name: str) -> str:

@@ -25,6 +25,7 @@ from talkhead.geometry.motion_basis import (
 )
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.training.loop import Sample
+from talkhead.training.recordings import draw_window
 from talkhead.training.samples import PERSON_POWER, ClipBank
 from talkhead.training.voices import disturb, drop_moments, not_speech
 
@@ -52,6 +53,18 @@ class LandmarksTaskConfig:
     landmark generator, or a folder with a wav2vec 2.0, HuBERT or WavLM, relative to the TOML file;
     the name of published weights; or ``owner/name@revision`` on the hub. A published encoder
     brings its own sizes: leave [model.speech_encoder] out."""
+    basis: str = ""
+    """Checkpoint folder of a generator whose motion basis and statistics a new run without
+    `initial` takes, relative to the TOML file; "" to fit them to the clips."""
+    teacher: str = ""
+    """Checkpoint folder of a generator with a larger encoder, such as a Whisper, that teaches this
+    one; "" for none. Its motion basis must be the same: see `basis`."""
+    recordings: str = ""
+    """With `teacher`: folder of speech without video, relative to the TOML file; "" for none."""
+    recordings_share: float = 0.6
+    """Share of samples from the recordings."""
+    feature_weight: float = 8.0
+    """Weight of the error in the teacher's features."""
     min_agreement: float = MIN_AGREEMENT
     """Clips whose lips and sound agree less than this, at their best lag, are skipped, unless
     their sound is marked as good."""
@@ -121,17 +134,70 @@ class LandmarkSamples:
         config: LandmarksTaskConfig,
         rate_hz: float,
         seed: int,
+        recordings: Sequence[npt.NDArray[np.int16]] = (),
     ) -> None:
         self._bank, self._clips, self._config = bank, clips, config
         self._fps, self._seed = rate_hz, seed
+        self._recordings = recordings
+        lengths = np.array([len(one) for one in recordings], np.float64)
+        self._cumulative = np.cumsum(lengths) / max(lengths.sum(), 1)
 
     def sample(self, index: int) -> Sample:
-        """Return `waveform`, `coefficients`, `mouth`, `style` and `shape` of one window.
+        """Return one window.
 
-        `mouth` is (T, 2), the measured opening and width; constant for non-speech samples.
+        `waveform` is its sound; `undisturbed` the same as the teacher hears it. `coefficients` and
+        `mouth` (T, 2), the measured opening and width, are the truth, and constant for non-speech
+        samples. For recordings they are zero, and `is_filmed` is, too. `is_speech` is 0 for
+        non-speech. `style` and `shape` are a person's.
         """
         rng = np.random.default_rng([self._seed, index])
         clip = self._clips[self._bank.draw(rng)[0]]
+        if self._recordings and rng.random() < self._config.recordings_share:
+            waveform, coefficients, mouth = self._from_recording(rng)
+            is_filmed = False
+        else:
+            waveform, coefficients, mouth = self._from_clip(clip, rng)
+            is_filmed = True
+        is_speech = rng.random() >= self._config.silent_share
+        undisturbed = waveform
+        if not is_speech:
+            waveform = not_speech(len(waveform), rng)
+            waveform *= np.float32(10 ** (rng.uniform(-12, 3) / 20))
+            coefficients, mouth = np.zeros_like(coefficients), np.zeros_like(mouth)
+        else:
+            if rng.random() < self._config.gap_share:
+                waveform = drop_moments(waveform, rng)
+            if rng.random() < self._config.disturb_share:
+                waveform = disturb(waveform, rng)
+        style = clip.style + rng.normal(0, 0.3, NUM_STYLE)
+        return {
+            "waveform": waveform,
+            "undisturbed": undisturbed,
+            "is_filmed": np.array(is_filmed or not is_speech, np.float32),
+            "is_speech": np.array(is_speech, np.float32),
+            "coefficients": coefficients,
+            "mouth": mouth,
+            "style": (style * (rng.random() > 0.15)).astype(np.float32),
+            # A single frame, smiling or not, measures a person's proportions poorly.
+            "shape": (clip.shape * rng.normal(1, SHAPE_NOISE, 4)).astype(np.float32),
+        }
+
+    def _from_recording(self, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+        frames = self._config.window_frames
+        number = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+        speed = float(np.exp(rng.normal(0, self._config.speed_spread)))
+        count = window_samples(frames, self._fps)
+        recording = self._recordings[min(number, len(self._recordings) - 1)]
+        components = self._clips[0].coefficients.shape[1]
+        return (
+            draw_window(recording, count, speed, rng),
+            np.zeros((frames, components), np.float32),
+            np.zeros((frames, 2), np.float32),
+        )
+
+    def _from_clip(
+        self, clip: TalkingClip, rng: np.random.Generator
+    ) -> tuple[Floats, Floats, Floats]:
         frames = self._config.window_frames
         total = len(clip.coefficients)
         # A different speed sounds like a different voice, because pitch and formants shift with it.
@@ -149,23 +215,7 @@ class LandmarkSamples:
         positions = begin_s * SAMPLE_RATE_HZ + np.arange(count) * speed
         grid = np.arange(len(clip.waveform))
         waveform = np.interp(positions, grid, clip.waveform, left=0, right=0).astype(np.float32)
-        if rng.random() < self._config.silent_share:
-            waveform = not_speech(count, rng) * np.float32(10 ** (rng.uniform(-12, 3) / 20))
-            coefficients, mouth = np.zeros_like(coefficients), np.zeros_like(mouth)
-        else:
-            if rng.random() < self._config.gap_share:
-                waveform = drop_moments(waveform, rng)
-            if rng.random() < self._config.disturb_share:
-                waveform = disturb(waveform, rng)
-        style = clip.style + rng.normal(0, 0.3, NUM_STYLE)
-        return {
-            "waveform": waveform,
-            "coefficients": coefficients.astype(np.float32),
-            "mouth": mouth.astype(np.float32),
-            "style": (style * (rng.random() > 0.15)).astype(np.float32),
-            # A single frame, smiling or not, measures a person's proportions poorly.
-            "shape": (clip.shape * rng.normal(1, SHAPE_NOISE, 4)).astype(np.float32),
-        }
+        return waveform, coefficients.astype(np.float32), mouth.astype(np.float32)
 
 
 def window_samples(frames: int, rate_hz: float) -> int:

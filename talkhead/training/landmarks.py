@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from talkhead.audio2landmarks.audio2motion import LEAD_S
 from talkhead.audio2landmarks.generator import LandmarkGenerator
-from talkhead.audio2landmarks.speech_encoder import (
+from talkhead.audio2landmarks.speech_features import (
     FIELD_SAMPLES,
     HOP_SAMPLES,
     LogMel,
@@ -23,7 +24,7 @@ from talkhead.audio2landmarks.speech_encoder import (
 )
 from talkhead.data.clips import ClipInfo
 from talkhead.data.selection import is_scored, split_rows, teaches_lips
-from talkhead.errors import TalkheadError
+from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.networks import check_alike, public_config
 from talkhead.training.encoders import load_encoder
@@ -39,7 +40,9 @@ from talkhead.training.landmark_samples import (
 )
 from talkhead.training.landmark_validation import draw_curves, score_clip
 from talkhead.training.loop import CHECKPOINT, Batch, dropout_from
+from talkhead.training.recordings import read_recordings
 from talkhead.training.samples import ClipBank
+from talkhead.training.teacher import FeatureHead, Teacher
 
 Floats = npt.NDArray[np.float32]
 
@@ -49,10 +52,11 @@ CLEAR_STYLE = (0.0, 0.7, 0.0, 0.7)
 
 
 class TrainModule(nn.Module):
-    """The generator, plus the auxiliary task's head, which is only used during training."""
+    """The generator, plus the heads of auxiliary tasks, which are only used during training."""
 
     def __init__(self, model_config: Mapping[str, Any]) -> None:
         super().__init__()
+        self.feature_head: FeatureHead | None = None
         self.generator = LandmarkGenerator(**model_config)
         self.mel_head = nn.Linear(self.generator.speech.conv_size, NUM_MEL)
         self.spectrum = LogMel(NUM_MEL)
@@ -66,6 +70,21 @@ class TrainModule(nn.Module):
         return resample_features(spectrum, positions.expand(len(waveform), -1))
 
 
+@dataclass(frozen=True)
+class LandmarksPaths:
+    """The folders that the table [task] names; None for those that it leaves out."""
+
+    initial: Path | None = None
+    speech: Path | None = None
+    dual: Path | None = None
+    basis: Path | None = None
+    teacher: Path | None = None
+    recordings: Path | None = None
+
+
+NO_PATHS = LandmarksPaths()
+
+
 class LandmarksTask:
     """Training of the landmark generator, its speech encoder and the motion basis.
 
@@ -74,14 +93,12 @@ class LandmarksTask:
         model_config: arguments of the network.
         config: task settings.
         seed: seed for the samples and the initial weights.
-        initial: checkpoint folder of a generator to start from.
-        speech: checkpoint folder of a speech encoder to start from.
-        dual: checkpoint folder of a generator whose dual-domain part is combined with the LSTM of
-            `initial`.
+        paths: what to start and to learn from; see `LandmarksTaskConfig`.
 
     Raises:
-        TalkheadError: no clip has usable sound, the clips have another frame rate, or `dual` is
-            given without `initial`.
+        TalkheadError: no clip has usable sound, the clips have another frame rate, `dual` is given
+            without `initial`, `basis` with it, `recordings` without `teacher`, or the teacher does
+            not fit.
         WeightsError: a checkpoint to start from is missing, corrupt, or has other sizes.
     """
 
@@ -91,12 +108,10 @@ class LandmarksTask:
         model_config: Mapping[str, Any],
         config: LandmarksTaskConfig,
         seed: int,
-        initial: Path | None = None,
-        speech: Path | None = None,
-        dual: Path | None = None,
+        paths: LandmarksPaths = NO_PATHS,
     ) -> None:
-        if dual is not None and initial is None:
-            raise TalkheadError("[task]: dual needs initial, the LSTM to combine it with")
+        _check_paths(paths)
+        initial = paths.initial
         train, unseen, seen = split_rows(data)
         self._config = config
         self._fps = float(DEFAULT_FPS)
@@ -106,24 +121,33 @@ class LandmarksTask:
             self.model: TrainModule = TrainModule(model_config)
         generator = self.model.generator
         if initial is not None:
-            if dual is None:
+            if paths.dual is None:
                 generator.load_alike(initial)
             else:
-                _join(initial, dual, generator)
-        if speech is not None:
-            load_encoder(speech, generator.speech)
+                _join(initial, paths.dual, generator)
+        if paths.speech is not None:
+            load_encoder(paths.speech, generator.speech)
         rows = [row for row in train if _is_used(row, config)]
         bank = ClipBank(data, rows, frames=False, person_power=config.person_power)
-        if initial is None:
+        if paths.basis is not None:
+            _copy_basis(paths.basis, generator)
+        elif initial is None:
             everyone = ClipBank(data, train, frames=False)
             basis = fit_basis(everyone, generator.config.num_components, seed)
             generator.components.copy_(torch.from_numpy(basis.components))
             generator.blink.copy_(torch.from_numpy(basis.blink))
         self.basis = generator.motion_basis()
         clips = standardise_styles(talking_clips(bank, self.basis, config))
-        self.samples = LandmarkSamples(bank, clips, config, self._fps, seed)
-        if initial is None:
+        recordings = [] if paths.recordings is None else read_recordings(paths.recordings)
+        self.samples = LandmarkSamples(bank, clips, config, self._fps, seed, recordings)
+        if initial is None and paths.basis is None:
             _set_statistics(generator, bank, clips)
+        self._teacher: Teacher | None = None
+        if paths.teacher is not None:
+            self._teacher = Teacher(paths.teacher, generator)
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                self.model.feature_head = FeatureHead(generator, self._teacher.generator)
         groups = {"unseen": unseen, "seen_person": seen} if unseen or seen else {"train": train}
         scored = {
             name: [row for row in rows if is_scored(row)][: None if name == "unseen" else 24]
@@ -138,23 +162,33 @@ class LandmarksTask:
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the total loss and its parts: positions, velocities, mouth and spectrum."""
         assert isinstance(model, TrainModule)
-        truth = batch["coefficients"]
+        truth, mouth, waveform = batch["coefficients"], batch["mouth"], batch["waveform"]
         positions = model.generator.frame_positions(truth.shape[1], self._fps, LEAD_S)
-        positions = positions.to(truth.device)
-        waveform = batch["waveform"]
+        positions = positions.to(truth.device).expand(len(truth), -1)
+        person = batch["style"], batch["shape"]
         for part in model.generator.children():
             learns = [parameter.requires_grad for parameter in part.parameters()]
             if learns and not any(learns):
                 part.eval()  # frozen parts need no dropout: an encoder works better without it
         with dropout_from(generator):
-            generated, conv_features = model.generator(
-                waveform, positions.expand(len(truth), -1), batch["style"], batch["shape"]
-            )
-        losses = motion_losses(
-            generated, truth, batch["mouth"], model.generator.components, self._config
-        )
-        mel = functional.l1_loss(model.mel_head(conv_features).float(), model.mel_of(waveform))
-        return losses | {"loss": losses["loss"] + self._config.mel_weight * mel, "mel": mel}
+            features, conv_features, level = model.generator.speech(waveform)
+            generated = model.generator.animate(waveform, features, level, positions, *person)
+        auxiliary = {}
+        total = torch.zeros((), device=truth.device)
+        if self._teacher is not None and model.feature_head is not None:
+            taught = self._teacher.teach(batch["undisturbed"], positions, *person)
+            is_filmed = batch["is_filmed"][:, None, None]
+            truth = torch.lerp(taught.motion, truth, is_filmed)
+            mouth = torch.lerp(taught.mouth, mouth, is_filmed)
+            error = model.feature_head(features, taught.features, batch["is_speech"])
+            auxiliary["features"] = error
+            total = total + self._config.feature_weight * error
+        losses = motion_losses(generated, truth, mouth, model.generator.components, self._config)
+        if self._config.mel_weight:
+            mel = functional.l1_loss(model.mel_head(conv_features).float(), model.mel_of(waveform))
+            auxiliary["mel"] = mel
+            total = total + self._config.mel_weight * mel
+        return losses | auxiliary | {"loss": losses["loss"] + total}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Score held-out clips; see `score_clip`."""
@@ -176,6 +210,27 @@ class LandmarksTask:
         """Write the generator's checkpoint folder."""
         assert isinstance(model, TrainModule)
         model.generator.save_pretrained(run / CHECKPOINT, dtype=torch.float16)
+
+
+def _check_paths(paths: LandmarksPaths) -> None:
+    if paths.dual is not None and paths.initial is None:
+        raise TalkheadError("[task]: dual needs initial, the LSTM to combine it with")
+    if paths.basis is not None and paths.initial is not None:
+        raise TalkheadError("[task]: initial has a basis of its own, so basis must be left out")
+    if paths.recordings is not None and paths.teacher is None:
+        raise TalkheadError("[task]: recordings need a teacher, because no video shows their lips")
+
+
+def _copy_basis(folder: Path, generator: LandmarkGenerator) -> None:
+    """Take the motion basis and the statistics of another generator."""
+    stored = dict(LandmarkGenerator.from_pretrained(folder).named_buffers(recurse=False))
+    for name, values in generator.named_buffers(recurse=False):
+        if values.shape != stored[name].shape:
+            raise WeightsError(
+                f"{folder} has {name} of shape {tuple(stored[name].shape)}, but"
+                f" {tuple(values.shape)} is needed"
+            )
+        values.copy_(stored[name])
 
 
 def _set_statistics(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.signal import resample_poly
 
 from talkhead.audio2landmarks.loudness import normalise_speech
-from talkhead.audio2landmarks.speech_encoder import FIELD_SAMPLES, HOP_SAMPLES
+from talkhead.audio2landmarks.speech_features import FIELD_SAMPLES, HOP_SAMPLES
 from talkhead.data.clips import ClipInfo
 from talkhead.data.espeak import Utterance, Voice, speak
 from talkhead.data.phonemes import PAUSE, classes_of

@@ -28,7 +28,7 @@ from talkhead.training.encoders import (
     published_config,
 )
 from talkhead.training.landmark_samples import LandmarksTaskConfig
-from talkhead.training.landmarks import LandmarksTask
+from talkhead.training.landmarks import LandmarksPaths, LandmarksTask
 from talkhead.training.loop import Task
 from talkhead.training.mouth_denoiser import MouthDenoiserTask
 from talkhead.training.mouth_samples import MouthDenoiserTaskConfig
@@ -102,9 +102,11 @@ def _landmarks(settings: Settings) -> Task:
         model,
         settings.task,
         settings.loop.seed,
-        settings.path("initial"),
-        encoder,
-        settings.path("dual"),
+        LandmarksPaths(
+            speech=encoder,
+            **{name: settings.path(name) for name in ("initial", "dual", "basis", "teacher")},
+            recordings=settings.path("recordings"),
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from talkhead.audio2landmarks.dual_domain import DualDomain, DualDomainConfig, lift
 from talkhead.audio2landmarks.generator import LandmarkGenerator
-from talkhead.audio2landmarks.speech_encoder import frame_positions
+from talkhead.audio2landmarks.speech_features import frame_positions
 from talkhead.geometry.mesh import to_ibug68
 from tests.meshes import hand_made_basis
 from tests.tiny import TINY_DUAL, TINY_GENERATOR, voice

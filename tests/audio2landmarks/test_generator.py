@@ -10,7 +10,7 @@ from talkhead.audio2landmarks.generator import (
     NUM_STYLE,
     LandmarkGenerator,
 )
-from talkhead.audio2landmarks.speech_encoder import frame_positions
+from talkhead.audio2landmarks.speech_features import frame_positions
 from talkhead.networks import public_config
 from tests.tiny import TINY_GENERATOR, tiny_generator, voice, write_tiny_weights
 
