@@ -33,6 +33,15 @@ TINY_SPEECH: dict[str, Any] = {
     "dropout": 0.0,
 }
 TINY_LOG_MEL: dict[str, Any] = {"num_mel": 40, "hidden_size": 16, "dropout": 0.0}
+TINY_WHISPER: dict[str, Any] = {
+    "num_mel_bins": 80,
+    "hidden_size": 24,
+    "num_layers": 3,
+    "num_heads": 2,
+    "feedforward_size": 32,
+    "max_features": 100,
+    "averaged_layers": 2,
+}
 TINY_DUAL: dict[str, Any] = {
     "width": 16,
     "num_heads": 2,

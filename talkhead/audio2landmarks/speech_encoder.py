@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel
@@ -152,8 +153,19 @@ class SpeechEncoder(Network):
 
     def convolve(self, waveform: Tensor) -> Tensor:
         """Return the output of the convolutions alone, (B, T, last of conv_channels)."""
-        found: Tensor = self.wav2vec.feature_extractor(waveform * self._gain)
-        return found.transpose(1, 2)
+        if not self.is_local:
+            found: Tensor = self.wav2vec.feature_extractor(waveform * self._gain)
+            return found.transpose(1, 2)
+        # The same layers with channels last: layer normalisation needs them there, and transformers
+        # moves them twice per layer. This takes less than half the time on a CPU.
+        x = (waveform * self._gain)[:, None, None]
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer in self.wav2vec.feature_extractor.conv_layers:
+            kernel = layer.conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
+            x = functional.conv2d(x, kernel, layer.conv.bias, (1, layer.conv.stride[0]))
+            normal = layer.layer_norm(x.permute(0, 2, 3, 1))
+            x = layer.activation(normal).permute(0, 3, 1, 2)
+        return x[:, :, 0].transpose(1, 2)
 
     def forward(
         self, waveform: Tensor, convolved: Tensor | None = None

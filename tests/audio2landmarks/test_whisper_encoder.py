@@ -4,7 +4,6 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from talkhead.audio2landmarks.speech_encoder import build_encoder
-from talkhead.audio2landmarks.speech_features import frame_positions
 from talkhead.audio2landmarks.whisper_encoder import WhisperEncoder
 from tests.tiny import TINY_WHISPER, voice
 
@@ -53,15 +52,12 @@ def test_features_are_the_mean_of_the_last_layers_of_transformers(encoder: Whisp
     early = torch.from_numpy(np.pad(waveform, (200, 200), mode="reflect"))[None]
     with torch.no_grad():
         torch.testing.assert_close(whole.spectrum(early)[..., :3000], mel, atol=1e-4, rtol=1e-4)
-        layers = model.encoder(mel, output_hidden_states=True).hidden_states
+        found = model.encoder(mel, output_hidden_states=True)
         features, _, _ = whole(early)
-    # In some versions the last hidden state is before, in others after the normalisation.
-    last = layers[-1] if torch.allclose(layers[-1].std(-1), torch.ones(1), atol=0.1) else None
-    assert last is not None
-    mean = torch.stack([*layers[-TINY_WHISPER["averaged_layers"] : -1], last]).mean(0)
+    before = found.hidden_states[-TINY_WHISPER["averaged_layers"] : -1]
+    mean = torch.stack([*before, found.last_hidden_state]).mean(0)
     expected = torch.nn.functional.layer_norm(mean, mean.shape[-1:])
-    assert features.shape == expected.shape
-    torch.testing.assert_close(features[:, 5:-5], expected[:, 5:-5], atol=0.05, rtol=0.01)
+    torch.testing.assert_close(features[:, :1490], expected[:, :1490], atol=1e-3, rtol=1e-3)
 
 
 def test_long_sound_is_encoded_in_pieces(encoder: WhisperEncoder) -> None:
@@ -71,17 +67,6 @@ def test_long_sound_is_encoded_in_pieces(encoder: WhisperEncoder) -> None:
     for start in (0, 100, 200):
         piece = encoder._encode(convolved[:, start : start + 100])
         torch.testing.assert_close(features[:, start : start + 100], piece)
-
-
-def test_features_follow_the_sound(encoder: WhisperEncoder) -> None:
-    waveform = torch.from_numpy(voice(1.5))[None]
-    changed = waveform.clone()
-    changed[:, 16_000:] = 0
-    features, changed_features = encoder(waveform)[1], encoder(changed)[1]
-    before = int(frame_positions(23, 25.0, 0.0)[-1])  # 0.06 s before the change
-    assert torch.equal(features[:, :before], changed_features[:, :before]) or (
-        features[:, :before] - changed_features[:, :before]
-    ).abs().max() < (features - changed_features).abs().max() / 10
 
 
 @pytest.mark.parametrize(
