@@ -57,6 +57,9 @@ def train(
 
     resolve_device(device)
     task, settings = build_task(task_name, settings_path)
+    commit = settings.encoder_commit
+    if commit is not None and not quiet:
+        typer.echo(f"{settings.task.speech} is at commit {commit}", err=True)
     reports = run_training(task, settings.loop, settings.run, device)
     with contextlib.closing(reports):
         for report in reports:
@@ -71,6 +74,8 @@ def train(
         "checkpoint": str(settings.run / CHECKPOINT),
         "scores": scores,
     }
+    if commit is not None:
+        summary["encoder_commit"] = commit
     if as_json:
         print_json(summary)
     else:

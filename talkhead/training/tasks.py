@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,14 @@ class Settings:
     task: Any
     """The table [task]."""
     folder: Path
+    encoder: Path | None = None
+    """The folder of the speech encoder that [task] names, once it is fetched."""
+
+    @property
+    def encoder_commit(self) -> str | None:
+        """The commit of a speech encoder from the hub, whose folder is named after it."""
+        name = "" if self.encoder is None else self.encoder.name
+        return name if re.fullmatch(r"[0-9a-f]{40}", name) else None
 
     @property
     def data(self) -> Path:
@@ -92,8 +101,7 @@ def _denoiser(settings: Settings) -> Task:
 
 
 def _landmarks(settings: Settings) -> Task:
-    speech, model = settings.task.speech, settings.model
-    encoder = find_encoder(speech, settings.folder) if speech else None
+    encoder, model = settings.encoder, settings.model
     if encoder is not None and "speech_encoder" not in model and is_published(encoder):
         model = model | {"speech_encoder": published_config(encoder)}
         model = _arguments(LandmarkGenerator, model, source=f"[model] with {encoder}")
@@ -209,4 +217,6 @@ def build_task(name: str, path: Path) -> tuple[Task, Settings]:
         WeightsError: a checkpoint that the task needs or starts from is missing or corrupt.
     """
     settings = read_settings(name, path)
+    if speech := getattr(settings.task, "speech", ""):
+        settings = replace(settings, encoder=find_encoder(speech, settings.folder))
     return TASKS[name].build(settings), settings

@@ -117,6 +117,20 @@ def test_a_generator_is_trained_saved_and_used_with_one_line_of_settings(
     np.testing.assert_array_equal(same.coefficients, motion.coefficients)
 
 
+def test_the_commit_of_an_encoder_is_known(write_settings: WriteSettings, tmp_path: Path) -> None:
+    path = write_settings("landmarks", steps=1)
+    text = path.read_text()
+    for folder, commit in ((OLDER, OLDER), ("encoder", None)):
+        write_model(tmp_path / folder, "hubert")
+        path.write_text(text)
+        _, settings = build_task("landmarks", one_line_settings(path, folder))
+        assert settings.encoder == tmp_path / folder
+        assert settings.encoder_commit == commit
+    path.write_text(text)
+    _, settings = build_task("landmarks", path)
+    assert settings.encoder is settings.encoder_commit is None
+
+
 def test_gradients_reach_an_encoder_that_learns(
     write_settings: WriteSettings, tmp_path: Path
 ) -> None:
