@@ -63,8 +63,10 @@ class LandmarksTaskConfig:
     """With `teacher`: folder of speech without video, relative to the TOML file; "" for none."""
     recordings_share: float = 0.6
     """Share of samples from the recordings."""
-    feature_weight: float = 8.0
-    """Weight of the error in the teacher's features."""
+    num_units: int = 160
+    """Clusters of the teacher's features."""
+    unit_weight: float = 10.0
+    """Weight of the cross-entropy of these clusters."""
     min_agreement: float = MIN_AGREEMENT
     """Clips whose lips and sound agree less than this, at their best lag, are skipped, unless
     their sound is marked as good."""

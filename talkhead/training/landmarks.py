@@ -42,11 +42,12 @@ from talkhead.training.landmark_validation import draw_curves, score_clip
 from talkhead.training.loop import CHECKPOINT, Batch, dropout_from
 from talkhead.training.recordings import read_recordings
 from talkhead.training.samples import ClipBank
-from talkhead.training.teacher import FeatureHead, Teacher
+from talkhead.training.teacher import Teacher, UnitHead
 
 Floats = npt.NDArray[np.float32]
 
 NUM_MEL = 80
+NUM_UNIT_SAMPLES = 300
 CLEAR_STYLE = (0.0, 0.7, 0.0, 0.7)
 """Default style, in standard deviations: a mouth of average width, but livelier than average."""
 
@@ -56,7 +57,7 @@ class TrainModule(nn.Module):
 
     def __init__(self, model_config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.feature_head: FeatureHead | None = None
+        self.unit_head: UnitHead | None = None
         self.generator = LandmarkGenerator(**model_config)
         self.mel_head = nn.Linear(self.generator.speech.conv_size, NUM_MEL)
         self.spectrum = LogMel(NUM_MEL)
@@ -145,9 +146,12 @@ class LandmarksTask:
         self._teacher: Teacher | None = None
         if paths.teacher is not None:
             self._teacher = Teacher(paths.teacher, generator)
+            taught = self._teacher.features(
+                [self.samples.sample(index)["undisturbed"] for index in range(NUM_UNIT_SAMPLES)]
+            )
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
-                self.model.feature_head = FeatureHead(generator, self._teacher.generator)
+                self.model.unit_head = UnitHead(generator, taught, config.num_units, seed)
         groups = {"unseen": unseen, "seen_person": seen} if unseen or seen else {"train": train}
         scored = {
             name: [row for row in rows if is_scored(row)][: None if name == "unseen" else 24]
@@ -175,14 +179,14 @@ class LandmarksTask:
             generated = model.generator.animate(waveform, features, level, positions, *person)
         auxiliary = {}
         total = torch.zeros((), device=truth.device)
-        if self._teacher is not None and model.feature_head is not None:
+        if self._teacher is not None and model.unit_head is not None:
             taught = self._teacher.teach(batch["undisturbed"], positions, *person)
             is_filmed = batch["is_filmed"][:, None, None]
             truth = torch.lerp(taught.motion, truth, is_filmed)
             mouth = torch.lerp(taught.mouth, mouth, is_filmed)
-            error = model.feature_head(features, taught.features, batch["is_speech"])
-            auxiliary["features"] = error
-            total = total + self._config.feature_weight * error
+            error = model.unit_head(features, taught.features, batch["is_speech"])
+            auxiliary["units"] = error
+            total = total + self._config.unit_weight * error
         losses = motion_losses(generated, truth, mouth, model.generator.components, self._config)
         if self._config.mel_weight:
             mel = functional.l1_loss(model.mel_head(conv_features).float(), model.mel_of(waveform))

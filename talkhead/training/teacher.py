@@ -1,22 +1,28 @@
 """Distillation of the task `landmarks`: a generator with a larger encoder teaches a small one.
 
-The teacher hears the undisturbed sound. Its features, and where no video shows the lips also its
-motion, are what the small generator learns to give for the disturbed sound. So recordings without
-any video teach, too: other voices and languages than the clips'.
+The teacher hears the undisturbed sound. Its features, in clusters, are what the small generator
+learns to tell from the disturbed sound; where no video shows the lips, it also learns the teacher's
+motion. So recordings without any video teach, too: other voices and languages than the clips'.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.errors import TalkheadError
 from talkhead.training.landmark_loss import mouth_directions
+
+Floats = npt.NDArray[np.float32]
 
 
 class Taught(NamedTuple):
@@ -56,6 +62,12 @@ class Teacher:
             raise TalkheadError(f"{folder} has another feature rate than the generator's encoder")
 
     @torch.no_grad()
+    def features(self, waveforms: Sequence[Floats]) -> Tensor:
+        """Return the features of sounds of one length, (N,) each, (B, T, D)."""
+        encode = self.generator.speech
+        return torch.cat([encode(torch.from_numpy(one)[None])[0] for one in waveforms])
+
+    @torch.no_grad()
     def teach(self, waveform: Tensor, positions: Tensor, style: Tensor, shape: Tensor) -> Taught:
         """Return what the teacher makes of a sound.
 
@@ -72,23 +84,50 @@ class Teacher:
         return Taught(features, motion, torch.stack(mouth, -1))
 
 
-class FeatureHead(nn.Module):
-    """Predicts the teacher's features from the pupil's; both are compared at unit variance."""
+class UnitHead(nn.Module):
+    """Predicts the *unit* of each of the teacher's features: the cluster that it lies in.
 
-    def __init__(self, pupil: LandmarkGenerator, teacher: LandmarkGenerator) -> None:
+    Each sound's mean is removed first, so that units tell what is said, not by whom. They are
+    learnt much faster than the features themselves.
+
+    Source: Hsu et al., "HuBERT: self-supervised speech representation learning by masked prediction
+    of hidden units" (2021).
+
+    Args:
+        pupil: the generator whose features are read.
+        taught: the teacher's features of some sounds, (B, T, D).
+        num_units: number of clusters.
+        seed: seed for the clusters; the initial weights come from torch's generator.
+    """
+
+    centres: Tensor
+    spread: Tensor
+
+    def __init__(self, pupil: LandmarkGenerator, taught: Tensor, num_units: int, seed: int) -> None:
         super().__init__()
-        size, wanted = (int(one.speech.config.hidden_size) for one in (pupil, teacher))
-        self.out = nn.Linear(size, wanted)
-        self.norm = nn.BatchNorm1d(wanted, affine=False)
+        self.out = nn.Linear(int(pupil.speech.config.hidden_size), num_units)
+        around = taught - taught.mean(1, keepdim=True)
+        self.register_buffer("spread", around.flatten(0, 1).std(0) + 1e-6)
+        points = (around / self.spread).flatten(0, 1).numpy()
+        rng = np.random.default_rng([seed, 2])
+        centres, _ = kmeans2(points, num_units, minit="++", seed=rng)
+        self.register_buffer("centres", torch.from_numpy(centres).float())
+
+    def units(self, taught: Tensor) -> Tensor:
+        """Return the unit of each of the teacher's features, (B, T, D) to (B, T)."""
+        points = (taught - taught.mean(1, keepdim=True)) / self.spread
+        # The squared distances, less the points' own squares.
+        distances = self.centres.square().sum(1) - 2 * points @ self.centres.T
+        return distances.argmin(-1)
 
     def forward(self, features: Tensor, taught: Tensor, weight: Tensor) -> Tensor:
-        """Return the mean absolute error, ().
+        """Return the mean cross-entropy, ().
 
         Args:
-            features: (B, T, size).
-            taught: (B, T, teacher size).
+            features: (B, T, size), of the pupil.
+            taught: (B, T, D), of the teacher.
             weight: (B,), 1 for samples that count.
         """
-        wanted = self.norm(taught.transpose(1, 2)).transpose(1, 2)
-        error = functional.l1_loss(self.out(features).float(), wanted, reduction="none")
-        return (error.mean((1, 2)) * weight).sum() / weight.sum().clamp(min=1)
+        logits = self.out(features).float().transpose(1, 2)
+        error = functional.cross_entropy(logits, self.units(taught), reduction="none")
+        return (error.mean(1) * weight).sum() / weight.sum().clamp(min=1)

@@ -95,7 +95,7 @@ def test_a_small_encoder_learns_from_films_and_from_sound_alone(
     shutil.copytree(recordings, tmp_path / "voices")
     lines = (
         'initial = "first/checkpoint"\nteacher = "teacher/checkpoint"\nrecordings = "voices"\n'
-        "silent_share = 0.2"
+        "silent_share = 0.2\nnum_units = 12"
     )
     path = settings_with(teacher, lines, "pupil")
     task, _ = build_task("landmarks", path)
@@ -106,13 +106,13 @@ def test_a_small_encoder_learns_from_films_and_from_sound_alone(
     assert not batch["coefficients"][~is_filmed].any()
     assert bool(batch["coefficients"][is_filmed & is_speech].abs().amax((1, 2)).gt(0).all())
     values = task.loss(task.model, batch, torch.Generator().manual_seed(0))
-    assert float(values["features"].detach()) > 0.1
+    assert float(values["units"].detach()) > 0.1
     values["loss"].backward()
     learnt: Any = task.model
-    assert learnt.feature_head.out.weight.grad.abs().max() > 0
+    assert learnt.unit_head.out.weight.grad.abs().max() > 0
     assert learnt.generator.speech.wav2vec.encoder.layer_norm.weight.grad.abs().max() > 0
     reports = run_steps("landmarks", path)
-    assert "features" in reports[0].values
+    assert "units" in reports[0].values
     before, after = (load_file(tmp_path / name / TENSORS) for name in ("first", "pupil"))
     assert before.keys() == after.keys()  # nothing of the teacher is stored
     name = "speech.wav2vec.encoder.layers.0.attention.k_proj.weight"
@@ -124,7 +124,7 @@ def test_without_a_film_the_motion_is_the_teachers(
 ) -> None:
     lines = (
         'initial = "first/checkpoint"\nteacher = "teacher/checkpoint"\nsilent_share = 0.0\n'
-        f'recordings = "{recordings}"\nrecordings_share = 1.0\nfeature_weight = 0.0'
+        f'recordings = "{recordings}"\nrecordings_share = 1.0\nunit_weight = 0.0\nnum_units = 12'
     )
     task, _ = build_task("landmarks", settings_with(teacher, lines, "pupil"))
     batch = batch_of(task, 2)
