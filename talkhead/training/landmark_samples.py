@@ -50,9 +50,9 @@ class LandmarksTaskConfig:
     with the LSTM of `initial`."""
     speech: str = ""
     """Pre-trained speech encoder for a new run: the checkpoint folder of an encoder or of a
-    landmark generator, or a folder with a wav2vec 2.0, HuBERT or WavLM, relative to the TOML file;
-    the name of published weights; or ``owner/name@revision`` on the hub. A published encoder
-    brings its own sizes: leave [model.speech_encoder] out."""
+    landmark generator, or a folder with a wav2vec 2.0, HuBERT, WavLM or Whisper, relative to
+    the TOML file; the name of published weights; or ``owner/name@revision`` on the hub. A published
+    encoder brings its own sizes: leave [model.speech_encoder] out."""
     basis: str = ""
     """Checkpoint folder of a generator whose motion basis and statistics a new run without
     `initial` takes, relative to the TOML file; "" to fit them to the clips."""

@@ -14,6 +14,7 @@ from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.networks import public_config
 from talkhead.training.landmark_loss import closure_error, correlation
+from talkhead.training.loop import CHECKPOINT
 from talkhead.training.tasks import Settings, build_task, read_settings
 from talkhead.weights import installed_list
 from talkhead.weights.systems import ENCODER_FILES
@@ -148,7 +149,7 @@ def test_a_dual_domain_generator_joins_an_lstm(
         build_task("landmarks", settings)
 
 
-@pytest.mark.parametrize("name", ["again", "measured"])
+@pytest.mark.parametrize("name", ["again", "measured", "taught"])
 def test_an_lstm_that_goes_on_has_the_shipped_sizes(name: str) -> None:
     settings = read_settings("landmarks", EXAMPLES / f"train-landmarks-{name}.toml")
     assert sizes(settings) == shipped(dropout=0.3)
@@ -175,6 +176,18 @@ def test_the_settings_of_a_published_encoder_name_it_in_one_line() -> None:
     entry = installed_list().entry(settings.task.speech)
     assert {file.path for file in entry.files} == set(ENCODER_FILES)
     assert settings.loop.rates == {"generator.speech": 0}
+
+
+def test_teacher_and_pupil_share_a_motion_basis() -> None:
+    teacher = read_settings("landmarks", EXAMPLES / "train-landmarks-teacher.toml")
+    pupil = read_settings("landmarks", EXAMPLES / "train-landmarks-taught.toml")
+    assert pupil.path("teacher") == teacher.run / CHECKPOINT
+    assert "speech_encoder" not in teacher.model
+    generator = LandmarkGenerator.from_pretrained(teacher.path("basis"))
+    for settings in (teacher, pupil):
+        assert settings.model["num_components"] == generator.config.num_components
+    frozen = {prefix.rpartition(".")[2] for prefix in pupil.loop.rates}
+    assert frozen == set("0123")
 
 
 def test_lips_that_stay_open_where_they_have_to_close_cost_most_between_words() -> None:
