@@ -58,6 +58,8 @@ def generate_window(
     noise: Tensor,
     epsilon: Tensor,
     options: SamplerOptions,
+    *,
+    has_masks: bool = True,
 ) -> Tensor:
     """Generate one window of frames.
 
@@ -71,11 +73,12 @@ def generate_window(
         epsilon: (3, S, S), standard normal, the initial noise that all frames share; unused if
             the network diffuses frames.
         options: steps, start step and seed.
+        has_masks: whether there is noise around the landmarks.
 
     Returns:
         (T, 3, S, S), in [-1, 1] except for overshoot of the network.
     """
-    masked = mask_noise(base, points, noise, model.mask)
+    masked = mask_noise(base, points, noise, model.mask) if has_masks else base
     shape = base.shape
 
     def denoise(noisy: Tensor, time: Tensor) -> Tensor:
@@ -116,6 +119,8 @@ class MaskNoiseRenderer:
     """Precision of the computation; the tensors stay in float32."""
     limit: BatchLimit
     painter: None = None
+    has_masks: bool = True
+    """Whether the network sees noise around the landmarks; without, to measure what it does."""
 
     @torch.inference_mode()
     def layers(
@@ -184,8 +189,9 @@ class MaskNoiseRenderer:
         points = torch.from_numpy(small_points(meshes, size)).to(self.device)
         enabled = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=enabled):
+            given = base, points, emotion, noise, epsilon, options
             generated = generate_window(
-                model, self.scheduler, base, points, emotion, noise, epsilon, options
+                model, self.scheduler, *given, has_masks=self.has_masks
             ).float()
         own = lower_face(warped[kept])
         if model.config.diffuses == "frames":
