@@ -34,7 +34,7 @@ from talkhead.tracking.face_detector import FaceDetector
 from talkhead.weights import resolve_weights
 
 Floats = npt.NDArray[np.float32]
-OPENINGS = np.array([0.0, 0.03, 0.06, 0.03], np.float32)
+OPENINGS = np.array([0.0, 0.04], np.float32)
 """Lips of the rendered frames, eye distances."""
 NUM_COMPONENTS, SHRINKAGE = 24, 0.1
 
