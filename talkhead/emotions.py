@@ -34,7 +34,7 @@ def check_emotion(name: str) -> None:
 
 
 def one_hot(name: str) -> npt.NDArray[np.float32]:
-    """Return probabilities that are 1 for one of MEAD's emotions, shape = (8,)."""
+    """Return probabilities that are 1 for one of MEAD's emotions, zeros for "", shape = (8,)."""
     import numpy as np
 
     return np.array([float(emotion == name) for emotion in EMOTIONS], np.float32)

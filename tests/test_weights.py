@@ -392,6 +392,26 @@ def test_what_another_pipeline_has_alone_is_in_a_folder_of_its_name(
     assert listed.resolve("video_denoiser") == second / "video_denoiser"
     assert listed.resolve("landmark_generator") == default / "landmark_generator"
     assert listed.verify("second")
+    # A third pipeline has another network for the same component.
+    third = write_tiny_mask_noise(checkpoints / "third")
+    for component in ("landmark_generator", "emotion_classifier", "expressions"):
+        shutil.rmtree(third / component)
+    for component in ("emotion_classifier", "expressions"):
+        shutil.move(second / component, default / component)
+    text = text.replace(
+        'components = ["auto', 'components = ["emotion_classifier", "expressions", "auto', 1
+    )
+    suffixed = components.replace("video_denoiser", "video_denoiser-own")
+    text += PIPELINE.replace("[default]", "[third]").replace(
+        '["autoencoder", "denoiser", "landmark_generator"]', suffixed
+    )
+    text += model_entry("video_denoiser-own")
+    listed = WeightsList(written(tmp_path, text), checkpoints=checkpoints, cache=tmp_path / "cache")
+    listed.pin()
+    assert listed.resolve("third") == third
+    assert listed.resolve("video_denoiser-own") == third / "video_denoiser"
+    assert listed.resolve("video_denoiser") == second / "video_denoiser"
     (second / "video_denoiser" / TENSORS_NAME).write_bytes(b"")
+    assert listed.verify("third")
     with pytest.raises(WeightsError, match=f"second/video_denoiser/{TENSORS_NAME} is corrupt"):
         listed.resolve("second")

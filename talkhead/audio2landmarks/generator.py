@@ -7,6 +7,7 @@ either alone: one sees only the speech features, the other also the raw waveform
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from talkhead.audio2landmarks.speech_features import (
     frame_positions,
     resample_features,
 )
+from talkhead.errors import WeightsError
 from talkhead.geometry.mesh import NUM_POINTS
 from talkhead.geometry.motion_basis import MotionBasis
 from talkhead.networks import Network, public_config, register_to_config
@@ -128,6 +130,20 @@ class LandmarkGenerator(Network):
     def has_lstm(self) -> bool:
         """Whether the generator has an LSTM, alone or alongside the dual-domain generator."""
         return self.config.dual_domain is None or self.config.dual_share is not None
+
+    def dual_domain_alone(self) -> LandmarkGenerator:
+        """Return a copy whose motion comes from the dual-domain generator alone.
+
+        Raises:
+            WeightsError: it has no dual-domain generator.
+        """
+        if self.config.dual_domain is None:
+            raise WeightsError("the landmark generator has no dual-domain part to use alone")
+        alone = copy.deepcopy(self)
+        if self.config.dual_share is not None:
+            with torch.no_grad():
+                alone.shares.fill_(1)
+        return alone
 
     def motion_basis(self) -> MotionBasis:
         """Return the motion basis."""

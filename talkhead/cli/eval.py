@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
 from talkhead.cli.device import DeviceOption, DtypeOption, usable_cores
-from talkhead.cli.evaluation import EvaluationRequest, PoseName, ProtocolName, run_evaluation
+from talkhead.cli.evaluation import (
+    EvaluationRequest,
+    PartName,
+    PoseName,
+    ProtocolName,
+    run_evaluation,
+)
 from talkhead.cli.options import (
     CLIPS,
     DEVICE,
@@ -164,6 +170,17 @@ def evaluate(
             rich_help_panel=QUALITY,
         ),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without",
+            metavar="PART",
+            help="mask-noise: also score it without a part: mask-noise, class, or landmarks, which"
+            " are moved by 6 px. Repeatable.",
+            show_default=False,
+            rich_help_panel=QUALITY,
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -199,15 +216,18 @@ def evaluate(
         return
     if data is None or output is None:
         raise TalkheadError("give DATA and -o REPORT, or --compare with two scores.json files")
-    if predicted and (weights or steps or start_steps or stage):
+    if predicted and (weights or steps or start_steps or without or stage):
         raise TalkheadError(
-            "--predicted scores existing videos: leave out --weights, --steps, --start-step and"
-            " --stage"
+            "--predicted scores existing videos: leave out --weights, --steps, --start-step,"
+            " --without and --stage"
         )
-    if start_steps and stage == "landmarks":
-        raise TalkheadError("--start-step is for stages that render frames, not for landmarks")
-    if steps and stage == "landmarks":
-        raise TalkheadError("--steps is for stages that render frames, not for landmarks")
+    for option, value in (
+        ("--start-step", start_steps),
+        ("--without", without),
+        ("--steps", steps),
+    ):
+        if value and stage == "landmarks":
+            raise TalkheadError(f"{option} is for stages that render frames, not for landmarks")
     if pose != "true" and (stage in ("render", "dub", "silence") or predicted):
         raise TalkheadError(f"--pose {pose} is for motion generated from sound: leave it out")
     if dtype != "auto" and (stage == "landmarks" or predicted):
@@ -216,9 +236,9 @@ def evaluate(
 
     check_report(output, overwrite=overwrite)
     names = [] if predicted else weights or ["default"]
-    folders = _folders(
-        names, start_steps or [], emotion, stage in ("dub", "silence"), offline=offline
-    )
+    second = {"--start-step": start_steps, "--without": without}
+    needed = [option for option, value in second.items() if value]
+    folders = _folders(names, needed, emotion, stage in ("dub", "silence"), offline=offline)
     request = EvaluationRequest(
         data=data,
         output=output,
@@ -227,6 +247,7 @@ def evaluate(
         weights=folders,
         steps=steps or [1],
         start_steps=start_steps or [],
+        without=[_part(name) for name in without or []],
         emotion=emotion,
         pose=pose,
         protocol=protocol,
@@ -266,6 +287,14 @@ def evaluate(
         )
 
 
+def _part(name: str) -> PartName:
+    """Return the name of a part of mask-noise; raises TalkheadError for others."""
+    for part in get_args(PartName):
+        if name == part:
+            return cast("PartName", part)
+    raise TalkheadError(f"--without must be {', '.join(get_args(PartName))}, not {name!r}")
+
+
 def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
     """Map the folder names of other systems to their folders."""
     from talkhead.evaluation.scores import BASELINES
@@ -280,9 +309,20 @@ def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _folders(
-    names: list[str], start_steps: list[int], emotion: str | None, dubs: bool, *, offline: bool
+    names: list[str], needed: list[str], emotion: str | None, dubs: bool, *, offline: bool
 ) -> dict[str, Path]:
-    """Resolve weights by name; raises TalkheadError for options that none of them supports."""
+    """Resolve weights by name.
+
+    Args:
+        names: names or folders.
+        needed: options that are for mask-noise only.
+        emotion: the name of an emotion.
+        dubs: whether videos are dubbed.
+        offline: never use the network.
+
+    Raises:
+        TalkheadError: none of the weights support an option.
+    """
     if emotion is not None:
         check_emotion(emotion)
     from talkhead.weights import resolve_weights
@@ -292,6 +332,6 @@ def _folders(
     if dubs:
         for folder in folders.values():
             system_of(folder).check_request(dubs=True, emotion=emotion)
-    if start_steps and not any(system_of(folder).has_start_step for folder in folders.values()):
-        raise TalkheadError("--start-step needs --weights mask-noise")
+    if needed and not any(system_of(folder).has_start_step for folder in folders.values()):
+        raise TalkheadError(f"{needed[0]} needs --weights mask-noise")
     return folders

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ProtocolName = Literal["split", "speaker", "seed-90-10", "mead-official"]
 PoseName = Literal["true", "natural", "still"]
+PartName = Literal["mask-noise", "class", "landmarks"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class EvaluationRequest:
     steps: list[int]
     start_steps: list[int]
     """For mask-noise; empty for its default."""
+    without: list[PartName]
+    """For mask-noise: parts that further systems lack."""
     emotion: str | None
     """For mask-noise."""
     pose: PoseName
@@ -272,6 +275,8 @@ def _stage_facts(request: EvaluationRequest, settings: Mapping[str, str]) -> dic
         facts |= {"steps": request.steps, "dtype": settings["dtype"]}
         if any(system_of(folder).has_start_step for folder in request.weights.values()):
             facts["start_steps"] = request.start_steps or [START_STEP]
+            if request.without:
+                facts["without"] = request.without
         if request.stage == "both":
             facts["emotion"] = request.emotion or "the pipeline's own"
     return facts
@@ -326,6 +331,7 @@ def _score_videos(
             steps=request.steps,
             start_steps=request.start_steps or [None],
             emotion=request.emotion,
+            without=request.without,
             seed=request.seed,
         )
     broken: list[BrokenClip] = []

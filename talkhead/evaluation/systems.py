@@ -24,7 +24,10 @@ from talkhead.audio2landmarks.audio2motion import Speech, predict_motion
 from talkhead.audio2landmarks.expressions import express
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.data.clips import Clip, ClipInfo, read_clip
+from talkhead.emotions import one_hot
 from talkhead.errors import TalkheadError
+from talkhead.evaluation import ablations
+from talkhead.evaluation.ablations import Part
 from talkhead.evaluation.frames import BATCH_FRAMES as SCORED_FRAMES
 from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE, to_crop_size
 from talkhead.evaluation.scores import CEILING, IDENTITY, LOUDNESS, REAL, REST, TRUTH, WARP
@@ -216,6 +219,7 @@ def frame_generators(
     steps: Iterable[int] = (1,),
     start_steps: Iterable[int | None] = (None,),
     emotion: str | None = None,
+    without: Iterable[Part] = (),
     seed: int = 0,
 ) -> dict[str, FrameGenerator]:
     """Return the frame generators of a stage by name: first the weights', then the baselines'.
@@ -228,10 +232,11 @@ def frame_generators(
         start_steps: where sampling starts, for pipelines that have a choice; each makes a system of
             its own. None for their default.
         emotion: the emotion shown with predicted landmarks; auto classifies the voice, None is the
-            pipeline's default.
+            pipeline's default. Real landmarks come with the emotion of the list.
+        without: parts of mask-noise; each makes a system that lacks it.
         seed: random seed.
     """
-    steps, start_steps = list(steps), list(start_steps)
+    steps, start_steps, without = list(steps), list(start_steps), list(without)
     generators: dict[str, FrameGenerator] = {}
     for name, pipeline in pipelines.items():
         starts = start_steps if pipeline.system.has_start_step else [None]
@@ -239,7 +244,11 @@ def frame_generators(
             label = label_of(name, count, steps)
             label += f" from {start}" if len(starts) > 1 else ""
             sampler = SamplerOptions(count, start, seed)
-            generators[label] = _rendering(pipeline, sampler, emotion, pose if from_sound else None)
+            given = pipeline, sampler, emotion, pose if from_sound else None
+            generators[label] = _rendering(*given)
+            if pipeline.system.has_start_step:
+                for part in without:
+                    generators[ablations.name_of(label, part)] = _rendering(*given, part)
     first = next(iter(pipelines.values()), None)
     generator = first.landmark_generator if first and from_sound else None
     generators[WARP] = _warping(generator, pose, seed)
@@ -262,8 +271,18 @@ def real_frame_generators(pipelines: Mapping[str, FacePipeline]) -> dict[str, Fr
 
 
 def _rendering(
-    pipeline: FacePipeline, sampler: SamplerOptions, emotion: str | None, pose: Pose | None
+    pipeline: FacePipeline,
+    sampler: SamplerOptions,
+    emotion: str | None,
+    pose: Pose | None,
+    without: Part | None = None,
 ) -> FrameGenerator:
+    def condition_of(eval_clip: EvalClip, probabilities: Floats | None) -> Floats | None:
+        if without == "class":
+            return None
+        listed = eval_clip.info.emotion
+        return one_hot(listed) if pose is None and listed else probabilities
+
     def probabilities_of(eval_clip: EvalClip) -> Floats | None:
         if pose is None:  # real landmarks already carry an expression
             return None
@@ -272,6 +291,8 @@ def _rendering(
     def windows_of(eval_clip: EvalClip, probabilities: Floats | None) -> Iterator[Floats]:
         generator = None if pose is None else pipeline.landmark_generator
         windows = split_windows(_points_of(eval_clip, generator, pose, sampler.seed))
+        if without == "landmarks":
+            windows = ablations.moved(windows)
         if probabilities is None:
             return windows
         return express(windows, pipeline.expressions.shape_of(probabilities))
@@ -282,13 +303,14 @@ def _rendering(
     def frames(eval_clip: EvalClip) -> Iterator[Pixels]:
         probabilities = probabilities_of(eval_clip)
         windows = windows_of(eval_clip, probabilities)
+        renderer = pipeline.renderer()
         return render_frames(
-            pipeline.renderer(),
+            ablations.without_masks(renderer) if without == "mask-noise" else renderer,
             eval_clip.picture(),
             eval_clip.square.to_picture(eval_clip.mesh),
             map(eval_clip.square.to_picture, windows),
             sampler,
-            emotion=probabilities,
+            emotion=condition_of(eval_clip, probabilities),
         )
 
     return FrameGenerator(frames, None if pose is None else landmarks)

@@ -71,6 +71,8 @@ class FrameLayers:
         target: (B, 478, 3), meshes of the frames, crop pixels.
         warped: (B, 3, 160, 192), lower face of the warped crop, in [-1, 1].
         generated: (B, 3, 160, 192), the same lower face as the networks generated it.
+        whole: (B, 3, 256, 256) in [-1, 1], whole crops that the networks generated, which replace
+            everything else; None for lower faces only.
     """
 
     shift: Tensor
@@ -78,6 +80,7 @@ class FrameLayers:
     target: Tensor
     warped: Tensor
     generated: Tensor
+    whole: Tensor | None = None
 
     def __getitem__(self, frames: slice) -> FrameLayers:
         return FrameLayers(
@@ -86,6 +89,7 @@ class FrameLayers:
             self.target[frames],
             self.warped[frames],
             self.generated[frames],
+            None if self.whole is None else self.whole[frames],
         )
 
 
@@ -139,6 +143,8 @@ def composite(canvas: Canvas, layers: FrameLayers) -> Pixels:
     only the denoiser's change is added. The warp has no valid content inside the opened mouth, nor
     where lips close over an opening in the picture. There the denoiser's pixels replace it.
 
+    Whole crops are placed in the picture, which fades in at those edges that are inside it.
+
     Args:
         canvas: the picture.
         layers: B frames.
@@ -146,6 +152,8 @@ def composite(canvas: Canvas, layers: FrameLayers) -> Pixels:
     Returns:
         uint8 (B, H, W, 3).
     """
+    if layers.whole is not None:
+        return _placed(canvas, layers.whole)
     shift, maps, target = layers.shift, layers.maps, layers.target
     mask = soft_mask(target, maps)
     inside = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
@@ -162,6 +170,35 @@ def composite(canvas: Canvas, layers: FrameLayers) -> Pixels:
     for start in range(0, len(shift), step):
         part = slice(start, start + step)
         out[part, rows, columns] = _blend(canvas, *(layer[part] for layer in parts))
+    return out
+
+
+def _placed(canvas: Canvas, whole: Tensor) -> Pixels:
+    """Return the picture with whole crops in it, uint8 (B, H, W, 3)."""
+    left, top, side = canvas.crop_box
+    height, width = canvas.stage.shape[-2:]
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+    room = side * _ROOM_PX / CROP_SIDE_PX
+
+    def share(first: int, last: int, edge: int) -> Tensor:
+        """Return the crop's share along one axis."""
+        places = torch.arange(first, last, device=whole.device) + 0.5
+        from_start = places - first if first > 0 else torch.full_like(places, room)
+        from_end = last - places if last < edge else torch.full_like(places, room)
+        return torch.minimum(from_start, from_end).div(room).clamp(max=1)
+
+    mask = share(y0, y1, height)[:, None] * share(x0, x1, width)
+    out = np.repeat(canvas.picture[None], len(whole), axis=0)
+    rows = slice(canvas.top + y0, canvas.top + y1)
+    columns = slice(canvas.left + x0, canvas.left + x1)
+    inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+    for number, crop in enumerate(whole):
+        shown = functional.interpolate(
+            crop[None], (side, side), mode="bilinear", antialias=side < CROP_SIDE_PX
+        )[..., inside[0], inside[1]]
+        mixed = torch.lerp(canvas.stage[..., y0:y1, x0:x1], (shown + 1) * 127.5, mask)
+        pixels = mixed.round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0)
+        out[number, rows, columns] = pixels.cpu().numpy()
     return out
 
 

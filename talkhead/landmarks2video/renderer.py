@@ -57,8 +57,8 @@ class Renderer(Protocol):
             canvas: the picture.
             windows: meshes (T, 478, 3) of the frames, pixels of the picture.
             options: steps and seed.
-            emotion: (8,), probabilities of the emotions, for networks that they condition; None is
-                neutral.
+            emotion: (8,), probabilities of the emotions, for networks that they condition; None
+                for no emotion.
         """
 
 
@@ -83,7 +83,7 @@ def render_frames(
         identity: (478, 3), the mesh in the picture, pixels.
         windows: meshes (T, 478, 3) of the frames, pixels of the picture.
         options: steps and seed; None for one step.
-        emotion: (8,), probabilities of the emotions; None is neutral.
+        emotion: (8,), probabilities of the emotions; None for no emotion.
         run_ahead: runs a stage in a thread; `in_step` runs all of them when a frame is asked for.
 
     Yields:

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
 from talkhead.weights.systems import SCHEDULER_NAMES
@@ -72,6 +72,23 @@ def default_scheduler(prediction_type: Literal["v_prediction", "sample"] = "v_pr
     )
 
 
+def linear_scheduler() -> Any:
+    """Return DDPM on linear betas, for networks that predict the noise (epsilon).
+
+    Source: Ho, Jain and Abbeel, "Denoising diffusion probabilistic models" (2020), with what Vo et
+    al. use of it. Estimates of the clean sample are not clipped.
+    """
+    return DDPMScheduler(
+        num_train_timesteps=NUM_TIMESTEPS,
+        beta_schedule="linear",
+        beta_start=1e-4,
+        beta_end=0.02,
+        prediction_type="epsilon",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+
+
 def named_scheduler(name: str, scheduler: Any) -> Any:
     """Return a scheduler of `SCHEDULER_NAMES` with the noise schedule of another scheduler."""
     chosen: Any = getattr(diffusers, SCHEDULER_NAMES[name]).from_config(scheduler.config)
@@ -91,6 +108,8 @@ def starting_at(scheduler: Any, start_step: int | None) -> Any:
         "trained_betas": betas,
         "rescale_betas_zero_snr": False,
     }
+    # diffusers lists what it once took from defaults here, and would ignore our values for that.
+    settings.pop("_use_default_values", None)
     return type(scheduler).from_config(settings)
 
 
@@ -101,6 +120,7 @@ def sample(
     options: SamplerOptions,
     *,
     start_step: int | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Sample with a scheduler of diffusers.
 
@@ -111,6 +131,7 @@ def sample(
         options: steps, seed, and another scheduler.
         start_step: timestep count at which to start, from zeros with that much noise; None for the
             last one, which is pure noise.
+        start: (B, ...), what sampling starts from instead, as it is.
 
     Returns:
         (B, ...), the clean sample.
@@ -122,7 +143,9 @@ def sample(
     scheduler.set_timesteps(min(options.num_steps, scheduler.config.num_train_timesteps))
     # Rounding errors add a step at timestep -1, for 7 steps out of 300 for example.
     timesteps = scheduler.timesteps[scheduler.timesteps >= 0]
-    noisy = scheduler.add_noise(torch.zeros_like(epsilon), epsilon, timesteps[:1])
+    noisy = start
+    if noisy is None:
+        noisy = scheduler.add_noise(torch.zeros_like(epsilon), epsilon, timesteps[:1])
     extra: dict[str, Any] = {}
     if "generator" in inspect.signature(scheduler.step).parameters:
         extra["generator"] = torch.Generator().manual_seed(options.seed)

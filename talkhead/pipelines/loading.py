@@ -25,6 +25,7 @@ from talkhead.media.audio_clip import AudioClip
 from talkhead.networks import Network
 from talkhead.weights.strict_files import read_json
 from talkhead.weights.systems import (
+    DUAL_DOMAIN_ALONE,
     INDEX_NAME,
     SCHEDULER,
     SCHEDULER_CONFIG_NAME,
@@ -54,7 +55,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def load_components(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Load the components of a pipeline.
+    """Load the components of a pipeline, and its switches.
 
     Args:
         folder: has a model_index.json.
@@ -66,12 +67,16 @@ def load_components(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     system = system_of(folder)
     path = folder / INDEX_NAME
     index = {name: value for name, value in read_json(path).items() if not name.startswith("_")}
+    switches = {name: index.pop(name) for name in system.switches if name in index}
     unknown = sorted(index.keys() - set(system.components))
     missing = sorted(set(system.components) - index.keys() - set(system.optional))
     if unknown or missing:
         fault = f"unknown component {unknown[0]!r}" if unknown else f"no {missing[0]}"
         raise WeightsError(f"{path} has {fault[:100]}")
-    components = dict(given)
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise WeightsError(f"{path}: {name} is {str(value)[:80]}, but must be true or false")
+    components = {**switches, **given}
     for name, entry in index.items():
         if name in given or (entry in ([None, None], None) and name in system.optional):
             continue
@@ -93,8 +98,14 @@ def load_landmark_generator(folder: Path, device: torch.device) -> LandmarkGener
         WeightsError: it is missing, corrupt or does not fit.
     """
     name = "landmark_generator"
-    inside = component_folder(folder, name) if (folder / INDEX_NAME).is_file() else folder
+    is_alone = False
+    inside = folder
+    if (folder / INDEX_NAME).is_file():
+        inside = component_folder(folder, name)
+        is_alone = read_json(folder / INDEX_NAME).get(DUAL_DOMAIN_ALONE) is True
     generator = LandmarkGenerator.from_pretrained(inside)
+    if is_alone:
+        generator = generator.dual_domain_alone()
     return generator.to(device).requires_grad_(False)
 
 

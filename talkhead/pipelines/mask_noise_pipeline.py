@@ -25,6 +25,11 @@ class MaskNoisePipeline(FacePipeline):
         emotion_classifier: classifies the emotion of the voice.
         expressions: what each emotion adds to a face.
         scheduler: any scheduler of diffusers that takes its betas from a list.
+        dual_domain_alone: whether the motion comes from the landmark generator's dual-domain part
+            alone, as in the paper, without the LSTM beside it.
+
+    Raises:
+        WeightsError: there is no such part.
     """
 
     system = MASK_NOISE
@@ -37,8 +42,12 @@ class MaskNoisePipeline(FacePipeline):
         emotion_classifier: EmotionClassifier,
         expressions: Expressions,
         scheduler: SchedulerMixin,
+        dual_domain_alone: bool = False,
     ) -> None:
         super().__init__()
+        self.register_to_config(dual_domain_alone=dual_domain_alone)
+        if dual_domain_alone:
+            landmark_generator = landmark_generator.dual_domain_alone()
         self.register_modules(
             landmark_generator=landmark_generator,
             video_denoiser=video_denoiser,

@@ -21,7 +21,11 @@ from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mask_noise.mask import mask_noise
 from talkhead.landmarks2video.mask_noise.renderer import generate_window
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
-from talkhead.landmarks2video.sampling import SamplerOptions, default_scheduler
+from talkhead.landmarks2video.sampling import (
+    SamplerOptions,
+    default_scheduler,
+    linear_scheduler,
+)
 from talkhead.networks import public_config
 from talkhead.training.diffusion import draw_timesteps, network_time
 from talkhead.training.fit_expressions import fit_expressions
@@ -73,10 +77,13 @@ class VideoDenoiserTask:
             for rows in split_rows(data)
         )
         self._config = config
-        self._scheduler = default_scheduler("sample")
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = VideoDenoiser(**model_config)
+        self._diffuses_frames = self.model.config.diffuses == "frames"
+        self._scheduler = (
+            linear_scheduler() if self._diffuses_frames else default_scheduler("sample")
+        )
         stored = None if expressions is None else Expressions.from_pretrained(expressions)
         fitted: Registration | None = None
         if initial is not None:
@@ -94,7 +101,7 @@ class VideoDenoiserTask:
         self.samples = VideoSamples(
             bank, public_config(self.model), self.registration, config, seed
         )
-        if self.model.config.residual_scale == 0:
+        if self.model.config.residual_scale == 0 and not self._diffuses_frames:
             self.model.register_to_config(residual_scale=self._measure_residuals())
         self.expressions = stored or fit_expressions(bank.rows, bank.clips)
         for row in bank.rows:
@@ -110,7 +117,11 @@ class VideoDenoiserTask:
         if self.model.config.residual_scale == 0:
             stored = VideoDenoiser.read_config(initial)
             self.model.register_to_config(residual_scale=stored.get("residual_scale", 0.0))
+        fresh = self.model.emotion.weight.detach().clone()
         self.model.load_alike(initial)
+        if self._config.fresh_emotion:
+            with torch.no_grad():
+                self.model.emotion.weight.copy_(fresh)
 
     def _measure_residuals(self) -> float:
         """Return the standard deviation of the difference between target and base."""
@@ -123,7 +134,7 @@ class VideoDenoiserTask:
         return round(float(np.sqrt(squares / weights)), 4)
 
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the weighted mean squared error of the clean residual."""
+        """Return the weighted mean squared error of the clean residual, or of the noise."""
         assert isinstance(model, VideoDenoiser)
         base = batch["base"]
         count, device = len(base), base.device
@@ -134,6 +145,10 @@ class VideoDenoiserTask:
             noise.expand_as(base).flatten(0, 1),
             model.mask,
         ).view_as(base)
+        is_kept = torch.rand(count, 1, generator=generator) >= self._config.drop_emotion
+        emotion = batch["emotion"] * is_kept.to(device)
+        if self._diffuses_frames:
+            return self._noise_loss(model, batch, masked, emotion, generator)
         # All frames of a window start from the same noise, as in sampling.
         epsilon = torch.randn(count, 1, *base.shape[2:], generator=generator).to(device)
         timesteps = draw_timesteps(count, self._config.end_share, generator, self._scheduler)
@@ -144,14 +159,33 @@ class VideoDenoiserTask:
         below = torch.where(from_start.view(-1, 1, 1, 1, 1), 0.0, clean)
         noisy = self._scheduler.add_noise(below, epsilon.expand_as(base), timesteps)
         time = network_time(timesteps, self._scheduler)
-        predicted = model(noisy, time, masked, base, batch["emotion"]).float()
+        predicted = model(noisy, time, masked, base, emotion).float()
         error = ((predicted - clean).square() * batch["weight"]).mean((1, 2, 3, 4))
         energy = (clean.square() * batch["weight"]).mean((1, 2, 3, 4))
         # Otherwise a few windows with large head turns would dominate.
         return {"loss": (error / (energy + ENERGY_FLOOR)).mean(), "error": error.mean()}
 
+    def _noise_loss(
+        self,
+        model: VideoDenoiser,
+        batch: Batch,
+        masked: Tensor,
+        emotion: Tensor,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Return the weighted mean squared error of the noise in the true frames."""
+        target = batch["target"]
+        count, device = len(target), target.device
+        epsilon = torch.randn(target.shape, generator=generator).to(device)
+        share = self._config.end_share
+        timesteps = draw_timesteps(count, share, generator, self._scheduler).to(device)
+        noisy = self._scheduler.add_noise(target, epsilon, timesteps)
+        time = network_time(timesteps, self._scheduler)
+        predicted = model(noisy, time, masked, batch["base"], emotion).float()
+        return {"loss": ((predicted - epsilon).square() * batch["weight"]).mean()}
+
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Generate windows of held-out clips from their first frame, in one step.
+        """Generate windows of held-out clips from their first frame.
 
         Returns:
             Mean PSNR in decibels, for unseen people and for unseen clips of people in the training
@@ -198,7 +232,9 @@ class VideoDenoiserTask:
             torch.from_numpy(sample["emotion"]).to(device),
             noise=(torch.rand(shape, generator=generator) * 2 - 1).to(device),
             epsilon=torch.randn(shape, generator=generator).to(device),
-            options=SamplerOptions(num_steps=1, start_step=self._config.start_step),
+            options=SamplerOptions(
+                num_steps=self._config.validation_steps, start_step=self._config.start_step
+            ),
         )
         return generated.float().clamp(-1, 1).cpu().numpy()
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from talkhead.data.clips import Clip, ClipInfo
-from talkhead.emotions import NEUTRAL, one_hot
+from talkhead.emotions import one_hot
 from talkhead.geometry.skin_registration import Registration
 from talkhead.landmarks2video.conditioning import draw_maps, warp_identity
 from talkhead.landmarks2video.mask_noise.renderer import shrink, small_points
@@ -27,6 +28,8 @@ class VideoDenoiserTaskConfig:
 
     initial: str = ""
     """Checkpoint folder of a new run's initial weights, relative to the TOML file."""
+    fresh_emotion: bool = False
+    """Whether to draw the class embedding of the initial weights anew."""
     registration: str = ""
     """Checkpoint folder of a denoiser whose skin registration a new run uses, likewise; "" to fit
     one."""
@@ -40,6 +43,11 @@ class VideoDenoiserTaskConfig:
     """People whose clips are trained on and scored; all by default."""
     person_power: float = 0.5
     """People are drawn with their number of frames to this power."""
+    identity_share: float = 0.0
+    """Share of windows whose identity is from another clip of the person, with another emotion if
+    there is one. Otherwise the identity already shows the emotion."""
+    drop_emotion: float = 0.0
+    """Share of windows whose emotion is hidden, so that guidance has something to compare with."""
     start_share: float = 0.5
     """Share of samples that are noised as sampling starts, without the truth underneath."""
     end_share: float = 0.2
@@ -53,12 +61,19 @@ class VideoDenoiserTaskConfig:
     """Extra weight inside the lips."""
     start_step: int = 300
     """Step at which sampling starts in the validation."""
+    validation_steps: int = 1
+    """Sampling steps in the validation."""
     validation_windows: int = 2
     """Windows to score per held-out clip."""
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether some pixels count more than others."""
+        return (self.background_weight, self.mouth_weight, self.inside_weight) != (1, 0, 0)
+
 
 class VideoSamples:
-    """Windows of clips, each with an identity frame of the same clip."""
+    """Windows of clips, each with an identity frame of the same clip, or of another."""
 
     def __init__(
         self,
@@ -76,13 +91,31 @@ class VideoSamples:
         """Return a window, as `window_sample` does, with jittered colours."""
         rng = np.random.default_rng([self._seed, index])
         number, clip = self._bank.draw(rng)
-        identity = int(rng.integers(len(clip)))
+        of = clip
+        if self._config.identity_share and rng.random() < self._config.identity_share:
+            of = self._other_clip(number, rng)
+        identity = int(rng.integers(len(of)))
         start = int(rng.integers(max(len(clip) - self._num_frames, 0) + 1))
         row = self._bank.rows[number]
         numbers = range(start, start + self._num_frames)
         return window_sample(
-            self._model_config, self._registration, self._config, clip, row, identity, numbers, rng
+            self._model_config,
+            self._registration,
+            self._config,
+            clip,
+            row,
+            identity,
+            numbers,
+            rng,
+            identity_clip=of,
         )
+
+    def _other_clip(self, number: int, rng: np.random.Generator) -> Clip:
+        """Draw a clip of the same person, with another emotion if there is one."""
+        rows = self._bank.rows
+        same = [k for k, row in enumerate(rows) if row.person == rows[number].person]
+        others = [k for k in same if rows[k].emotion != rows[number].emotion] or same
+        return self._bank.clips[others[int(rng.integers(len(others)))]]
 
 
 def window_sample(
@@ -95,6 +128,7 @@ def window_sample(
     numbers: range,
     rng: np.random.Generator | None = None,
     *,
+    identity_clip: Clip | None = None,
     scored: bool = False,
 ) -> Sample:
     """Return one window of a clip; a clip that is too short repeats its last frame.
@@ -108,37 +142,50 @@ def window_sample(
         identity: index of the identity frame.
         numbers: indices of the window's frames.
         rng: for a colour jitter; None for none.
+        identity_clip: the clip of the identity frame; None for the same clip.
         scored: also return `mouth` (T, 1, S, S), the box around the lips.
 
     Returns:
         `target` and `base` (T, 3, S, S), `points` (T, 68, 2), `weight` (T, 1, S, S) and `emotion`
-        (8,).
+        (8,), zeros if unknown.
     """
     size = model_config["size_px"]
     chosen = np.minimum(numbers, len(clip) - 1)
-    frames = [clip.frame(identity), *(clip.frame(int(number)) for number in chosen)]
+    of = clip if identity_clip is None else identity_clip
+    frames = [of.frame(identity), *(clip.frame(int(number)) for number in chosen)]
     if rng is not None:
         frames = jitter_colours(frames, rng)
     images = torch.from_numpy(np.stack([to_model(frame) for frame in frames]))
-    meshes = registration.apply(clip.landmarks[identity], clip.landmarks[chosen])
-    own = torch.from_numpy(clip.landmarks[identity])[None]
+    meshes = registration.apply(of.landmarks[identity], clip.landmarks[chosen])
+    own = torch.from_numpy(of.landmarks[identity])[None]
     targets = torch.from_numpy(meshes)
-    grid, maps = draw_maps(own, targets)
     base = images[:1].expand(len(targets), -1, -1, -1)
-    if model_config["base"] == "warp":
-        base = warp_identity(base, grid, maps)
-    face = lower_face_mask(targets, maps)
+    weight = torch.ones(len(targets), 1, size, size)
     mouth = torch.stack([around_mouth(mesh) for mesh in targets])[:, None].float()
-    inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
-    weight = config.background_weight + (1 - config.background_weight) * face
-    weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
+    if config.is_weighted or model_config["base"] == "warp":
+        grid, maps = draw_maps(own, targets)
+        if model_config["base"] == "warp":
+            base = warp_identity(base, grid, maps)
+        weight = functional.interpolate(
+            _weight_of(config, targets, maps, mouth), size=(size, size), mode="area"
+        )
     sample = {
         "target": shrink(images[1:], size).numpy(),
         "base": shrink(base, size).contiguous().numpy(),
         "points": small_points(meshes, size),
-        "weight": functional.interpolate(weight, size=(size, size), mode="area").numpy(),
-        "emotion": one_hot(row.emotion or NEUTRAL),
+        "weight": weight.numpy(),
+        "emotion": one_hot(row.emotion),
     }
     if scored:
         sample["mouth"] = functional.interpolate(mouth, size=(size, size), mode="area").numpy()
     return sample
+
+
+def _weight_of(
+    config: VideoDenoiserTaskConfig, targets: Tensor, maps: Tensor, mouth: Tensor
+) -> Tensor:
+    """Return the weight of the error at every pixel of the maps, (T, 1, 128, 128)."""
+    face = lower_face_mask(targets, maps)
+    inside = functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1)
+    weight = config.background_weight + (1 - config.background_weight) * face
+    return weight + config.mouth_weight * mouth + config.inside_weight * inside

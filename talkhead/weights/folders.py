@@ -168,13 +168,16 @@ class WeightsList:
         return pinned
 
     def shipped_folder(self, entry: WeightsEntry) -> Path:
-        """Return a shipped network's folder, inside its pipeline's; or that of a pipeline."""
+        """Return a shipped network's folder, inside its pipeline's; or that of a pipeline.
+
+        A second network for the same component has a suffix: video_denoiser-paper.
+        """
         if entry.kind == "pipeline":
             return self._pipeline_folder(entry)
         shared = self.entries[DEFAULT].components if DEFAULT in self.entries else ()
         for pipeline in self.entries.values():
             if entry.name in pipeline.components and entry.name not in shared:
-                return self._pipeline_folder(pipeline) / entry.name
+                return self._pipeline_folder(pipeline) / entry.name.partition("-")[0]
         return self.checkpoints / SHIPPED_DEFAULT / entry.name
 
     def _pipeline_folder(self, entry: WeightsEntry) -> Path:

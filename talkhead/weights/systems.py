@@ -19,6 +19,8 @@ CONFIG_NAME = "config.json"
 TENSORS_NAME = "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler"
 SCHEDULER_CONFIG_NAME = "scheduler_config.json"
+DUAL_DOMAIN_ALONE = "dual_domain_alone"
+"""Entry of model_index.json: whether landmarks come from the dual-domain generator alone."""
 CARD_NAME = "README.md"
 NETWORK_FILES = (CONFIG_NAME, TENSORS_NAME)
 ENCODER_FILES = (CONFIG_NAME, "model.safetensors")
@@ -70,6 +72,8 @@ class System:
     """Names of the networks' classes by component."""
     optional: tuple[str, ...] = ()
     """Components that may be missing."""
+    switches: tuple[str, ...] = ()
+    """Entries of model_index.json, besides the components, that are true or false."""
     can_dub: bool = False
     """Whether it renders into the frames of a video."""
     can_stream: bool = False
@@ -142,6 +146,7 @@ MASK_NOISE = System(
         "emotion_classifier": "EmotionClassifier",
         "expressions": "Expressions",
     },
+    switches=(DUAL_DOMAIN_ALONE,),
     has_start_step=True,
     default_emotion=AUTO,
 )

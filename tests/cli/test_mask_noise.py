@@ -108,5 +108,11 @@ def test_eval_scores_start_steps_of_the_second_system_beside_the_first(
     refused(
         run_here("eval", str(data), "-o", "b", *alone), 2, "--start-step needs --weights mask-noise"
     )
+    alone[-2:] = ["--without", "class"]
+    refused(
+        run_here("eval", str(data), "-o", "b", *alone), 2, "--without needs --weights mask-noise"
+    )
+    second = ["--weights", str(tiny_mask_noise), "--without", "scheduler"]
+    refused(run_here("eval", str(data), "-o", "b", *second), 2, "--without must be mask-noise, ")
     alone[-2:] = ["--emotion", "bored"]
     refused(run_here("eval", str(data), "-o", "b", *alone), 2, "the emotion must be one of auto")

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save_file
 
+from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.errors import WeightsError
 from talkhead.geometry.mesh import mouth_opening
 from talkhead.geometry.motion_basis import close_lips
@@ -17,6 +18,7 @@ from talkhead.networks import Network
 from talkhead.pipelines import FacePipeline, MaskNoisePipeline, TalkheadPipeline
 from talkhead.pipelines.loading import load_landmark_generator
 from tests.meshes import hand_made_basis, mean_mesh, opened
+from tests.tiny import TINY_DUAL, TINY_GENERATOR, tiny_mask_noise_pipeline
 
 CPU = torch.device("cpu")
 TENSORS = "diffusion_pytorch_model.safetensors"
@@ -65,6 +67,48 @@ def test_the_folder_decides_the_class_and_the_class_refuses_the_other_system(
         load_as(TalkheadPipeline, tiny_mask_noise)
     with pytest.raises(WeightsError, match="holds lgd, but mask-noise is needed here"):
         load_as(MaskNoisePipeline, tiny_weights)
+
+
+def test_a_switch_takes_landmarks_from_the_dual_domain_part_alone(tmp_path: Path) -> None:
+    mixed = LandmarkGenerator(**TINY_GENERATOR, dual_domain=TINY_DUAL, dual_share=0.25)
+    mixed.components.copy_(torch.from_numpy(hand_made_basis().components))
+    parts = tiny_mask_noise_pipeline().components | {"landmark_generator": mixed}
+    pipeline = MaskNoisePipeline(**parts, dual_domain_alone=True)
+    assert bool((mixed.shares == 0.25).all())  # it may be in use elsewhere
+    pipeline.save_pretrained(tmp_path / "alone")
+    # A folder that shares the generator with another pipeline has both parts in it.
+    mixed.save_pretrained(tmp_path / "alone" / "landmark_generator")
+    loaded = FacePipeline.from_folder(tmp_path / "alone", device=CPU, dtype=torch.float32)
+    given = (
+        torch.randn((1, 16000), generator=torch.Generator().manual_seed(0)),
+        torch.arange(1.0, 21.0, 2.0)[None],
+        torch.zeros(1, 4),
+        torch.zeros(1, 4),
+    )
+    with torch.inference_mode():
+        blend = mixed.eval()(*given)[0]
+        expected = mixed.dual_domain_alone()(*given)[0]
+        for generator in (
+            loaded.landmark_generator,
+            load_landmark_generator(tmp_path / "alone", CPU),
+        ):
+            assert torch.equal(generator(*given)[0], expected)
+    assert not torch.allclose(blend, expected)
+    edit_index(dual_domain_alone=False)(tmp_path / "alone")
+    assert bool((load_landmark_generator(tmp_path / "alone", CPU).shares == 0.25).all())
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(1, "dual_domain_alone is 1, but must be"), (True, "has no dual-domain part")],
+)
+def test_a_switch_that_does_not_fit_is_refused(
+    tiny_mask_noise: Path, tmp_path: Path, value: object, reason: str
+) -> None:
+    folder = shutil.copytree(tiny_mask_noise, tmp_path / "weights")
+    edit_index(dual_domain_alone=value)(folder)
+    with pytest.raises(WeightsError, match=reason):
+        FacePipeline.from_folder(folder, device=CPU, dtype=torch.float32)
 
 
 # Folders that do not fit.

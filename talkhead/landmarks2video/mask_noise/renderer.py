@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.emotions import NEUTRAL, one_hot
+from talkhead.emotions import EMOTIONS
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import to_ibug68
 from talkhead.landmarks2video.batching import BatchLimit
@@ -38,6 +38,11 @@ def shrink(crops: Tensor, size_px: int) -> Tensor:
     return functional.interpolate(crops, size=size, mode="bilinear", antialias=True)
 
 
+def enlarge_crops(small: Tensor) -> Tensor:
+    """Resize what `shrink` made smaller, (B, C, S, S), to (B, C, 256, 256)."""
+    return functional.interpolate(small, size=(CROP_SIDE_PX, CROP_SIDE_PX), mode="bicubic")
+
+
 def small_points(meshes: Floats, size_px: int) -> Floats:
     """Return the 68 points of meshes, (T, 478, 3) in crop pixels, in pixels of small frames."""
     scale = np.float32(size_px / CROP_SIDE_PX)
@@ -53,6 +58,8 @@ def generate_window(
     noise: Tensor,
     epsilon: Tensor,
     options: SamplerOptions,
+    *,
+    has_masks: bool = True,
 ) -> Tensor:
     """Generate one window of frames.
 
@@ -61,29 +68,42 @@ def generate_window(
         scheduler: a scheduler of diffusers.
         base: (T, 3, S, S) in [-1, 1], the frames to correct.
         points: (T, 68, 2), pixels of the frames.
-        emotion: (8,), probabilities.
+        emotion: (8,), probabilities; zeros for no emotion.
         noise: (3, S, S), uniform in [-1, 1], the mask noise that all frames share.
-        epsilon: (3, S, S), standard normal, the initial noise that all frames share.
+        epsilon: (3, S, S), standard normal, the initial noise that all frames share; unused if
+            the network diffuses frames.
         options: steps, start step and seed.
+        has_masks: whether there is noise around the landmarks.
 
     Returns:
         (T, 3, S, S), in [-1, 1] except for overshoot of the network.
     """
-    masked = mask_noise(base, points, noise, model.mask)
+    masked = mask_noise(base, points, noise, model.mask) if has_masks else base
     shape = base.shape
 
     def denoise(noisy: Tensor, time: Tensor) -> Tensor:
-        clean: Tensor = model(noisy.view(1, *shape), time, masked[None], base[None], emotion[None])
-        return clean.flatten(1, 2).float()
+        def predict(emotion: Tensor) -> Tensor:
+            seen = noisy.view(1, *shape), time, masked[None], base[None]
+            predicted: Tensor = model(*seen, emotion[None])
+            return predicted.flatten(1, 2).float()
 
-    residual = sample(
+        if model.config.guidance == 1:
+            return predict(emotion)
+        without = predict(torch.zeros_like(emotion))
+        return torch.lerp(without, predict(emotion), model.config.guidance)
+
+    diffuses_frames = model.config.diffuses == "frames"
+    sampled = sample(
         denoise,
         epsilon.expand(shape).reshape(1, -1, *shape[2:]),
         scheduler,
         options,
         start_step=START_STEP if options.start_step is None else options.start_step,
-    )
-    frames: Tensor = base + model.config.residual_scale * residual.view(shape)
+        start=masked.reshape(1, -1, *shape[2:]) if diffuses_frames else None,
+    ).view(shape)
+    if diffuses_frames:
+        return sampled
+    frames: Tensor = base + model.config.residual_scale * sampled
     return frames
 
 
@@ -99,6 +119,8 @@ class MaskNoiseRenderer:
     """Precision of the computation; the tensors stay in float32."""
     limit: BatchLimit
     painter: None = None
+    has_masks: bool = True
+    """Whether the network sees noise around the landmarks; without, to measure what it does."""
 
     @torch.inference_mode()
     def layers(
@@ -112,18 +134,21 @@ class MaskNoiseRenderer:
 
         Each window is rendered with as many extra frames on both sides as the network's receptive
         field covers; these are discarded. The result equals that of one long window, so it has no
-        seams.
+        seams. A network that diffuses frames takes hundreds of steps, too many for that: its
+        windows stand alone, as in the paper.
         """
         model = self.video_denoiser
         generator = torch.Generator().manual_seed(options.seed)
         shape = (3, model.config.size_px, model.config.size_px)
         noise = (torch.rand(shape, generator=generator) * 2 - 1).to(self.device)
         epsilon = torch.randn(shape, generator=generator).to(self.device)
-        condition = torch.from_numpy(one_hot(NEUTRAL) if emotion is None else emotion)
-        condition = condition.to(self.device)
+        known = np.zeros(len(EMOTIONS), np.float32) if emotion is None else emotion
+        condition = torch.from_numpy(known).to(self.device)
         registration, own = model.registration(), canvas.mesh[0].cpu().numpy()
         meshes = (registration.apply(own, canvas.crop.to_crop(points)) for points in windows)
         reach = model.reach * options.num_steps  # each step widens the receptive field
+        if model.config.diffuses == "frames":
+            reach = 0
         for before, points, after in in_context(meshes, model.config.num_frames, reach):
             together = np.concatenate([before, points, after])
             first, stop = len(before), len(before) + len(points)
@@ -164,14 +189,16 @@ class MaskNoiseRenderer:
         points = torch.from_numpy(small_points(meshes, size)).to(self.device)
         enabled = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=enabled):
+            given = base, points, emotion, noise, epsilon, options
             generated = generate_window(
-                model, self.scheduler, base, points, emotion, noise, epsilon, options
+                model, self.scheduler, *given, has_masks=self.has_masks
             ).float()
-        # Add only the difference in the small frames: the warp keeps its own fine detail.
-        added = functional.interpolate(
-            (generated - small)[kept], size=(CROP_SIDE_PX, CROP_SIDE_PX), mode="bicubic"
-        )
         own = lower_face(warped[kept])
+        if model.config.diffuses == "frames":
+            whole = enlarge_crops(generated[kept]).clamp(-1, 1)
+            return FrameLayers(shift[kept], maps[kept], target[kept], own, own, whole)
+        # Add only the difference in the small frames: the warp keeps its own fine detail.
+        added = enlarge_crops((generated - small)[kept])
         corrected = (own + lower_face(added)).clamp(-1, 1)
         return FrameLayers(shift[kept], maps[kept], target[kept], own, corrected)
 

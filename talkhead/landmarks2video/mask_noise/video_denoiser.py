@@ -1,13 +1,14 @@
 """Emotion-conditioned video denoiser: a 3D U-Net over windows of frames, for mask-noise rendering.
 
-The input is the noisy frames together with the identity, with and without mask-noise; the output is
-the clean frames. Each convolution over time and space is split into a spatial one and one over the
-previous and next frame, which is several times cheaper on a CPU.
+The input is the noisy frames together with the identity under mask-noise. Each convolution over
+time and space is split into a spatial one and one over the previous and next frame, which is
+several times cheaper on a CPU.
 
 Source: Vo et al., "Individual audio-driven talking head generation based on sequence of landmark":
-four levels of 32 to 256 channels, with embeddings of step and emotion concatenated. The original
-predicts the noise in the frame; this version predicts the difference between the frame and the
-identity, which preserves light and colours. For that it must also see what the mask-noise hides.
+four levels of 32 to 256 channels, with embeddings of step and emotion concatenated. With
+`diffuses = "frames"` it predicts the noise in the frames, as in the paper. By default it predicts
+the difference between the frame and the identity, which preserves light and colours. For that it
+must also see what the mask-noise hides.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class _Block(nn.Module):
         self.skip = (
             nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
         )
-        for layer in (self.over_time, self.film, self.conv_out):
+        # `film` reads the emotion: zeros would leave the class embedding without a gradient.
+        for layer in (self.over_time, self.conv_out):
             zero_layer(layer)
 
     def forward(self, x: Tensor, condition: Tensor, num_frames: int) -> Tensor:
@@ -104,11 +106,17 @@ class VideoDenoiser(RegisteredNetwork):
         widths: channels per level; each level halves the resolution.
         embedding_size: size of the step embedding and of the emotion embedding.
         residual_scale: standard deviation of the residual (frame minus base), by which it is
-            divided; 0 to measure it in training.
+            divided; 0 to measure it in training. Unused if frames are diffused.
         base: the frame that is masked and corrected: the identity frame, as in the paper, or that
             frame warped to the landmarks.
         registration_components: number of deformations used by the skin registration.
         mask: the fields of `MaskNoiseConfig`; None for its defaults.
+        diffuses: what is diffused. residual: what is missing from the base, of which the network
+            predicts the clean sample. frames: the frames themselves, of which it predicts the
+            noise, as in the paper. Then it does not see the base without mask-noise, and sampling
+            starts from the base under mask-noise.
+        guidance: factor by which the emotion's effect on the prediction is amplified (classifier-
+            free guidance); 1 for none. Others take two evaluations per step.
     """
 
     nested_configs: ClassVar[Mapping[str, Any]] = {"mask": MaskNoiseConfig | None}
@@ -124,6 +132,8 @@ class VideoDenoiser(RegisteredNetwork):
         base: Literal["identity", "warp"] = "warp",
         registration_components: int = 40,
         mask: dict[str, Any] | None = None,
+        diffuses: Literal["residual", "frames"] = "residual",
+        guidance: float = 1.0,
     ) -> None:
         super().__init__()
         self.mask = MaskNoiseConfig(**(mask or {}))
@@ -133,7 +143,8 @@ class VideoDenoiser(RegisteredNetwork):
         condition = 2 * size
         self.emotion = nn.Embedding(len(EMOTIONS), size)
         self.step = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
-        self.conv_in = nn.Conv2d(3 * _RGB * _PATCH**2, widths[0], 3, padding=1)
+        num_inputs = 2 if diffuses == "frames" else 3
+        self.conv_in = nn.Conv2d(num_inputs * _RGB * _PATCH**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
             _Block(widths[max(k - 1, 0)], width, condition) for k, width in enumerate(widths[:-1])
         )
@@ -145,7 +156,6 @@ class VideoDenoiser(RegisteredNetwork):
         self.norm_out = nn.GroupNorm(_GROUPS, widths[0])
         self.conv_out = nn.Conv2d(widths[0], _RGB * _PATCH**2, 3, padding=1)
         zero_layer(self.conv_out)
-        nn.init.zeros_(self.emotion.weight)
         self.add_registration(registration_components)
 
     @property
@@ -156,14 +166,15 @@ class VideoDenoiser(RegisteredNetwork):
     def forward(
         self, noisy: Tensor, time: Tensor, seen: Tensor, base: Tensor, emotion: Tensor
     ) -> Tensor:
-        """Return the clean frames.
+        """Return the clean residual, or the noise if frames are diffused.
 
         Args:
             noisy: (B, T, 3, S, S).
             time: (B,), step over `NUM_STEPS`.
             seen: (B, T, 3, S, S) in [-1, 1], the base under mask-noise.
-            base: (B, T, 3, S, S) in [-1, 1], the frames to correct, without noise.
-            emotion: (B, 8), probabilities of the emotions.
+            base: (B, T, 3, S, S) in [-1, 1], the frames to correct, without noise; not used if
+                frames are diffused.
+            emotion: (B, 8), probabilities of the emotions; zeros for no emotion.
 
         Returns:
             (B, T, 3, S, S).
@@ -172,7 +183,10 @@ class VideoDenoiser(RegisteredNetwork):
         step = self.step(_waves(time, self.config.embedding_size))
         emotion_embedding = emotion.to(step.dtype) @ self.emotion.weight.to(step.dtype)
         condition = torch.cat([step, emotion_embedding], -1).repeat_interleave(num_frames, 0)
-        x = torch.cat([noisy.to(seen.dtype), seen, base], 2).flatten(0, 1)
+        inputs = [noisy.to(seen.dtype), seen]
+        if self.config.diffuses == "residual":
+            inputs.append(base)
+        x = torch.cat(inputs, 2).flatten(0, 1)
         x = functional.pixel_unshuffle(x, _PATCH).contiguous(memory_format=torch.channels_last)
         x = self.conv_in(x)
         kept = []

@@ -11,10 +11,18 @@ import torch
 from talkhead.emotions import one_hot
 from talkhead.errors import TalkheadError
 from talkhead.landmarks2video.batching import BatchLimit
-from talkhead.landmarks2video.mask_noise.renderer import MaskNoiseRenderer, in_context
+from talkhead.landmarks2video.mask_noise.renderer import (
+    MaskNoiseRenderer,
+    generate_window,
+    in_context,
+)
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
 from talkhead.landmarks2video.renderer import render_frames
-from talkhead.landmarks2video.sampling import SamplerOptions
+from talkhead.landmarks2video.sampling import (
+    SamplerOptions,
+    default_scheduler,
+    linear_scheduler,
+)
 from talkhead.networks import public_config
 from talkhead.pipelines import MaskNoisePipeline
 from tests.meshes import mean_mesh, opened
@@ -142,11 +150,103 @@ def test_only_the_lower_face_is_made_anew(renderer: MaskNoiseRenderer) -> None:
 
 def test_an_emotion_conditions_the_network(renderer: MaskNoiseRenderer) -> None:
     points = talking(6)
-    neutral = frames(renderer, points, emotion=one_hot("neutral"))
-    assert np.array_equal(neutral, frames(renderer, points))
+    without = frames(renderer, points)
+    assert np.array_equal(without, frames(renderer, points, emotion=np.zeros(8, np.float32)))
     happy = frames(renderer, points, emotion=one_hot("happy"))
-    assert not np.array_equal(neutral, happy)
+    assert not np.array_equal(without, happy)
     assert not np.array_equal(happy, frames(renderer, points, emotion=one_hot("sad")))
+
+
+def test_guidance_amplifies_what_the_emotion_changes(renderer: MaskNoiseRenderer) -> None:
+    model = renderer.video_denoiser
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, 32, 32)
+    base = torch.rand((4, *shape), generator=generator) * 2 - 1
+    points = torch.rand((4, 68, 2), generator=generator) * 32
+    noise, epsilon = (torch.rand(shape, generator=generator) for _ in range(2))
+
+    def window(emotion: Floats, guidance: float = 1.0) -> torch.Tensor:
+        guided = changed(model, VideoDenoiser, guidance=guidance)
+        condition = torch.from_numpy(emotion)
+        given = base, points, condition, noise, epsilon
+        with torch.inference_mode():
+            return generate_window(guided, default_scheduler("sample"), *given, SamplerOptions())
+
+    without, happy = window(np.zeros(8, np.float32)), window(one_hot("happy"))
+    amplified = window(one_hot("happy"), 2.5)
+    torch.testing.assert_close(amplified - without, 2.5 * (happy - without))
+    assert (happy - without).abs().max() > 1e-3
+
+
+def frame_renderer(model: VideoDenoiser) -> MaskNoiseRenderer:
+    return MaskNoiseRenderer(model, linear_scheduler(), CPU, torch.float32, BatchLimit(4))
+
+
+class Oracle(VideoDenoiser):
+    """Predicts the noise for which one picture is the clean sample, and counts its calls."""
+
+    truth: torch.Tensor
+    times: list[float]
+
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        time: torch.Tensor,
+        seen: torch.Tensor,
+        base: torch.Tensor,
+        emotion: torch.Tensor,
+    ) -> torch.Tensor:
+        if not self.times:
+            assert torch.equal(noisy, seen)  # sampling starts from the masked identity itself
+        self.times.append(float(time))
+        kept = linear_scheduler().alphas_cumprod[round(float(time) * 1000) - 1]
+        predicted: torch.Tensor = (noisy - kept.sqrt() * self.truth) / (1 - kept).sqrt()
+        return predicted
+
+
+@pytest.mark.parametrize(("num_steps", "start_step"), [(1, 300), (20, 300), (8, 1000), (5, 100)])
+def test_frames_are_sampled_from_the_masked_identity_itself(
+    num_steps: int, start_step: int
+) -> None:
+    settings = TINY_VIDEO_DENOISER | {"diffuses": "frames", "base": "identity"}
+    oracle = Oracle(**settings).eval()
+    oracle.truth = torch.rand((1, 4, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    oracle.times = []
+    shape = oracle.truth.shape[2:]
+    points = torch.full((4, 68, 2), 16.0)
+    given = torch.zeros(4, *shape), points, torch.zeros(8), torch.ones(shape), torch.zeros(shape)
+    options = SamplerOptions(num_steps, start_step)
+    made = generate_window(oracle, linear_scheduler(), *given, options)
+    torch.testing.assert_close(made, oracle.truth[0], atol=1e-3, rtol=0)
+    assert len(oracle.times) == num_steps
+    assert oracle.times[0] == pytest.approx(start_step / 1000)
+    assert oracle.times == sorted(oracle.times, reverse=True)
+
+
+def test_a_network_that_diffuses_frames_does_not_see_the_identity_without_noise() -> None:
+    settings = TINY_VIDEO_DENOISER | {"diffuses": "frames", "base": "identity"}
+    model = VideoDenoiser(**settings).eval()
+    torch.nn.init.normal_(model.conv_out.weight)
+    one, two, other = torch.rand((3, 1, 4, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    given = one, torch.tensor([0.3]), two
+    with torch.inference_mode():
+        made = model(*given, other, torch.zeros(1, 8))
+        assert torch.equal(made, model(*given, one, torch.zeros(1, 8)))
+    assert model.conv_in.in_channels == 24
+    assert VideoDenoiser(**TINY_VIDEO_DENOISER).conv_in.in_channels == 36
+
+
+def test_whole_crops_are_made_and_fade_into_the_picture() -> None:
+    settings = TINY_VIDEO_DENOISER | {"diffuses": "frames", "base": "identity"}
+    model = VideoDenoiser(**settings).eval()
+    made = frames(frame_renderer(model), talking(6), num_steps=4)
+    assert made.shape == (6, HEIGHT, WIDTH, 3)
+    assert np.array_equal(made, frames(frame_renderer(model), talking(6), num_steps=4))
+    apart = np.abs(made.astype(int) - picture()).max((0, -1))
+    forehead = int(identity()[10, 1]) + 2
+    assert apart[forehead, WIDTH // 2 - 20 : WIDTH // 2 + 20].mean() > 20
+    assert not apart[:, 0].any()
+    assert not apart[0].any()
 
 
 def test_the_paper_s_identity_frame_can_be_the_base(renderer: MaskNoiseRenderer) -> None:
