@@ -8,12 +8,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from talkhead.evaluation.ablations import Part
 from talkhead.evaluation.systems import EvalClip, frame_generators
 from talkhead.pipelines import FacePipeline
 from tests.prepared import describe_clip, make_clip
 
 Pixels = npt.NDArray[np.uint8]
-PARTS = ("mask-noise", "class", "landmarks")
+PARTS: tuple[Part, ...] = ("mask-noise", "class", "landmarks")
 
 
 def frames_by_system(folder: Path, emotion: str) -> dict[str, Pixels]:
