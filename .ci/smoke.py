@@ -45,6 +45,7 @@ EXTRA_MODULES = {
         "speech",
         "speech_samples",
         "tasks",
+        "teacher",
         "video_denoiser",
         "video_samples",
     )
