@@ -157,7 +157,7 @@ class SpeechEncoder(Network):
             found: Tensor = self.wav2vec.feature_extractor(waveform * self._gain)
             return found.transpose(1, 2)
         # The same layers with channels last: layer normalisation needs them there, and transformers
-        # moves them twice per layer. This takes less than half the time on a CPU.
+        # moves them twice per layer. This takes half the time on a CPU.
         x = (waveform * self._gain)[:, None, None]
         x = x.contiguous(memory_format=torch.channels_last)
         for layer in self.wav2vec.feature_extractor.conv_layers:
