@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,7 @@ def test_there_are_as_many_features_as_of_any_encoder(
 
 def test_features_are_the_mean_of_the_last_layers_of_transformers(encoder: WhisperEncoder) -> None:
     waveform = voice(30.0)
-    model = WhisperModel(
+    model: Any = WhisperModel(
         WhisperConfig(
             d_model=TINY_WHISPER["hidden_size"],
             encoder_layers=TINY_WHISPER["num_layers"],
@@ -43,11 +45,13 @@ def test_features_are_the_mean_of_the_last_layers_of_transformers(encoder: Whisp
             eos_token_id=2,
             decoder_start_token_id=1,
         )
-    ).eval()
+    )
+    model.eval()
     whole = WhisperEncoder(**(TINY_WHISPER | {"max_features": 1500})).eval()
     whole.load_state_dict(model.encoder.state_dict())
     # transformers centres its first frame on the first sample, talkhead its own 200 samples later.
-    extracted = WhisperFeatureExtractor()(waveform, sampling_rate=16_000, return_tensors="np")
+    extractor: Any = WhisperFeatureExtractor  # it has no types
+    extracted = extractor()(waveform, sampling_rate=16_000, return_tensors="np")
     mel = torch.from_numpy(extracted.input_features)
     early = torch.from_numpy(np.pad(waveform, (200, 200), mode="reflect"))[None]
     with torch.no_grad():

@@ -298,15 +298,15 @@ def test_two_scores_are_compared_as_text_and_as_json(
         ("DATA --predicted DATA --pose still", "--pose still is for motion generated from sound"),
         (
             "DATA --predicted DATA --weights WEIGHTS",
-            "--steps, --start-step and --stage",
+            "--steps, --start-step, --without and --stage",
         ),
         (
             "DATA --predicted DATA --steps 2",
-            "--steps, --start-step and --stage",
+            "--steps, --start-step, --without and --stage",
         ),
         (
             "DATA --predicted DATA --stage both",
-            "--steps, --start-step and --stage",
+            "--steps, --start-step, --without and --stage",
         ),
         (
             "DATA --predicted DATA --dtype float32",

@@ -183,7 +183,9 @@ def test_teacher_and_pupil_share_a_motion_basis() -> None:
     pupil = read_settings("landmarks", EXAMPLES / "train-landmarks-taught.toml")
     assert pupil.path("teacher") == teacher.run / CHECKPOINT
     assert "speech_encoder" not in teacher.model
-    generator = LandmarkGenerator.from_pretrained(teacher.path("basis"))
+    basis = teacher.path("basis")
+    assert basis is not None
+    generator = LandmarkGenerator.from_pretrained(basis)
     for settings in (teacher, pupil):
         assert settings.model["num_components"] == generator.config.num_components
     frozen = {prefix.rpartition(".")[2] for prefix in pupil.loop.rates}

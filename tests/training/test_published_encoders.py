@@ -128,7 +128,8 @@ def test_the_commit_of_an_encoder_is_known(write_settings: WriteSettings, tmp_pa
         assert settings.encoder_commit == commit
     path.write_text(text)
     _, settings = build_task("landmarks", path)
-    assert settings.encoder is settings.encoder_commit is None
+    assert settings.encoder is None
+    assert settings.encoder_commit is None
 
 
 def test_gradients_reach_an_encoder_that_learns(

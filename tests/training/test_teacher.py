@@ -107,7 +107,7 @@ def test_a_small_encoder_learns_from_films_and_from_sound_alone(
     assert bool(batch["coefficients"][is_filmed & is_speech].abs().amax((1, 2)).gt(0).all())
     values = task.loss(task.model, batch, torch.Generator().manual_seed(0))
     assert float(values["units"].detach()) > 0.1
-    values["loss"].backward()
+    values["loss"].backward()  # type: ignore[no-untyped-call]
     learnt: Any = task.model
     assert learnt.unit_head.out.weight.grad.abs().max() > 0
     assert learnt.generator.speech.wav2vec.encoder.layer_norm.weight.grad.abs().max() > 0
