@@ -24,16 +24,7 @@ class LogMel(nn.Module):
 
     def __init__(self, num_mel: int) -> None:
         super().__init__()
-        filters = mel_filter_bank(
-            NUM_FFT // 2 + 1,
-            num_mel,
-            0.0,
-            SAMPLE_RATE_HZ / 2,
-            SAMPLE_RATE_HZ,
-            norm="slaney",
-            mel_scale="slaney",
-        ).T.astype(np.float32)
-        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
+        self.register_buffer("filters", mel_filters(num_mel, NUM_FFT), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Map (B, N) to (B, T, num_mel)."""
@@ -53,6 +44,20 @@ class LogMel(nn.Module):
         frames = (waveform.shape[1] - FIELD_SAMPLES) // HOP_SAMPLES + 1
         missing = (0, frames - level.shape[1])
         return functional.pad(level.transpose(1, 2), missing, mode="replicate").transpose(1, 2)
+
+
+def mel_filters(num_mel: int, num_fft: int) -> Tensor:
+    """Return Slaney's filters for spectra of `num_fft` samples, (num_mel, num_fft // 2 + 1)."""
+    filters = mel_filter_bank(
+        num_fft // 2 + 1,
+        num_mel,
+        0.0,
+        SAMPLE_RATE_HZ / 2,
+        SAMPLE_RATE_HZ,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return torch.from_numpy(filters.T.astype(np.float32))
 
 
 def sound_level(

@@ -11,10 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.audio_utils import mel_filter_bank
 
-from talkhead.audio2landmarks.speech_features import FIELD_SAMPLES, HOP_SAMPLES, sound_level
-from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.audio2landmarks.speech_features import (
+    FIELD_SAMPLES,
+    HOP_SAMPLES,
+    mel_filters,
+    sound_level,
+)
 from talkhead.networks import Network, register_to_config
 
 MEL_HOP_SAMPLES = 160
@@ -136,16 +139,7 @@ class _LogMel(nn.Module):
 
     def __init__(self, num_bins: int) -> None:
         super().__init__()
-        filters = mel_filter_bank(
-            FIELD_SAMPLES // 2 + 1,
-            num_bins,
-            0.0,
-            SAMPLE_RATE_HZ / 2,
-            SAMPLE_RATE_HZ,
-            norm="slaney",
-            mel_scale="slaney",
-        )
-        self.register_buffer("filters", torch.from_numpy(filters.T).float(), persistent=False)
+        self.register_buffer("filters", mel_filters(num_bins, FIELD_SAMPLES), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Map (B, N) to (B, num_bins, T)."""

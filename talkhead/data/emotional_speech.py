@@ -96,7 +96,11 @@ def read_recording(recording: Recording) -> npt.NDArray[np.int16]:
         TalkheadError: the file cannot be read.
     """
     with AudioClip.open(recording.path) as clip:
-        waveform = trim(normalise_speech(clip.waveform()))
+        return as_int16(trim(normalise_speech(clip.waveform())))
+
+
+def as_int16(waveform: Floats) -> npt.NDArray[np.int16]:
+    """Store a waveform in half the memory, (N,)."""
     return (waveform.clip(-1, 1) * 32767).round().astype(np.int16)
 
 

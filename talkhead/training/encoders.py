@@ -103,7 +103,9 @@ def load_encoder(folder: Path, encoder: AnyEncoder) -> None:
     elif class_name_of(folder) == LandmarkGenerator.__name__:
         stored = LandmarkGenerator.from_pretrained(folder).speech
         if not isinstance(stored, SpeechEncoder):
-            raise WeightsError(f"{folder} has a log-mel encoder, but a wav2vec 2.0 is needed")
+            raise WeightsError(
+                f"{folder} has a {type(stored).__name__}, but a wav2vec 2.0 is needed"
+            )
         check_alike(folder, public_config(stored), public_config(encoder))
         encoder.load_state_dict(stored.state_dict())
     else:

@@ -26,7 +26,7 @@ from talkhead.geometry.motion_basis import (
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from talkhead.training.loop import Sample
 from talkhead.training.recordings import draw_window
-from talkhead.training.samples import PERSON_POWER, ClipBank
+from talkhead.training.samples import PERSON_POWER, ClipBank, draw_place
 from talkhead.training.voices import disturb, drop_moments, not_speech
 
 Floats = npt.NDArray[np.float32]
@@ -186,10 +186,9 @@ class LandmarkSamples:
 
     def _from_recording(self, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
         frames = self._config.window_frames
-        number = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+        recording = self._recordings[draw_place(self._cumulative, rng)]
         speed = float(np.exp(rng.normal(0, self._config.speed_spread)))
         count = window_samples(frames, self._fps)
-        recording = self._recordings[min(number, len(self._recordings) - 1)]
         components = self._clips[0].coefficients.shape[1]
         return (
             draw_window(recording, count, speed, rng),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from talkhead.landmarks2video.mouth_patch import PATCH_WIDTH_PX
 from talkhead.training.loop import Sample
 from talkhead.training.mouth_pairs import Pairs
-from talkhead.training.samples import PERSON_POWER, jitter_colours
+from talkhead.training.samples import PERSON_POWER, draw_place, jitter_colours
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ class MouthSamples:
     def sample(self, index: int) -> Sample:
         """Return one pair."""
         rng = np.random.default_rng([self._seed, index])
-        place = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        number = int(self._chosen[min(place, len(self._chosen) - 1)])
+        number = int(self._chosen[draw_place(self._cumulative, rng)])
         pairs = self._pairs
         images = [pairs.drafts[number], pairs.reals[number], pairs.references[number]]
         images = jitter_colours(images, rng)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.audio2landmarks.loudness import normalise_speech
+from talkhead.data.emotional_speech import as_int16
 from talkhead.errors import TalkheadError
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.files import SOUND_SUFFIXES
@@ -35,11 +36,6 @@ def read_recordings(folder: Path) -> list[npt.NDArray[np.int16]]:
             f" {MIN_RECORDING_S:g} s"
         )
     return found
-
-
-def as_int16(waveform: Floats) -> npt.NDArray[np.int16]:
-    """Store a waveform in half the memory, (N,)."""
-    return (waveform.clip(-1, 1) * 32767).round().astype(np.int16)
 
 
 def draw_window(

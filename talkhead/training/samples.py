@@ -47,9 +47,14 @@ class ClipBank:
 
     def draw(self, rng: np.random.Generator) -> tuple[int, Clip]:
         """Draw a clip; return its index and the clip."""
-        index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        index = min(index, len(self.clips) - 1)
+        index = draw_place(self._cumulative, rng)
         return index, self.clips[index]
+
+
+def draw_place(cumulative: npt.NDArray[np.float64], rng: np.random.Generator) -> int:
+    """Draw one of N places, given their cumulative shares (N,), which end with 1."""
+    place = int(np.searchsorted(cumulative, rng.random(), side="right"))
+    return min(place, len(cumulative) - 1)
 
 
 def jitter_colours(
