@@ -25,6 +25,8 @@ class Settings:
     offline: bool
     shares: int
     """Number of processes that share the machine's cores."""
+    threads: int | None = None
+    """Threads of all processes together; None for one per core."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,12 @@ class RenderWorker:
         return Outcome(task.number, facts)
 
     def _share_cores(self) -> None:
-        """Divide torch's threads among the processes, and between the two stages in each."""
+        """Divide torch's threads among the processes."""
         if not self._shares_cores:
             import torch
 
-            threads = torch.get_num_threads() // (2 * self._settings.shares)
-            torch.set_num_threads(max(threads, 1))
+            threads = self._settings.threads or torch.get_num_threads()
+            torch.set_num_threads(max(threads // self._settings.shares, 1))
             self._shares_cores = True
 
     def _load(self) -> FacePipeline:

@@ -89,6 +89,7 @@ class BatchOptions:
     ray: str | None
     device: str
     dtype: str
+    threads: int | None
     offline: bool
     as_json: bool
     quiet: bool
@@ -234,7 +235,12 @@ def _workers(
 
         count = min(options.jobs or 1, num_items)
         settings = Settings(
-            str(folder), options.device, options.dtype, options.offline, shares=count
+            str(folder),
+            options.device,
+            options.dtype,
+            options.offline,
+            shares=count,
+            threads=options.threads,
         )
         with Processes(settings, count) as processes:
             yield processes
@@ -243,7 +249,14 @@ def _workers(
 
     # Each machine has its own copy of listed weights, but a user's folder is shared.
     where = str(Path(name).resolve()) if Path(name).is_dir() else name
-    settings = Settings(where, options.device, options.dtype, options.offline, shares=1)
+    settings = Settings(
+        where,
+        options.device,
+        options.dtype,
+        options.offline,
+        shares=1,
+        threads=options.threads,
+    )
     uses_gpu = options.device.startswith("cuda")
     with (
         contextlib.redirect_stdout(sys.stderr),

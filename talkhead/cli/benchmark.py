@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from talkhead.cli.device import DeviceOption, DtypeOption
+from talkhead.cli.device import DeviceOption, DtypeOption, ThreadsOption
 from talkhead.cli.options import WeightsOption
 from talkhead.cli.output import (
     JsonOption,
@@ -60,11 +60,12 @@ def benchmark(
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
     offline: OfflineOption = False,
 ) -> None:
     """Time rendering on this machine, end to end and stage by stage."""
-    from talkhead.cli.device import share_cores
+    from talkhead.cli.device import share_cores, use_threads
     from talkhead.device import resolve_device, resolve_dtype
     from talkhead.media.files import check_input
 
@@ -88,7 +89,7 @@ def benchmark(
     from talkhead.pipelines import TalkheadPipeline
     from talkhead.weights import resolve_weights
 
-    threads = torch.get_num_threads()
+    use_threads(threads)
     if live:
         share_cores()
         if peer is not None or steps != 1:
@@ -100,7 +101,6 @@ def benchmark(
             _print_live(timed)
         return
     theirs = None if peer is None else load_peer(peer, torch_device)
-    share_cores()
     folder = resolve_weights(weights, offline=offline)
     pipeline = TalkheadPipeline.from_folder(folder, device=torch_device, dtype=torch_dtype)
     with tempfile.TemporaryDirectory(prefix="talkhead-") as place:
@@ -124,7 +124,7 @@ def benchmark(
         "version": __version__,
         "device": torch_device.type,
         "gpu": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else None,
-        "threads": threads,
+        "threads": torch.get_num_threads(),
         "dtype": str(torch_dtype).removeprefix("torch."),
         "size": size,
         "seconds_of_sound": seconds,
@@ -133,11 +133,10 @@ def benchmark(
         "milliseconds_per_frame": round(1000 / whole["frames_per_second"], 2),
         "stages_ms": {name: round(value, 2) for name, value in stages.items()},
         "landmarks_s_per_minute": round(sound, 3),
-        "first_frame_s": round(_first_frame_s(size, steps, weights, device, dtype), 2),
+        "first_frame_s": round(_first_frame_s(size, steps, weights, device, dtype, threads), 2),
         "peak_memory_mb": memory,
     }
     if theirs is not None:
-        torch.set_num_threads(threads)  # nothing else runs now
         milliseconds = time_peer(theirs, torch_device, torch_dtype)
         result["peer"] = {
             "name": theirs.name,
@@ -192,12 +191,15 @@ def _print_live(result: dict[str, Any]) -> None:
     print_columns(rows)
 
 
-def _first_frame_s(size: int, steps: int, weights: str, device: str, dtype: str) -> float:
+def _first_frame_s(
+    size: int, steps: int, weights: str, device: str, dtype: str, threads: int | None
+) -> float:
     """Start a process as a user would, and return the seconds until its first frame."""
     import json
 
     command = [sys.executable, "-m", "talkhead", "benchmark", "--json", "--size", str(size)]
     command += ["--steps", str(steps), "--weights", weights, "--device", device, "--dtype", dtype]
+    command += [] if threads is None else ["--threads", str(threads)]
     ended = subprocess.run(
         command,
         env=os.environ | {STARTED: repr(time.time())},

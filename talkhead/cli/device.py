@@ -31,11 +31,31 @@ DtypeOption = Annotated[
         rich_help_panel="Device",
     ),
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Threads to compute with on the CPU; by default one per core. The video is the same.",
+        rich_help_panel="Device",
+        show_default=False,
+    ),
+]
+
+
+def use_threads(count: int | None) -> None:
+    """Let PyTorch use this many threads; None leaves it one per core."""
+    import torch
+
+    if count is not None:
+        torch.set_num_threads(count)
 
 
 @functools.cache
 def share_cores() -> None:
-    """Limit PyTorch to half of the cores, because two compute stages of rendering run in parallel.
+    """Limit PyTorch to half of the cores, because both stages run at the same time while live.
 
     If both stages used every core, their threads would wait for each other more than they gain.
     Further calls have no effect.

@@ -21,7 +21,7 @@ from talkhead.cli.batch import (
     render_batch,
 )
 from talkhead.cli.batch_lines import made_line
-from talkhead.cli.device import DeviceOption, DtypeOption
+from talkhead.cli.device import DeviceOption, DtypeOption, ThreadsOption
 from talkhead.cli.options import (
     MOTION,
     BlinkOption,
@@ -136,6 +136,7 @@ def render(
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    threads: ThreadsOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Generate a video of FACE saying AUDIO.
@@ -187,6 +188,7 @@ def render(
         ray=ray,
         device=device,
         dtype=dtype,
+        threads=threads,
         offline=offline,
         as_json=as_json,
         quiet=quiet,
@@ -215,13 +217,13 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         checked = check_job(replace(job, audio=sound))
         tell_scaling(job.face, checked.original_size, checked.size)
 
-        from talkhead.cli.device import share_cores
+        from talkhead.cli.device import use_threads
         from talkhead.device import resolve_device, resolve_dtype
         from talkhead.weights import locate_weights
 
         torch_device = resolve_device(options.device)
         torch_dtype = resolve_dtype(options.dtype, torch_device)
-        share_cores()
+        use_threads(options.threads)
         found = locate_weights(job.weights, offline=options.offline)
         tell_revision(found)
         checked = replace(checked, job=replace(checked.job, weights=str(found)))

@@ -125,9 +125,21 @@ def time_stages(
 ) -> dict[str, float]:
     """Time each rendering stage by itself; medians in milliseconds per frame.
 
-    In `render`, compositing and video encoding overlap with the other stages; here they run one
-    after the other.
+    In `render`, several windows are computed at a time; here the stages run one after the other. On
+    the CPU they use one thread, as in `render`.
     """
+    num_threads = torch.get_num_threads()
+    if pipeline.device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        return _time_stages(pipeline, source, output, steps)
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _time_stages(
+    pipeline: TalkheadPipeline, source: Input, output: Path, steps: int
+) -> dict[str, float]:
     device = pipeline.device
     enabled = pipeline.dtype != torch.float32
     generator = pipeline.landmark_generator

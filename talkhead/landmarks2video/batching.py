@@ -1,16 +1,68 @@
-"""Frames per network call, fewer where memory is short."""
+"""Frames per network call, and windows at a time: fewer where memory is short."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 
 from talkhead.errors import TalkheadError
 from talkhead.geometry.windows import WINDOW_FRAMES
+from talkhead.media.pool import map_in_order
 
 log = logging.getLogger(__name__)
+
+MAX_BYTES = 3 * 2**29
+"""About how much memory the windows that are computed at a time may take."""
+_WORKER_BYTES = 140 * 2**20
+"""What a window takes beside its frames: features of the networks, and a part of the composite."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def compute_in_order(
+    work: Callable[[Item], Result],
+    source: Generator[Item, None, None],
+    device: torch.device,
+    num_values: int,
+    num_workers: int | None = None,
+) -> Generator[Result, None, None]:
+    """Yield what `work` makes of each window, in order, with several windows at a time.
+
+    On the CPU each window is computed by one thread of torch, so the results are the same for any
+    number of workers. See `talkhead.media.pool.map_in_order`.
+
+    Args:
+        work: makes a result from a window; called in several threads at a time.
+        source: the windows.
+        device: where the networks compute.
+        num_values: number of values of one frame.
+        num_workers: number of threads; None for as many as suit the device, 0 to compute a window
+            when it is asked for, in the caller's thread.
+    """
+    num_threads = torch.get_num_threads()
+    if num_workers is None:
+        num_workers = _num_workers(device, num_values)
+    start = partial(torch.set_num_threads, 1) if device.type == "cpu" else None
+    try:
+        with closing(map_in_order(work, source, num_workers, start)) as results:
+            yield from results
+    finally:
+        torch.set_num_threads(num_threads)  # the workers' calls also reach threads to come
+
+
+def _num_workers(device: torch.device, num_values: int) -> int:
+    """Return how many windows to compute at a time."""
+    if device.type != "cpu":
+        return 2  # one prepares while the other waits for the device
+    each = _WORKER_BYTES + 2 * WINDOW_FRAMES * num_values
+    return max(min(torch.get_num_threads(), MAX_BYTES // each), 1)
 
 
 @dataclass
@@ -19,12 +71,19 @@ class BatchLimit:
 
     num_frames: int = WINDOW_FRAMES
 
-    def lower(self, device: torch.device, error: torch.OutOfMemoryError) -> None:
-        """Halve the limit, and log a warning.
+    def lower(self, device: torch.device, error: torch.OutOfMemoryError, tried: int) -> None:
+        """Halve the limit, and log a warning; not again for a limit that another thread lowered.
+
+        Args:
+            device: whose memory ran out.
+            error: what it raised.
+            tried: the limit at which it did.
 
         Raises:
             TalkheadError: a single frame does not fit.
         """
+        if self.num_frames < tried:
+            return
         if self.num_frames == 1:
             raise TalkheadError(
                 f"{device} has too little memory for a single frame: close other programs that use"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +91,18 @@ class FrameLayers:
             self.generated[frames],
             None if self.whole is None else self.whole[frames],
         )
+
+
+def join_layers(parts: list[FrameLayers]) -> FrameLayers:
+    """Join the layers of consecutive frames."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [
+        field.name for field in fields(FrameLayers) if getattr(parts[0], field.name) is not None
+    ]
+    return FrameLayers(
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    )
 
 
 MAX_CHUNK_PIXELS = 2**21

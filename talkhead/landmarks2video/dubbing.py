@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +22,14 @@ from talkhead.geometry.motion_basis import (
     spoken_region,
 )
 from talkhead.geometry.pose import HeadPose, fit_head_pose
+from talkhead.geometry.skin_registration import Registration
 from talkhead.geometry.windows import WINDOW_FRAMES
+from talkhead.landmarks2video.batching import compute_in_order
 from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.sampling import SamplerOptions
-from talkhead.media.prefetch import in_step, run_ahead
 from talkhead.tracking.face_track import FaceTrack
 
 Floats = npt.NDArray[np.float32]
@@ -37,7 +39,7 @@ REST_SAMPLES = 200
 """Number of a stretch's frames from which the face at rest is measured."""
 FADE_FRAMES = 4
 """Where a face appears or is lost, dubbed and original lips cross-fade over this many frames."""
-MAX_WAITING = 32
+MAX_WAITING = 16
 """Most frames that may wait for a batch to fill, including frames with nothing to dub."""
 
 
@@ -171,9 +173,6 @@ def dub_frames(
 ) -> Generator[Pixels, None, None]:
     """Dub the frames of a video.
 
-    Three threads share the work: reading and the networks, compositing and the mouth, and the
-    caller.
-
     Args:
         renderer: the networks.
         frames: every frame, uint8 (H, W, 3), with its edit; None leaves the frame unchanged.
@@ -184,26 +183,33 @@ def dub_frames(
     Yields:
         The frames in order, uint8 (H, W, 3).
     """
-    composites = dub_batches(renderer, _batches(frames), options, reference, run_ahead=run_ahead)
-    yield from run_ahead(composites, WINDOW_FRAMES)
+    return dub_batches(renderer, _batches(frames), options, reference)
 
 
 def dub_batches(
     renderer: FaceRenderer,
-    batches: Iterable[list[Item]],
+    batches: Generator[list[Item], None, None],
     options: SamplerOptions | None = None,
     reference: torch.Tensor | None = None,
     *,
-    run_ahead: Callable[..., Any] = in_step,
+    num_workers: int | None = None,
 ) -> Generator[Pixels, None, None]:
-    """Dub batches of frames, one after the other; arguments as for `dub_frames`."""
-    options = options or SamplerOptions()
-    means = options if renderer.painter is None else SamplerOptions()
-    layers = run_ahead(_lower_faces(renderer, batches, means))
-    return _composites(layers, renderer.painter, reference, options)
+    """Dub batches of frames; arguments as for `dub_frames` and `compute_in_order`."""
+    with closing(batches):
+        if (first := next(batches, None)) is None:
+            return
+        dubbing = _Dubbing.of(renderer, options or SamplerOptions(), reference)
+        source = (batch for batch in chain([first], batches))
+        picture, _ = first[0]
+        dubbed = compute_in_order(
+            dubbing.frames_of, source, renderer.device, picture.size, num_workers
+        )
+        with closing(dubbed):
+            for frames in dubbed:
+                yield from frames
 
 
-def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
+def _batches(frames: Iterable[Item]) -> Generator[list[Item], None, None]:
     """Collect frames until they hold a batch of faces, or `MAX_WAITING` are waiting."""
     waiting: list[Item] = []
     num_faces = 0
@@ -217,76 +223,96 @@ def _batches(frames: Iterable[Item]) -> Iterator[list[Item]]:
         yield waiting
 
 
-@torch.inference_mode()
-def _lower_faces(
-    renderer: FaceRenderer, batches: Iterable[list[Item]], options: SamplerOptions
-) -> Generator[tuple[list[Item], list[Canvas], FrameLayers | None], None, None]:
-    """Yield batches with each face's canvas and the layers for `composite`."""
-    device = renderer.device
-    epsilon = renderer.draw_noise(options.seed)
-    registration = renderer.denoiser.registration()
-    for items in batches:
+@dataclass(frozen=True)
+class _Dubbing:
+    """Dubs batches of frames, which do not depend on each other."""
+
+    renderer: FaceRenderer
+    options: SamplerOptions
+    """Those of the mouth, or of the lower face where no mouth is painted."""
+    epsilon: torch.Tensor
+    """Initial noise of the lower faces."""
+    mouth_epsilon: torch.Tensor | None
+    mouth_gain: float
+    reference: torch.Tensor | None
+    registration: Registration
+
+    @classmethod
+    def of(
+        cls, renderer: FaceRenderer, options: SamplerOptions, reference: torch.Tensor | None
+    ) -> _Dubbing:
+        """Draw the noise that all frames share."""
+        painter, gain = renderer.painter, 1.0
+        if painter is not None and options.num_steps == 1:
+            gain = painter.denoiser.config.dubbing_gain
+        return cls(
+            renderer,
+            options,
+            renderer.draw_noise(options.seed),
+            None if painter is None else painter.draw_noise(options.seed),
+            gain,
+            reference,
+            renderer.denoiser.registration(),
+        )
+
+    @torch.inference_mode()
+    def frames_of(self, items: list[Item]) -> list[Pixels]:
+        """Return the dubbed frames of a batch, uint8 (H, W, 3) each."""
         faces = [(picture, face) for picture, face in items if face is not None]
-        if not faces:
-            yield items, [], None
-            continue
+        dubbed = iter(self._dub(faces) if faces else ())
+        frames = []
+        for picture, face in items:
+            frame = picture if face is None else next(dubbed)
+            if face is not None and face.share < 1:
+                mixed = picture + np.float32(face.share) * (frame.astype(np.float32) - picture)
+                frame = mixed.round().astype(np.uint8)
+            frames.append(frame)
+        return frames
+
+    def _dub(self, faces: list[tuple[Pixels, DubbedFace]]) -> Pixels:
+        """Dub frames that have a face, uint8 (B, H, W, 3)."""
+        device = self.renderer.device
         canvases = [
             prepare_canvas(picture, face.mesh, device, face.crop) for picture, face in faces
         ]
-        moved = []
-        for canvas, (_, face) in zip(canvases, faces, strict=True):
-            mesh = canvas.mesh[0].cpu().numpy()
-            moved.append(registration.apply(mesh, canvas.crop.to_crop(face.target)[None])[0])
+        layers = self._layers(canvases, [face.target for _, face in faces])
+        frames = np.concatenate(
+            [
+                composite(canvas, layers[number : number + 1])
+                for number, canvas in enumerate(canvases)
+            ]
+        )
+        painter = self.renderer.painter
+        if painter is not None and self.mouth_epsilon is not None:
+            reference = self.reference
+            if reference is None:
+                meshes = np.stack([face.mesh for _, face in faces])
+                reference = painter.reference(np.stack([p for p, _ in faces]), meshes)
+            targets = layers.target.cpu().numpy()
+            moved = [c.crop.to_picture(t) for c, t in zip(canvases, targets, strict=True)]
+            painter.paint(
+                frames,
+                np.stack(moved),
+                reference,
+                self.mouth_epsilon,
+                self.options,
+                self.mouth_gain,
+            )
+        return frames
+
+    def _layers(self, canvases: list[Canvas], targets: list[Floats]) -> FrameLayers:
+        """Correct the lower faces for `composite`."""
+        device = self.renderer.device
+        moved = [
+            self.registration.apply(canvas.mesh[0].cpu().numpy(), canvas.crop.to_crop(t)[None])[0]
+            for canvas, t in zip(canvases, targets, strict=True)
+        ]
         target = torch.from_numpy(np.stack(moved)).to(device)
         meshes = torch.cat([canvas.mesh for canvas in canvases])
         bounds = torch.tensor([canvas.bounds for canvas in canvases], device=device)
         shift, grid, maps = draw_stage(meshes, target, bounds)
         small = torch.cat([canvas.small for canvas in canvases])
-        warped, generated = renderer.correct_frames(small, grid, maps, epsilon, options)
-        yield items, canvases, FrameLayers(shift, maps, target, warped, generated)
-
-
-@torch.inference_mode()
-def _composites(
-    batches: Generator[tuple[list[Item], list[Canvas], FrameLayers | None], None, None],
-    painter: MouthPainter | None,
-    reference: torch.Tensor | None,
-    options: SamplerOptions,
-) -> Generator[Pixels, None, None]:
-    epsilon = None if painter is None else painter.draw_noise(options.seed)
-    gain = 1.0
-    if painter is not None and options.num_steps == 1:
-        gain = painter.denoiser.config.dubbing_gain
-    with closing(batches):
-        for items, canvases, layers in batches:
-            dubbed = _dubbed(canvases, layers)
-            if painter is not None and epsilon is not None and layers is not None:
-                known = reference
-                if known is None:
-                    meshes = [face.mesh for _, face in items if face is not None]
-                    pictures = [picture for picture, face in items if face is not None]
-                    known = painter.reference(np.stack(pictures), np.stack(meshes))
-                targets = layers.target.cpu().numpy()
-                moved = [c.crop.to_picture(t) for c, t in zip(canvases, targets, strict=True)]
-                painter.paint(dubbed, np.stack(moved), known, epsilon, options, gain)
-            number = 0
-            for picture, face in items:
-                if face is None:
-                    yield picture
-                    continue
-                frame = dubbed[number]
-                if face.share < 1:
-                    mixed = picture + np.float32(face.share) * (frame.astype(np.float32) - picture)
-                    frame = mixed.round().astype(np.uint8)
-                yield frame
-                number += 1
-
-
-def _dubbed(canvases: list[Canvas], layers: FrameLayers | None) -> Pixels:
-    """Composite the faces of a batch, uint8 (B, H, W, 3)."""
-    if layers is None:
-        return np.zeros((0, 0, 0, 3), np.uint8)
-    frames = [
-        composite(canvas, layers[number : number + 1]) for number, canvas in enumerate(canvases)
-    ]
-    return np.concatenate(frames)
+        # With a painter the lower face is a mean, which takes one step.
+        options = self.options if self.renderer.painter is None else SamplerOptions()
+        warped, generated = self.renderer.correct_frames(small, grid, maps, self.epsilon, options)
+        return FrameLayers(shift, maps, target, warped, generated)

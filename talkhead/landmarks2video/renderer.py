@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.landmarks2video.autoencoder import Autoencoder
-from talkhead.landmarks2video.batching import BatchLimit
+from talkhead.landmarks2video.batching import BatchLimit, compute_in_order
 from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.denoiser import Denoiser
@@ -27,7 +28,6 @@ from talkhead.landmarks2video.region import (
 )
 from talkhead.landmarks2video.sampling import SamplerOptions, sample
 from talkhead.landmarks2video.sharpening import matching_sharpening, sharpen
-from talkhead.media.prefetch import run_ahead
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -50,8 +50,10 @@ class Renderer(Protocol):
         windows: Iterator[Floats],
         options: SamplerOptions,
         emotion: Floats | None = None,
-    ) -> Iterator[FrameLayers]:
-        """Yield the layers of the frames, window by window.
+    ) -> Generator[Callable[[], FrameLayers], None, None]:
+        """Yield functions that compute the layers of the frames, window by window.
+
+        They may be called in several threads at a time, as long as they start in order.
 
         Args:
             canvas: the picture.
@@ -70,12 +72,12 @@ def render_frames(
     options: SamplerOptions | None = None,
     *,
     emotion: Floats | None = None,
-    run_ahead: Callable[..., Any] = run_ahead,
+    num_workers: int | None = None,
 ) -> Generator[Pixels, None, None]:
     """Render frames of a picture from landmarks.
 
-    The correction, the compositing with the mouth, and the consumer each run in a thread of their
-    own: their times are about equal.
+    Windows do not depend on each other: each is computed by one thread, from the correction to the
+    painted mouth. The frames are the same for any number of threads.
 
     Args:
         renderer: the networks.
@@ -84,48 +86,36 @@ def render_frames(
         windows: meshes (T, 478, 3) of the frames, pixels of the picture.
         options: steps and seed; None for one step.
         emotion: (8,), probabilities of the emotions; None for no emotion.
-        run_ahead: runs a stage in a thread; `in_step` runs all of them when a frame is asked for.
+        num_workers: number of threads; None for as many as suit the device, 0 to compute a window
+            when it is asked for, in the caller's thread.
 
     Yields:
         uint8 (T, H, W, 3).
     """
     options = options or SamplerOptions()
     canvas = prepare_canvas(picture, identity, renderer.device)
+    paint = _painting(renderer.painter, picture, identity, options)
+
+    @torch.inference_mode()
+    def finish(compute: Callable[[], FrameLayers]) -> Pixels:
+        layers = compute()
+        frames = composite(canvas, layers)
+        paint(frames, canvas.crop.to_picture(layers.target.cpu().numpy()))
+        return frames
+
     layers = renderer.layers(canvas, windows, options, emotion)
-    composites = _composites(canvas, run_ahead(layers))
-    if renderer.painter is not None:
-        reference = renderer.painter.reference(picture[None], identity[None])
-        composites = _painted(renderer.painter, composites, reference, options)
-    with closing(run_ahead(composites)) as finished:
-        for frames, _ in finished:
-            yield frames
+    yield from compute_in_order(finish, layers, renderer.device, picture.size, num_workers)
 
 
-Composite = tuple[Pixels, Floats]
-"""Frames, uint8 (T, H, W, 3), and the meshes in them, (T, 478, 3), pixels."""
-
-
-@torch.inference_mode()
-def _composites(
-    canvas: Canvas, windows: Generator[FrameLayers, None, None]
-) -> Generator[Composite, None, None]:
-    with closing(windows):
-        for layers in windows:
-            meshes = canvas.crop.to_picture(layers.target.cpu().numpy())
-            yield composite(canvas, layers), meshes
-
-
-def _painted(
-    painter: MouthPainter,
-    windows: Generator[Composite, None, None],
-    reference: Tensor,
-    options: SamplerOptions,
-) -> Generator[Composite, None, None]:
+def _painting(
+    painter: MouthPainter | None, picture: Pixels, identity: Floats, options: SamplerOptions
+) -> Callable[[Pixels, Floats], None]:
+    """Return a function that paints opened mouths into frames with meshes, in place."""
+    if painter is None:
+        return lambda frames, meshes: None
+    reference = painter.reference(picture[None], identity[None])
     epsilon = painter.draw_noise(options.seed)
-    with closing(windows):
-        for frames, meshes in windows:
-            painter.paint(frames, meshes, reference, epsilon, options)
-            yield frames, meshes
+    return partial(painter.paint, reference=reference, epsilon=epsilon, options=options)
 
 
 @dataclass(frozen=True)
@@ -142,32 +132,52 @@ class LatentRenderer:
     limit: BatchLimit = field(default_factory=BatchLimit)
     painter: MouthPainter | None = None
 
-    @torch.inference_mode()
     def layers(
         self,
         canvas: Canvas,
         windows: Iterator[Floats],
         options: SamplerOptions,
         emotion: Floats | None = None,
-    ) -> Iterator[FrameLayers]:
-        """Yield the layers of the frames; the emotion is already in the meshes."""
+    ) -> Generator[Callable[[], FrameLayers], None, None]:
+        """Yield functions that compute the layers of the frames, window by window."""
         del emotion
         registration = self.denoiser.registration()
         own_mesh = canvas.mesh[0].cpu().numpy()
         epsilon = self.draw_noise(options.seed)
         if self.painter is not None:
             options = SamplerOptions()  # a mean, which takes one step; the mouth is sampled later
-        sharpening: float | None = None
-        for points in windows:
+        # Warps and networks soften; the first window measures by how much, for all of them.
+        sharpening: Future[float] = Future()
+        for number, points in enumerate(windows):
             moved = registration.apply(own_mesh, canvas.crop.to_crop(points))
             target = torch.from_numpy(moved).to(self.device)
+            measured = sharpening if number == 0 else None
+            yield partial(
+                self._window_layers, canvas, target, epsilon, options, sharpening, measured
+            )
+
+    @torch.inference_mode()
+    def _window_layers(
+        self,
+        canvas: Canvas,
+        target: Tensor,
+        epsilon: Tensor,
+        options: SamplerOptions,
+        sharpening: Future[float],
+        measured: Future[float] | None,
+    ) -> FrameLayers:
+        """Compute the layers of one window; sets `measured`, or waits for the first window."""
+        try:
             shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
             small = canvas.small.expand(len(target), -1, -1, -1)
             warped, generated = self.correct_frames(small, grid, maps, epsilon, options)
-            if sharpening is None:
-                # Warps and networks soften; measure by how much on the first window only.
-                sharpening = matching_sharpening(generated, lower_face(canvas.small))
-            yield FrameLayers(shift, maps, target, warped, sharpen(generated, sharpening))
+            if measured is not None:
+                measured.set_result(matching_sharpening(generated, lower_face(canvas.small)))
+        except BaseException as error:
+            if measured is not None:
+                measured.set_exception(error)
+            raise
+        return FrameLayers(shift, maps, target, warped, sharpen(generated, sharpening.result()))
 
     def draw_noise(self, seed: int) -> Tensor:
         """Draw the initial noise that all frames share, shape = (1, C, 20, 24)."""
@@ -204,7 +214,7 @@ class LatentRenderer:
                 ]
                 break
             except torch.OutOfMemoryError as error:
-                self.limit.lower(self.device, error)
+                self.limit.lower(self.device, error, size)
         if len(done) == 1:
             return done[0]
         warped, generated = (torch.cat(layers) for layers in zip(*done, strict=True))

@@ -59,8 +59,3 @@ def run_ahead(source: Iterable[Item], depth: int = 1) -> Generator[Item, None, N
         while thread.is_alive():  # it may be blocked on a full queue
             with suppress(queue.Empty):
                 waiting.get(timeout=POLL_S)
-
-
-def in_step(source: Generator[Item, None, None]) -> Generator[Item, None, None]:
-    """Return a generator as it is: its work is done when an item is asked for, without a thread."""
-    return source

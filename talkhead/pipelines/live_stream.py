@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +25,7 @@ from talkhead.landmarks2video.renderer import render_frames
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.live_resampler import LiveResampler
 from talkhead.media.playback import play
-from talkhead.media.prefetch import in_step, run_ahead
+from talkhead.media.prefetch import run_ahead
 from talkhead.pipelines.stages import PictureFace, VideoFace, speaking_mouth
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class _LivePicture:
             face.identity,
             _taken(self._waiting),
             sampler,
-            run_ahead=in_step,
+            num_workers=0,
         )
 
     def push(self, samples: Floats, *, hurry: bool = False) -> Iterator[Floats]:
@@ -254,7 +254,11 @@ class _LiveVideo:
         self._num_played = 0
         self._waiting: deque[list[tuple[Pixels, DubbedFace | None]]] = deque()
         self._frames = dub_batches(
-            renderer, _taken(self._waiting), sampler, speaking_mouth(renderer, face, fps)
+            renderer,
+            _taken(self._waiting),
+            sampler,
+            speaking_mouth(renderer, face, fps),
+            num_workers=0,
         )
 
     def push(self, samples: Floats, *, hurry: bool = False) -> Iterator[Floats]:
@@ -275,7 +279,7 @@ class _LiveVideo:
         self._playing.close()
 
 
-def _taken(waiting: deque[Any]) -> Iterator[Any]:
+def _taken(waiting: deque[Any]) -> Generator[Any, None, None]:
     """Yield what waits; whoever asks for more has put it there."""
     while True:
         yield waiting.popleft()

@@ -1,4 +1,5 @@
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,48 @@ def test_rendering_in_half_precision_differs_by_little(
     assert np.percentile(difference, 99) <= 4
 
 
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_the_frames_are_the_same_for_any_number_of_workers(
+    renderer: LatentRenderer, talking: Floats, num_steps: int
+) -> None:
+    windows = [talking + floats([shift, 0, 0]) for shift in range(6)]
+    options = SamplerOptions(num_steps)
+    made = [
+        np.concatenate(
+            list(
+                render_frames(
+                    renderer, picture(), identity(), iter(windows), options, num_workers=number
+                )
+            )
+        )
+        for number in (1, 2, 4)
+    ]
+    assert len(made[0]) == 24
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(made[0], made[2])
+
+
+def test_rendering_leaves_the_number_of_threads_as_it_was(
+    renderer: LatentRenderer, talking: Floats
+) -> None:
+    found: list[int] = []
+    before = torch.get_num_threads()
+    frames(renderer, talking)
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert [torch.get_num_threads(), *found] == [before, before]
+
+
+def test_an_error_in_the_first_window_ends_them_all(
+    renderer: LatentRenderer, talking: Floats
+) -> None:
+    broken = dataclasses.replace(renderer, denoiser=full(renderer.denoiser, 0))
+    made = render_frames(broken, picture(), identity(), iter([talking] * 5), num_workers=2)
+    with pytest.raises(TalkheadError, match="too little memory"):
+        next(made)
+
+
 def test_frames_are_made_one_window_at_a_time(renderer: LatentRenderer, talking: Floats) -> None:
     taken = []
 
@@ -107,10 +150,10 @@ def test_frames_are_made_one_window_at_a_time(renderer: LatentRenderer, talking:
             taken.append(index)
             yield talking[:1]
 
-    made = render_frames(renderer, picture(), identity(), windows())
+    made = render_frames(renderer, picture(), identity(), windows(), num_workers=2)
     next(made)
     next(made)
-    assert len(taken) <= 7  # two read ahead, and two in each stage
+    assert len(taken) == 5
 
 
 class Full(Denoiser):

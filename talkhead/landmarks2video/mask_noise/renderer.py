@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -17,7 +18,7 @@ from talkhead.emotions import EMOTIONS
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import to_ibug68
 from talkhead.landmarks2video.batching import BatchLimit
-from talkhead.landmarks2video.composite import Canvas, FrameLayers
+from talkhead.landmarks2video.composite import Canvas, FrameLayers, join_layers
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.mask_noise.mask import mask_noise
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
@@ -122,15 +123,14 @@ class MaskNoiseRenderer:
     has_masks: bool = True
     """Whether the network sees noise around the landmarks; without, to measure what it does."""
 
-    @torch.inference_mode()
     def layers(
         self,
         canvas: Canvas,
         windows: Iterator[Floats],
         options: SamplerOptions,
         emotion: Floats | None = None,
-    ) -> Iterator[FrameLayers]:
-        """Yield the layers of the frames, window by window.
+    ) -> Generator[Callable[[], FrameLayers], None, None]:
+        """Yield functions that compute the layers of the frames, window by window.
 
         Each window is rendered with as many extra frames on both sides as the network's receptive
         field covers; these are discarded. The result equals that of one long window, so it has no
@@ -149,22 +149,43 @@ class MaskNoiseRenderer:
         reach = model.reach * options.num_steps  # each step widens the receptive field
         if model.config.diffuses == "frames":
             reach = 0
-        for before, points, after in in_context(meshes, model.config.num_frames, reach):
-            together = np.concatenate([before, points, after])
-            first, stop = len(before), len(before) + len(points)
-            while first < stop:
-                last = min(first + self.limit.num_frames, stop)
-                low, high = max(first - reach, 0), min(last + reach, len(together))
-                kept = slice(first - low, last - low)
-                try:
-                    layers = self._window_layers(
-                        canvas, together[low:high], kept, condition, noise, epsilon, options
-                    )
-                except torch.OutOfMemoryError as error:
-                    self.limit.lower(self.device, error)
-                    continue
-                first = last
-                yield layers
+        for context in in_context(meshes, model.config.num_frames, reach):
+            yield partial(
+                self._layers_in_context,
+                canvas,
+                context,
+                reach,
+                emotion=condition,
+                noise=noise,
+                epsilon=epsilon,
+                options=options,
+            )
+
+    @torch.inference_mode()
+    def _layers_in_context(
+        self,
+        canvas: Canvas,
+        context: tuple[Floats, Floats, Floats],
+        reach: int,
+        **inputs: Any,
+    ) -> FrameLayers:
+        """Render the layers of a window, in smaller parts if memory runs out."""
+        before, points, after = context
+        together = np.concatenate([before, points, after])
+        first, stop = len(before), len(before) + len(points)
+        parts: list[FrameLayers] = []
+        while first < stop:
+            size = self.limit.num_frames
+            last = min(first + size, stop)
+            low, high = max(first - reach, 0), min(last + reach, len(together))
+            kept = slice(first - low, last - low)
+            try:
+                parts.append(self._window_layers(canvas, together[low:high], kept, **inputs))
+            except torch.OutOfMemoryError as error:
+                self.limit.lower(self.device, error, size)
+                continue
+            first = last
+        return join_layers(parts)
 
     def _window_layers(
         self,
