@@ -19,7 +19,7 @@ import numpy.typing as npt
 from talkhead.atomic import PendingFile, check_output
 from talkhead.errors import TalkheadError
 from talkhead.limits import MAX_CRF, MAX_VIDEO_ASPECT, MAX_VIDEO_SIDE_PX
-from talkhead.media import ffmpeg
+from talkhead.media import encoding, ffmpeg
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.files import check_input
 from talkhead.media.kinds import demuxer_of
@@ -253,7 +253,7 @@ class VideoWriter:
         self._stack = ExitStack()
         self._pending: PendingFile | None = None
         self._args = partial(
-            ffmpeg.write_video_args,
+            encoding.write_video_args,
             size=size,
             fps=fps,
             crf=crf,
@@ -369,4 +369,4 @@ def _is_playable_aac(path: Path) -> bool:
     codec, rate_hz = ffmpeg.audio_codec(messages), ffmpeg.audio_rate_hz(messages)
     if codec is None:
         raise TalkheadError(f"{path} has no readable audio stream; choose a file with sound")
-    return codec == "aac" and rate_hz is not None and rate_hz <= ffmpeg.MAX_AAC_RATE_HZ
+    return codec == "aac" and rate_hz is not None and rate_hz <= encoding.MAX_AAC_RATE_HZ
