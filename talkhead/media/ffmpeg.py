@@ -97,15 +97,25 @@ def read_notes_args(path: Path) -> list[str]:
     return [*common_args(), *input_args(path), "-f", "ffmetadata", "pipe:1"]
 
 
-def read_sound_args(path: Path) -> list[str]:
-    """Decode the first audio stream to float32 at its own rate and channels, as AU on stdout.
+def read_tags_args(path: Path) -> list[str]:
+    """List the streams on stderr, and write all metadata to stdout, a section for each stream."""
+    return [
+        *("-hide_banner", "-nostdin"),
+        *input_args(path),
+        *("-map", "0", "-ignore_unknown", "-c", "copy", "-t", "0", "-f", "ffmetadata", "pipe:1"),
+    ]
 
-    A late start and gaps are filled with silence, so that sample n is at n / rate.
+
+def read_sound_args(path: Path, track: int = 0) -> list[str]:
+    """Decode an audio stream to float32 at its own rate and channels, as AU on stdout.
+
+    `track` counts from 0 among the streams of sound. A late start and gaps are filled with
+    silence, so that sample n is at n / rate.
     """
     return [
         *common_args(),
         *input_args(path),
-        *("-map", "0:a:0", "-af", "aresample=async=1:first_pts=0"),
+        *("-map", f"0:a:{track}", "-af", "aresample=async=1:first_pts=0"),
         *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
     ]
 

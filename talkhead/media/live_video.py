@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from talkhead.errors import TalkheadError
 from talkhead.media import encoding, ffmpeg
+from talkhead.media.containers import MP4_KEYS
 from talkhead.media.matroska import frame_cluster, stream_header
 
 Pixels = npt.NDArray[np.uint8]
@@ -191,7 +192,7 @@ def live_video_args(
     args += ["-flags:v", "+bitexact", "-fflags", "+bitexact"]
     for key, value in metadata.items():
         args += ["-metadata", f"{key}={value}"]
-    tags = "" if set(metadata) <= encoding.MP4_KEYS else "+use_metadata_tags"
+    tags = "" if set(metadata) <= MP4_KEYS else "+use_metadata_tags"
     fragments = f"+empty_moov+delay_moov+default_base_moof{tags}"
     args += ["-movflags", fragments, "-frag_duration", f"{LIVE_FRAGMENT_S * 1e6:.0f}"]
     return [*args, "-flush_packets", "1", "-f", "mp4", "pipe:1"]
