@@ -13,8 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.jobs.dub_tracks import DubTracks, choose_tracks, plan_dub
 from talkhead.jobs.pose_source import Progress, check_pose, is_video, read_pose
+from talkhead.media.dub_tracks import DubTracks, choose_tracks, plan_dub
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
@@ -119,6 +119,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     from talkhead.media.playback import LOOPS
     from talkhead.media.rates import DEFAULT_FPS, num_frames
     from talkhead.media.video import probe_video
+    from talkhead.provenance import NOTE_KEYS
     from talkhead.weights.systems import check_scheduler
 
     if job.loop not in LOOPS:
@@ -160,10 +161,8 @@ def check_job(job: RenderJob) -> CheckedJob:
     total = num_frames(audio.duration_s, rate)
     kept = None
     if dubs:
-        kept = plan_dub(
-            *(job.face, job.audio, job.output, tracks, float(total / rate)),
-            is_marked=job.provenance,
-        )
+        written = NOTE_KEYS if job.provenance else ()
+        kept = plan_dub(job.face, job.audio, job.output, tracks, float(total / rate), written)
     return CheckedJob(
         *(job, picture, track, rate, total, audio, size, original_size, signer, tracks, kept)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,13 +32,13 @@ class DubTracks:
 
 
 def choose_tracks(
-    face: Path | None, audio: Path, wanted: str | None, background_db: float | None
+    face: Path | None, audio: Path | None, wanted: str | None, background_db: float | None
 ) -> DubTracks:
     """Choose the sound tracks of a job; nothing is decoded.
 
     Args:
         face: the video to dub; None for a picture.
-        audio: the file with the voice.
+        audio: the file with the voice; None for sound in memory, which is one track.
         wanted: a number from 1, or a language tag. It chooses the voice if `audio` has several
             sound tracks, and otherwise the track of the video that the voice replaces; if both
             are the same file, it does both. None chooses the tracks that are flagged as default.
@@ -47,23 +48,24 @@ def choose_tracks(
         TalkheadError: there is no such track, or no sound to keep, or the number is out of range.
     """
     from talkhead.media.encoding import BackgroundSound
-    from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
+    from talkhead.media.tracks import Track, choose_sound, list_tracks, sound_tracks
 
     if background_db is not None and not 0 <= background_db <= MAX_BACKGROUND_DB:
         raise TalkheadError(
             f"the background sound is lowered by 0 to {MAX_BACKGROUND_DB:g} dB, not"
             f" {background_db:g}"
         )
-    spoken = list_tracks(audio)
+    spoken = [Track(0, "Audio", "")] if audio is None else list_tracks(audio)
+    name = audio or Path("the sound")
     if not sound_tracks(spoken):  # who decodes it says why
         return DubTracks(0)
     if face is None:
         if background_db is not None:
             raise TalkheadError("a picture has no sound to keep under the voice")
-        return DubTracks(choose_sound(spoken, wanted, audio))
-    is_same = face.samefile(audio)
+        return DubTracks(choose_sound(spoken, wanted, name))
+    is_same = audio is not None and face.samefile(audio)
     for_voice = is_same or len(sound_tracks(spoken)) > 1
-    voice = choose_sound(spoken, wanted if for_voice else None, audio)
+    voice = choose_sound(spoken, wanted if for_voice else None, name)
     listed = list_tracks(face)
     sounds = sound_tracks(listed)
     if not sounds and background_db is not None:
@@ -84,7 +86,12 @@ def choose_tracks(
 
 
 def plan_dub(
-    face: Path, audio: Path, output: Path, tracks: DubTracks, duration_s: float, *, is_marked: bool
+    face: Path,
+    audio: Path,
+    output: Path,
+    tracks: DubTracks,
+    duration_s: float,
+    written_tags: Collection[str],
 ) -> KeptStreams:
     """Return what a dubbed video keeps.
 
@@ -94,14 +101,13 @@ def plan_dub(
         output: its name chooses the container.
         tracks: from `choose_tracks`.
         duration_s: length of the output.
-        is_marked: whether the output will say that it is synthetic, in place of older remarks.
+        written_tags: keys of metadata that the output has anew.
 
     Raises:
         TalkheadError: a file cannot be read.
     """
     from talkhead.media.containers import MP4, container_of
     from talkhead.media.kept_streams import plan_kept
-    from talkhead.provenance.note import READABLE_KEY, STRUCTURED_KEY
 
     return plan_kept(
         face,
@@ -109,5 +115,5 @@ def plan_dub(
         replaced=tracks.replaced,
         voice=(audio, tracks.voice),
         duration_s=duration_s,
-        written_tags=(READABLE_KEY, STRUCTURED_KEY) if is_marked else (),
+        written_tags=written_tags,
     )
