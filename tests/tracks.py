@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from talkhead.media import ffmpeg
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.metadata import parse_sections
+from talkhead.media.video import VideoWriter
+from tests.drawn_face import draw_face
 
 TONES_HZ = (300, 500, 700)
 """The sounds of the film. The second is its default; the third starts at 1 s."""
@@ -72,6 +75,17 @@ def film_with_tracks(target: Path, picture: Path | None = None) -> Path:
         *("-disposition:3", "forced", "-disposition:4", "comment", "-disposition:5", "default"),
         str(target),
     )
+    return target
+
+
+def film_of_a_face(folder: Path) -> Path:
+    """Write film.mkv, of a drawn face, with a tag that mp4 cannot hold, and picture.mp4."""
+    picture, target = folder / "picture.mp4", folder / "film.mkv"
+    face = draw_face(240)
+    with VideoWriter(picture, size=(240, 240), fps=Fraction(10), sound=None) as writer:
+        writer.write(np.stack([np.roll(face, k, axis=1) for k in range(5)]))
+    made = film_with_tracks(folder / "all.mkv", picture)
+    run("-i", str(made), "-map", "0", "-c", "copy", "-metadata", "mood=calm", str(target))
     return target
 
 

@@ -1,4 +1,4 @@
-"""Build ffmpeg's arguments for the videos that talkhead writes: pure functions, run elsewhere."""
+"""Build ffmpeg's arguments for the videos that talkhead writes; nothing is run here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from talkhead.media import ffmpeg
 from talkhead.media.containers import MP4, MP4_KEYS, Container
 from talkhead.media.kept_streams import KeptStreams, KeptTrack, track_args
+from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import SCALE_FLAGS
 
 # x264's output depends on the number of threads; a fixed number makes it the same everywhere.
@@ -87,7 +88,7 @@ def write_video_args(
         args += ffmpeg.input_args(sound)
         voice = f"1:a:{sound_track}"
         if background is not None:
-            args += ffmpeg.input_args(background.path)
+            args += ffmpeg.input_args(background.path, demuxer_of(background.path))
             args += [
                 "-filter_complex",
                 f"{mix_filter(voice, f'2:a:{background.track}', background)}[mix]",
@@ -98,7 +99,7 @@ def write_video_args(
             args += sound_args(copy_sound=copy_sound, is_filtered=background is not None)
         else:
             if background is None:
-                args += ffmpeg.input_args(kept.path)
+                args += ffmpeg.input_args(kept.path, demuxer_of(kept.path))
             for index, track in enumerate(kept.tracks):
                 args += _mapped(index, track, voice, copy_sound, background is not None)
             args += track_args(kept.tracks)

@@ -61,15 +61,15 @@ def common_args() -> list[str]:
     return ["-hide_banner", "-nostdin", "-loglevel", "repeat+error"]
 
 
-def input_args(path: Path) -> list[str]:
-    """Return the arguments that name an input file."""
+def input_args(path: Path, demuxer: str | None = None) -> list[str]:
+    """Return the arguments that name an input file; `demuxer` is as for `probe_args`."""
+    forced = [] if demuxer is None else ["-f", demuxer]
     # Playlists must not make ffmpeg use the network.
-    return ["-protocol_whitelist", "file", "-i", input_name(path)]
+    return [*forced, "-protocol_whitelist", "file", "-i", input_name(path)]
 
 
 def _pictures_args(path: Path, demuxer: str | None) -> list[str]:
-    forced = [] if demuxer is None else ["-f", demuxer]
-    return [*forced, "-max_pixels", str(MAX_VIDEO_PIXELS), *input_args(path)]
+    return ["-max_pixels", str(MAX_VIDEO_PIXELS), *input_args(path, demuxer)]
 
 
 def probe_args(path: Path, demuxer: str | None = None) -> list[str]:
@@ -87,9 +87,12 @@ def probe_args(path: Path, demuxer: str | None = None) -> list[str]:
     ]
 
 
-def list_streams_args(path: Path) -> list[str]:
-    """List the streams on stderr; ffmpeg then fails because it has no output, as expected."""
-    return ["-hide_banner", "-nostdin", *input_args(path)]
+def list_streams_args(path: Path, demuxer: str | None = None) -> list[str]:
+    """List the streams on stderr; ffmpeg then fails because it has no output, as expected.
+
+    `demuxer` is as for `probe_args`.
+    """
+    return ["-hide_banner", "-nostdin", *input_args(path, demuxer)]
 
 
 def read_notes_args(path: Path) -> list[str]:
@@ -97,11 +100,13 @@ def read_notes_args(path: Path) -> list[str]:
     return [*common_args(), *input_args(path), "-f", "ffmetadata", "pipe:1"]
 
 
-def read_tags_args(path: Path) -> list[str]:
-    """List the streams on stderr, and write all metadata to stdout, a section for each stream."""
+def read_tags_args(path: Path, demuxer: str | None = None) -> list[str]:
+    """List the streams on stderr, and write all metadata to stdout, a section for each stream.
+
+    `demuxer` is as for `probe_args`.
+    """
     return [
-        *("-hide_banner", "-nostdin"),
-        *input_args(path),
+        *list_streams_args(path, demuxer),
         *("-map", "0", "-ignore_unknown", "-c", "copy", "-t", "0", "-f", "ffmetadata", "pipe:1"),
     ]
 

@@ -13,6 +13,7 @@ from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
 from talkhead.media.containers import Container
 from talkhead.media.files import check_input
+from talkhead.media.kinds import demuxer_of
 from talkhead.media.metadata import parse_sections
 from talkhead.media.tracks import Track, num_chapters, parse_tracks, sound_tracks
 
@@ -24,6 +25,8 @@ _TECHNICAL = re.compile(
 _HANDLERS = re.compile(r"|(Video|Sound|Subtitle)Handler|.*\bISO Media\b.*|.*GPAC.*|Core Media.*")
 """Names that programs give to every track."""
 _SYNONYMS = {"captions": "hearing_impaired", "descriptions": "visual_impaired"}
+_FILE_TAGS = ("filename", "mimetype")
+"""Without these, an attachment cannot be written."""
 _MAX_NAMED = 3
 
 
@@ -37,7 +40,7 @@ class KeptTrack:
             takes the place of none.
         kind: as in `Track`.
         encoder: ffmpeg's encoder; copy leaves a track as it is.
-        tags: language and title.
+        tags: language and title; of an attachment, its name and type.
         flags: dispositions.
     """
 
@@ -131,7 +134,7 @@ def plan_kept(
         if track is old:
             kept.append(spoken)
             continue
-        encoder = "libx264" if track is picture else _encoder_of(track, container)
+        encoder = "libx264" if track is picture else _encoder_of(track, tags, container)
         if encoder is None:
             if track.kind == "Subtitle":
                 order = [t for t in tracks if t.kind == "Subtitle"].index(track) + 1
@@ -174,7 +177,7 @@ def plan_kept(
 def _read(path: Path) -> tuple[str, dict[str, str], dict[int, dict[str, str]]]:
     """Return the list of tracks, the file's tags, and each track's tags."""
     check_input(path)
-    status, output, messages = ffmpeg.run_ffmpeg(ffmpeg.read_tags_args(path))
+    status, output, messages = ffmpeg.run_ffmpeg(ffmpeg.read_tags_args(path, demuxer_of(path)))
     if status != 0:
         raise TalkheadError(
             f"the tracks of {path} cannot be read ({ffmpeg.first_error(messages)}); convert it to"
@@ -193,6 +196,8 @@ def _voice_tags(path: Path, track: int) -> dict[str, str]:
 
 def _track_tags(track: Track, tags: Mapping[str, str]) -> dict[str, str]:
     """Return the language and the title; mp4 has two other places for a title."""
+    if track.kind == "Attachment":
+        return {key: tags[key] for key in _FILE_TAGS if key in tags}
     title = tags.get("title") or tags.get("name") or tags.get("handler_name", "")
     found = {"language": track.language} if track.language else {}
     return found if _HANDLERS.fullmatch(title) else found | {"title": title}
@@ -210,7 +215,7 @@ def _file_tags(
     }
     # A mark of an earlier dub makes room for the new one.
     is_marked = telling.get("comment", "").startswith("Synthetic:")
-    lost = [k for k in telling if k not in held and not (is_marked and k in written)]
+    lost = [k for k in sorted(telling) if k not in held and not (is_marked and k in written)]
     if not lost:
         return held, []
     more = len(lost) - _MAX_NAMED
@@ -218,12 +223,13 @@ def _file_tags(
     return held, [f"the tag{'s' * (len(lost) > 1)} {names}"]
 
 
-def _encoder_of(track: Track, container: Container) -> str | None:
+def _encoder_of(track: Track, tags: Mapping[str, str], container: Container) -> str | None:
     if track.kind == "Audio" and track.codec != "none":
         return "copy" if track.codec in container.sounds else "aac"
     if track.kind == "Subtitle":
         return container.subtitles.get(track.codec)
-    return "copy" if track.kind == "Attachment" and container.holds_files else None
+    is_file = track.kind == "Attachment" and all(key in tags for key in _FILE_TAGS)
+    return "copy" if is_file and container.holds_files else None
 
 
 def _kind_name(track: Track) -> str:

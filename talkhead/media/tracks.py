@@ -10,6 +10,7 @@ from pathlib import Path
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
 from talkhead.media.files import check_input
+from talkhead.media.kinds import demuxer_of
 
 FLAGS = (
     *("default", "dub", "original", "comment", "lyrics", "karaoke", "forced"),
@@ -57,7 +58,7 @@ def list_tracks(path: Path) -> list[Track]:
         TalkheadError: the file is missing or not readable.
     """
     check_input(path)
-    return parse_tracks(ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))[2])
+    return parse_tracks(ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path, demuxer_of(path)))[2])
 
 
 def parse_tracks(listing: str) -> list[Track]:
