@@ -154,7 +154,7 @@ AudioTrackOption = Annotated[
         "--audio-track",
         metavar="N|LANG",
         help="Sound track of a file with several, by number or language.",
-        show_default="its default",
+        show_default="the one flagged as default",
         rich_help_panel=SOUND,
     ),
 ]

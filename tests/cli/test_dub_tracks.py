@@ -91,3 +91,16 @@ def test_a_list_chooses_tracks_and_writes_mkv(
     assert tags_of(tmp_path / "a.mkv")[0]["mood"] == "calm"
     again = [json.loads(line) for line in run_here(*arguments).stdout.splitlines()]
     assert "already rendered" in {line.get("reason") for line in again}
+
+
+def test_landmarks_follow_the_sound_that_is_chosen(
+    film: Path, run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    arguments = ("landmarks", "film.mkv", "-o", "track.npz", "--preview", "look.mp4", "--fps", "2")
+    with_weights = (*arguments, "--weights", str(tiny_weights), "--audio-track")
+    refused(run_here(*with_weights, "fra"), 2, "film.mkv has no sound track fra: choose from")
+    refused(run_here(*arguments, "--detect", "--audio-track", "4"), 2, "has no sound track 4")
+    assert run_here(*with_weights, "3").returncode == 0
+    assert loudness(tmp_path / "look.mp4", 1, TONES_HZ[2], 1.2, 2.8) > 0.1
+    assert loudness(tmp_path / "look.mp4", 1, TONES_HZ[1], 1.2, 2.8) < 0.001
+    assert film.exists()
