@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,16 @@ def check_sound(sound: Path, limits: Limits) -> None:
             left -= len(block)
             if left < 0:
                 raise _too_long(sound, limits)
+
+
+def check_count(sounds: Sequence[Path], limits: Limits) -> None:
+    """Refuse a batch without sounds, or with too many; raises TalkheadError."""
+    if not sounds:
+        raise TalkheadError("the sounds are missing: add recordings")
+    if len(sounds) > limits.max_sounds:
+        raise TalkheadError(
+            f"{len(sounds)} sounds are more than {limits.max_sounds}, the limit of this server"
+        )
 
 
 def _too_long(path: Path, limits: Limits) -> TalkheadError:

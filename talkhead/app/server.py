@@ -25,7 +25,6 @@ class Address:
 
     host: str = LOOPBACK
     port: int = 7860
-    """0: any free one."""
     logins: Sequence[tuple[str, str]] = field(default=(), repr=False)
     """Users and passwords; without any, everyone who reaches the page may use it."""
     share: bool = False

@@ -13,6 +13,7 @@ from talkhead.errors import TalkheadError, fault_of_machine
 
 MARK = "The file says that it is synthetic, and what made it."
 CANCELLED = '<div class="state">Cancelled</div>'
+WAITING, DONE = "waiting", "done"
 EMPTY = '<div class="state"></div>'
 
 
@@ -48,6 +49,12 @@ def result_html(facts: Mapping[str, Any]) -> str:
         lines.append(f"Emotion: {emotion}")
     shown = "<br>".join(map(html.escape, lines))
     return f'<div class="state">{shown}<div class="mark">{MARK}</div></div>'
+
+
+def rows_html(rows: Iterable[tuple[str, str]]) -> str:
+    """Return the table of a batch: names, which are escaped here, and states in HTML."""
+    lines = (f"<tr><td>{html.escape(name)}</td><td>{state}</td></tr>" for name, state in rows)
+    return f'<table class="batch">{"".join(lines)}</table>'
 
 
 def duration(seconds: float) -> str:

@@ -134,8 +134,6 @@ def read_logins(path: Path | None) -> list[tuple[str, str]]:
     Raises:
         TalkheadError: the file cannot be read, or a line has another form.
     """
-    import os
-
     if path is not None:
         check_input(path)
         try:
