@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import gradio as gr
 
@@ -32,30 +29,11 @@ class Address:
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
-    """Yield a new folder for all uploads and results, which is deleted at the end.
-
-    gradio's own is one folder for all users and programs of the machine, and is kept.
-    """
-    with tempfile.TemporaryDirectory(prefix="talkhead-app-") as name:
-        folder = Path(name).resolve()
-        before = os.environ.get("GRADIO_TEMP_DIR")
-        os.environ["GRADIO_TEMP_DIR"] = str(folder)
-        try:
-            yield folder
-        finally:
-            if before is None:
-                del os.environ["GRADIO_TEMP_DIR"]
-            else:
-                os.environ["GRADIO_TEMP_DIR"] = before
-
-
-@contextmanager
 def running_page(studio: Studio, address: Address) -> Iterator[list[str]]:
     """Serve the page while the context is open.
 
     Args:
-        studio: renders the videos, in a `private_folder`.
+        studio: renders the videos, in the folder of `storage.private_folder`.
         address: where the page is.
 
     Yields:

@@ -14,6 +14,7 @@ from talkhead.errors import TalkheadError, fault_of_machine
 MARK = "The file says that it is synthetic, and what made it."
 CANCELLED = '<div class="state">Cancelled</div>'
 WAITING, DONE = "waiting", "done"
+IN_LINE = '<div class="state">Waiting for other renders to end</div>'
 EMPTY = '<div class="state"></div>'
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 from talkhead.app.fields import examples, face_inputs, options
 from talkhead.app.handlers import Handlers, choose_face
 from talkhead.app.limits import Limits
-from talkhead.app.shown import CANCELLED, EMPTY
+from talkhead.app.shown import CANCELLED, EMPTY, IN_LINE
 
 
 def video_tab(handlers: Handlers, limits: Limits) -> None:
@@ -57,17 +57,20 @@ def video_tab(handlers: Handlers, limits: Limits) -> None:
         queue=False,
         api_visibility="private",
     )
+    # Shown by the browser itself, before the server answers.
+    start.click(None, None, state, js=f"() => {IN_LINE!r}", api_visibility="private")
     rendering = start.click(
         handlers.render,
         [picture, video, sound, *choices],
         [result, state, details],
-        show_progress="minimal",
-        show_progress_on=state,
+        show_progress="hidden",
         concurrency_id="render",
         concurrency_limit=limits.renders_at_once,
         trigger_mode="once",
         api_name="render",
     )
-    stop.click(
-        lambda: CANCELLED, None, state, cancels=rendering, queue=False, api_visibility="private"
+    rendering.failure(lambda: EMPTY, None, state, queue=False, api_visibility="private")
+    # The line comes after the last one of the cancelled render.
+    stop.click(None, cancels=rendering, queue=False, api_visibility="private").then(
+        lambda: CANCELLED, None, state, queue=False, api_visibility="private"
     )

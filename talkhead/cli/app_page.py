@@ -88,7 +88,7 @@ def app_page(
     require_extra("app", "the page")
     logins = read_logins(auth)
     from talkhead.app.limits import Limits, renders_at_once
-    from talkhead.app.server import Address, private_folder, running_page
+    from talkhead.app.storage import private_folder
     from talkhead.app.studio import Studio
     from talkhead.cli.device import share_cores, usable_cores
     from talkhead.device import resolve_device, resolve_dtype
@@ -107,6 +107,8 @@ def app_page(
         renders_at_once=renders_at_once(num_cores),
     )
     with private_folder() as folder:
+        from talkhead.app.server import Address, running_page
+
         studio = Studio(found, torch_device, torch_dtype, folder, limits)
         studio.load()
         with running_page(studio, Address(host, port, logins, share)) as urls:

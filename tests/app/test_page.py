@@ -113,6 +113,4 @@ def test_a_wrong_file_gets_the_message(browser: Any, served: Served, sound: Path
     tab.set_input_files("#voice input[type=file]", sound)
     tab.wait_for_selector("#voice #waveform")
     tab.click("#generate")
-    tab.wait_for_function(
-        "document.body.innerText.split('notes.png is not a picture').length > 2"
-    )
+    tab.wait_for_function("document.body.innerText.split('notes.png is not a picture').length > 2")
