@@ -7,7 +7,7 @@ import gradio as gr
 from talkhead.app.fields import face_inputs, options
 from talkhead.app.handlers import Handlers
 from talkhead.app.limits import Limits
-from talkhead.app.shown import CANCELLED, EMPTY, IN_LINE
+from talkhead.app.shown import CANCELLED, KEEP_ROWS, SHOW_IN_LINE
 
 
 def batch_tab(handlers: Handlers, limits: Limits) -> None:
@@ -33,9 +33,8 @@ def batch_tab(handlers: Handlers, limits: Limits) -> None:
                 label="Videos", file_count="multiple", interactive=False, elem_id="videos"
             )
             stopped = gr.HTML(label="stopped")
-    # Shown by the browser itself, before the server answers.
     start.click(None, None, stopped, js="() => ''", api_visibility="private")
-    start.click(None, None, state, js=f"() => {IN_LINE!r}", api_visibility="private")
+    start.click(None, None, state, js=SHOW_IN_LINE, api_visibility="private")
     rendering = start.click(
         handlers.batch,
         [picture, video, sounds, *choices],
@@ -46,7 +45,7 @@ def batch_tab(handlers: Handlers, limits: Limits) -> None:
         trigger_mode="once",
         api_name="batch",
     )
-    rendering.failure(lambda: EMPTY, None, state, queue=False, api_visibility="private")
+    rendering.failure(None, state, state, js=KEEP_ROWS, api_visibility="private")
     # The line comes after the last one of the cancelled render.
     stop.click(None, cancels=rendering, queue=False, api_visibility="private").then(
         lambda: CANCELLED, None, stopped, queue=False, api_visibility="private"

@@ -16,6 +16,12 @@ CANCELLED = '<div class="state">Cancelled</div>'
 WAITING, DONE = "waiting", "done"
 IN_LINE = '<div class="state">Waiting for other renders to end</div>'
 EMPTY = '<div class="state"></div>'
+SHOW_IN_LINE = f"() => {IN_LINE!r}"
+"""JavaScript: the browser itself shows that a request was made, before the server answers."""
+FORGET_PROGRESS = f"(shown) => shown === {CANCELLED!r} ? shown : {EMPTY!r}"
+"""JavaScript: removes the line of a render that failed; a cancelled one counts as failed too."""
+KEEP_ROWS = f"(shown) => shown === {IN_LINE!r} ? '' : shown"
+"""JavaScript: the same for a batch, whose table stays."""
 
 
 def progress_html(step: Step) -> str:

@@ -7,7 +7,7 @@ import gradio as gr
 from talkhead.app.fields import examples, face_inputs, options
 from talkhead.app.handlers import Handlers, choose_face
 from talkhead.app.limits import Limits
-from talkhead.app.shown import CANCELLED, EMPTY, IN_LINE
+from talkhead.app.shown import CANCELLED, EMPTY, FORGET_PROGRESS, SHOW_IN_LINE
 
 
 def video_tab(handlers: Handlers, limits: Limits) -> None:
@@ -57,8 +57,7 @@ def video_tab(handlers: Handlers, limits: Limits) -> None:
         queue=False,
         api_visibility="private",
     )
-    # Shown by the browser itself, before the server answers.
-    start.click(None, None, state, js=f"() => {IN_LINE!r}", api_visibility="private")
+    start.click(None, None, state, js=SHOW_IN_LINE, api_visibility="private")
     rendering = start.click(
         handlers.render,
         [picture, video, sound, *choices],
@@ -69,7 +68,7 @@ def video_tab(handlers: Handlers, limits: Limits) -> None:
         trigger_mode="once",
         api_name="render",
     )
-    rendering.failure(lambda: EMPTY, None, state, queue=False, api_visibility="private")
+    rendering.failure(None, state, state, js=FORGET_PROGRESS, api_visibility="private")
     # The line comes after the last one of the cancelled render.
     stop.click(None, cancels=rendering, queue=False, api_visibility="private").then(
         lambda: CANCELLED, None, state, queue=False, api_visibility="private"
