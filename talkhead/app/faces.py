@@ -49,14 +49,15 @@ class FoundFaces:
         image = Image.fromarray(self.picture)
         draw = ImageDraw.Draw(image)
         unit = max(image.size) / PREVIEW_SIDE_PX
-        font = ImageFont.load_default(size=max(14, round(26 * unit)))
+        letters_px = max(14, round(26 * unit))
+        font = ImageFont.load_default(size=letters_px)
         for number, box in enumerate(self.boxes, 1):
             colour = CHOSEN_COLOUR if number == chosen else OTHER_COLOUR
             width = max(2, round((7 if number == chosen else 4) * unit))
             draw.rounded_rectangle(box, radius=12 * unit, outline=colour, width=width)
             text = str(number)
             wide = draw.textlength(text, font=font) + 18 * unit
-            high = font.size + 10 * unit
+            high = letters_px + 10 * unit
             label = (box[0], box[1], box[0] + wide, box[1] + high)
             draw.rounded_rectangle(label, radius=8 * unit, fill=colour)
             ink = (255, 255, 255) if number == chosen else (17, 24, 39)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import secrets
+import shutil
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -101,7 +102,12 @@ class Studio:
                         folder.rmdir()  # fails if the video is there
 
         phases = ["finding the face", "rendering"] if is_video(face) else ["rendering"]
-        return (yield from run_in_steps(work, phases, self._stop))
+        try:
+            return (yield from run_in_steps(work, phases, self._stop))
+        except GeneratorExit:
+            # Nobody will ask for a video that was finished at this moment.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def close(self) -> None:
         """End what is being rendered, and wait for it."""

@@ -24,7 +24,7 @@ CSS = """
 .state .mark { color: var(--body-text-color-subdued); font-size: 0.9rem; margin-top: 0.3rem; }
 table.batch { width: 100%; border-collapse: collapse; }
 table.batch td { padding: 0.45rem 0.6rem; vertical-align: top; overflow-wrap: anywhere;
-  border-bottom: 1px solid var(--border-color-primary); }
+  border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
 table.batch td:first-child { width: 35%; font-weight: 600; }
 table.batch .line { flex-wrap: wrap; }
 @media (max-width: 640px) {

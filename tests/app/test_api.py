@@ -1,5 +1,6 @@
 """The page's HTTP API, through gradio's own client."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,3 +143,45 @@ def test_a_cancelled_render_leaves_nothing(
     assert Path(video).is_file()
     made = set(served.folder.rglob("*.mp4")) - before
     assert [path.name for path in made] == ["short.mp4"]
+
+
+def test_a_batch_gives_every_video_that_can_be_made(
+    client: Any, face: Path, sound: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "<notes>.wav").write_text("not a sound")
+    other = write_voice(tmp_path / "other.wav", 0.2)
+    videos, table = client.predict(
+        picture=handle_file(str(face)),
+        sounds=[handle_file(str(path)) for path in (sound, tmp_path / "<notes>.wav", other)],
+        max_size="64",
+        api_name="/batch",
+    )
+    assert [Path(video).name for video in videos] == ["voice.mp4", "other.mp4"]
+    assert table.count("done") == 2
+    assert "cannot be read as audio" in table
+    assert "<notes>" not in table
+
+
+def test_a_batch_has_a_limited_number_of_sounds(client: Any, face: Path, sound: Path) -> None:
+    for sounds, message in (([], "the sounds are missing"), ([sound] * 21, "21 sounds are more")):
+        with pytest.raises(AppError, match=message):
+            client.predict(
+                picture=handle_file(str(face)),
+                sounds=[handle_file(str(path)) for path in sounds],
+                api_name="/batch",
+            )
+
+
+def test_plain_requests_render_a_video(served: Served, face: Path, sound: Path) -> None:
+    api = f"{served.url}gradio_api"
+    given = {}
+    for name, path in (("picture", face), ("sound", sound)):
+        with path.open("rb") as file:
+            (stored,) = httpx.post(f"{api}/upload", files={"files": file}).json()
+        given[name] = {"path": stored, "meta": {"_type": "gradio.FileData"}}
+    event = httpx.post(f"{api}/call/v2/render", json={"seed": 7, **given}).json()["event_id"]
+    events = httpx.get(f"{api}/call/v2/render/{event}", timeout=120).text
+    last = json.loads(events.strip().splitlines()[-1].removeprefix("data: "))
+    assert "event: complete" in events
+    assert (last[2]["seed"], last[2]["frames"]) == (7, 10)
+    assert httpx.get(last[0]["url"]).content[4:8] == b"ftyp"

@@ -87,8 +87,12 @@ def test_phases_follow_each_other_and_errors_come_through() -> None:
         list(progress(iter([1, 2]), None))
         raise ValueError("a bug")
 
-    steps: Any = run_in_steps(work, ["finding the face", "rendering"], threading.Event())
-    noted = (seen.append(step.what) for step in steps)
+    steps = run_in_steps(work, ["finding the face", "rendering"], threading.Event())
+
+    def note() -> None:
+        for step in steps:
+            seen.append(step.what)
+
     with pytest.raises(ValueError, match="a bug"):
-        list(noted)
+        note()
     assert "finding the face" in seen
