@@ -44,6 +44,10 @@ def visit(browser: Any, served: Served, width: int = 1280) -> Any:
 def fill(tab: Any, face: Path, sound: Path) -> None:
     tab.set_input_files("#picture input[type=file]", face)
     tab.wait_for_selector("#picture img")
+    add_sound(tab, sound)
+
+
+def add_sound(tab: Any, sound: Path) -> None:
     tab.set_input_files("#voice input[type=file]", sound)
     tab.wait_for_selector("#voice #waveform")
 
@@ -99,9 +103,8 @@ def test_cancel_ends_a_render(browser: Any, served: Served, face: Path, tmp_path
     tab.click("#cancel")
     tab.wait_for_function("document.querySelector('#state').innerText.includes('Cancelled')")
     # The pipeline is free again.
-    fill_sound = write_voice(tmp_path / "short.wav", 0.2)
     tab.click("#voice button[aria-label=Clear]")
-    tab.set_input_files("#voice input[type=file]", fill_sound)
+    add_sound(tab, write_voice(tmp_path / "short.wav", 0.2))
     assert render(tab).endswith("/short.mp4")
 
 
