@@ -14,7 +14,7 @@ from talkhead.media.files import check_input
 from talkhead.media.video import probe_video
 
 CORES_PER_RENDER = 4
-"""A render keeps about this many cores busy."""
+"""Visitors wait less if renders share the cores; fewer than this, and each takes too long."""
 
 
 @dataclass(frozen=True)

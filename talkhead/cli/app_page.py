@@ -90,13 +90,12 @@ def app_page(
     from talkhead.app.limits import Limits, renders_at_once
     from talkhead.app.storage import private_folder
     from talkhead.app.studio import Studio
-    from talkhead.cli.device import share_cores, usable_cores
+    from talkhead.cli.device import divide_threads, usable_cores
     from talkhead.device import resolve_device, resolve_dtype
     from talkhead.weights import locate_weights
 
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
-    share_cores()
     found = locate_weights(weights, offline=offline)
     tell_revision(found)
     num_cores = usable_cores() if torch_device.type == "cpu" else 1
@@ -106,6 +105,7 @@ def app_page(
         keep_s=round(keep * 60),
         renders_at_once=renders_at_once(num_cores),
     )
+    divide_threads(limits.renders_at_once)
     with private_folder() as folder:
         from talkhead.app.server import Address, running_page
 
