@@ -31,7 +31,6 @@ NOT_RUN = {
     ".venv/bin/python docs/build.py": "test_commands_and_tables_are_up_to_date runs it",
     ".venv/bin/python docs/record.py": "takes minutes, and needs a clean checkout",
     ".venv/bin/pip install '.[app]'": "tests/app starts the page with this command",
-    "API=http": "tests/app/test_api.py sends the same requests",
     "talkhead app": "tests/app starts the page, and tests/cli/test_app_page.py reads the options",
     "talkhead prepare": "tests/cli/test_prepare_command.py, on videos made there",
     "talkhead train": "takes hours; tests/training runs every task on tiny clips",
