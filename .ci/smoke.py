@@ -28,6 +28,9 @@ TIMEOUT_S = 600
 SECONDS_OF_SPEECH = 3
 
 EXTRA_MODULES = {
+    f"talkhead.app.{name}"
+    for name in ("batch_tab", "fields", "handlers", "page", "server", "theme", "video_tab")
+} | {
     f"talkhead.training.{name}"
     for name in (
         "autoencoder",
@@ -50,7 +53,8 @@ EXTRA_MODULES = {
         "video_samples",
     )
 }
-"""Modules that only `talkhead train` imports, after it has checked for the extra `train`."""
+"""Modules that only `talkhead app` and `talkhead train` import, once they know that their extra is
+installed."""
 
 
 class SmokeError(Exception):
@@ -127,6 +131,7 @@ def check_commands(folder: Path, portrait: Path, speech: Path) -> None:
             expect((folder / f"report-{stage}" / name).is_file(), f"eval wrote no {name}")
 
     for arguments, extra in (
+        (("app",), "app"),
         (("train", "autoencoder", "missing.toml"), "train"),
         (("render", str(portrait), "short.wav", "-o", "videos/", "--ray", "local"), "ray"),
         (

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from talkhead.errors import TalkheadError
 
 EXTRAS = {
+    "app": ("gradio",),
     "c2pa": ("c2pa", "cryptography"),
     "identity": ("dlib", "face_recognition_models"),
     "ray": ("ray",),

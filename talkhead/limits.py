@@ -28,3 +28,5 @@ MAX_STRENGTH = 3
 """Scale of a motion."""
 MAX_BLINKS = 60
 """Per minute."""
+MAX_BACKGROUND_DB = 60.0
+"""By how much an old sound can be lowered; nothing is heard below."""

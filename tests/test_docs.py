@@ -30,6 +30,8 @@ NOT_RUN = {
     ".venv/bin/python -m tests.reliability": "tests/reliability runs a short one",
     ".venv/bin/python docs/build.py": "test_commands_and_tables_are_up_to_date runs it",
     ".venv/bin/python docs/record.py": "takes minutes, and needs a clean checkout",
+    ".venv/bin/pip install '.[app]'": "tests/app starts the page with this command",
+    "talkhead app": "tests/app starts the page, and tests/cli/test_app_page.py reads the options",
     "talkhead prepare": "tests/cli/test_prepare_command.py, on videos made there",
     "talkhead train": "takes hours; tests/training runs every task on tiny clips",
     "talkhead eval": "tests/cli/test_eval_command.py, on tiny clips",
@@ -43,6 +45,7 @@ NOT_RUN = {
     "talkhead landmarks interview.mp4 --detect": "tests/cli/test_landmarks_command.py",
     "talkhead render face": "tests/cli/test_batch.py and test_render.py, with these options",
     "talkhead render family.jpg": "test_the_readmes_commands_do_what_they_say runs it",
+    "talkhead render film.mkv": "tests/cli/test_dub_tracks.py",
     "talkhead render --list": "tests/cli/test_batch.py",
 }
 """All other commands, by their first words, and where they are tested instead."""

@@ -16,14 +16,17 @@ from talkhead.batch.journal import Entry, has_made, read_entries
 from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.jobs.pose_source import check_pose
+from talkhead.jobs.pose_source import check_pose, is_video
 from talkhead.jobs.render_job import RenderJob
+from talkhead.media.dub_tracks import choose_tracks
 from talkhead.media.files import check_input
 from talkhead.weights.systems import check_scheduler
 
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
 """Fields of a job that do not affect the video, or whose contents are hashed separately."""
-LATER = frozenset({"start_step", "emotion", "max_size", "scheduler"})
+LATER = frozenset(
+    {"start_step", "emotion", "max_size", "scheduler", "audio_track", "background_sound"}
+)
 """Fields added to jobs later: left out of the key at their defaults, so old keys stay valid."""
 
 
@@ -116,11 +119,7 @@ def _checked(
         for path in (job.landmarks, job.c2pa_certificate, job.c2pa_key):
             if path is not None:
                 check_input(path)
-        check_pose(job.pose)
-        if job.emotion is not None:
-            check_emotion(job.emotion)
-        if job.scheduler is not None:
-            check_scheduler(job.scheduler)
+        _check_options(job)
         key = key_of(job, digests)
         if entry is not None and has_made(entry, job.output):
             if entry.key == key:
@@ -145,6 +144,17 @@ def _checked(
             item, state="failed", why=reason, exit_code=TalkheadError.exit_code
         )
     return dataclasses.replace(item, key=key)
+
+
+def _check_options(job: RenderJob) -> None:
+    check_pose(job.pose)
+    if job.emotion is not None:
+        check_emotion(job.emotion)
+    if job.scheduler is not None:
+        check_scheduler(job.scheduler)
+    if job.audio_track is not None or job.background_sound is not None:
+        face = job.face if is_video(job.face) else None
+        choose_tracks(face, job.audio, job.audio_track, job.background_sound)
 
 
 def _is_folder(path: Path) -> bool:

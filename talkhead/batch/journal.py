@@ -28,8 +28,8 @@ LOCK_NAME = ".talkhead-batch.lock"
 QUIET_S = 60.0
 """A temporary file of a single render counts as abandoned after this long without a write."""
 
-_STAGED = re.compile(r"\.talkhead-batch-[0-9a-f]{12}\.(mp4|m4v|mov)")
-_PENDING = re.compile(r"\.talkhead-[0-9a-f]{12}\.(mp4|m4v|mov)")
+_STAGED = re.compile(r"\.talkhead-batch-[0-9a-f]{12}\.(mp4|m4v|mov|mkv)")
+_PENDING = re.compile(r"\.talkhead-[0-9a-f]{12}\.(mp4|m4v|mov|mkv)")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talkhead.errors import TalkheadError
+from talkhead.media.containers import VIDEO_OUTPUTS
 
 SUFFIX = ".mp4"
-SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
+SUFFIXES = VIDEO_OUTPUTS
 """Containers that talkhead writes."""
 FIELDS = ("face", "audio", "n")
 MAX_NAME_BYTES = 255

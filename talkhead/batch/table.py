@@ -13,7 +13,14 @@ from talkhead.batch.naming import NameTemplate
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.jobs.render_job import RenderJob
-from talkhead.limits import MAX_BLINKS, MAX_CRF, MAX_START_STEP, MAX_STEPS, MAX_STRENGTH
+from talkhead.limits import (
+    MAX_BACKGROUND_DB,
+    MAX_BLINKS,
+    MAX_CRF,
+    MAX_START_STEP,
+    MAX_STEPS,
+    MAX_STRENGTH,
+)
 from talkhead.media.playback import LOOPS
 from talkhead.media.rates import parse_fps
 from talkhead.media.sizes import SizeLimit
@@ -215,6 +222,11 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "emotion": ("emotion", _emotion),
     "seed": ("seed", _whole("seed", 0, None)),
     "crf": ("crf", _whole("crf", 0, MAX_CRF)),
+    "audio-track": ("audio_track", _text),
+    "background-sound": (
+        "background_sound",
+        _number("background-sound", 0, MAX_BACKGROUND_DB),
+    ),
     "max-size": ("max_size", lambda cell, _folder: SizeLimit.parse(cell)),
 }
 """Per-item options by their long names: the field of `RenderJob`, and the cell's parser."""

@@ -9,6 +9,7 @@ import typer
 
 from talkhead import __version__
 from talkhead.cli import (
+    app_page,
     benchmark,
     doctor,
     eval,
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command("render")(render.render)
 app.command("live")(live.live)
+app.command("app")(app_page.app_page)
 app.command("landmarks")(landmarks.landmarks)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)

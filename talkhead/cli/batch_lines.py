@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from talkhead.cli.output import tell_scaling, warn_without_speech
+from talkhead.cli.output import tell_not_kept, tell_scaling, warn_without_speech
 from talkhead.errors import BatchError
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Tally:
         if result.state == "done" and (original := result.facts.get("scaled_from")) is not None:
             size = (result.facts["width"], result.facts["height"])
             tell_scaling(job.face, tuple(original), size)
+        if result.state == "done":
+            tell_not_kept(job.face, job.output, result.facts.get("not_kept", ()))
         if self._options.as_json:
             line: dict[str, Any] = {
                 "state": result.state,

@@ -53,6 +53,13 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+def divide_threads(count: int) -> None:
+    """Divide PyTorch's threads among so many renders at a time."""
+    import torch
+
+    torch.set_num_threads(max(torch.get_num_threads() // count, 1))
+
+
 @functools.cache
 def share_cores() -> None:
     """Limit PyTorch to half of the cores, because both stages run at the same time while live.

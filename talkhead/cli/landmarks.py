@@ -14,6 +14,7 @@ import typer
 
 from talkhead.cli.device import DeviceOption
 from talkhead.cli.options import (
+    AudioTrackOption,
     BlinkOption,
     ChooseOption,
     EmotionOption,
@@ -73,6 +74,8 @@ class _Motion:
     sound: Path | None
     facts: dict[str, Any] = field(default_factory=dict)
     """More JSON fields: frames_without_face for a video; speech and silent for a sound."""
+    sound_track: int | None = None
+    """Which sound track of the file it is, from 0."""
 
 
 def landmarks(
@@ -120,6 +123,7 @@ def landmarks(
     expression_strength: ExpressionStrengthOption = 1.0,
     blink: BlinkOption = "16",
     emotion: EmotionOption = None,
+    audio_track: AudioTrackOption = None,
     fps: FpsOption = None,
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
@@ -148,7 +152,7 @@ def landmarks(
     check_pose(pose)
     with sound_file(audio) as sound:
         if detect:
-            motion = _seen(sound, rate, choose, quiet=quiet)
+            motion = _seen(sound, rate, choose, audio_track, quiet=quiet)
         else:
             from talkhead.audio2landmarks.animation import (
                 MotionOptions,
@@ -160,7 +164,7 @@ def landmarks(
             from talkhead.pipelines.loading import load_landmark_generator, show_emotion
             from talkhead.weights import locate_weights
 
-            clip = AudioClip.open(sound)
+            clip = AudioClip.open(sound, audio_track)
             rate = rate or DEFAULT_FPS
             identity, size, detector_name, picture = _identity(face, choose, limit)
             found = locate_weights(weights, offline=offline)
@@ -180,7 +184,15 @@ def landmarks(
             frames = with_progress(flat, label="frames", total=total, quiet=quiet)
             pictures = itertools.repeat(picture)
             motion = _Motion(
-                rate, size, detector_name, total, frames, pictures, sound, speech.facts()
+                rate,
+                size,
+                detector_name,
+                total,
+                frames,
+                pictures,
+                sound,
+                speech.facts(),
+                clip.track,
             )
         _write(motion, output, preview, overwrite=overwrite)
     warn_without_speech(audio, motion.facts)
@@ -232,11 +244,19 @@ def _identity(
         return found, size, detector.name, pixels
 
 
-def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _Motion:
+def _seen(
+    video: Path, rate: Fraction | None, choose: str, audio_track: str | None, *, quiet: bool
+) -> _Motion:
     """Detect the face in every frame of a video."""
-    from talkhead.media.video import probe_video, read_frames
+    from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
+    from talkhead.media.video import read_frames
     from talkhead.tracking.face_tracker import track_video
 
+    tracks = list_tracks(video)
+    has_sound = bool(sound_tracks(tracks))
+    sound_track = None
+    if has_sound or audio_track is not None:
+        sound_track = choose_sound(tracks, audio_track, video)
     track, missing = track_video(video, rate, choose, frame_progress(quiet=quiet))
     return _Motion(
         track.fps,
@@ -245,8 +265,9 @@ def _seen(video: Path, rate: Fraction | None, choose: str, *, quiet: bool) -> _M
         track.num_frames,
         iter(track.points),
         read_frames(video, fps=track.fps),
-        video if probe_video(video).has_audio else None,
+        video if has_sound else None,
         {"frames_without_face": missing},
+        sound_track,
     )
 
 
@@ -264,6 +285,7 @@ def _write(motion: _Motion, output: Path, preview: Path | None, *, overwrite: bo
                 size=_preview_size(motion.size),
                 fps=motion.rate,
                 sound=motion.sound,
+                sound_track=motion.sound_track,
                 overwrite=overwrite,
             )
             frames = _drawn(motion, stack.enter_context(writer))

@@ -9,9 +9,16 @@ import typer
 
 from talkhead.errors import TalkheadError
 from talkhead.jobs.pose_source import is_video
-from talkhead.limits import MAX_BLINKS, MAX_CRF, MAX_START_STEP, MAX_STEPS, MAX_STRENGTH
+from talkhead.limits import (
+    MAX_BACKGROUND_DB,
+    MAX_BLINKS,
+    MAX_CRF,
+    MAX_START_STEP,
+    MAX_STEPS,
+    MAX_STRENGTH,
+)
 
-MOTION, QUALITY, OUTPUT = "Motion", "Quality", "Output"
+MOTION, QUALITY, OUTPUT, SOUND = "Motion", "Quality", "Output", "Sound"
 BATCH, PROVENANCE, DEVICE, CLIPS = "Batch", "Provenance", "Device", "Clips"
 
 WeightsOption = Annotated[
@@ -139,6 +146,28 @@ StartStepOption = Annotated[
         help="mask-noise: step to start sampling at, of 1000.",
         show_default="300",
         rich_help_panel=QUALITY,
+    ),
+]
+AudioTrackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--audio-track",
+        metavar="N|LANG",
+        help="Sound track of a file with several, by number or language.",
+        show_default="the one flagged as default",
+        rich_help_panel=SOUND,
+    ),
+]
+BackgroundSoundOption = Annotated[
+    float | None,
+    typer.Option(
+        "--background-sound",
+        metavar="DB",
+        min=0,
+        max=MAX_BACKGROUND_DB,
+        help="Keep a video's whole old sound under the voice, lowered by DB.",
+        show_default=False,
+        rich_help_panel=SOUND,
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]

@@ -123,6 +123,15 @@ def tell_scaling(picture: Path, original: tuple[int, int], size: tuple[int, int]
         typer.echo(f"talkhead: {' '.join(note.split())}", err=True)
 
 
+def tell_not_kept(video: Path, output: Path, losses: Sequence[str]) -> None:
+    """Report on stderr what of a dubbed video the output cannot hold, if there is anything."""
+    if losses:
+        where = "a pipe" if output == Path("-") else output.suffix.lower().lstrip(".")
+        line = f"talkhead: {where} cannot keep {'; '.join(losses)} of {video}"
+        shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        typer.echo(" ".join(shown.split()), err=True)
+
+
 def tell_revision(weights: ResolvedWeights) -> None:
     """Report on stderr which commit of a hub repository is in use, if the weights are from one."""
     if weights.revision is not None:

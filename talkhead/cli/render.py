@@ -24,6 +24,8 @@ from talkhead.cli.batch_lines import made_line
 from talkhead.cli.device import DeviceOption, DtypeOption, ThreadsOption
 from talkhead.cli.options import (
     MOTION,
+    AudioTrackOption,
+    BackgroundSoundOption,
     BlinkOption,
     C2paCertificateOption,
     C2paKeyOption,
@@ -51,6 +53,7 @@ from talkhead.cli.output import (
     frame_progress,
     peak_memory_mb,
     print_json,
+    tell_not_kept,
     tell_revision,
     tell_scaling,
     warn_without_speech,
@@ -86,7 +89,7 @@ def render(
             "-o",
             "--output",
             metavar="OUT",
-            help="The mp4; - is stdout. For a batch: a folder/, or a name with {audio} or {n}.",
+            help="The mp4 or mkv; - is stdout. For a batch: a folder/, or a name with {audio}.",
             show_default=False,
         ),
     ] = None,
@@ -124,6 +127,8 @@ def render(
     steps: StepsOption = 1,
     scheduler: SchedulerOption = None,
     start_step: StartStepOption = None,
+    audio_track: AudioTrackOption = None,
+    background_sound: BackgroundSoundOption = None,
     table: ListOption = None,
     jobs: JobsOption = None,
     skip_existing: SkipExistingOption = False,
@@ -174,6 +179,8 @@ def render(
         seed=seed,
         crf=crf,
         max_size=SizeLimit.parse(max_size),
+        audio_track=audio_track,
+        background_sound=background_sound,
         overwrite=overwrite,
         provenance=provenance,
         c2pa_certificate=c2pa_certificate,
@@ -216,6 +223,7 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
     with sound_file(job.audio) as sound, video_target(job.output) as target:
         checked = check_job(replace(job, audio=sound))
         tell_scaling(job.face, checked.original_size, checked.size)
+        tell_not_kept(job.face, job.output, checked.not_kept)
 
         from talkhead.cli.device import use_threads
         from talkhead.device import resolve_device, resolve_dtype

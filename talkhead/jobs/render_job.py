@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.jobs.pose_source import Progress, check_pose, is_video, read_pose
+from talkhead.media.dub_tracks import DubTracks, choose_tracks, plan_dub
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from talkhead.media.audio_clip import AudioClip
+    from talkhead.media.kept_streams import KeptStreams
     from talkhead.pipelines.base import FacePipeline
     from talkhead.pipelines.stages import Rendering
     from talkhead.provenance import Signer
@@ -60,6 +62,11 @@ class RenderJob:
     crf: int = 18
     max_size: SizeLimit = DEFAULT_LIMIT
     """Larger pictures are scaled down to fit; videos keep their size."""
+    audio_track: str | None = None
+    """The sound track to use, by number from 1 or by language, as in `choose_tracks`; None: the
+    one that is flagged as the default."""
+    background_sound: float | None = None
+    """By how many dB the old sound of a video is lowered under the voice; None: it is left out."""
     overwrite: bool = False
     provenance: bool = True
     """Whether the video carries a note that it is synthetic, with its generator and its inputs."""
@@ -87,6 +94,19 @@ class CheckedJob:
     """Width and height before scaling down."""
     signer: Signer | None
     """Signs the content credentials; None to leave them out."""
+    tracks: DubTracks
+    """The sound tracks that are used."""
+    kept: KeptStreams | None = None
+    """What else a dubbed video keeps; None for a picture."""
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """What a dubbed video loses, in words."""
+        if self.kept is None:
+            return ()
+        if self.job.output == Path("-"):
+            return () if self.kept.is_plain else ("its other tracks, chapters and metadata",)
+        return self.kept.left_out
 
 
 def check_job(job: RenderJob) -> CheckedJob:
@@ -99,6 +119,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     from talkhead.media.playback import LOOPS
     from talkhead.media.rates import DEFAULT_FPS, num_frames
     from talkhead.media.video import probe_video
+    from talkhead.provenance import NOTE_KEYS
     from talkhead.weights.systems import check_scheduler
 
     if job.loop not in LOOPS:
@@ -113,7 +134,8 @@ def check_job(job: RenderJob) -> CheckedJob:
         check_scheduler(job.scheduler)
     signer = _signer_of(job)
     picture, rate = None, job.fps
-    if is_video(job.face):
+    dubs = is_video(job.face)
+    if dubs:
         if job.pose != "natural":
             raise TalkheadError(
                 f"{job.face} is a video and keeps its own head motion: leave out the pose"
@@ -128,12 +150,22 @@ def check_job(job: RenderJob) -> CheckedJob:
         picture, original_size = read.pixels, read.original_size
         size = picture.shape[1], picture.shape[0]
         rate = rate or DEFAULT_FPS
-    audio = AudioClip.open(job.audio)
+    check_input(job.audio)
+    tracks = choose_tracks(
+        job.face if dubs else None, job.audio, job.audio_track, job.background_sound
+    )
+    audio = AudioClip.open(job.audio, str(tracks.voice + 1))
     track = None
     if job.landmarks is not None:
         track = _read_track(job.landmarks, job.face, size, is_scaled=size != original_size)
     total = num_frames(audio.duration_s, rate)
-    return CheckedJob(job, picture, track, rate, total, audio, size, original_size, signer)
+    kept = None
+    if dubs:
+        written = NOTE_KEYS if job.provenance else ()
+        kept = plan_dub(job.face, job.audio, job.output, tracks, float(total / rate), written)
+    return CheckedJob(
+        *(job, picture, track, rate, total, audio, size, original_size, signer, tracks, kept)
+    )
 
 
 def render_job(
@@ -158,8 +190,8 @@ def render_job(
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
         frames_per_second, seed, weights; for a picture that was scaled down, scaled_from; unless
         landmarks are given, speech and silent; for a dubbed video, shots, uncertain_shots (where
-        the face may belong to a different person than in earlier shots) and frames_without_face;
-        if an emotion is shown, emotion.
+        the face may belong to a different person than in earlier shots), frames_without_face and,
+        if the output cannot hold all of it, not_kept, in words; if an emotion is shown, emotion.
 
     Raises:
         TalkheadError: an input cannot be read, or the output cannot be written.
@@ -183,6 +215,9 @@ def render_job(
         metadata=note,
         overwrite=job.overwrite,
         seal=_seal_of(checked.signer, note),
+        sound_track=checked.tracks.voice,
+        background=checked.tracks.background,
+        kept=checked.kept if isinstance(target, Path) else None,
     )
     loaded_at: list[float] = []
 
@@ -210,6 +245,7 @@ def render_job(
         "frames_per_second": round(checked.total / elapsed_s, 2),
         "seed": job.seed,
         "weights": str(job.weights),
+        **({"not_kept": checked.not_kept} if checked.not_kept else {}),
         **rendering.facts,
     }
 
@@ -221,6 +257,8 @@ def _signer_of(job: RenderJob) -> Signer | None:
         raise TalkheadError("content credentials need both a certificate and a key")
     if job.output == Path("-"):
         raise TalkheadError("a video written to stdout cannot be signed: name an output file")
+    if job.output.suffix.lower() == ".mkv":
+        raise TalkheadError("content credentials cannot be written to mkv: choose mp4")
     from talkhead.provenance import check_signer
 
     return check_signer(job.c2pa_certificate, job.c2pa_key)

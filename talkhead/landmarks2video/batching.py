@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Generator
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -21,6 +20,8 @@ MAX_BYTES = 3 * 2**29
 """About how much memory the windows that are computed at a time may take."""
 _WORKER_BYTES = 140 * 2**20
 """What a window takes beside its frames: features of the networks, and a part of the composite."""
+
+_SETTING = threading.Lock()
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,15 +47,23 @@ def compute_in_order(
         num_workers: number of threads; None for as many as suit the device, 0 to compute a window
             when it is asked for, in the caller's thread.
     """
-    num_threads = torch.get_num_threads()
     if num_workers is None:
         num_workers = _num_workers(device, num_values)
-    start = partial(torch.set_num_threads, 1) if device.type == "cpu" else None
-    try:
-        with closing(map_in_order(work, source, num_workers, start)) as results:
-            yield from results
-    finally:
-        torch.set_num_threads(num_threads)  # the workers' calls also reach threads to come
+    start = _use_one_thread if device.type == "cpu" else None
+    return map_in_order(work, source, num_workers, start)
+
+
+def _use_one_thread() -> None:
+    """Let torch compute in the calling thread alone.
+
+    Torch takes the number for threads to come as well, so another thread sets that back.
+    """
+    with _SETTING:
+        others = torch.get_num_threads()
+        torch.set_num_threads(1)
+        thread = threading.Thread(target=torch.set_num_threads, args=(others,))
+        thread.start()
+        thread.join()
 
 
 def _num_workers(device: torch.device, num_values: int) -> int:

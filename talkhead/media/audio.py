@@ -18,6 +18,7 @@ from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
 from talkhead.media.files import check_input, native_name
 from talkhead.media.rates import SAMPLE_RATE_HZ
+from talkhead.media.tracks import Track, choose_sound, parse_tracks
 
 Waveform = npt.NDArray[np.float32]
 
@@ -48,12 +49,14 @@ class Source:
         num_channels: number of channels.
         blocks: decodes from the start; raises TalkheadError where the sound is damaged.
         can_repeat: whether `blocks` may be called more than once.
+        track: which of the file's sound tracks it is, from 0.
     """
 
     rate_hz: int
     num_channels: int
     blocks: Callable[[], Iterator[Waveform]]
     can_repeat: bool = True
+    track: int = 0
 
 
 def write_waveform(path: Path, waveform: Waveform) -> None:
@@ -68,12 +71,16 @@ def write_waveform(path: Path, waveform: Waveform) -> None:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_source(path: Path, track: str | None = None) -> Iterator[Source]:
     """Open an audio file, or a video with sound, for decoding.
 
+    Args:
+        path: the file.
+        track: which sound track, as for `choose_sound`.
+
     Raises:
-        TalkheadError: the file is missing, a directory, empty or corrupt; it has no audio stream;
-            or its sample rate or channel count is out of range.
+        TalkheadError: the file is missing, a directory, empty or corrupt; it has no audio stream,
+            or not the wanted one; or its sample rate or channel count is out of range.
     """
     check_input(path)
     with path.open("rb") as file:
@@ -85,6 +92,7 @@ def open_source(path: Path) -> Iterator[Source]:
             sound = None
         if sound is not None:
             with sound:
+                choose_sound([Track(0, "Audio", "")], track, path)
                 _check_format(path, sound.samplerate, sound.channels)
                 blocks = partial(_soundfile_blocks, path, sound)
                 yield Source(sound.samplerate, sound.channels, blocks)
@@ -103,7 +111,8 @@ def open_source(path: Path) -> Iterator[Source]:
     if declared_s is not None:
         # Matroska counts from 0 even if the audio starts later; ffmpeg decodes from its start.
         declared_s -= max(ffmpeg.declared_start_s(listing), 0.0)
-    with ffmpeg.running_ffmpeg(ffmpeg.read_sound_args(path)) as process:
+    number = choose_sound(parse_tracks(listing), track, path)
+    with ffmpeg.running_ffmpeg(ffmpeg.read_sound_args(path, number)) as process:
         header = process.stdout.read(_AU_HEADER.size)
         if len(header) < _AU_HEADER.size:
             raise TalkheadError(f"{path} has no audio that can be decoded; export it again")
@@ -111,7 +120,7 @@ def open_source(path: Path) -> Iterator[Source]:
         _check_format(path, rate_hz, num_channels)
         process.stdout.read(offset - _AU_HEADER.size)
         blocks = partial(_ffmpeg_blocks, path, process, rate_hz, num_channels, declared_s)
-        yield Source(rate_hz, num_channels, blocks, can_repeat=False)
+        yield Source(rate_hz, num_channels, blocks, can_repeat=False, track=number)
 
 
 def array_source(samples: Waveform, rate_hz: int) -> Source:

@@ -33,6 +33,7 @@ class AudioClip:
 
     Attributes:
         path: the file, or None for sound in memory.
+        track: which of the file's sound tracks it is, from 0.
         original: sound in memory as it was given, float32 (N,) or (N, channels); None for a file.
         original_rate_hz: sample rate of `original`; None for a file.
         duration_s: exact length, at the sound's own rate.
@@ -56,6 +57,7 @@ class AudioClip:
             original: its samples in memory.
         """
         self.path = path
+        self.track = source.track
         self.original = original
         self.original_rate_hz = None if original is None else source.rate_hz
         self._spool = SampleSpool(1, max_bytes=_MAX_MEMORY_BYTES)
@@ -63,16 +65,21 @@ class AudioClip:
         self.num_samples = self._spool.num_samples
 
     @classmethod
-    def open(cls, path: Path) -> AudioClip:
+    def open(cls, path: Path, track: str | None = None) -> AudioClip:
         """Decode an audio file, or the sound of a video.
+
+        Args:
+            path: the file.
+            track: which sound track if it has several: a number from 1, or a language tag. None is
+                the track that is flagged as the default, or else the first.
 
         Raises:
             TalkheadError: the file is missing, a directory, empty, corrupt or cut off; it has no
-                audio stream, no samples, or samples that are not finite; or its sample rate or
-                channel count is out of range.
+                audio stream, or not the wanted one; it has no samples, or samples that are not
+                finite; or its sample rate or channel count is out of range.
         """
         path = Path(path)
-        with open_source(path) as source:
+        with open_source(path, track) as source:
             return cls(source, str(path), path=path)
 
     @classmethod

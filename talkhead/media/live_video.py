@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.errors import TalkheadError
-from talkhead.media import ffmpeg
+from talkhead.media import encoding, ffmpeg
+from talkhead.media.containers import MP4_KEYS
 from talkhead.media.matroska import frame_cluster, stream_header
 
 Pixels = npt.NDArray[np.uint8]
@@ -179,18 +180,19 @@ def live_video_args(
         *("-probesize", "32", "-analyzeduration", "0"),
         *("-f", "matroska", "-i", "pipe:0", "-map", "0:v:0"),
         *("-map_metadata", "-1", "-r", ffmpeg.rate_text(fps)),
-        *("-vf", ",".join(ffmpeg.TO_BT709)),
+        *("-vf", ",".join(encoding.TO_BT709)),
     ]
     if is_raw:
         return [*args, "-f", "rawvideo", "pipe:1"]
-    args += ["-map", "0:a:0", "-c:v", "libx264", "-preset", ffmpeg.ENCODER_PRESET, "-crf", str(crf)]
+    args += ["-map", "0:a:0", "-c:v", "libx264", "-preset", encoding.ENCODER_PRESET]
+    args += ["-crf", str(crf)]
     args += ["-tune", "zerolatency", "-threads:v", "1"]
-    args += ["-g:v", str(math.ceil(fps * ffmpeg.FRAGMENT_S))]
-    args += [*ffmpeg.sound_args(copy_sound=False), "-ar", str(ffmpeg.MAX_AAC_RATE_HZ)]
+    args += ["-g:v", str(math.ceil(fps * encoding.FRAGMENT_S))]
+    args += [*encoding.sound_args(copy_sound=False), "-ar", str(encoding.MAX_AAC_RATE_HZ)]
     args += ["-flags:v", "+bitexact", "-fflags", "+bitexact"]
     for key, value in metadata.items():
         args += ["-metadata", f"{key}={value}"]
-    tags = "" if set(metadata) <= ffmpeg.MP4_KEYS else "+use_metadata_tags"
+    tags = "" if set(metadata) <= MP4_KEYS else "+use_metadata_tags"
     fragments = f"+empty_moov+delay_moov+default_base_moof{tags}"
     args += ["-movflags", fragments, "-frag_duration", f"{LIVE_FRAGMENT_S * 1e6:.0f}"]
     return [*args, "-flush_packets", "1", "-f", "mp4", "pipe:1"]

@@ -54,15 +54,28 @@ def parse_notes(text: str) -> dict[str, str]:
 
     If a key appears twice, the first entry counts.
     """
+    return parse_sections(text)[0]
+
+
+def parse_sections(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """Parse metadata in ffmpeg's text format: the entries of the file, and of each stream.
+
+    If a key appears twice in a section, the first entry counts.
+    """
     notes: dict[str, str] = {}
+    streams: list[dict[str, str]] = []
+    section: dict[str, str] = notes
     for line in _lines(text):
-        if line.startswith("["):  # the rest belongs to streams and chapters
-            break
+        if line == "[STREAM]":
+            section = {}
+            streams.append(section)
+        elif line.startswith("["):  # a chapter
+            section = {}
         entry = _ENTRY.fullmatch(line)
-        if entry is not None and not line.startswith(";"):
+        if entry is not None and not line.startswith((";", "[")):
             key, value = (_ESCAPED.sub(r"\1", part) for part in entry.groups())
-            notes.setdefault(key.lower(), value)
-    return notes
+            section.setdefault(key.lower(), value)
+    return notes, streams
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -19,12 +19,16 @@ import numpy.typing as npt
 from talkhead.atomic import PendingFile, check_output
 from talkhead.errors import TalkheadError
 from talkhead.limits import MAX_CRF, MAX_VIDEO_ASPECT, MAX_VIDEO_SIDE_PX
-from talkhead.media import ffmpeg
+from talkhead.media import encoding, ffmpeg
 from talkhead.media.audio_clip import AudioClip
+from talkhead.media.containers import MP4, Container, container_of
+from talkhead.media.encoding import BackgroundSound
 from talkhead.media.files import check_input
+from talkhead.media.kept_streams import KeptStreams
 from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import PictureFormat, parse_picture_format
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
+from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
 
 __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_frames"]
 
@@ -40,7 +44,6 @@ _NO_SEEKING = frozenset(
         *("webp_anim", "yuv4mpegpipe"),
     }
 )
-_SUFFIXES = (".mp4", ".m4v", ".mov")
 
 
 @dataclass(frozen=True)
@@ -213,11 +216,15 @@ class VideoWriter:
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
         seal: Callable[[Path, Path], None] | None = None,
+        sound_track: int | None = None,
+        background: BackgroundSound | None = None,
+        kept: KeptStreams | None = None,
     ) -> None:
         """Check everything that can be checked before slow work starts; write nothing yet.
 
         Args:
-            target: the file to write, .mp4, .m4v or .mov; or an open stream with a descriptor.
+            target: the file to write, .mp4, .m4v, .mov or .mkv; or an open stream with a
+                descriptor.
             size: (width, height) of the frames.
             fps: frames per second.
             sound: a clip, or a file with audio (a video will do); None for a silent video.
@@ -226,6 +233,10 @@ class VideoWriter:
             overwrite: whether to replace an existing target.
             seal: writes the final file from the encoded one, for example to sign it. A stream
                 cannot be sealed.
+            sound_track: which sound track of a file, from 0; None for that of a clip, or the one
+                that is flagged as the default.
+            background: an old sound to mix under `sound`.
+            kept: what else of a dubbed video goes into the file; for a file and with sound only.
 
         Raises:
             TalkheadError: the output cannot be written, or the size, quality or audio is unusable.
@@ -233,8 +244,9 @@ class VideoWriter:
         self._target = target
         self._name = str(target) if isinstance(target, Path) else "the video"
         self.size = size
+        self._container = MP4
         if isinstance(target, Path):
-            check_video_name(target)
+            self._container = check_video_name(target)
             check_output(target, overwrite=overwrite)
         if not all(2 <= side <= MAX_VIDEO_SIDE_PX for side in size):
             raise TalkheadError(
@@ -246,19 +258,29 @@ class VideoWriter:
         if seal is not None and not isinstance(target, Path):
             raise TalkheadError("a video written to a stream cannot be signed; name a file")
         self._sound = sound.path or sound if isinstance(sound, AudioClip) else sound
-        copy_sound = isinstance(self._sound, Path) and _is_playable_aac(self._sound)
+        if sound_track is None and isinstance(sound, AudioClip):
+            sound_track = sound.track
+        copy_sound = False
+        if isinstance(self._sound, Path):
+            sound_track, copy_sound = _sound_to_write(self._sound, sound_track)
+        if kept is not None and (sound is None or kept.container != self._container.name):
+            raise ValueError(f"streams kept for {kept.container} do not fit {self._name}")
         self._overwrite = overwrite
         self._seal = seal
         self._num_frames = 0
         self._stack = ExitStack()
         self._pending: PendingFile | None = None
         self._args = partial(
-            ffmpeg.write_video_args,
+            encoding.write_video_args,
             size=size,
             fps=fps,
             crf=crf,
-            copy_sound=copy_sound,
+            copy_sound=copy_sound and background is None,
             metadata=metadata or {},
+            sound_track=sound_track or 0,
+            background=background,
+            kept=None if kept is None or kept.is_plain else kept,
+            container=self._container,
         )
 
     def __enter__(self) -> VideoWriter:
@@ -353,20 +375,24 @@ class VideoWriter:
         )
 
 
-def check_video_name(path: Path) -> None:
-    """Reject the name of an output that is not an mp4.
+def check_video_name(path: Path) -> Container:
+    """Return the container of an output by its name.
 
     Raises:
-        TalkheadError: it does not end in .mp4, .m4v or .mov.
+        TalkheadError: it does not end in .mp4, .m4v, .mov or .mkv.
     """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise TalkheadError(f"{path} has no mp4 suffix; end the output's name in .mp4")
+    container = container_of(path)
+    if container is None:
+        raise TalkheadError(f"{path} has no mp4 or mkv suffix; end the output's name in .mp4")
+    return container
 
 
-def _is_playable_aac(path: Path) -> bool:
-    check_input(path)
-    _, _, messages = ffmpeg.run_ffmpeg(ffmpeg.list_streams_args(path))
-    codec, rate_hz = ffmpeg.audio_codec(messages), ffmpeg.audio_rate_hz(messages)
-    if codec is None:
+def _sound_to_write(path: Path, chosen: int | None) -> tuple[int, bool]:
+    """Return which sound track to write, and whether players take it as it is."""
+    tracks = list_tracks(path)
+    if not sound_tracks(tracks):
         raise TalkheadError(f"{path} has no readable audio stream; choose a file with sound")
-    return codec == "aac" and rate_hz is not None and rate_hz <= ffmpeg.MAX_AAC_RATE_HZ
+    number = choose_sound(tracks, None, path) if chosen is None else chosen
+    sound = sound_tracks(tracks)[number]
+    is_slow_enough = sound.rate_hz is not None and sound.rate_hz <= encoding.MAX_AAC_RATE_HZ
+    return number, sound.codec == "aac" and is_slow_enough

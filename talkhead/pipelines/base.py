@@ -273,6 +273,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         output_type: Literal["np", "pil", "generator"] = "np",
         sampling_rate: int = SAMPLE_RATE_HZ,
         max_size: int | str = DEFAULT_SIZE,
+        audio_track: int | str | None = None,
     ) -> TalkheadPipelineOutput:
         """Make the person in a picture or a video speak a recording.
 
@@ -301,6 +302,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             sampling_rate: samples per second of a waveform; ignored for a file.
             max_size: scale larger images down, with a warning: pixels of the longer side, or "WxH"
                 in either orientation.
+            audio_track: as for `choose_tracks`: the sound track to use, a number or a language.
 
         Raises:
             TalkheadError: an input cannot be read, or a value is out of range.
@@ -324,6 +326,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             output_type=output_type,
             sampling_rate=sampling_rate,
             max_size=max_size,
+            audio_track=None if audio_track is None else str(audio_track),
         )
         return call(self, image, audio, options)
 

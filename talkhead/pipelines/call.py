@@ -17,6 +17,7 @@ from talkhead.errors import TalkheadError
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.limits import MAX_STEPS
 from talkhead.media.audio_clip import AudioClip
+from talkhead.media.dub_tracks import choose_tracks
 from talkhead.media.in_memory import pixels_of
 from talkhead.media.kinds import is_video
 from talkhead.media.rates import DEFAULT_FPS
@@ -57,6 +58,7 @@ class CallOptions:
     output_type: str
     sampling_rate: int
     max_size: int | str
+    audio_track: str | None
 
 
 def call(
@@ -75,6 +77,8 @@ def call(
     else:
         info = probe_video(video)
         size, rate = (info.width, info.height), info.fps if fps is None else rate
+    its_path = sound if isinstance(sound, Path) else None
+    tracks = choose_tracks(video, its_path, options.audio_track, None)
     if landmarks is not None and landmarks.size != size:
         raise TalkheadError(
             f"landmarks belong to a picture of {landmarks.size[0]} x {landmarks.size[1]} px,"
@@ -90,7 +94,7 @@ def call(
     seed = arguments.seed_of(options.generator, options.seed)
     windows: list[Floats] | None = None if options.output_type == "generator" else []
     if isinstance(sound, Path):
-        clip = AudioClip.open(sound)
+        clip = AudioClip.open(sound, str(tracks.voice + 1))
     else:
         clip = AudioClip.from_samples(sound, options.sampling_rate)
     rendering = render_face(
@@ -131,6 +135,8 @@ def call(
         size=size,
         seed=seed,
         weights=pipeline.weights,
+        video=video,
+        audio_track=options.audio_track,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -15,9 +16,10 @@ import PIL.Image
 
 from talkhead import __version__
 from talkhead.errors import TalkheadError
+from talkhead.media.dub_tracks import choose_tracks, plan_dub
 from talkhead.media.in_memory import sound_file
 from talkhead.media.video import VideoWriter
-from talkhead.provenance import public_name
+from talkhead.provenance import NOTE_KEYS, public_name
 from talkhead.tracking.landmark_track import LandmarkTrack
 
 Pixels = npt.NDArray[np.uint8]
@@ -45,6 +47,10 @@ class TalkheadPipelineOutput:
     seed: int
     weights: str
     """The name or folder that the networks were loaded from."""
+    video: Path | None = None
+    """The video that is dubbed; None for a picture."""
+    audio_track: str | None = None
+    """The sound track that was asked for."""
 
     def to_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order."""
@@ -63,17 +69,26 @@ class TalkheadPipelineOutput:
 
 
 def export_to_video(
-    output: TalkheadPipelineOutput, path: str | Path, *, crf: int = 18, overwrite: bool = False
+    output: TalkheadPipelineOutput,
+    path: str | Path,
+    *,
+    crf: int = 18,
+    overwrite: bool = False,
+    background_sound: float | None = None,
 ) -> Path:
-    """Write frames and sound to an mp4, which appears complete or not at all.
+    """Write frames and sound to an mp4 or mkv, which appears complete or not at all.
 
-    The metadata mark it as synthetic. Frames of a generator are written as they are rendered.
+    The metadata mark it as synthetic. Frames of a generator are written as they are rendered. A
+    dubbed video keeps its other sound tracks, subtitles, chapters and metadata, with a warning if
+    the file cannot hold some of them.
 
     Args:
         output: the output of a `TalkheadPipeline`.
-        path: the file to write, .mp4, .m4v or .mov.
+        path: the file to write, .mp4, .m4v, .mov or .mkv.
         crf: quality, from 0 (lossless) to 51 (worst).
         overwrite: whether an existing file may be replaced.
+        background_sound: keep the whole old sound of a dubbed video under the voice, lowered by
+            this many dB.
 
     Returns:
         The path.
@@ -89,6 +104,14 @@ def export_to_video(
         sound = output.audio
         if not isinstance(sound, Path):
             sound = stack.enter_context(sound_file(sound, output.sampling_rate or 0))
+        tracks = choose_tracks(output.video, sound, output.audio_track, background_sound)
+        kept = None
+        if output.video is not None:
+            duration_s = float(output.num_frames / output.fps)
+            kept = plan_dub(output.video, sound, path, tracks, duration_s, NOTE_KEYS)
+            if kept.left_out:
+                losses = "; ".join(kept.left_out)
+                warnings.warn(f"{path.name} cannot keep {losses} of {output.video}", stacklevel=2)
         writer = VideoWriter(
             path,
             size=(width, height),
@@ -97,6 +120,9 @@ def export_to_video(
             crf=crf,
             metadata={"comment": f"Synthetic: made by {made_by}"},
             overwrite=overwrite,
+            sound_track=tracks.voice,
+            background=tracks.background,
+            kept=kept,
         )
         stack.enter_context(writer)
         num_written = 0

@@ -5,6 +5,7 @@
 
 from talkhead.provenance.credentials import read_credentials, sign
 from talkhead.provenance.note import (
+    NOTE_KEYS,
     Note,
     find_note,
     provenance_note,
@@ -15,6 +16,7 @@ from talkhead.provenance.note import (
 from talkhead.provenance.signer import Signer, check_signer
 
 __all__ = [
+    "NOTE_KEYS",
     "Note",
     "Signer",
     "check_signer",

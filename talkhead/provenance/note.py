@@ -26,7 +26,7 @@ from talkhead.weights.systems import (
     network_folders,
 )
 
-READABLE_KEY, STRUCTURED_KEY = "comment", "description"
+NOTE_KEYS = READABLE_KEY, STRUCTURED_KEY = "comment", "description"
 """Metadata keys of the note's two parts. A stream copy keeps both in mp4, Matroska and WebM, but
 only the first in QuickTime's mov. No container would keep a key of our own."""
 UNLISTED = "unlisted"

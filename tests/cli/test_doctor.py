@@ -24,7 +24,7 @@ def test_doctor_finds_everything_it_needs(run_talkhead: Run) -> None:
     assert report["torch"]["threads"] >= 1
     assert Path(report["ffmpeg"]["path"]).is_file()
     assert report["mediapipe"]["version"]
-    assert set(report["extras"]) == {"c2pa", "identity", "ray", "train"}
+    assert set(report["extras"]) == {"app", "c2pa", "identity", "ray", "train"}
 
 
 def test_doctor_exits_4_when_weights_are_broken_and_still_reports_the_rest(

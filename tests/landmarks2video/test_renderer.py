@@ -1,6 +1,6 @@
 import dataclasses
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -124,13 +124,16 @@ def test_the_frames_are_the_same_for_any_number_of_workers(
 def test_rendering_leaves_the_number_of_threads_as_it_was(
     renderer: LatentRenderer, talking: Floats
 ) -> None:
-    found: list[int] = []
-    before = torch.get_num_threads()
-    frames(renderer, talking)
-    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-    thread.start()
-    thread.join()
-    assert [torch.get_num_threads(), *found] == [before, before]
+    def threads_elsewhere() -> int:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads(), threads_elsewhere()
+    made = render_frames(renderer, picture(), identity(), iter([talking] * 5), num_workers=2)
+    next(made)  # the workers are there
+    assert (torch.get_num_threads(), threads_elsewhere()) == before
+    made.close()
+    assert (torch.get_num_threads(), threads_elsewhere()) == before
 
 
 def test_an_error_in_the_first_window_ends_them_all(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from talkhead.media import ffmpeg
+from talkhead.media import encoding, ffmpeg
 from talkhead.media.picture_format import PictureFormat
 
 LISTING = """\
@@ -48,7 +48,7 @@ def test_a_window_of_frames_is_read_on_the_videos_own_time_stamps() -> None:
 
 
 def test_a_video_is_written_for_players_and_without_dates() -> None:
-    args = ffmpeg.write_video_args(
+    args = encoding.write_video_args(
         Path("out.mp4"),
         size=(1025, 767),
         fps=Fraction(25),
@@ -69,7 +69,7 @@ def test_a_video_is_written_for_players_and_without_dates() -> None:
 
 
 def test_a_video_without_a_target_is_fragments_of_a_second_on_stdout() -> None:
-    args = ffmpeg.write_video_args(
+    args = encoding.write_video_args(
         None,
         size=(64, 64),
         fps=Fraction(30000, 1001),
@@ -86,7 +86,7 @@ def test_a_video_without_a_target_is_fragments_of_a_second_on_stdout() -> None:
 
 def test_sound_is_copied_only_on_request_and_absent_without_a_file() -> None:
     def args(sound: Path | None, *, copy_sound: bool, key: str) -> list[str]:
-        return ffmpeg.write_video_args(
+        return encoding.write_video_args(
             Path("out.mp4"),
             size=(64, 64),
             fps=Fraction(25),

@@ -1,0 +1,1 @@
+"""The web page of `talkhead app`, and its HTTP API."""

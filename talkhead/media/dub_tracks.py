@@ -1,0 +1,119 @@
+"""The tracks of a dub: which sound speaks, which it replaces, and what else the video keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from talkhead.errors import TalkheadError
+from talkhead.limits import MAX_BACKGROUND_DB
+
+if TYPE_CHECKING:
+    from talkhead.media.encoding import BackgroundSound
+    from talkhead.media.kept_streams import KeptStreams
+
+
+@dataclass(frozen=True)
+class DubTracks:
+    """The sound tracks of a job, counted from 0 among those of their file.
+
+    Attributes:
+        voice: the track that speaks.
+        replaced: the track of the dubbed video that it replaces; None for a picture, or a video
+            without sound.
+        background: that track, to be mixed under the voice; None to leave it out.
+    """
+
+    voice: int
+    replaced: int | None = None
+    background: BackgroundSound | None = None
+
+
+def choose_tracks(
+    face: Path | None, audio: Path | None, wanted: str | None, background_db: float | None
+) -> DubTracks:
+    """Choose the sound tracks of a job; nothing is decoded.
+
+    Args:
+        face: the video to dub; None for a picture.
+        audio: the file with the voice; None for sound in memory, which is one track.
+        wanted: a number from 1, or a language tag. It chooses the voice if `audio` has several
+            sound tracks, and otherwise the track of the video that the voice replaces; if both
+            are the same file, it does both. None chooses the tracks that are flagged as default.
+        background_db: how much the replaced sound is lowered under the voice; None leaves it out.
+
+    Raises:
+        TalkheadError: there is no such track, or no sound to keep, or the number is out of range.
+    """
+    from talkhead.media.encoding import BackgroundSound
+    from talkhead.media.tracks import Track, choose_sound, list_tracks, sound_tracks
+
+    if background_db is not None and not 0 <= background_db <= MAX_BACKGROUND_DB:
+        raise TalkheadError(
+            f"the background sound is lowered by 0 to {MAX_BACKGROUND_DB:g} dB, not"
+            f" {background_db:g}"
+        )
+    spoken = [Track(0, "Audio", "")] if audio is None else list_tracks(audio)
+    name = audio or Path("the sound")
+    if not sound_tracks(spoken):  # who decodes it says why
+        return DubTracks(0)
+    if face is None:
+        if background_db is not None:
+            raise TalkheadError("a picture has no sound to keep under the voice")
+        return DubTracks(choose_sound(spoken, wanted, name))
+    is_same = audio is not None and face.samefile(audio)
+    for_voice = is_same or len(sound_tracks(spoken)) > 1
+    voice = choose_sound(spoken, wanted if for_voice else None, name)
+    listed = list_tracks(face)
+    sounds = sound_tracks(listed)
+    if not sounds and background_db is not None:
+        raise TalkheadError(f"{face} has no sound to keep under the voice")
+    if not sounds and (wanted is None or for_voice):
+        return DubTracks(voice)
+    replaced = choose_sound(listed, wanted if is_same or not for_voice else None, face)
+    if background_db is None:
+        return DubTracks(voice, replaced)
+    background = BackgroundSound(
+        path=face,
+        track=replaced,
+        lowered_db=background_db,
+        is_mono=sounds[replaced].is_mono,
+        voice_is_mono=sound_tracks(spoken)[voice].is_mono,
+    )
+    return DubTracks(voice, replaced, background)
+
+
+def plan_dub(
+    face: Path,
+    audio: Path,
+    output: Path,
+    tracks: DubTracks,
+    duration_s: float,
+    written_tags: Collection[str],
+) -> KeptStreams:
+    """Return what a dubbed video keeps.
+
+    Args:
+        face: the video.
+        audio: the file with the voice.
+        output: its name chooses the container.
+        tracks: from `choose_tracks`.
+        duration_s: length of the output.
+        written_tags: keys of metadata that the output has anew.
+
+    Raises:
+        TalkheadError: a file cannot be read.
+    """
+    from talkhead.media.containers import MP4, container_of
+    from talkhead.media.kept_streams import plan_kept
+
+    return plan_kept(
+        face,
+        container_of(output) or MP4,
+        replaced=tracks.replaced,
+        voice=(audio, tracks.voice),
+        duration_s=duration_s,
+        written_tags=written_tags,
+    )

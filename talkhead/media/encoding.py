@@ -1,0 +1,193 @@
+"""Build ffmpeg's arguments for the videos that talkhead writes; nothing is run here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from talkhead.media import ffmpeg
+from talkhead.media.containers import MP4, MP4_KEYS, Container
+from talkhead.media.kept_streams import KeptStreams, KeptTrack, track_args
+from talkhead.media.kinds import demuxer_of
+from talkhead.media.picture_format import SCALE_FLAGS
+
+# x264's output depends on the number of threads; a fixed number makes it the same everywhere.
+NUM_ENCODER_THREADS = 8
+ENCODER_PRESET = "veryfast"
+SOUND_BITRATE = "192k"
+_AAC_RATES_HZ = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+MAX_AAC_RATE_HZ = _AAC_RATES_HZ[-1]
+"""Limit for a video's audio: phones and browsers play no higher rate."""
+PEAK = 0.98
+"""A mix is held below this part of full scale."""
+FRAGMENT_S = 1
+KEY_FRAME_S = 30
+"""Longest distance between key frames. A still background jumps slightly at each one."""
+
+TO_BT709 = (
+    f"scale=out_color_matrix=bt709:out_range=tv:{SCALE_FLAGS}",
+    "format=yuv420p",
+    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
+)
+
+
+@dataclass(frozen=True)
+class BackgroundSound:
+    """An old sound that is mixed under the new voice.
+
+    Attributes:
+        path: the file that has it.
+        track: which of its sound tracks, from 0.
+        lowered_db: by how much it is lowered.
+        is_mono: whether it has one channel.
+        voice_is_mono: whether the voice has one.
+    """
+
+    path: Path
+    track: int
+    lowered_db: float
+    is_mono: bool
+    voice_is_mono: bool
+
+
+def write_video_args(
+    target: Path | None,
+    *,
+    size: tuple[int, int],
+    fps: Fraction,
+    crf: int,
+    sound: Path | None,
+    copy_sound: bool,
+    metadata: Mapping[str, str],
+    sound_track: int = 0,
+    background: BackgroundSound | None = None,
+    kept: KeptStreams | None = None,
+    container: Container = MP4,
+) -> list[str]:
+    """Encode raw RGB from stdin and an audio file to mp4: H.264 in yuv420p, AAC, faststart.
+
+    `sound_track` counts from 0 among those of the file. `kept` is what else goes into the file.
+
+    Without a target, the mp4 goes to stdout in fragments of frames and their audio. Each fragment
+    starts with a key frame and is at most about `FRAGMENT_S` long.
+
+    The last column or row of an odd size is dropped, because yuv420p needs even sizes. Colours are
+    BT.709 and tagged as such. Nothing in the file depends on the date or the number of cores.
+    """
+    width, height = size
+    picture_filters = (f"crop={width - width % 2}:{height - height % 2}:0:0", *TO_BT709)
+    args = [
+        *ffmpeg.common_args(),
+        *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"),
+        *("-framerate", ffmpeg.rate_text(fps), "-i", "pipe:0"),
+    ]
+    if sound is not None:
+        args += ffmpeg.input_args(sound)
+        voice = f"1:a:{sound_track}"
+        if background is not None:
+            args += ffmpeg.input_args(background.path, demuxer_of(background.path))
+            args += [
+                "-filter_complex",
+                f"{mix_filter(voice, f'2:a:{background.track}', background)}[mix]",
+            ]
+            voice = "[mix]"
+        if kept is None:
+            args += ["-map", "0:v:0", "-map", voice]
+            args += sound_args(copy_sound=copy_sound, is_filtered=background is not None)
+        else:
+            if background is None:
+                args += ffmpeg.input_args(kept.path, demuxer_of(kept.path))
+            for index, track in enumerate(kept.tracks):
+                args += _mapped(index, track, voice, copy_sound, background is not None)
+            args += track_args(kept.tracks)
+    if kept is None:
+        args += ["-map_metadata", "-1", "-map_chapters", "-1"]
+    else:
+        # Metadata of chapters alone comes with them.
+        args += ["-map_metadata:g", "-1", "-map_metadata:s", "-1"]
+        args += ["-map_chapters", "2" if kept.num_chapters else "-1"]
+        args += ["-t", f"{kept.duration_s:.6f}"]
+        metadata = {**kept.tags, **metadata}
+    args += ["-c:v", "libx264", "-preset", ENCODER_PRESET, "-crf", str(crf)]
+    key_frame_s = FRAGMENT_S if target is None else KEY_FRAME_S
+    args += ["-g:v", str(math.ceil(fps * key_frame_s))]
+    args += ["-threads:v", str(NUM_ENCODER_THREADS), "-vf", ",".join(picture_filters)]
+    args += ["-flags:v", "+bitexact", "-fflags", "+bitexact"]
+    for key, value in metadata.items():
+        args += ["-metadata", f"{key}={value}"]
+    tags = "" if set(metadata) <= MP4_KEYS else "+use_metadata_tags"
+    if target is None:
+        # AAC starts before time 0; only a header that waits for the first fragment can record that.
+        fragments = f"+frag_keyframe+empty_moov+delay_moov+default_base_moof{tags}"
+        if copy_sound:
+            # Raw AAC (ADTS) has to be converted; for an mp4 in one piece, ffmpeg does so itself.
+            args += ["-bsf:a", "aac_adtstoasc"]
+        return [*args, "-movflags", fragments, "-f", "mp4", "pipe:1"]
+    if container.muxer == "mp4":
+        args += ["-movflags", f"+faststart{tags}"]
+    return [*args, "-f", container.muxer, "-y", ffmpeg.input_name(target)]
+
+
+def _mapped(
+    index: int, track: KeptTrack, voice: str, copy_voice: bool, is_mixed: bool
+) -> list[str]:
+    """Return the arguments that put a track into the output."""
+    if track.source == "picture":
+        return ["-map", "0:v:0"]
+    if track.source == "voice":
+        chosen = sound_args(copy_sound=copy_voice, stream=f"{index}", is_filtered=is_mixed)
+        return ["-map", voice, *chosen]
+    source = ["-map", f"2:{track.number}"]
+    if track.kind == "Audio":
+        return [*source, *sound_args(copy_sound=track.encoder == "copy", stream=f"{index}")]
+    return [*source, f"-c:{index}", track.encoder]
+
+
+def mix_filter(voice: str, under: str, background: BackgroundSound) -> str:
+    """Return the filters that mix a lowered sound under a voice, as long as the voice.
+
+    Args:
+        voice: label of the voice.
+        under: label of the other sound.
+        background: by how much to lower it, and the channels of both.
+    """
+    is_mono = background.is_mono and background.voice_is_mono
+    layout = "mono" if is_mono else "stereo"
+
+    def prepared(label: str, mono: bool) -> str:
+        # ffmpeg would make a mono sound 3 dB quieter on two channels.
+        spread = ",pan=stereo|c0=c0|c1=c0" if mono and not is_mono else ""
+        rate = f"aformat=sample_fmts=fltp:sample_rates={MAX_AAC_RATE_HZ}"
+        timed = f"[{label}]aresample=async=1:first_pts=0,{rate}"
+        return f"{timed}{spread},aformat=channel_layouts={layout}"
+
+    return (
+        f"{prepared(voice, background.voice_is_mono)}[voice];"
+        f"{prepared(under, background.is_mono)},volume={-background.lowered_db:g}dB[under];"
+        "[voice][under]amix=inputs=2:duration=first:normalize=0,"
+        f"alimiter=limit={PEAK}:level=0:latency=1"
+    )
+
+
+def sound_args(*, copy_sound: bool, stream: str = "a", is_filtered: bool = False) -> list[str]:
+    """Return the arguments that copy AAC, or encode any other sound to it.
+
+    Args:
+        copy_sound: whether the sound is copied.
+        stream: which streams of the output they are for.
+        is_filtered: whether the sound comes out of filters, in a format that AAC supports.
+    """
+    if copy_sound:
+        return [f"-c:{stream}", "copy"]
+    # AAC supports these layouts; any other is mixed to the nearest. Rates likewise: AAC supports
+    # higher ones, but phones do not play them.
+    rates = "|".join(str(rate_hz) for rate_hz in _AAC_RATES_HZ)
+    formats = f"aformat=sample_rates={rates}:channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1"
+    return [
+        *(f"-c:{stream}", "aac", f"-b:{stream}", SOUND_BITRATE),
+        *(() if is_filtered else (f"-filter:{stream}", formats)),
+        *(f"-flags:{stream}", "+bitexact"),
+    ]
