@@ -119,8 +119,8 @@ def test_the_sound_is_decoded_once(rendered: Rendered, tiny_weights: Path, tmp_p
     )
     runs = log.read_text().splitlines()
     assert sum("pcm_f32be" in run for run in runs) == 1
-    # Besides, ffmpeg lists the streams twice and copies the sound to the video.
-    assert sum(str(song) in run for run in runs) == 4
+    # Besides, ffmpeg lists the streams three times and copies the sound to the video.
+    assert sum(str(song) in run for run in runs) == 5
 
 
 def test_the_video_says_that_it_is_synthetic(rendered: Rendered) -> None:
