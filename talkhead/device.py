@@ -58,6 +58,13 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
+def divide_threads(shares: int) -> None:
+    """Divide torch's threads on the CPU among so many users, of which this one gets its share."""
+    import torch
+
+    torch.set_num_threads(max(torch.get_num_threads() // shares, 1))
+
+
 def is_bfloat16_fast(device: torch.device) -> bool:
     """Return whether the device has bfloat16 instructions (on x86: AMX or AVX-512 BF16)."""
     import torch

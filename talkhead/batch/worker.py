@@ -80,8 +80,11 @@ class RenderWorker:
         if not self._shares_cores:
             import torch
 
-            threads = self._settings.threads or torch.get_num_threads()
-            torch.set_num_threads(max(threads // self._settings.shares, 1))
+            from talkhead.device import divide_threads
+
+            if self._settings.threads is not None:
+                torch.set_num_threads(self._settings.threads)
+            divide_threads(self._settings.shares)
             self._shares_cores = True
 
     def _load(self) -> FacePipeline:

@@ -90,8 +90,8 @@ def app_page(
     from talkhead.app.limits import Limits, renders_at_once
     from talkhead.app.storage import private_folder
     from talkhead.app.studio import Studio
-    from talkhead.cli.device import divide_threads, usable_cores
-    from talkhead.device import resolve_device, resolve_dtype
+    from talkhead.cli.device import usable_cores
+    from talkhead.device import divide_threads, resolve_device, resolve_dtype
     from talkhead.weights import locate_weights
 
     torch_device = resolve_device(device)

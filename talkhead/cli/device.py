@@ -53,13 +53,6 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
-def divide_threads(count: int) -> None:
-    """Divide PyTorch's threads among so many renders at a time."""
-    import torch
-
-    torch.set_num_threads(max(torch.get_num_threads() // count, 1))
-
-
 @functools.cache
 def share_cores() -> None:
     """Limit PyTorch to half of the cores, because both stages run at the same time while live.
@@ -67,9 +60,9 @@ def share_cores() -> None:
     If both stages used every core, their threads would wait for each other more than they gain.
     Further calls have no effect.
     """
-    import torch
+    from talkhead.device import divide_threads
 
-    torch.set_num_threads(max(torch.get_num_threads() // 2, 1))
+    divide_threads(2)
 
 
 def usable_cores() -> int:
