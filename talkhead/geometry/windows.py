@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-WINDOW_FRAMES = 8
+WINDOW_FRAMES = 16
 """Frames per window, and per call of a renderer's networks."""
 
 

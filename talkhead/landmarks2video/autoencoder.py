@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from talkhead.landmarks2video.convolution import Conv3x3
 from talkhead.networks import Network, apply_forward_hook, register_to_config
 
 PATCH_PX = 8
@@ -22,8 +23,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_in = Conv3x3(channels, channels)
+        self.conv_out = Conv3x3(channels, channels)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
@@ -61,14 +62,14 @@ class Autoencoder(Network):
         patch, latent, fine = 3 * PATCH_PX**2, latent_channels, fine_width
         self.linear_encoder = nn.Conv2d(patch, latent, 1)
         self.encoder = nn.Sequential(
-            nn.Conv2d(patch, width, 3, padding=1),
+            Conv3x3(patch, width),
             *(ResidualBlock(width) for _ in range(num_encoder_blocks)),
             nn.ReLU(),
             nn.Conv2d(width, latent, 1),
         )
         self.linear_decoder = nn.Conv2d(latent, patch, 1)
         self.decoder = nn.Sequential(
-            nn.Conv2d(latent, width, 3, padding=1),
+            Conv3x3(latent, width),
             *(ResidualBlock(width) for _ in range(num_decoder_blocks)),
             nn.ReLU(),
             nn.Conv2d(width, 4 * fine, 1),

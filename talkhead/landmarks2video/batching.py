@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import torch
 
+from talkhead.device import keep_freed_memory
 from talkhead.errors import TalkheadError
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.media.pool import map_in_order
@@ -49,7 +50,10 @@ def compute_in_order(
     """
     if num_workers is None:
         num_workers = _num_workers(device, num_values)
-    start = _use_one_thread if device.type == "cpu" else None
+    start = None
+    if device.type == "cpu":
+        keep_freed_memory()
+        start = _use_one_thread
     return map_in_order(work, source, num_workers, start)
 
 

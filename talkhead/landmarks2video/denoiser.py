@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from talkhead.landmarks2video.convolution import Conv3x3
 from talkhead.landmarks2video.registered_network import RegisteredNetwork
 from talkhead.networks import register_to_config
 
@@ -51,10 +52,10 @@ class Block(nn.Module):
     def __init__(self, channels: int, time_channels: int) -> None:
         super().__init__()
         self.norm_in = nn.GroupNorm(_groups(channels), channels)
-        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_in = Conv3x3(channels, channels)
         self.time = nn.Linear(time_channels, 2 * channels)
         self.norm_out = nn.GroupNorm(_groups(channels), channels)
-        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_out = Conv3x3(channels, channels)
         zero_layer(self.conv_out)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
@@ -174,7 +175,7 @@ class Denoiser(RegisteredNetwork, Levels):
         time_channels = widths[0]
         in_channels = 2 * latent_channels + 16 * map_channels
         self.time = TimeEmbedding(time_channels)
-        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv3x3(in_channels, widths[0])
         self.add_levels(widths, num_blocks, num_heads)
         self.norm_out = nn.GroupNorm(_groups(widths[0]), widths[0])
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from talkhead.landmarks2video.convolution import Conv3x3
 from talkhead.landmarks2video.denoiser import Levels, TimeEmbedding, zero_layer
 from talkhead.landmarks2video.mouth_patch import (
     LIP_MAP_PX,
@@ -73,7 +74,7 @@ class MouthDenoiser(Network, Levels):
         self.detail = nn.Sequential(
             nn.Linear(1, time_channels), nn.ReLU(), nn.Linear(time_channels, time_channels)
         )
-        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv3x3(in_channels, widths[0])
         self.add_levels(widths, num_blocks, num_heads)
         self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
         zero_layer(self.conv_out)

@@ -243,8 +243,9 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     seen = winner >= 0
     winner = winner.clamp(min=0)
     step = torch.arange(batch * size * size, device=device) - base.index_select(0, winner)
-    drawn = start_value.index_select(0, winner) + along.index_select(0, winner) * step[:, None]
-    drawn = torch.where(seen[:, None], drawn, 0.0)
+    # In place: these are the largest tensors here, and passes over them take most of the time.
+    drawn = along.index_select(0, winner).mul_(step[:, None])
+    drawn.add_(start_value.index_select(0, winner)).mul_(seen[:, None])
     index = order.reshape(-1).index_select(0, owner).index_select(0, winner)
     index = torch.where(seen, index, -1).reshape(batch, size, size)
     return drawn.reshape(batch, size, size, channels).permute(0, 3, 1, 2), index

@@ -193,6 +193,7 @@ def test_on_a_full_device_fewer_frames_are_made_at_a_time_and_the_same(
     np.testing.assert_allclose(frames(small).astype(int), whole.astype(int), atol=1)
     assert small.limit.num_frames == 2
     assert [record.getMessage() for record in caplog.records] == [
+        "cpu is out of memory: continuing with 8 frames at a time",
         "cpu is out of memory: continuing with 4 frames at a time",
         "cpu is out of memory: continuing with 2 frames at a time",
     ]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.emotions import EMOTIONS
+from talkhead.landmarks2video.convolution import Conv3x3
 from talkhead.landmarks2video.denoiser import time_angles, zero_layer
 from talkhead.landmarks2video.mask_noise.mask import MaskNoiseConfig
 from talkhead.landmarks2video.registered_network import RegisteredNetwork
@@ -41,11 +42,11 @@ class _Block(nn.Module):
     def __init__(self, channels_in: int, channels: int, condition: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(_GROUPS, channels_in)
-        self.conv_in = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.conv_in = Conv3x3(channels_in, channels)
         self.over_time = nn.Conv2d(3 * channels, channels, 1)
         self.film = nn.Linear(condition, 2 * channels)
         self.mid_norm = nn.GroupNorm(_GROUPS, channels)
-        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_out = Conv3x3(channels, channels)
         self.skip = (
             nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
         )
