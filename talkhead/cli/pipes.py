@@ -10,9 +10,9 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import IO
 
-from talkhead.atomic import check_output
 from talkhead.cli.streams import is_closed
 from talkhead.errors import TalkheadError
+from talkhead.jobs.outputs import check_target
 from talkhead.media.files import check_input
 
 DASH = Path("-")
@@ -64,10 +64,10 @@ def check_video(output: Path, *, overwrite: bool, as_json: bool) -> None:
     """Reject an output that a video cannot be written to, before slow work starts.
 
     Raises:
-        TalkheadError: as for `check_output`; or stdout is closed, a terminal, or needed for JSON.
+        TalkheadError: as for `check_target`; or stdout is closed, a terminal, or needed for JSON.
     """
     if output != DASH:
-        check_output(output, overwrite=overwrite)
+        check_target(output, overwrite=overwrite)
     elif as_json:
         raise TalkheadError(
             "stdout cannot carry both the video and JSON: leave out --json, or name a file"
