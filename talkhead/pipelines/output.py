@@ -80,8 +80,9 @@ def export_to_video(
     """Write frames and sound to a video, which appears complete or not at all.
 
     The name chooses the format; a GIF or WebP is short and has no sound. The metadata mark it as
-    synthetic. Frames of a generator are written as they are rendered. A dubbed video keeps its other sound tracks, subtitles, chapters and metadata, with a warning if
-    the file cannot hold some of them.
+    synthetic. Frames of a generator are written as they are rendered. A dubbed video keeps its
+    other sound tracks, subtitles, chapters and metadata, with a warning if the file cannot hold
+    some of them.
 
     Args:
         output: the output of a `TalkheadPipeline`.

@@ -20,19 +20,24 @@ Mask = npt.NDArray[np.bool_]
 
 EPSILON = 1e-5
 """Variance below which a window counts as flat; colours are from 0 to 1."""
+EXPECTED = 0.005
+"""Weight of an expectation, against 1 for a window."""
 TOLERANCE = 1e-3
 MAX_STEPS = 300
 """Steps of the solver; by then strands of hair are found, and what is left does not show."""
 _WINDOW = 9  # pixels
 
 
-def solve_alpha(picture: Floats, start: Floats, unknown: Mask) -> Floats:
+def solve_alpha(
+    picture: Floats, start: Floats, unknown: Mask, expected: Mask | None = None
+) -> Floats:
     """Find the alpha of the unknown pixels.
 
     Args:
         picture: (H, W, 3) in [0, 1].
         start: (H, W) in [0, 1]; its values are kept where known, and guesses elsewhere.
         unknown: (H, W).
+        expected: (H, W), unknown pixels that are foreground unless the colours speak against it.
 
     Returns:
         (H, W) in [0, 1].
@@ -43,13 +48,19 @@ def solve_alpha(picture: Floats, start: Floats, unknown: Mask) -> Floats:
     laplacian = matting_laplacian(picture.astype(np.float64), unknown)
     inside = np.flatnonzero(unknown)
     rows = laplacian[inside]
+    pull = np.zeros(len(inside)) if expected is None else EXPECTED * expected.ravel()[inside]
     known = alpha.ravel().copy()
     known[inside] = 0
-    matrix = rows[:, inside].tocsr()
+    matrix = (rows[:, inside] + sparse.diags_array(pull)).tocsr()
     diagonal = np.maximum(matrix.diagonal(), 1e-9)
     scaled = LinearOperator(matrix.shape, lambda vector: vector / diagonal)
     solution, _ = cg(
-        matrix, -(rows @ known), alpha.ravel()[inside], rtol=TOLERANCE, maxiter=MAX_STEPS, M=scaled
+        matrix,
+        pull - rows @ known,
+        alpha.ravel()[inside],
+        rtol=TOLERANCE,
+        maxiter=MAX_STEPS,
+        M=scaled,
     )
     alpha.ravel()[inside] = solution.clip(0, 1)
     return alpha.astype(np.float32)

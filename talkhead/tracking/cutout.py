@@ -76,7 +76,7 @@ class PersonCutter:
         is_person = minimum_filter(mask, inner) > SURE
         is_background = maximum_filter(mask, outer) < SURE_NOT
         start = np.where(is_person, 1, np.where(is_background, 0, mask)).astype(np.float32)
-        alpha = solve_alpha(small, start, ~(is_person | is_background))
+        alpha = solve_alpha(small, start, ~(is_person | is_background), mask > SURE)
         return _joined(whole, fit_to_edges(whole, small, alpha, 2))
 
     def cut_frame(self, frame: Pixels) -> Pixels:
