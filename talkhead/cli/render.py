@@ -91,8 +91,8 @@ def render(
             "-o",
             "--output",
             metavar="OUT",
-            help="The video: .mp4, .mkv, .webm, .mov, .gif, .webp, or a folder of frames such as"
-            " out/%05d.png; - is stdout. For a batch: a folder/, or a name with {audio}.",
+            help="The .mp4, .mkv, .webm, .mov, .gif, .webp or frames/%05d.png; - is stdout. A"
+            " batch: a folder/, or a name with {audio}.",
             show_default=False,
         ),
     ] = None,
