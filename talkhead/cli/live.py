@@ -137,6 +137,7 @@ def live(
     Frames go out as they come, a fraction of a second after their sound. Where a machine is too
     slow, frames are dropped, and the delay stays.
     """
+    from talkhead.atomic import check_output
     from talkhead.jobs.live_job import LiveJob
     from talkhead.media.containers import LIVE_CONTAINERS, check_video_name
     from talkhead.media.live_source import LiveSource
@@ -145,7 +146,7 @@ def live(
 
     check_input(face)
     check_sound(DASH)
-    check_video(output, overwrite=overwrite, as_json=as_json)
+    check_video(output, overwrite=overwrite, as_json=as_json, check=check_output)
     if output_format == "mp4" and output != DASH:
         check_video_name(output, LIVE_CONTAINERS)
     if channels is not None and rate is None:

@@ -153,6 +153,7 @@ CONTAINERS = (MP4, MATROSKA, WEBM, MOV, GIF, WEBP, PNG)
 SINGLE_FILES = tuple(each for each in CONTAINERS if not each.is_sequence)
 VIDEO_OUTPUTS = frozenset(suffix for each in SINGLE_FILES for suffix in each.suffixes)
 """Endings of the videos that can be written, each as one file."""
+LONG_VIDEOS = tuple(each for each in SINGLE_FILES if each.max_s is None)
 LIVE_CONTAINERS = (MP4,)
 """What a video can be written to while its sound comes in."""
 

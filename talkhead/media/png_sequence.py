@@ -31,6 +31,8 @@ Frames = npt.NDArray[np.uint8]
 COMPRESSION = 3
 """Of zlib, from 0 to 9: higher levels take twice the time for a few percent."""
 NUM_THREADS = 2
+QUIET_S = 10.0
+"""An unfinished folder counts as left behind after this long without a new file."""
 _MAX_WAITING = 8
 _PLACE = re.compile(r"%(0[1-9])?d")
 _UNFINISHED = re.compile(re.escape(HIDDEN) + r"[0-9a-f]{12}\.frames")
@@ -61,8 +63,11 @@ def check_sequence(path: Path, *, overwrite: bool) -> None:
         if names and not overwrite:
             raise TalkheadError(f"{folder} has frames; choose another folder or allow overwriting")
     try:
-        _unfinished_beside(folder).mkdir()
-        remove_unfinished(folder.parent)
+        probe = _unfinished_beside(folder)
+        probe.mkdir()
+        now_s = probe.stat().st_mtime  # by the file system's clock
+        probe.rmdir()
+        remove_unfinished(folder.parent, now_s)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TalkheadError(
@@ -79,17 +84,23 @@ def _unfinished_beside(folder: Path) -> Path:
     return folder.resolve().with_name(f"{HIDDEN}{secrets.token_hex(6)}.frames")
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Path, now_s: float) -> None:
     """Remove the unfinished sequences that killed processes left in a folder.
 
-    A running process locks its own. Where folders cannot be locked, all are left.
+    A running process locks its own, a moment after it was created. Where folders cannot be locked,
+    all are left.
+
+    Args:
+        folder: where to look.
+        now_s: the time, by the clock of the file system.
     """
     if not LOCKS:
         return
     for each in folder.glob(f"{HIDDEN}*.frames"):
         if _UNFINISHED.fullmatch(each.name) and each.is_dir():
             with suppress(OSError), _locked(each):
-                shutil.rmtree(each)
+                if now_s - each.stat().st_mtime > QUIET_S:
+                    shutil.rmtree(each)
 
 
 def _locked(folder: Path) -> ExitStack:

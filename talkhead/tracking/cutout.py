@@ -28,7 +28,7 @@ MAX_CHANGE = 0.06
 """Mean change of a mask from which on a frame counts as another scene."""
 RADIUS = 0.02
 """Size of the neighbourhood of the guided filter, relative to the longer side."""
-CLEAR = 0.03
+CLEAR = 0.05
 """Less alpha than this is haze and becomes 0; likewise near 1."""
 MIN_PERSON = 0.005
 """Least part of the picture that is a person."""

@@ -1,6 +1,7 @@
 """Sequences of PNG files that appear whole or not at all."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from PIL import Image
 
 from talkhead.errors import TalkheadError
 from talkhead.media.picture_notes import read_picture_notes
-from talkhead.media.png_sequence import LOCKS, PngSequenceWriter, check_sequence
+from talkhead.media.png_sequence import LOCKS, QUIET_S, PngSequenceWriter, check_sequence
 
 NOTES = {"comment": "Synthetic: a test", "description": '{"a": "é"}'}
 RNG = np.random.default_rng(0)
@@ -90,6 +91,13 @@ def test_frames_need_a_folder_of_their_own(tmp_path: Path, monkeypatch: pytest.M
             check_sequence(Path(name), overwrite=True)
 
 
+def pause(folders: list[Path]) -> None:
+    """Let time pass since the last file in folders."""
+    for folder in folders:
+        past_s = folder.stat().st_mtime - QUIET_S - 1
+        os.utime(folder, (past_s, past_s))
+
+
 def _write_and_fail(writer: PngSequenceWriter) -> None:
     writer.write(FRAMES)
     raise KeyError
@@ -123,11 +131,16 @@ def test_a_killed_sequence_has_no_name_and_the_next_one_removes_it(tmp_path: Pat
         killed.wait()
         left = list(tmp_path.iterdir())
         assert [path.name.startswith(".talkhead-") for path in left] == [True, True]
+        write(tmp_path / "at-once" / "%05d.png")  # too soon to tell
+        assert len(list(tmp_path.iterdir())) == 3
+        shutil.rmtree(tmp_path / "at-once")
+        pause(left)
         write(tmp_path / "out" / "%05d.png")
         # The other process still writes to its folder.
         others = [path for path in tmp_path.iterdir() if path.name != "out"]
         assert len(others) == 1
         assert others[0] in left
         running.send_signal(signal.SIGKILL)
+    pause(others)
     check_sequence(tmp_path / "again" / "%05d.png", overwrite=False)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
