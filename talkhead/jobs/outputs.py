@@ -28,12 +28,14 @@ def check_target(output: Path, *, overwrite: bool) -> None:
     Raises:
         TalkheadError: it ends in none of the known endings, or cannot be created.
     """
-    if check_video_name(output, CONTAINERS).is_sequence:
+    container = container_of(output)
+    if container is not None and container.is_sequence:
         from talkhead.media.png_sequence import check_sequence
 
         check_sequence(output, overwrite=overwrite)
-    else:
-        check_output(output, overwrite=overwrite)
+        return
+    check_output(output, overwrite=overwrite)
+    check_video_name(output, CONTAINERS)
 
 
 def is_written(output: Path) -> bool:
