@@ -43,9 +43,10 @@ NOT_RUN = {
     "talkhead doctor": "tests/cli/test_doctor.py",
     "talkhead inspect": "tests/cli/test_inspect_command.py",
     "talkhead landmarks interview.mp4 --detect": "tests/cli/test_landmarks_command.py",
-    "talkhead render face": "tests/cli/test_batch.py and test_render.py, with these options",
+    "talkhead render face": "tests/cli/test_batch.py, test_render.py and test_endings.py",
     "talkhead render family.jpg": "test_the_readmes_commands_do_what_they_say runs it",
     "talkhead render film.mkv": "tests/cli/test_dub_tracks.py",
+    "talkhead render interview.mp4 voice.mp3 -o away.webm": "tests/cli/test_endings.py",
     "talkhead render --list": "tests/cli/test_batch.py",
 }
 """All other commands, by their first words, and where they are tested instead."""

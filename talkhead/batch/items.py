@@ -16,6 +16,7 @@ from talkhead.batch.journal import Entry, has_made, read_entries
 from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
+from talkhead.jobs.background import check_background
 from talkhead.jobs.pose_source import check_pose, is_video
 from talkhead.jobs.render_job import RenderJob
 from talkhead.media.dub_tracks import choose_tracks
@@ -25,7 +26,10 @@ from talkhead.weights.systems import check_scheduler
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
 """Fields of a job that do not affect the video, or whose contents are hashed separately."""
 LATER = frozenset(
-    {"start_step", "emotion", "max_size", "scheduler", "audio_track", "background_sound"}
+    {
+        *("start_step", "emotion", "max_size", "scheduler", "audio_track", "background_sound"),
+        *("background", "output_format"),
+    }
 )
 """Fields added to jobs later: left out of the key at their defaults, so old keys stay valid."""
 
@@ -152,6 +156,8 @@ def _check_options(job: RenderJob) -> None:
         check_emotion(job.emotion)
     if job.scheduler is not None:
         check_scheduler(job.scheduler)
+    if job.background is not None:
+        check_background(job.background)
     if job.audio_track is not None or job.background_sound is not None:
         face = job.face if is_video(job.face) else None
         choose_tracks(face, job.audio, job.audio_track, job.background_sound)
@@ -196,7 +202,9 @@ def key_of(job: RenderJob, digests: Mapping[str, str]) -> str:
         value = getattr(job, field.name)
         if field.name in LATER and value == field.default:
             continue
-        is_file = isinstance(value, Path) or (field.name == "pose" and Path(value).is_file())
+        is_file = isinstance(value, Path) or (
+            field.name in ("pose", "background") and Path(value).is_file()
+        )
         values[field.name] = _identity(Path(value)) if is_file else str(value)
     text = json.dumps(values, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

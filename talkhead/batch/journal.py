@@ -22,14 +22,16 @@ from filelock import FileLock, Timeout
 from talkhead.atomic import HIDDEN
 from talkhead.config import build_config
 from talkhead.errors import TalkheadError
+from talkhead.media.containers import VIDEO_OUTPUTS
 
 JOURNAL_NAME = ".talkhead-batch.jsonl"
 LOCK_NAME = ".talkhead-batch.lock"
 QUIET_S = 60.0
 """A temporary file of a single render counts as abandoned after this long without a write."""
 
-_STAGED = re.compile(r"\.talkhead-batch-[0-9a-f]{12}\.(mp4|m4v|mov|mkv)")
-_PENDING = re.compile(r"\.talkhead-[0-9a-f]{12}\.(mp4|m4v|mov|mkv)")
+_ENDINGS = "|".join(re.escape(ending) for ending in sorted(VIDEO_OUTPUTS))
+_STAGED = re.compile(rf"\.talkhead-batch-[0-9a-f]{{12}}({_ENDINGS})")
+_PENDING = re.compile(rf"\.talkhead-[0-9a-f]{{12}}({_ENDINGS})")
 
 
 @dataclass(frozen=True)

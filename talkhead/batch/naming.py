@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talkhead.errors import TalkheadError
-from talkhead.media.containers import VIDEO_OUTPUTS
+from talkhead.media.containers import PNG, VIDEO_OUTPUTS
 
 SUFFIX = ".mp4"
 SUFFIXES = VIDEO_OUTPUTS
@@ -68,6 +68,11 @@ class NameTemplate:
             text = text.replace("{", "{{").replace("}", "}}") + os.sep
         if text.endswith(("/", os.sep)):
             text += f"{{audio}}{SUFFIX}"
+        if Path(text).suffix.lower() in PNG.suffixes and not _is_folder(text):
+            raise TalkheadError(
+                f"{text!r} numbers the frames of one video; a batch writes each video as one file,"
+                f" with a name that must end in {', '.join(sorted(SUFFIXES))}"
+            )
         if not _fields(text) and Path(text).suffix.lower() not in SUFFIXES:
             return cls(str(Path(text) / f"{{audio}}{SUFFIX}"))
         for name, form in _fields(text):

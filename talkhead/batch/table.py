@@ -12,6 +12,7 @@ from typing import Any
 from talkhead.batch.naming import NameTemplate
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
+from talkhead.jobs.background import check_background
 from talkhead.jobs.render_job import RenderJob
 from talkhead.limits import (
     MAX_BACKGROUND_DB,
@@ -160,6 +161,13 @@ def _pose(cell: str, folder: Path) -> str:
     return cell if cell in ("natural", "still") else str(folder / cell)
 
 
+def _background(cell: str, folder: Path) -> str:
+    is_file = bool(Path(cell).suffix) or (folder / cell).is_file()
+    text = str(folder / cell) if is_file else cell
+    check_background(text)
+    return text
+
+
 def _loop(cell: str, _folder: Path) -> str:
     if cell not in LOOPS:
         raise TalkheadError(f"loop takes {', '.join(LOOPS)}, not {cell!r}")
@@ -227,6 +235,7 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
         "background_sound",
         _number("background-sound", 0, MAX_BACKGROUND_DB),
     ),
+    "background": ("background", _background),
     "max-size": ("max_size", lambda cell, _folder: SizeLimit.parse(cell)),
 }
 """Per-item options by their long names: the field of `RenderJob`, and the cell's parser."""

@@ -134,11 +134,12 @@ def _content(path: Path) -> Facts:
 def _note(path: Path, kind: str) -> tuple[dict[str, str], Note | None, str | None]:
     """Return the container's metadata, talkhead's note in it, and what is wrong with that note."""
     from talkhead.media.metadata import read_notes
+    from talkhead.media.picture_notes import read_picture_notes
     from talkhead.provenance import find_note
 
-    if kind not in ("video", "sound"):
+    if kind == "track":
         return {}, None, None
-    notes = read_notes(path)
+    notes = (read_picture_notes(path) or {}) if kind == "picture" else read_notes(path)
     try:
         return notes, find_note(notes), None
     except TalkheadError as error:

@@ -131,8 +131,8 @@ def landmarks(
 ) -> None:
     """Write the landmarks of a face that says AUDIO, to inspect, edit and render."""
     from talkhead.atomic import check_output
+    from talkhead.media.containers import LONG_VIDEOS, check_video_name
     from talkhead.media.rates import DEFAULT_FPS, parse_fps
-    from talkhead.media.video import check_video_name
 
     rate, blink_rate = None if fps is None else parse_fps(fps), parse_blink(blink)
     limit = SizeLimit.parse(max_size)
@@ -140,7 +140,7 @@ def landmarks(
     for path in (output, *([] if preview is None else [preview])):
         check_output(path, overwrite=overwrite)
     if preview is not None:
-        check_video_name(preview)
+        check_video_name(preview, LONG_VIDEOS)
     if output.suffix.lower() not in TRACK_SUFFIXES:
         raise TalkheadError(f"{output} must end in .npz or .json")
     if emotion is not None:

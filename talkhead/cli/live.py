@@ -137,17 +137,18 @@ def live(
     Frames go out as they come, a fraction of a second after their sound. Where a machine is too
     slow, frames are dropped, and the delay stays.
     """
+    from talkhead.atomic import check_output
     from talkhead.jobs.live_job import LiveJob
+    from talkhead.media.containers import LIVE_CONTAINERS, check_video_name
     from talkhead.media.live_source import LiveSource
     from talkhead.media.pcm_stream import PcmFormat
     from talkhead.media.rates import parse_fps
-    from talkhead.media.video import check_video_name
 
     check_input(face)
     check_sound(DASH)
-    check_video(output, overwrite=overwrite, as_json=as_json)
+    check_video(output, overwrite=overwrite, as_json=as_json, check=check_output)
     if output_format == "mp4" and output != DASH:
-        check_video_name(output)
+        check_video_name(output, LIVE_CONTAINERS)
     if channels is not None and rate is None:
         raise TalkheadError("--channels is for raw samples: give their --rate, too")
     job = LiveJob(

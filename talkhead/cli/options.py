@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -168,6 +168,21 @@ BackgroundSoundOption = Annotated[
         help="Keep a video's whole old sound under the voice, lowered by DB.",
         show_default=False,
         rich_help_panel=SOUND,
+    ),
+]
+BackgroundOption = Annotated[
+    str | None,
+    typer.Option(
+        "--background",
+        metavar="WHAT",
+        help="Replace what is behind people: transparent, a colour, or a picture.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    Literal["mp4", "rawvideo"],
+    typer.Option(
+        "--format", metavar="FORMAT", help="On stdout: mp4, or rawvideo, frames of rgb24."
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]

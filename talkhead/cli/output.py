@@ -124,10 +124,15 @@ def tell_scaling(picture: Path, original: tuple[int, int], size: tuple[int, int]
 
 
 def tell_not_kept(video: Path, output: Path, losses: Sequence[str]) -> None:
-    """Report on stderr what of a dubbed video the output cannot hold, if there is anything."""
+    """Report on stderr what of a face and its voice the output cannot hold, if anything."""
     if losses:
+        from talkhead.jobs.outputs import SOUND
+
         where = "a pipe" if output == Path("-") else output.suffix.lower().lstrip(".")
-        line = f"talkhead: {where} cannot keep {'; '.join(losses)} of {video}"
+        others = "; ".join(each for each in losses if each != SOUND)
+        parts = [SOUND] if SOUND in losses else []
+        parts += [f"{others} of {video}"] if others else []
+        line = f"talkhead: {where} cannot keep {'; '.join(parts)}"
         shown = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         typer.echo(" ".join(shown.split()), err=True)
 

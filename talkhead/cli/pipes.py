@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import IO
 
-from talkhead.atomic import check_output
 from talkhead.cli.streams import is_closed
 from talkhead.errors import TalkheadError
+from talkhead.jobs.outputs import check_target
 from talkhead.media.files import check_input
 
 DASH = Path("-")
@@ -60,14 +60,22 @@ def sound_file(audio: Path) -> Iterator[Path]:
             raise type(error)(str(error).replace(str(path), "stdin")) from error
 
 
-def check_video(output: Path, *, overwrite: bool, as_json: bool) -> None:
+def check_video(
+    output: Path, *, overwrite: bool, as_json: bool, check: Callable[..., None] = check_target
+) -> None:
     """Reject an output that a video cannot be written to, before slow work starts.
 
+    Args:
+        output: a file, or - for stdout.
+        overwrite: whether an existing file may be replaced.
+        as_json: whether stdout gets JSON.
+        check: checks a file, such as `check_output`, which takes any ending.
+
     Raises:
-        TalkheadError: as for `check_output`; or stdout is closed, a terminal, or needed for JSON.
+        TalkheadError: as for `check_target`; or stdout is closed, a terminal, or needed for JSON.
     """
     if output != DASH:
-        check_output(output, overwrite=overwrite)
+        check(output, overwrite=overwrite)
     elif as_json:
         raise TalkheadError(
             "stdout cannot carry both the video and JSON: leave out --json, or name a file"

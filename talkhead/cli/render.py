@@ -25,6 +25,7 @@ from talkhead.cli.device import DeviceOption, DtypeOption, ThreadsOption
 from talkhead.cli.options import (
     MOTION,
     AudioTrackOption,
+    BackgroundOption,
     BackgroundSoundOption,
     BlinkOption,
     C2paCertificateOption,
@@ -33,6 +34,7 @@ from talkhead.cli.options import (
     CrfOption,
     EmotionOption,
     ExpressionStrengthOption,
+    FormatOption,
     FpsOption,
     MaxSizeOption,
     OverwriteOption,
@@ -89,7 +91,8 @@ def render(
             "-o",
             "--output",
             metavar="OUT",
-            help="The mp4 or mkv; - is stdout. For a batch: a folder/, or a name with {audio}.",
+            help="The .mp4, .mkv, .webm, .mov, .gif, .webp or frames/%05d.png; - is stdout. A"
+            " batch: a folder/, or a name with {audio}.",
             show_default=False,
         ),
     ] = None,
@@ -105,6 +108,8 @@ def render(
         ),
     ] = None,
     seed: SeedOption = 0,
+    background: BackgroundOption = None,
+    output_format: FormatOption = "mp4",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -158,6 +163,8 @@ def render(
         raise TalkheadError(f"AUDIO is missing: give a sound for {face} to say, or --list")
     if output is None and table is None:
         raise TalkheadError("the output is missing: give -o out.mp4, or a folder for a batch")
+    from talkhead.jobs.outputs import is_written
+
     # Everything that can be wrong with the request is found before any slow work.
     job = RenderJob(
         face=face or Path(),
@@ -181,6 +188,8 @@ def render(
         max_size=SizeLimit.parse(max_size),
         audio_track=audio_track,
         background_sound=background_sound,
+        background=background,
+        output_format=output_format,
         overwrite=overwrite,
         provenance=provenance,
         c2pa_certificate=c2pa_certificate,
@@ -204,7 +213,7 @@ def render(
         render_batch(plan_batch(face, audio or [], output, job, options), options)
         return
     job = replace(job, audio=audio[0], output=Path(output))
-    if skip_existing and job.output.is_file():
+    if skip_existing and is_written(job.output):
         if as_json:
             print_json({"output": output, "state": "skipped", "reason": "exists"})
         else:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
+from talkhead.jobs.background import TRANSPARENT, check_background, cut_out, open_backdrop, place
+from talkhead.jobs.marks import note_of, seal_of, signer_of
+from talkhead.jobs.outputs import MP4_FORMAT, SOUND, STDOUT, container_for, open_writer
 from talkhead.jobs.pose_source import Progress, check_pose, is_video, read_pose
 from talkhead.media.dub_tracks import DubTracks, choose_tracks, plan_dub
 from talkhead.media.files import check_input
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from talkhead.jobs.background import Backdrop
     from talkhead.media.audio_clip import AudioClip
+    from talkhead.media.containers import Container
     from talkhead.media.kept_streams import KeptStreams
     from talkhead.pipelines.base import FacePipeline
     from talkhead.pipelines.stages import Rendering
@@ -67,6 +72,10 @@ class RenderJob:
     one that is flagged as the default."""
     background_sound: float | None = None
     """By how many dB the old sound of a video is lowered under the voice; None: it is left out."""
+    background: str | None = None
+    """`transparent`, a colour, or the file of a picture; None leaves it as it is."""
+    output_format: str = MP4_FORMAT
+    """What goes to stdout."""
     overwrite: bool = False
     provenance: bool = True
     """Whether the video carries a note that it is synthetic, with its generator and its inputs."""
@@ -98,15 +107,31 @@ class CheckedJob:
     """The sound tracks that are used."""
     kept: KeptStreams | None = None
     """What else a dubbed video keeps; None for a picture."""
+    container: Container | None = None
+    """What the video is written to; None for raw frames."""
+    backdrop: Backdrop | None = None
+    """The new background; None leaves it as it is."""
+    flattened: bool = False
+    """Whether a transparent picture was laid on white."""
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the video is transparent."""
+        return self.backdrop is not None and self.backdrop.pixels is None
 
     @property
     def not_kept(self) -> tuple[str, ...]:
-        """What a dubbed video loses, in words."""
+        """What the output cannot hold, in words."""
+        is_silent = self.container is not None and self.container.voice is None
+        lost: tuple[str, ...] = (SOUND,) if is_silent else ()
+        if self.flattened:
+            lost += ("the transparency",)
         if self.kept is None:
-            return ()
-        if self.job.output == Path("-"):
-            return () if self.kept.is_plain else ("its other tracks, chapters and metadata",)
-        return self.kept.left_out
+            return lost
+        if is_silent or self.job.output == STDOUT:
+            others = () if self.kept.is_plain else ("its other tracks, chapters and metadata",)
+            return lost + others
+        return lost + self.kept.left_out
 
 
 def check_job(job: RenderJob) -> CheckedJob:
@@ -116,6 +141,8 @@ def check_job(job: RenderJob) -> CheckedJob:
         TalkheadError: an input is missing, unreadable, or does not match the others.
     """
     from talkhead.media.audio_clip import AudioClip
+    from talkhead.media.containers import GIF, check_length
+    from talkhead.media.picture_encoding import GIF_FPS
     from talkhead.media.playback import LOOPS
     from talkhead.media.rates import DEFAULT_FPS, num_frames
     from talkhead.media.video import probe_video
@@ -132,8 +159,15 @@ def check_job(job: RenderJob) -> CheckedJob:
         check_emotion(job.emotion)
     if job.scheduler is not None:
         check_scheduler(job.scheduler)
-    signer = _signer_of(job)
-    picture, rate = None, job.fps
+    container = container_for(job.output, job.output_format)
+    holds_alpha = container is not None and container.has_alpha
+    if job.background is not None and check_background(job.background) is None and not holds_alpha:
+        name = "raw frames" if container is None else container.name
+        raise TalkheadError(
+            f"{name} cannot be transparent: choose .webm, .mov, .webp or numbered .png files"
+        )
+    signer = signer_of(job)
+    picture, alpha, rate = None, None, job.fps
     dubs = is_video(job.face)
     if dubs:
         if job.pose != "natural":
@@ -144,17 +178,24 @@ def check_job(job: RenderJob) -> CheckedJob:
         size = original_size = (video.width, video.height)
         rate = rate or video.fps
     else:
-        from talkhead.media.picture import read_picture
+        from talkhead.media.picture import read_alpha, read_picture
 
         read = read_picture(job.face, limit=job.max_size)
+        alpha = read_alpha(job.face, limit=job.max_size)
         picture, original_size = read.pixels, read.original_size
         size = picture.shape[1], picture.shape[0]
         rate = rate or DEFAULT_FPS
+    if container is GIF:
+        rate = min(rate, GIF_FPS)
+    wanted = job.background or (TRANSPARENT if holds_alpha and alpha is not None else None)
+    backdrop = None if wanted is None else open_backdrop(wanted, size, alpha)
     check_input(job.audio)
     tracks = choose_tracks(
         job.face if dubs else None, job.audio, job.audio_track, job.background_sound
     )
     audio = AudioClip.open(job.audio, str(tracks.voice + 1))
+    if job.output != STDOUT:
+        check_length(job.output, float(audio.duration_s))
     track = None
     if job.landmarks is not None:
         track = _read_track(job.landmarks, job.face, size, is_scaled=size != original_size)
@@ -164,7 +205,10 @@ def check_job(job: RenderJob) -> CheckedJob:
         written = NOTE_KEYS if job.provenance else ()
         kept = plan_dub(job.face, job.audio, job.output, tracks, float(total / rate), written)
     return CheckedJob(
-        *(job, picture, track, rate, total, audio, size, original_size, signer, tracks, kept)
+        *(job, picture, track, rate, total, audio, size, original_size, signer, tracks, kept),
+        container=container,
+        backdrop=backdrop,
+        flattened=alpha is not None and backdrop is None,
     )
 
 
@@ -198,26 +242,16 @@ def render_job(
         NoFaceError: no matching face was found.
         WeightsError: the networks cannot be loaded.
     """
-    from talkhead.media.video import VideoWriter
+    from talkhead.media.picture_encoding import fitted
 
     job = checked.job
     if folder is not None:
         check_system(job, folder, dubs=checked.picture is None)
     progress = progress or _without_progress
     width, height = (side - side % 2 for side in checked.size)
-    note = _note_of(job, folder) if job.provenance else None
-    writer = VideoWriter(
-        target,
-        size=(width, height),
-        fps=checked.fps,
-        sound=job.audio,
-        crf=job.crf,
-        metadata=note,
-        overwrite=job.overwrite,
-        seal=_seal_of(checked.signer, note),
-        sound_track=checked.tracks.voice,
-        background=checked.tracks.background,
-        kept=checked.kept if isinstance(target, Path) else None,
+    note = note_of(job, folder) if job.provenance else None
+    writer = open_writer(
+        checked, target, size=(width, height), note=note, seal=seal_of(checked.signer, note)
     )
     loaded_at: list[float] = []
 
@@ -232,6 +266,8 @@ def render_job(
     with checked.audio, closing(watched) as frames, writer:
         for frame in frames:
             writer.write(frame[:height, :width])
+    if checked.container is not None:
+        width, height = fitted((width, height), checked.container)
     elapsed_s = time.perf_counter() - loaded_at[0]
     return {
         "output": str(job.output),
@@ -248,43 +284,6 @@ def render_job(
         **({"not_kept": checked.not_kept} if checked.not_kept else {}),
         **rendering.facts,
     }
-
-
-def _signer_of(job: RenderJob) -> Signer | None:
-    if job.c2pa_certificate is None and job.c2pa_key is None:
-        return None
-    if job.c2pa_certificate is None or job.c2pa_key is None:
-        raise TalkheadError("content credentials need both a certificate and a key")
-    if job.output == Path("-"):
-        raise TalkheadError("a video written to stdout cannot be signed: name an output file")
-    if job.output.suffix.lower() == ".mkv":
-        raise TalkheadError("content credentials cannot be written to mkv: choose mp4")
-    from talkhead.provenance import check_signer
-
-    return check_signer(job.c2pa_certificate, job.c2pa_key)
-
-
-def _note_of(job: RenderJob, folder: Path | None) -> dict[str, str]:
-    from talkhead.provenance import provenance_note, weights_digests
-    from talkhead.weights import resolve_weights
-
-    return provenance_note(
-        job.face,
-        job.audio,
-        weights_name=job.weights,
-        digests=weights_digests(folder or resolve_weights(job.weights)),
-        seed=job.seed,
-    )
-
-
-def _seal_of(
-    signer: Signer | None, note: Mapping[str, str] | None
-) -> Callable[[Path, Path], None] | None:
-    if signer is None:
-        return None
-    from talkhead.provenance import sign
-
-    return partial(sign, signer=signer, note=note)
 
 
 def check_system(job: RenderJob, folder: Path, *, dubs: bool) -> None:
@@ -336,7 +335,9 @@ def _render(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Pro
         face = VideoFace.find(job.face, checked.fps, job.choose, job.loop, progress)
     else:
         face = PictureFace.find(checked.picture, job.choose)
-    return render_face(
+        if checked.backdrop is not None:
+            face = cut_out(face, checked.backdrop)
+    rendering = render_face(
         load(),
         face,
         checked.audio,
@@ -348,6 +349,9 @@ def _render(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Pro
         sampler=SamplerOptions(job.steps, job.start_step, job.seed, job.scheduler),
         emotion=job.emotion,
     )
+    if checked.backdrop is None:
+        return rendering
+    return dataclasses.replace(rendering, frames=place(rendering.frames, checked.backdrop))
 
 
 def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: bool) -> LandmarkTrack:

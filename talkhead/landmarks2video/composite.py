@@ -225,18 +225,9 @@ def _blend(
     replaced: Tensor,
 ) -> Pixels:
     """Return the stage's part of the frames, uint8 (B, h, w, 3)."""
-    count = len(shift)
     height, width = canvas.stage.shape[-2:]
-    offsets = functional.grid_sample(
-        shift,
-        canvas.places.expand(count, -1, -1, -1),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
-    unit = torch.tensor([width, height], device=shift.device) * (canvas.crop.scale / 2)
-    grid = canvas.still + offsets.permute(0, 2, 3, 1) / unit
-    frames = warp_image(canvas.stage.expand(count, -1, -1, -1), grid)
+    grid = stage_grid(canvas, shift)
+    frames = warp_image(canvas.stage.expand(len(shift), -1, -1, -1), grid)
     left, top, side = canvas.crop_box
     corner = torch.tensor([left, top], device=shift.device)
     meshes = (canvas.mesh[..., :2], target[..., :2])
@@ -268,6 +259,46 @@ def _blend(
     pixels = frames.round_().clamp_(0, 255).to(torch.uint8)
     blended: Pixels = pixels.permute(0, 2, 3, 1).cpu().numpy()
     return blended
+
+
+def stage_grid(canvas: Canvas, shift: Tensor) -> Tensor:
+    """Return where the pixels of frames come from in the stage, (B, h, w, 2).
+
+    Args:
+        canvas: the picture.
+        shift: (B, 2, 208, 208), from `draw_stage`.
+    """
+    height, width = canvas.stage.shape[-2:]
+    offsets = functional.grid_sample(
+        shift,
+        canvas.places.expand(len(shift), -1, -1, -1),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    unit = torch.tensor([width, height], device=shift.device) * (canvas.crop.scale / 2)
+    return canvas.still + offsets.permute(0, 2, 3, 1) / unit
+
+
+def move_alpha(canvas: Canvas, layers: FrameLayers, alpha: Pixels) -> Pixels:
+    """Return the alpha of frames, uint8 (B, H, W): it moves with the picture.
+
+    Args:
+        canvas: the picture.
+        layers: B frames; whole crops that networks generated leave it as it is.
+        alpha: (H, W), that of the picture.
+    """
+    out = np.repeat(alpha[None], len(layers.shift), axis=0)
+    if layers.whole is not None:
+        return out
+    height, width = canvas.stage.shape[-2:]
+    rows, columns = slice(canvas.top, canvas.top + height), slice(canvas.left, canvas.left + width)
+    stage = _to_tensor(alpha[rows, columns, None], layers.shift.device)
+    for number in range(len(out)):  # one by one, which bounds memory
+        grid = stage_grid(canvas, layers.shift[number : number + 1])
+        moved = warp_image(stage, grid)[0, 0].round().clamp(0, 255).to(torch.uint8)
+        out[number, rows, columns] = moved.cpu().numpy()
+    return out
 
 
 def _work_area(maps: Tensor) -> Tensor:

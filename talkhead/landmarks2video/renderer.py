@@ -16,7 +16,13 @@ from torch import Tensor
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.batching import BatchLimit, compute_in_order
-from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
+from talkhead.landmarks2video.composite import (
+    Canvas,
+    FrameLayers,
+    composite,
+    move_alpha,
+    prepare_canvas,
+)
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter
@@ -72,6 +78,7 @@ def render_frames(
     options: SamplerOptions | None = None,
     *,
     emotion: Floats | None = None,
+    alpha: Pixels | None = None,
     num_workers: int | None = None,
 ) -> Generator[Pixels, None, None]:
     """Render frames of a picture from landmarks.
@@ -86,11 +93,12 @@ def render_frames(
         windows: meshes (T, 478, 3) of the frames, pixels of the picture.
         options: steps and seed; None for one step.
         emotion: (8,), probabilities of the emotions; None for no emotion.
+        alpha: uint8 (H, W), how much of each pixel is the person; None for a whole picture.
         num_workers: number of threads; None for as many as suit the device, 0 to compute a window
             when it is asked for, in the caller's thread.
 
     Yields:
-        uint8 (T, H, W, 3).
+        uint8 (T, H, W, 3), or (T, H, W, 4) with an alpha.
     """
     options = options or SamplerOptions()
     canvas = prepare_canvas(picture, identity, renderer.device)
@@ -101,7 +109,9 @@ def render_frames(
         layers = compute()
         frames = composite(canvas, layers)
         paint(frames, canvas.crop.to_picture(layers.target.cpu().numpy()))
-        return frames
+        if alpha is None:
+            return frames
+        return np.concatenate([frames, move_alpha(canvas, layers, alpha)[..., None]], -1)
 
     layers = renderer.layers(canvas, windows, options, emotion)
     yield from compute_in_order(finish, layers, renderer.device, picture.size, num_workers)

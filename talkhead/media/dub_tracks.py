@@ -109,9 +109,10 @@ def plan_dub(
     from talkhead.media.containers import MP4, container_of
     from talkhead.media.kept_streams import plan_kept
 
+    container = container_of(output)
     return plan_kept(
         face,
-        container_of(output) or MP4,
+        MP4 if container is None or container.voice is None else container,
         replaced=tracks.replaced,
         voice=(audio, tracks.voice),
         duration_s=duration_s,

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from talkhead.media import ffmpeg
-from talkhead.media.containers import MP4, MP4_KEYS, Container
+from talkhead.media.containers import MOV, MP4, MP4_KEYS, Container
 from talkhead.media.kept_streams import KeptStreams, KeptTrack, track_args
 from talkhead.media.kinds import demuxer_of
-from talkhead.media.picture_format import SCALE_FLAGS
+from talkhead.media.picture_encoding import (
+    ENCODER_PRESET,
+    NUM_ENCODER_THREADS,
+    TO_BT709,
+    picture_args,
+    raw_input_args,
+)
 
-# x264's output depends on the number of threads; a fixed number makes it the same everywhere.
-NUM_ENCODER_THREADS = 8
-ENCODER_PRESET = "veryfast"
+__all__ = ["ENCODER_PRESET", "NUM_ENCODER_THREADS", "TO_BT709", "write_video_args"]
+
 SOUND_BITRATE = "192k"
+OPUS_BITRATE = "128k"
 _AAC_RATES_HZ = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MAX_AAC_RATE_HZ = _AAC_RATES_HZ[-1]
 """Limit for a video's audio: phones and browsers play no higher rate."""
+# Each encoder supports these layouts; any other is mixed to the nearest. Rates likewise: AAC
+# supports higher ones, but phones do not play them.
+_SOUND_FORMATS = {
+    "aac": (
+        SOUND_BITRATE,
+        f"sample_rates={'|'.join(map(str, _AAC_RATES_HZ))}"
+        ":channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1",
+    ),
+    "libopus": (
+        OPUS_BITRATE,
+        "sample_rates=48000:channel_layouts=mono|stereo|3.0|quad|5.0|5.1|7.1",
+    ),
+}
 PEAK = 0.98
 """A mix is held below this part of full scale."""
 FRAGMENT_S = 1
 KEY_FRAME_S = 30
 """Longest distance between key frames. A still background jumps slightly at each one."""
-
-TO_BT709 = (
-    f"scale=out_color_matrix=bt709:out_range=tv:{SCALE_FLAGS}",
-    "format=yuv420p",
-    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
-)
 
 
 @dataclass(frozen=True)
@@ -66,10 +78,12 @@ def write_video_args(
     background: BackgroundSound | None = None,
     kept: KeptStreams | None = None,
     container: Container = MP4,
+    has_alpha: bool = False,
 ) -> list[str]:
-    """Encode raw RGB from stdin and an audio file to mp4: H.264 in yuv420p, AAC, faststart.
+    """Encode raw RGB from stdin and an audio file: by default to mp4, H.264 in yuv420p and AAC.
 
     `sound_track` counts from 0 among those of the file. `kept` is what else goes into the file.
+    With `has_alpha`, stdin has RGBA, and the container keeps the transparency.
 
     Without a target, the mp4 goes to stdout in fragments of frames and their audio. Each fragment
     starts with a key frame and is at most about `FRAGMENT_S` long.
@@ -77,13 +91,8 @@ def write_video_args(
     The last column or row of an odd size is dropped, because yuv420p needs even sizes. Colours are
     BT.709 and tagged as such. Nothing in the file depends on the date or the number of cores.
     """
-    width, height = size
-    picture_filters = (f"crop={width - width % 2}:{height - height % 2}:0:0", *TO_BT709)
-    args = [
-        *ffmpeg.common_args(),
-        *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"),
-        *("-framerate", ffmpeg.rate_text(fps), "-i", "pipe:0"),
-    ]
+    args = [*ffmpeg.common_args(), *raw_input_args(size, fps, has_alpha=has_alpha)]
+    encoder = container.voice or ""
     if sound is not None:
         args += ffmpeg.input_args(sound)
         voice = f"1:a:{sound_track}"
@@ -96,12 +105,14 @@ def write_video_args(
             voice = "[mix]"
         if kept is None:
             args += ["-map", "0:v:0", "-map", voice]
-            args += sound_args(copy_sound=copy_sound, is_filtered=background is not None)
+            args += sound_args(
+                copy_sound=copy_sound, is_filtered=background is not None, encoder=encoder
+            )
         else:
             if background is None:
                 args += ffmpeg.input_args(kept.path, demuxer_of(kept.path))
             for index, track in enumerate(kept.tracks):
-                args += _mapped(index, track, voice, copy_sound, background is not None)
+                args += _mapped(index, track, voice, copy_sound, background is not None, encoder)
             args += track_args(kept.tracks)
     if kept is None:
         args += ["-map_metadata", "-1", "-map_chapters", "-1"]
@@ -111,14 +122,16 @@ def write_video_args(
         args += ["-map_chapters", "2" if kept.num_chapters else "-1"]
         args += ["-t", f"{kept.duration_s:.6f}"]
         metadata = {**kept.tags, **metadata}
-    args += ["-c:v", "libx264", "-preset", ENCODER_PRESET, "-crf", str(crf)]
     key_frame_s = FRAGMENT_S if target is None else KEY_FRAME_S
-    args += ["-g:v", str(math.ceil(fps * key_frame_s))]
-    args += ["-threads:v", str(NUM_ENCODER_THREADS), "-vf", ",".join(picture_filters)]
+    args += picture_args(
+        container, size=size, fps=fps, crf=crf, key_frame_s=key_frame_s, has_alpha=has_alpha
+    )
     args += ["-flags:v", "+bitexact", "-fflags", "+bitexact"]
     for key, value in metadata.items():
         args += ["-metadata", f"{key}={value}"]
-    tags = "" if set(metadata) <= MP4_KEYS else "+use_metadata_tags"
+    # QuickTime's older boxes hold no description.
+    is_readable = container is not MOV and set(metadata) <= MP4_KEYS
+    tags = "" if is_readable else "+use_metadata_tags"
     if target is None:
         # AAC starts before time 0; only a header that waits for the first fragment can record that.
         fragments = f"+frag_keyframe+empty_moov+delay_moov+default_base_moof{tags}"
@@ -126,23 +139,29 @@ def write_video_args(
             # Raw AAC (ADTS) has to be converted; for an mp4 in one piece, ffmpeg does so itself.
             args += ["-bsf:a", "aac_adtstoasc"]
         return [*args, "-movflags", fragments, "-f", "mp4", "pipe:1"]
-    if container.muxer == "mp4":
+    if container in (MP4, MOV):
         args += ["-movflags", f"+faststart{tags}"]
     return [*args, "-f", container.muxer, "-y", ffmpeg.input_name(target)]
 
 
 def _mapped(
-    index: int, track: KeptTrack, voice: str, copy_voice: bool, is_mixed: bool
+    index: int, track: KeptTrack, voice: str, copy_voice: bool, is_mixed: bool, encoder: str
 ) -> list[str]:
     """Return the arguments that put a track into the output."""
     if track.source == "picture":
         return ["-map", "0:v:0"]
     if track.source == "voice":
-        chosen = sound_args(copy_sound=copy_voice, stream=f"{index}", is_filtered=is_mixed)
+        chosen = sound_args(
+            copy_sound=copy_voice, stream=f"{index}", is_filtered=is_mixed, encoder=encoder
+        )
         return ["-map", voice, *chosen]
     source = ["-map", f"2:{track.number}"]
     if track.kind == "Audio":
-        return [*source, *sound_args(copy_sound=track.encoder == "copy", stream=f"{index}")]
+        is_copied = track.encoder == "copy"
+        return [
+            *source,
+            *sound_args(copy_sound=is_copied, stream=f"{index}", encoder=encoder),
+        ]
     return [*source, f"-c:{index}", track.encoder]
 
 
@@ -172,22 +191,24 @@ def mix_filter(voice: str, under: str, background: BackgroundSound) -> str:
     )
 
 
-def sound_args(*, copy_sound: bool, stream: str = "a", is_filtered: bool = False) -> list[str]:
-    """Return the arguments that copy AAC, or encode any other sound to it.
+def sound_args(
+    *, copy_sound: bool, stream: str = "a", is_filtered: bool = False, encoder: str = "aac"
+) -> list[str]:
+    """Return the arguments that copy a sound, or encode it.
 
     Args:
         copy_sound: whether the sound is copied.
         stream: which streams of the output they are for.
-        is_filtered: whether the sound comes out of filters, in a format that AAC supports.
+        is_filtered: whether the sound comes out of filters, in a format that all encoders support.
+        encoder: ffmpeg's name: aac, libopus, or one for PCM, which takes any format.
     """
     if copy_sound:
         return [f"-c:{stream}", "copy"]
-    # AAC supports these layouts; any other is mixed to the nearest. Rates likewise: AAC supports
-    # higher ones, but phones do not play them.
-    rates = "|".join(str(rate_hz) for rate_hz in _AAC_RATES_HZ)
-    formats = f"aformat=sample_rates={rates}:channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1"
+    if encoder not in _SOUND_FORMATS:
+        return [f"-c:{stream}", encoder, f"-flags:{stream}", "+bitexact"]
+    bitrate, formats = _SOUND_FORMATS[encoder]
     return [
-        *(f"-c:{stream}", "aac", f"-b:{stream}", SOUND_BITRATE),
-        *(() if is_filtered else (f"-filter:{stream}", formats)),
+        *(f"-c:{stream}", encoder, f"-b:{stream}", bitrate),
+        *(() if is_filtered else (f"-filter:{stream}", f"aformat={formats}")),
         *(f"-flags:{stream}", "+bitexact"),
     ]

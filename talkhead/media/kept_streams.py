@@ -11,7 +11,7 @@ from typing import Literal
 
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
-from talkhead.media.containers import Container
+from talkhead.media.containers import MOV, MP4, Container
 from talkhead.media.files import check_input
 from talkhead.media.kinds import demuxer_of
 from talkhead.media.metadata import parse_sections
@@ -122,7 +122,7 @@ def plan_kept(
         None if old is None else old.number,
         "Audio",
         "aac",
-        {} if voice is None else _voice_tags(*voice),
+        {} if voice is None else _spelt(_voice_tags(*voice), container)[0],
         ("default",) if old is None or "default" in old.flags else (),
     )
     kept: list[KeptTrack] = []
@@ -130,7 +130,9 @@ def plan_kept(
     others: Counter[str] = Counter()
     for track in tracks:
         flags = {_SYNONYMS.get(flag, flag) for flag in track.flags}
-        tags = _track_tags(track, track_tags.get(track.number, {}))
+        tags, lost_language = _spelt(
+            _track_tags(track, track_tags.get(track.number, {})), container
+        )
         if track is old:
             kept.append(spoken)
             continue
@@ -145,6 +147,8 @@ def plan_kept(
             continue
         if missing := sorted(flags - container.flags):
             left_out.append(f"the flag {', '.join(missing)} of track {track.number + 1}")
+        if lost_language:
+            left_out.append(f"the language {lost_language} of track {track.number + 1}")
         kept.append(
             KeptTrack(
                 "picture" if track is picture else "original",
@@ -159,7 +163,7 @@ def plan_kept(
             kept.append(spoken)
     left_out += [f"{count} {name}{'s' * (count > 1)}" for name, count in sorted(others.items())]
     subtitles = [t for t in kept if t.kind == "Subtitle"]
-    if container.muxer == "mp4" and subtitles and not any("default" in t.flags for t in subtitles):
+    if container in (MP4, MOV) and subtitles and not any("default" in t.flags for t in subtitles):
         left_out.append("that no subtitles are on at first")  # ffmpeg turns on the first
     tags, lost = _file_tags(file_tags, container, written_tags)
     left_out += lost
@@ -203,6 +207,16 @@ def _track_tags(track: Track, tags: Mapping[str, str]) -> dict[str, str]:
     return found if _HANDLERS.fullmatch(title) else found | {"title": title}
 
 
+def _spelt(tags: dict[str, str], container: Container) -> tuple[dict[str, str], str]:
+    """Return a track's tags as a container spells them, and the language that it cannot store."""
+    language = tags.get("language", "")
+    if not language or container.languages is None:
+        return tags, ""
+    spelt = container.languages.get(language.lower())
+    others = {key: value for key, value in tags.items() if key != "language"}
+    return (others, language) if spelt is None else (others | {"language": spelt}, "")
+
+
 def _file_tags(
     tags: Mapping[str, str], container: Container, written: Collection[str]
 ) -> tuple[dict[str, str], list[str]]:
@@ -225,7 +239,7 @@ def _file_tags(
 
 def _encoder_of(track: Track, tags: Mapping[str, str], container: Container) -> str | None:
     if track.kind == "Audio" and track.codec != "none":
-        return "copy" if track.codec in container.sounds else "aac"
+        return "copy" if track.codec in container.sounds else container.voice
     if track.kind == "Subtitle":
         return container.subtitles.get(track.codec)
     is_file = track.kind == "Attachment" and all(key in tags for key in _FILE_TAGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from talkhead.errors import TalkheadError
 from talkhead.media import ffmpeg
 from talkhead.media.files import check_input
+from talkhead.media.picture_notes import read_picture_notes
 
 MAX_NOTES_BYTES = 1_000_000
 """Limit for all metadata together; the rest is not read."""
@@ -30,7 +31,7 @@ class StreamInfo:
 
 
 def read_notes(path: Path) -> dict[str, str]:
-    """Read a container's metadata; nothing is decoded.
+    """Read the metadata of a container, or of a GIF, WebP or PNG; nothing is decoded.
 
     Returns:
         Values by lower-case key. Do not trust them: anyone may have written them.
@@ -39,6 +40,8 @@ def read_notes(path: Path) -> dict[str, str]:
         TalkheadError: the file cannot be read, or its container is not recognised.
     """
     check_input(path)
+    if (notes := read_picture_notes(path)) is not None:
+        return notes
     with ffmpeg.running_ffmpeg(ffmpeg.read_notes_args(path)) as process:
         output = process.stdout.read(MAX_NOTES_BYTES)
         if len(output) < MAX_NOTES_BYTES and process.wait() != 0:

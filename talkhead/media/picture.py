@@ -79,6 +79,45 @@ def read_picture(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> Picture:
             WebP, AVIF and JPEG 2000).
     """
     path = Path(path)
+    with _decoded(path, limit) as (image, (width, height), target):
+        orientation = _orientation(image)
+        upright = _to_rgb(path, image, target)
+    if orientation in _TRANSPOSES:
+        upright = upright.transpose(_TRANSPOSES[orientation])
+    swaps_sides = orientation in (5, 6, 7, 8)
+    return Picture(np.array(upright), (height, width) if swaps_sides else (width, height))
+
+
+def read_alpha(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> npt.NDArray[np.uint8] | None:
+    """Read the transparency of a picture, as upright and as large as `read_picture` gives it.
+
+    Args:
+        path: as for `read_picture`.
+        limit: larger pictures are scaled down to fit.
+
+    Returns:
+        uint8 (H, W), 0 where it is transparent; None if it is nowhere.
+
+    Raises:
+        TalkheadError: as `read_picture`.
+    """
+    with _opened(path) as image:
+        if not image.has_transparency_data:
+            return None
+    with _decoded(path, limit) as (image, _, target):
+        orientation = _orientation(image)
+        alpha = image.convert("RGBA").getchannel("A").resize(target, Image.Resampling.LANCZOS)
+    if orientation in _TRANSPOSES:
+        alpha = alpha.transpose(_TRANSPOSES[orientation])
+    values = np.array(alpha)
+    return None if values.min() == 255 else values
+
+
+@contextmanager
+def _decoded(
+    path: Path, limit: SizeLimit
+) -> Iterator[tuple[Image.Image, tuple[int, int], tuple[int, int]]]:
+    """Yield a decoded picture, its own size, and the size to scale it to."""
     check_input(path)
     with _opened(path) as image:
         width, height = image.size
@@ -103,12 +142,7 @@ def read_picture(path: Path, *, limit: SizeLimit = DEFAULT_LIMIT) -> Picture:
             raise TalkheadError(
                 f"{path} is truncated or damaged ({reason}); copy or export it again"
             ) from error
-        orientation = _orientation(image)
-        upright = _to_rgb(path, image, target)
-    if orientation in _TRANSPOSES:
-        upright = upright.transpose(_TRANSPOSES[orientation])
-    swaps_sides = orientation in (5, 6, 7, 8)
-    return Picture(np.array(upright), (height, width) if swaps_sides else (width, height))
+        yield image, (width, height), target
 
 
 def write_picture(path: Path, pixels: npt.NDArray[np.uint8]) -> None:

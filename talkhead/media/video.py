@@ -21,12 +21,13 @@ from talkhead.errors import TalkheadError
 from talkhead.limits import MAX_CRF, MAX_VIDEO_ASPECT, MAX_VIDEO_SIDE_PX
 from talkhead.media import encoding, ffmpeg
 from talkhead.media.audio_clip import AudioClip
-from talkhead.media.containers import MP4, Container, container_of
+from talkhead.media.containers import MP4, Container, check_video_name
 from talkhead.media.encoding import BackgroundSound
 from talkhead.media.files import check_input
 from talkhead.media.kept_streams import KeptStreams
 from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import PictureFormat, parse_picture_format
+from talkhead.media.picture_notes import write_picture_notes
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
 from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
 
@@ -193,9 +194,10 @@ def _read_frame(stream: IO[bytes], height: int, width: int) -> Frames | None:
 
 
 class VideoWriter:
-    """Write frames and an audio file to an mp4 that appears whole or not at all, or to a stream.
+    """Write frames and an audio file to a video that appears whole or not at all, or to a stream.
 
-    H.264 in yuv420p with faststart. Audio that is already AAC is copied unchanged; any other is
+    The name chooses the format, see `talkhead.media.containers`; a GIF or WebP drops the sound. In
+    mp4 and mkv: H.264 in yuv420p. Audio that is already AAC is copied unchanged; any other is
     encoded to AAC once, with its own channels and rate; rates above 48 kHz become 48 kHz. Neither
     audio nor video is cut to the other's length. The last column or row of an odd size is dropped.
     The same input gives the same bytes. Use it as a context manager: the file gets its name at the
@@ -219,12 +221,12 @@ class VideoWriter:
         sound_track: int | None = None,
         background: BackgroundSound | None = None,
         kept: KeptStreams | None = None,
+        has_alpha: bool = False,
     ) -> None:
         """Check everything that can be checked before slow work starts; write nothing yet.
 
         Args:
-            target: the file to write, .mp4, .m4v, .mov or .mkv; or an open stream with a
-                descriptor.
+            target: the file to write; or an open stream with a descriptor.
             size: (width, height) of the frames.
             fps: frames per second.
             sound: a clip, or a file with audio (a video will do); None for a silent video.
@@ -237,6 +239,7 @@ class VideoWriter:
                 that is flagged as the default.
             background: an old sound to mix under `sound`.
             kept: what else of a dubbed video goes into the file; for a file and with sound only.
+            has_alpha: whether the frames are RGBA, and the file keeps their transparency.
 
         Raises:
             TalkheadError: the output cannot be written, or the size, quality or audio is unusable.
@@ -245,9 +248,12 @@ class VideoWriter:
         self._name = str(target) if isinstance(target, Path) else "the video"
         self.size = size
         self._container = MP4
+        self.num_channels = 4 if has_alpha else 3
         if isinstance(target, Path):
             self._container = check_video_name(target)
             check_output(target, overwrite=overwrite)
+        if has_alpha and not self._container.has_alpha:
+            raise TalkheadError(f"{self._container.name} cannot be transparent; choose .webm")
         if not all(2 <= side <= MAX_VIDEO_SIDE_PX for side in size):
             raise TalkheadError(
                 f"{self._name} cannot be {size[0]} x {size[1]} px; choose sides of 2 to"
@@ -257,12 +263,14 @@ class VideoWriter:
             raise TalkheadError(f"quality (crf) {crf} is out of range; give 0 to {MAX_CRF}")
         if seal is not None and not isinstance(target, Path):
             raise TalkheadError("a video written to a stream cannot be signed; name a file")
+        if self._container.voice is None:
+            sound = None
         self._sound = sound.path or sound if isinstance(sound, AudioClip) else sound
         if sound_track is None and isinstance(sound, AudioClip):
             sound_track = sound.track
         copy_sound = False
         if isinstance(self._sound, Path):
-            sound_track, copy_sound = _sound_to_write(self._sound, sound_track)
+            sound_track, copy_sound = _sound_to_write(self._sound, sound_track, self._container)
         if kept is not None and (sound is None or kept.container != self._container.name):
             raise ValueError(f"streams kept for {kept.container} do not fit {self._name}")
         self._overwrite = overwrite
@@ -281,7 +289,9 @@ class VideoWriter:
             background=background,
             kept=None if kept is None or kept.is_plain else kept,
             container=self._container,
+            has_alpha=has_alpha,
         )
+        self._metadata = metadata or {}
 
     def __enter__(self) -> VideoWriter:
         """Start the encoder."""
@@ -304,7 +314,7 @@ class VideoWriter:
         return self
 
     def write(self, frames: Frames) -> None:
-        """Append frames: uint8, RGB, shape = (T, H, W, 3) or (H, W, 3).
+        """Append frames: uint8, RGB, shape = (T, H, W, 3) or (H, W, 3); with alpha, RGBA.
 
         Raises:
             ValueError: the shape or type is wrong.
@@ -312,11 +322,12 @@ class VideoWriter:
                 has no reader left.
         """
         width, height = self.size
-        if frames.dtype != np.uint8 or frames.shape[-3:] != (height, width, 3):
+        shape = height, width, self.num_channels
+        if frames.dtype != np.uint8 or frames.shape[-3:] != shape:
             raise ValueError(f"frames are {frames.dtype} {frames.shape}, not uint8 {self.size}")
         if frames.ndim not in (3, 4):
             raise ValueError(f"frames have {frames.ndim} dimensions, not 3 or 4")
-        for frame in frames.reshape(-1, height, width, 3):
+        for frame in frames.reshape(-1, *shape):
             try:
                 self._process.stdin.write(np.ascontiguousarray(frame).data)
             except OSError as error:  # the encoder has ended
@@ -343,6 +354,8 @@ class VideoWriter:
         if self._process.wait() != 0:
             raise self._failure()
         if self._pending is not None:
+            if self._container.picture in ("gif", "webp"):  # ffmpeg writes no text into them
+                write_picture_notes(self._pending.path, self._metadata)
             self._publish(self._pending)
 
     def _publish(self, encoded: PendingFile) -> None:
@@ -375,19 +388,7 @@ class VideoWriter:
         )
 
 
-def check_video_name(path: Path) -> Container:
-    """Return the container of an output by its name.
-
-    Raises:
-        TalkheadError: it does not end in .mp4, .m4v, .mov or .mkv.
-    """
-    container = container_of(path)
-    if container is None:
-        raise TalkheadError(f"{path} has no mp4 or mkv suffix; end the output's name in .mp4")
-    return container
-
-
-def _sound_to_write(path: Path, chosen: int | None) -> tuple[int, bool]:
+def _sound_to_write(path: Path, chosen: int | None, container: Container) -> tuple[int, bool]:
     """Return which sound track to write, and whether players take it as it is."""
     tracks = list_tracks(path)
     if not sound_tracks(tracks):
@@ -395,4 +396,5 @@ def _sound_to_write(path: Path, chosen: int | None) -> tuple[int, bool]:
     number = choose_sound(tracks, None, path) if chosen is None else chosen
     sound = sound_tracks(tracks)[number]
     is_slow_enough = sound.rate_hz is not None and sound.rate_hz <= encoding.MAX_AAC_RATE_HZ
-    return number, sound.codec == "aac" and is_slow_enough
+    wanted = {"aac": "aac", "libopus": "opus"}.get(container.voice or "")
+    return number, sound.codec == wanted and is_slow_enough

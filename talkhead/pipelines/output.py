@@ -16,6 +16,7 @@ import PIL.Image
 
 from talkhead import __version__
 from talkhead.errors import TalkheadError
+from talkhead.media.containers import check_length, check_video_name
 from talkhead.media.dub_tracks import choose_tracks, plan_dub
 from talkhead.media.in_memory import sound_file
 from talkhead.media.video import VideoWriter
@@ -76,15 +77,16 @@ def export_to_video(
     overwrite: bool = False,
     background_sound: float | None = None,
 ) -> Path:
-    """Write frames and sound to an mp4 or mkv, which appears complete or not at all.
+    """Write frames and sound to a video, which appears complete or not at all.
 
-    The metadata mark it as synthetic. Frames of a generator are written as they are rendered. A
-    dubbed video keeps its other sound tracks, subtitles, chapters and metadata, with a warning if
-    the file cannot hold some of them.
+    The name chooses the format; a GIF or WebP is short and has no sound. The metadata mark it as
+    synthetic. Frames of a generator are written as they are rendered. A dubbed video keeps its
+    other sound tracks, subtitles, chapters and metadata, with a warning if the file cannot hold
+    some of them.
 
     Args:
         output: the output of a `TalkheadPipeline`.
-        path: the file to write, .mp4, .m4v, .mov or .mkv.
+        path: the file to write: .mp4, .m4v, .mkv, .webm, .mov, .gif or .webp.
         crf: quality, from 0 (lossless) to 51 (worst).
         overwrite: whether an existing file may be replaced.
         background_sound: keep the whole old sound of a dubbed video under the voice, lowered by
@@ -97,6 +99,8 @@ def export_to_video(
         TalkheadError: the file cannot be written, or some frames of a generator were already read.
     """
     path = Path(path)
+    holds_sound = check_video_name(path).voice is not None
+    check_length(path, float(output.num_frames / output.fps))
     width, height = (side - side % 2 for side in output.size)  # H.264 needs even sides
     weights = public_name(output.weights)
     made_by = f"talkhead {__version__}, weights {weights}, seed {output.seed}"
@@ -106,7 +110,7 @@ def export_to_video(
             sound = stack.enter_context(sound_file(sound, output.sampling_rate or 0))
         tracks = choose_tracks(output.video, sound, output.audio_track, background_sound)
         kept = None
-        if output.video is not None:
+        if output.video is not None and holds_sound:
             duration_s = float(output.num_frames / output.fps)
             kept = plan_dub(output.video, sound, path, tracks, duration_s, NOTE_KEYS)
             if kept.left_out:

@@ -46,7 +46,7 @@ class Rendering:
     """Frames on their way, and what is known about them."""
 
     frames: Generator[Pixels, None, None]
-    """uint8 (H, W, 3), one by one."""
+    """uint8 (H, W, 3), one by one; (H, W, 4) for a picture with an alpha."""
     num_frames: int
     facts: dict[str, Any] = field(default_factory=dict)
     """For scripts: speech, silent, emotion; shots and missing faces of a video. The number of
@@ -63,6 +63,8 @@ class PictureFace:
     """(478, 3), its mesh, pixels."""
     detector: str = ""
     """Name of the detector."""
+    alpha: Pixels | None = None
+    """uint8 (H, W), how much of each pixel is the person; the frames then have an alpha, too."""
 
     @classmethod
     def find(cls, picture: Pixels, choose: str) -> PictureFace:
@@ -190,6 +192,7 @@ def animate(
         windows,
         sampler,
         emotion=probabilities,
+        alpha=face.alpha,
     )
     return Rendering(_one_by_one(frames), total, facts)
 

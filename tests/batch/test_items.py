@@ -97,6 +97,13 @@ def test_the_key_knows_a_file_by_its_place_size_and_time_however_it_is_written(
     before = key_of(posed, DIGESTS)
     track.write_bytes(b"12")
     assert key_of(posed, DIGESTS) != before
+    assert key_of(make_job(background="white"), DIGESTS) != key_of(job, DIGESTS)
+    wall = tmp_path / "wall.png"
+    wall.write_bytes(b"1")
+    walled = make_job(background=str(wall))
+    before = key_of(walled, DIGESTS)
+    wall.write_bytes(b"12")
+    assert key_of(walled, DIGESTS) != before
 
 
 def test_every_fault_is_found_before_anything_is_made(make_job: MakeJob, tmp_path: Path) -> None:

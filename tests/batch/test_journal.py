@@ -82,6 +82,7 @@ def test_two_batches_do_not_write_to_one_folder(tmp_path: Path) -> None:
 def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     old = time.time() - 3600
     mine = [".talkhead-batch-0123456789ab.mp4", ".talkhead-0123456789ab.mp4"]
+    mine += [".talkhead-batch-0123456789ab.webm", ".talkhead-0123456789ab.gif"]
     others = [
         ".talkhead-0123456789AB.mp4",
         ".talkhead-0123456789ab.png",

@@ -53,8 +53,9 @@ def test_names_are_filled_in(text: str, expected: str) -> None:
         ("{n:999999999}.mp4", "only {n} takes a format"),
         ("{n:{face}}.mp4", "only {n} takes a format"),
         ("{audio.mp4", "is not a valid name template"),
-        ("{audio}.wav", "must end in .m4v, .mkv, .mov, .mp4"),
+        ("{audio}.wav", "must end in .gif, .m4v, .mkv, .mov, .mp4, .webm, .webp"),
         ("{audio}", "must end in"),
+        ("{audio}/%05d.png", "numbers the frames of one video"),
     ],
 )
 def test_bad_templates_are_refused(text: str, words: str) -> None:

@@ -101,6 +101,52 @@ def test_tracks_chapters_and_metadata_survive(source: str, target: str, tmp_path
         assert CUES[language] in text.replace("\r", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "codecs", "left_out", "languages"),
+    [
+        ("out.webm", {"opus", "vp9", "webvtt"}, ("the flag comment of track 5",), ("swe", "ger")),
+        (
+            "out.mov",
+            {"pcm_s24le", "aac", "prores", "mov_text"},
+            (
+                "the flag forced of track 4",
+                "the flag comment of track 5",
+                "the language swe of track 6",
+            ),
+            ("", "ger"),
+        ),
+    ],
+)
+def test_webm_and_mov_keep_what_they_can_and_say_the_rest(
+    name: str,
+    codecs: set[str],
+    left_out: tuple[str, ...],
+    languages: tuple[str, str],
+    tmp_path: Path,
+) -> None:
+    whole, film = film_with_tracks(tmp_path / "in.mp4"), tmp_path / "film.mkv"
+    run("-i", str(whole), "-map", "0", "-c", "copy", "-c:s", "srt", "-dn",
+        "-metadata:s:5", "language=swe", str(film))  # fmt: skip
+    spoken = voice(tmp_path, "-metadata:s:a", "language=deu", "-metadata:s:a", "title=Doublage")
+    kept = plan(film, tmp_path / name, spoken)
+    assert kept.left_out == left_out
+    made = dub(tmp_path / name, spoken, kept)
+    tracks = [track for track in list_tracks(made) if track.kind != "Data"]
+    assert {track.codec for track in tracks} == codecs
+    assert [track.kind for track in tracks] == [
+        *("Audio", "Video", "Audio", "Subtitle", "Audio", "Subtitle")
+    ]
+    assert tracks[5].language == languages[0]
+    assert tracks[2].language in ("deu", languages[1])
+    notes, _, chapters = tags_of(made)
+    assert (notes["title"], notes["comment"]) == ("Holiday", MARK["comment"])
+    assert [chapter[0] for chapter in chapters] == ["Arrival", "Beach"]
+    assert loudness(made, 2, VOICE_HZ, 0.2, 2.4) > 0.1
+    assert loudness(made, 1, TONES_HZ[0], 0.2, 2.4) > 0.1
+    text = run("-i", str(made), "-map", "0:3", "-f", "srt", "-").decode()
+    assert CUES["eng"] in text.replace("\r", "")
+
+
 def test_what_comes_after_the_end_is_cut_and_the_same_input_gives_the_same_bytes(
     tmp_path: Path,
 ) -> None:
