@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,6 +20,7 @@ from talkhead.audio2landmarks.expressions import express
 from talkhead.audio2landmarks.speech_emotion import emotion_of
 from talkhead.emotions import EMOTIONS
 from talkhead.errors import WeightsError
+from talkhead.geometry.face_areas import Area, face_areas
 from talkhead.geometry.motion_basis import proportions
 from talkhead.geometry.windows import split_windows
 from talkhead.landmarks2video.dubbing import DubbedFace, Dubber, dub_frames
@@ -29,10 +30,16 @@ from talkhead.media.audio_clip import AudioClip
 from talkhead.media.playback import play
 from talkhead.media.rates import num_frames
 from talkhead.media.video import read_frames
-from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
+from talkhead.tracking.face_detector import (
+    MAX_FACES,
+    FaceDetector,
+    choose_face,
+    detect_faces,
+)
 from talkhead.tracking.face_track import FaceTrack
 from talkhead.tracking.face_tracker import track_face
 from talkhead.tracking.landmark_track import LandmarkTrack
+from talkhead.tracking.several_people import check_different
 
 if TYPE_CHECKING:
     from talkhead.pipelines.base import FacePipeline
@@ -63,6 +70,8 @@ class PictureFace:
     """(478, 3), its mesh, pixels."""
     detector: str = ""
     """Name of the detector."""
+    area: Area | None = None
+    """The part of the picture that may change, which keeps other faces still; None for all."""
 
     @classmethod
     def find(cls, picture: Pixels, choose: str) -> PictureFace:
@@ -71,8 +80,25 @@ class PictureFace:
         Raises:
             NoFaceError: the chosen face does not exist.
         """
+        return cls.find_all(picture, [choose])[0]
+
+    @classmethod
+    def find_all(cls, picture: Pixels, choices: Sequence[str]) -> list[PictureFace]:
+        """Find one face for each choice.
+
+        Raises:
+            NoFaceError: a chosen face does not exist.
+            TalkheadError: two choices are the same face.
+        """
+        size = (picture.shape[1], picture.shape[0])
         with FaceDetector(max_faces=MAX_FACES) as detector:
-            return cls(picture, choose_in_picture(detector, picture, choose), detector.name)
+            faces = detect_faces(detector, picture, choices)
+            name = detector.name
+        areas = face_areas(faces, size) if len(faces) > 1 else [None]
+        chosen = [choose_face(faces, choice, size) for choice in choices]
+        check_different(chosen, choices, len(faces))
+        numbers = [next(n for n, face in enumerate(faces) if face is one) for one in chosen]
+        return [cls(picture, faces[number], name, areas[number]) for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -190,6 +216,7 @@ def animate(
         windows,
         sampler,
         emotion=probabilities,
+        area=face.area,
     )
     return Rendering(_one_by_one(frames), total, facts)
 
