@@ -50,7 +50,7 @@ def _divide(one: tuple[Floats, list[int]], other: tuple[Floats, list[int]]) -> N
     """Narrow two areas in place, so that they touch at most."""
     ways = []
     for axis in (0, 1):
-        first, second = sorted((one, other), key=lambda each: float(each[0][axis :: 2].sum()))
+        first, second = sorted((one, other), key=lambda each: float(each[0][axis::2].sum()))
         ways.append((float(second[0][axis] - first[0][axis + 2]), -axis, first, second))
     gap, negative, first, second = max(ways, key=lambda way: way[:2])
     axis = -negative

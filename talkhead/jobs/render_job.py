@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.jobs.pose_source import Progress, check_pose, is_video, read_pose
+from talkhead.jobs.job_rendering import start_rendering
+from talkhead.jobs.pose_source import Progress, check_pose, is_video
+from talkhead.jobs.speakers import Speaker, check_speakers, mix_of, name_speakers
 from talkhead.media.dub_tracks import DubTracks, choose_tracks, plan_dub
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from talkhead.media.audio_clip import AudioClip
     from talkhead.media.kept_streams import KeptStreams
     from talkhead.pipelines.base import FacePipeline
-    from talkhead.pipelines.stages import Rendering
     from talkhead.provenance import Signer
     from talkhead.tracking.landmark_track import LandmarkTrack
 
@@ -39,6 +40,7 @@ class RenderJob:
     face: Path
     """A picture, or a video to dub."""
     audio: Path
+    """The sound; with several speakers, that of the first."""
     output: Path
     weights: str = "default"
     """Name or folder, for the note in the video; `render_job` gets the networks separately."""
@@ -67,6 +69,8 @@ class RenderJob:
     one that is flagged as the default."""
     background_sound: float | None = None
     """By how many dB the old sound of a video is lowered under the voice; None: it is left out."""
+    speakers: tuple[Speaker, ...] = ()
+    """Who speaks, and what; empty for the one that `choose` names."""
     overwrite: bool = False
     provenance: bool = True
     """Whether the video carries a note that it is synthetic, with its generator and its inputs."""
@@ -86,8 +90,8 @@ class CheckedJob:
     fps: Fraction
     total: int
     """Number of frames."""
-    audio: AudioClip
-    """The recording, decoded."""
+    clips: tuple[AudioClip, ...]
+    """The recording, decoded; one for each speaker."""
     size: tuple[int, int]
     """Width and height of the video or the picture, after any scaling down."""
     original_size: tuple[int, int]
@@ -98,6 +102,11 @@ class CheckedJob:
     """The sound tracks that are used."""
     kept: KeptStreams | None = None
     """What else a dubbed video keeps; None for a picture."""
+
+    @property
+    def duration_s(self) -> Fraction:
+        """Length of the longest recording."""
+        return max(clip.duration_s for clip in self.clips)
 
     @property
     def not_kept(self) -> tuple[str, ...]:
@@ -120,6 +129,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     from talkhead.media.rates import DEFAULT_FPS, num_frames
     from talkhead.media.video import probe_video
     from talkhead.provenance import NOTE_KEYS
+    from talkhead.tracking.face_detector import check_choice
     from talkhead.weights.systems import check_scheduler
 
     if job.loop not in LOOPS:
@@ -128,6 +138,7 @@ def check_job(job: RenderJob) -> CheckedJob:
     if job.landmarks is not None:
         check_input(job.landmarks)
     check_pose(job.pose)
+    check_speakers(job)
     if job.emotion is not None:
         check_emotion(job.emotion)
     if job.scheduler is not None:
@@ -150,21 +161,27 @@ def check_job(job: RenderJob) -> CheckedJob:
         picture, original_size = read.pixels, read.original_size
         size = picture.shape[1], picture.shape[0]
         rate = rate or DEFAULT_FPS
-    check_input(job.audio)
+    sounds = [speaker.audio for speaker in job.speakers] or [job.audio]
+    for sound in sounds:
+        check_input(sound)
+    for speaker in job.speakers:
+        check_choice(speaker.which, size)
     tracks = choose_tracks(
         job.face if dubs else None, job.audio, job.audio_track, job.background_sound
     )
-    audio = AudioClip.open(job.audio, str(tracks.voice + 1))
+    clips = [AudioClip.open(job.audio, str(tracks.voice + 1)), *map(AudioClip.open, sounds[1:])]
+    duration_s = max(clip.duration_s for clip in clips)
     track = None
     if job.landmarks is not None:
         track = _read_track(job.landmarks, job.face, size, is_scaled=size != original_size)
-    total = num_frames(audio.duration_s, rate)
+    total = num_frames(duration_s, rate)
     kept = None
     if dubs:
         written = NOTE_KEYS if job.provenance else ()
         kept = plan_dub(job.face, job.audio, job.output, tracks, float(total / rate), written)
     return CheckedJob(
-        *(job, picture, track, rate, total, audio, size, original_size, signer, tracks, kept)
+        *(job, picture, track, rate, total, tuple(clips), size, original_size, signer),
+        *(tracks, kept),
     )
 
 
@@ -189,7 +206,8 @@ def render_job(
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
         frames_per_second, seed, weights; for a picture that was scaled down, scaled_from; unless
-        landmarks are given, speech and silent; for a dubbed video, shots, uncertain_shots (where
+        landmarks are given, speech and silent (of several speakers, these are in speakers, a list,
+        beside which and audio); for a dubbed video, shots, uncertain_shots (where
         the face may belong to a different person than in earlier shots), frames_without_face and,
         if the output cannot hold all of it, not_kept, in words; if an emotion is shown, emotion.
 
@@ -204,6 +222,7 @@ def render_job(
     if folder is not None:
         check_system(job, folder, dubs=checked.picture is None)
     progress = progress or _without_progress
+    voices, background = mix_of(checked.clips, checked.tracks.background)
     width, height = (side - side % 2 for side in checked.size)
     note = _note_of(job, folder) if job.provenance else None
     writer = VideoWriter(
@@ -216,8 +235,9 @@ def render_job(
         overwrite=job.overwrite,
         seal=_seal_of(checked.signer, note),
         sound_track=checked.tracks.voice,
-        background=checked.tracks.background,
+        background=background,
         kept=checked.kept if isinstance(target, Path) else None,
+        voices=voices,
     )
     loaded_at: list[float] = []
 
@@ -226,18 +246,23 @@ def render_job(
         loaded_at.append(time.perf_counter())
         return pipeline
 
-    rendering = _render(checked, timed_load, progress)
+    rendering = start_rendering(checked, timed_load, progress)
     # Close the generators: the threads behind them must end before the process does.
     watched = _closing(progress(rendering.frames, checked.total), rendering.frames)
-    with checked.audio, closing(watched) as frames, writer:
-        for frame in frames:
-            writer.write(frame[:height, :width])
+    with ExitStack() as stack:
+        for clip in checked.clips:
+            stack.enter_context(clip)
+        frames = stack.enter_context(closing(watched))
+        with writer:
+            for frame in frames:
+                writer.write(frame[:height, :width])
+    name_speakers(rendering.facts, job.speakers)
     elapsed_s = time.perf_counter() - loaded_at[0]
     return {
         "output": str(job.output),
         "frames": checked.total,
         "fps": str(checked.fps),
-        "duration_s": float(checked.audio.duration_s),
+        "duration_s": float(checked.duration_s),
         "width": width,
         "height": height,
         **({} if checked.size == checked.original_size else {"scaled_from": checked.original_size}),
@@ -274,6 +299,7 @@ def _note_of(job: RenderJob, folder: Path | None) -> dict[str, str]:
         weights_name=job.weights,
         digests=weights_digests(folder or resolve_weights(job.weights)),
         seed=job.seed,
+        other_sounds=[speaker.audio for speaker in job.speakers[1:]],
     )
 
 
@@ -321,33 +347,6 @@ def _closing(watched: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, No
         for each in (watched, frames):
             if isinstance(each, Generator):
                 each.close()
-
-
-def _render(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Progress) -> Rendering:
-    """Find the face, load the pipeline, and set up the rendering."""
-    from talkhead.audio2landmarks.animation import MotionOptions
-    from talkhead.landmarks2video.sampling import SamplerOptions
-    from talkhead.pipelines.stages import PictureFace, VideoFace, render_face
-
-    job = checked.job
-    pose = read_pose(job.pose, progress)
-    face: PictureFace | VideoFace
-    if checked.picture is None:
-        face = VideoFace.find(job.face, checked.fps, job.choose, job.loop, progress)
-    else:
-        face = PictureFace.find(checked.picture, job.choose)
-    return render_face(
-        load(),
-        face,
-        checked.audio,
-        fps=checked.fps,
-        track=checked.track,
-        motion=MotionOptions(
-            pose, job.pose_strength, job.expression_strength, job.blink_per_minute, job.seed
-        ),
-        sampler=SamplerOptions(job.steps, job.start_step, job.seed, job.scheduler),
-        emotion=job.emotion,
-    )
 
 
 def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: bool) -> LandmarkTrack:

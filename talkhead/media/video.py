@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +22,7 @@ from talkhead.limits import MAX_CRF, MAX_VIDEO_ASPECT, MAX_VIDEO_SIDE_PX
 from talkhead.media import encoding, ffmpeg
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.containers import MP4, Container, container_of
-from talkhead.media.encoding import BackgroundSound
+from talkhead.media.encoding import BackgroundSound, Voice
 from talkhead.media.files import check_input
 from talkhead.media.kept_streams import KeptStreams
 from talkhead.media.kinds import demuxer_of
@@ -219,12 +219,12 @@ class VideoWriter:
         sound_track: int | None = None,
         background: BackgroundSound | None = None,
         kept: KeptStreams | None = None,
+        voices: Sequence[Voice] = (),
     ) -> None:
         """Check everything that can be checked before slow work starts; write nothing yet.
 
         Args:
-            target: the file to write, .mp4, .m4v, .mov or .mkv; or an open stream with a
-                descriptor.
+            target: the .mp4, .m4v, .mov or .mkv to write; or an open stream with a descriptor.
             size: (width, height) of the frames.
             fps: frames per second.
             sound: a clip, or a file with audio (a video will do); None for a silent video.
@@ -237,6 +237,7 @@ class VideoWriter:
                 that is flagged as the default.
             background: an old sound to mix under `sound`.
             kept: what else of a dubbed video goes into the file; for a file and with sound only.
+            voices: several sounds to mix, of which `sound` is the first.
 
         Raises:
             TalkheadError: the output cannot be written, or the size, quality or audio is unusable.
@@ -275,12 +276,13 @@ class VideoWriter:
             size=size,
             fps=fps,
             crf=crf,
-            copy_sound=copy_sound and background is None,
+            copy_sound=copy_sound and background is None and len(voices) < 2,
             metadata=metadata or {},
             sound_track=sound_track or 0,
             background=background,
             kept=None if kept is None or kept.is_plain else kept,
             container=self._container,
+            voices=voices,
         )
 
     def __enter__(self) -> VideoWriter:

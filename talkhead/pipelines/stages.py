@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from talkhead.geometry.face_areas import Area, face_areas
 from talkhead.geometry.motion_basis import proportions
 from talkhead.geometry.windows import split_windows
 from talkhead.landmarks2video.dubbing import DubbedFace, Dubber, dub_frames
-from talkhead.landmarks2video.renderer import render_frames
+from talkhead.landmarks2video.renderer import MovingFace, render_faces
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.playback import play
@@ -193,32 +193,60 @@ def animate(
         TalkheadError: the emotion is unknown.
         WeightsError: the weights do not have the emotion.
     """
+    moving, total, facts = move_face(
+        pipeline,
+        face,
+        audio,
+        fps=fps,
+        track=track,
+        motion=motion,
+        sampler=sampler,
+        emotion=emotion,
+    )
+    if windows_seen is not None:
+        moving = replace(moving, windows=_noted(moving.windows, windows_seen))
+    frames = render_faces(pipeline.renderer(), face.picture, [moving])
+    return Rendering(one_by_one(frames), total, facts)
+
+
+def move_face(
+    pipeline: FacePipeline,
+    face: PictureFace,
+    audio: AudioClip,
+    *,
+    fps: Fraction,
+    track: LandmarkTrack | None = None,
+    motion: MotionOptions | None = None,
+    sampler: SamplerOptions | None = None,
+    emotion: str | None = None,
+    least_frames: int = 0,
+) -> tuple[MovingFace, int, dict[str, Any]]:
+    """Predict how a face in a picture moves; arguments and errors as for `animate`.
+
+    Args:
+        least_frames: number of frames, if that is more than the recording has; the face is at rest
+            when the recording has ended.
+
+    Returns:
+        The face and its meshes, the number of frames, and facts for `Rendering`.
+    """
     facts: dict[str, Any] = {}
     if track is not None:
         total = num_frames(audio.duration_s, fps)
         windows = split_windows(track.resample(fps, total).points)
     else:
         speech = predict_speech(pipeline.landmark_generator, audio, face.identity, fps)
-        total = len(speech.coefficients)
         facts |= speech.facts()
+        speech = speech.lasting(least_frames)
+        total = len(speech.coefficients)
         windows = animation.animate(pipeline.landmark_generator, face.identity, speech, motion)
     probabilities = emotion_probabilities(pipeline, audio, emotion)
     if probabilities is not None:
         facts["emotion"] = EMOTIONS[int(probabilities.argmax())]
         if track is None:
             windows = express(windows, pipeline.expressions.shape_of(probabilities))
-    if windows_seen is not None:
-        windows = _noted(windows, windows_seen)
-    frames = render_frames(
-        pipeline.renderer(),
-        face.picture,
-        face.identity,
-        windows,
-        sampler,
-        emotion=probabilities,
-        area=face.area,
-    )
-    return Rendering(_one_by_one(frames), total, facts)
+    options = sampler or SamplerOptions()
+    return MovingFace(face.identity, windows, options, probabilities, face.area), total, facts
 
 
 def emotion_probabilities(
@@ -323,7 +351,8 @@ def _noted(windows: Iterator[Floats], seen: list[Floats]) -> Iterator[Floats]:
         yield points
 
 
-def _one_by_one(windows: Generator[Pixels, None, None]) -> Generator[Pixels, None, None]:
+def one_by_one(windows: Generator[Pixels, None, None]) -> Generator[Pixels, None, None]:
+    """Yield the frames of windows."""
     with closing(windows):
         for window in windows:
             yield from window

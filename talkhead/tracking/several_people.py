@@ -75,9 +75,7 @@ def track_faces(
         check_choice(choice, size)
     total = round(float(info.duration_s) * float(rate)) or None
     with ExitStack() as stack:
-        recorders = [
-            stack.enter_context(closing(FaceRecorder(choice, size))) for choice in choices
-        ]
+        recorders = [stack.enter_context(closing(FaceRecorder(choice, size))) for choice in choices]
         people = _People([_Tracked(recorder) for recorder in recorders], choices)
         for frame, is_cut in CutFinder().find(progress(read_frames(video, fps=rate), total)):
             people.add(frame, is_cut=is_cut)
