@@ -15,8 +15,8 @@ from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.jobs.job_rendering import start_rendering
 from talkhead.jobs.pose_source import Progress, check_pose, is_video
-from talkhead.jobs.speakers import Speaker, check_speakers, mix_of, name_speakers
-from talkhead.media.dub_tracks import DubTracks, choose_tracks, plan_dub
+from talkhead.jobs.speakers import Speaker, check_speakers, name_speakers
+from talkhead.media.dub_tracks import DubTracks, choose_tracks, mix_voices, plan_dub
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
@@ -222,7 +222,11 @@ def render_job(
     if folder is not None:
         check_system(job, folder, dubs=checked.picture is None)
     progress = progress or _without_progress
-    voices, background = mix_of(checked.clips, checked.tracks.background)
+    sounds = [
+        (speaker.audio, clip.track)
+        for speaker, clip in zip(job.speakers, checked.clips, strict=False)
+    ]
+    voices, background = mix_voices(sounds, checked.tracks.background)
     width, height = (side - side % 2 for side in checked.size)
     note = _note_of(job, folder) if job.provenance else None
     writer = VideoWriter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,6 @@ from talkhead.limits import MAX_SPEAKERS
 
 if TYPE_CHECKING:
     from talkhead.jobs.render_job import RenderJob
-    from talkhead.media.audio_clip import AudioClip
-    from talkhead.media.encoding import BackgroundSound, Voice
 
 
 @dataclass(frozen=True)
@@ -66,30 +64,6 @@ def check_speakers(job: RenderJob) -> None:
     ):
         if given:
             raise TalkheadError(f"{what}: leave that out, or the speakers")
-
-
-def mix_of(
-    clips: Sequence[AudioClip], background: BackgroundSound | None
-) -> tuple[tuple[Voice, ...], BackgroundSound | None]:
-    """Return the sounds to mix, none for a single one, and what goes under them.
-
-    Args:
-        clips: from files.
-        background: as for the first of them alone.
-    """
-    from talkhead.media.encoding import Voice
-    from talkhead.media.tracks import list_tracks, sound_tracks
-
-    if len(clips) < 2:
-        return (), background
-    voices = []
-    for clip in clips:
-        assert clip.path is not None
-        track = sound_tracks(list_tracks(clip.path))[clip.track]
-        voices.append(Voice(clip.path, clip.track, track.is_mono))
-    if background is not None:
-        background = replace(background, voice_is_mono=all(voice.is_mono for voice in voices))
-    return tuple(voices), background
 
 
 def name_speakers(facts: dict[str, Any], speakers: Sequence[Speaker]) -> None:

@@ -103,31 +103,14 @@ def write_video_args(
         *("-framerate", ffmpeg.rate_text(fps), "-i", "pipe:0"),
     ]
     if sound is not None:
-        args += ffmpeg.input_args(sound)
-        voice, filters = f"1:a:{sound_track}", list[str]()
-        original = None if kept is None else kept.path
-        original = original if background is None else background.path
-        if original is not None:
-            args += ffmpeg.input_args(original, demuxer_of(original))
-        if len(voices) > 1:
-            first = 2 if original is None else 3
-            for other in voices[1:]:
-                args += ffmpeg.input_args(other.path)
-            labels = [f"{number}:a:{v.track}" for number, v in enumerate(voices[1:], first)]
-            filters.append(f"{voices_filter([voice, *labels], voices)}[voices]")
-            voice = "voices"
-        if background is not None:
-            filters.append(f"{mix_filter(voice, f'2:a:{background.track}', background)}[mix]")
-            voice = "mix"
-        if filters:
-            args += ["-filter_complex", ";".join(filters)]
-            voice = f"[{voice}]"
+        given, voice, is_mixed = _sound_inputs(sound, sound_track, voices, background, kept)
+        args += given
         if kept is None:
             args += ["-map", "0:v:0", "-map", voice]
-            args += sound_args(copy_sound=copy_sound, is_filtered=bool(filters))
+            args += sound_args(copy_sound=copy_sound, is_filtered=is_mixed)
         else:
             for index, track in enumerate(kept.tracks):
-                args += _mapped(index, track, voice, copy_sound, bool(filters))
+                args += _mapped(index, track, voice, copy_sound, is_mixed)
             args += track_args(kept.tracks)
     if kept is None:
         args += ["-map_metadata", "-1", "-map_chapters", "-1"]
@@ -155,6 +138,37 @@ def write_video_args(
     if container.muxer == "mp4":
         args += ["-movflags", f"+faststart{tags}"]
     return [*args, "-f", container.muxer, "-y", ffmpeg.input_name(target)]
+
+
+def _sound_inputs(
+    sound: Path,
+    sound_track: int,
+    voices: Sequence[Voice],
+    background: BackgroundSound | None,
+    kept: KeptStreams | None,
+) -> tuple[list[str], str, bool]:
+    """Return the inputs after the picture, the name of the sound to write, and if it is mixed.
+
+    Input 1 is the sound, 2 the original video if it is needed, and the other voices follow.
+    """
+    args, filters = ffmpeg.input_args(sound), list[str]()
+    voice = f"1:a:{sound_track}"
+    original = background.path if background is not None else kept and kept.path
+    if original is not None:
+        args += ffmpeg.input_args(original, demuxer_of(original))
+    if len(voices) > 1:
+        labels = [voice]
+        for number, other in enumerate(voices[1:], 2 if original is None else 3):
+            args += ffmpeg.input_args(other.path)
+            labels.append(f"{number}:a:{other.track}")
+        filters.append(f"{voices_filter(labels, voices)}[voices]")
+        voice = "voices"
+    if background is not None:
+        filters.append(f"{mix_filter(voice, f'2:a:{background.track}', background)}[mix]")
+        voice = "mix"
+    if not filters:
+        return args, voice, False
+    return [*args, "-filter_complex", ";".join(filters)], f"[{voice}]", True
 
 
 def _mapped(

@@ -221,9 +221,17 @@ def move_face(
     emotion: str | None = None,
     least_frames: int = 0,
 ) -> tuple[MovingFace, int, dict[str, Any]]:
-    """Predict how a face in a picture moves; arguments and errors as for `animate`.
+    """Predict how a face in a picture moves; errors as for `animate`.
 
     Args:
+        pipeline: either system.
+        face: from `PictureFace.find`.
+        audio: the recording.
+        fps: frames per second.
+        track: as for `animate`.
+        motion: head motion, strengths, blinks, seed.
+        sampler: steps and seed.
+        emotion: as for `animate`.
         least_frames: number of frames, if that is more than the recording has; the face is at rest
             when the recording has ended.
 

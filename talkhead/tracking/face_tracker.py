@@ -32,6 +32,7 @@ Progress = Callable[[Iterable[Frames], "int | None"], Iterable[Frames]]
 
 
 def without_progress(frames: Iterable[Frames], _: int | None) -> Iterable[Frames]:
+    """Pass frames through, and report nothing."""
     return frames
 
 

@@ -1,15 +1,10 @@
 """Several people in one video: each keeps their own track, also where they cross."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from talkhead.errors import TalkheadError
 from talkhead.tracking.face_track import FaceTrack
-from talkhead.tracking.face_tracker import track_face
 from talkhead.tracking.several_people import track_faces
 from tests.people import BLUE, film, head, room
 
