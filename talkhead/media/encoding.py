@@ -153,7 +153,9 @@ def _sound_inputs(
     """
     args, filters = ffmpeg.input_args(sound), list[str]()
     voice = f"1:a:{sound_track}"
-    original = background.path if background is not None else kept and kept.path
+    original = None if kept is None else kept.path
+    if background is not None:
+        original = background.path
     if original is not None:
         args += ffmpeg.input_args(original, demuxer_of(original))
     if len(voices) > 1:
