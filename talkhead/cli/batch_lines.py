@@ -80,7 +80,9 @@ class Tally:
             line |= {"audio": str(item.job.audio), "output": output}
             self._say_json(line | ({"reason": item.why} if item.why else {}))
         elif item.state == "waiting":
-            self._say(f"{output}: to be rendered from {item.job.face} and {item.job.audio}")
+            sounds = [speaker.audio for speaker in item.job.speakers] or [item.job.audio]
+            named = ", ".join(map(str, sounds))
+            self._say(f"{output}: to be rendered from {item.job.face} and {named}")
         else:
             self._say(f"{output}: {item.state}, {item.why}")
 
