@@ -54,7 +54,7 @@ SpeakerOption = Annotated[
     typer.Option(
         "--speaker",
         metavar="WHICH=SOUND",
-        help="Once per person: who, as for --choose, says what; without AUDIO.",
+        help="Repeated: who says what, without AUDIO.",
         show_default=False,
     ),
 ]

@@ -1,10 +1,14 @@
 """Several people in one video: each keeps their own track, also where they cross."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from talkhead.errors import TalkheadError
 from talkhead.tracking.face_track import FaceTrack
+from talkhead.tracking.face_tracker import track_face
 from talkhead.tracking.several_people import track_faces
 from tests.people import BLUE, film, head, room
 
@@ -44,3 +48,31 @@ def test_people_who_cross_keep_their_own_tracks(crossed: list[FaceTrack]) -> Non
         for k, x in found:
             assert x == pytest.approx(crossing(k)[which], abs=40), (which, k)
         assert {k for k, _ in found} >= {0, 3, 57, 59}
+
+
+def test_one_of_several_is_tracked_as_alone(tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4", [frame_of(250, 710)] * 4)
+    together = track_faces(path, None, ["left", "right"])
+    for choice, track in zip(("left", "right"), together, strict=True):
+        alone = track_face(path, None, choice)
+        assert np.array_equal(track.points_at(2), alone.points_at(2))
+        assert track.stretches == alone.stretches
+
+
+def test_two_choices_of_one_face_are_refused(tmp_path: Path) -> None:
+    path = film(tmp_path / "v.mp4", [frame_of(250, 710)] * 2)
+    with pytest.raises(TalkheadError, match="right and 2 are the same face"):
+        track_faces(path, None, ["left", "right", "2"])
+
+
+def test_alike_people_who_cross_are_left_out_rather_than_swapped(tmp_path: Path) -> None:
+    twin = np.ascontiguousarray(ANN)
+    frames = [
+        room(SIZE, (ANN, ann, 250), (twin, ben, 250)) for ann, ben in map(crossing, range(45))
+    ]
+    tracks = track_faces(film(tmp_path / "v.mp4", frames), None, ["left", "right"])
+    for track, which in zip(tracks, (0, 1), strict=True):
+        assert x_of(track, 2) == pytest.approx(crossing(2)[which], abs=40)
+        for k in range(45):
+            x = x_of(track, k)
+            assert x is None or x == pytest.approx(crossing(k)[which], abs=40), (which, k)
