@@ -41,4 +41,4 @@ def test_options_for_one_face_are_refused_beside_speakers() -> None:
     check_speakers(replace(job, speakers=speakers))
     for changes in ({"choose": "left"}, {"landmarks": Path("t.npz")}):
         with pytest.raises(TalkheadError):
-            check_speakers(replace(job, speakers=speakers, **changes))  # type: ignore[arg-type]
+            check_speakers(replace(job, speakers=speakers, **changes))

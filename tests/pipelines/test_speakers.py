@@ -110,7 +110,8 @@ def test_a_dictionary_of_sounds_makes_a_video_with_all_of_them(
         seed=3,
         output_type="generator",
     )
-    assert np.array_equal(np.stack(list(streamed.frames)), output.frames)
+    again = [np.asarray(frame) for frame in streamed.frames]
+    assert np.array_equal(np.stack(again), output.frames)
 
 
 def test_what_cannot_be_is_refused(pipeline: TalkheadPipeline, picture: Pixels) -> None:
