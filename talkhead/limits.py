@@ -30,3 +30,5 @@ MAX_BLINKS = 60
 """Per minute."""
 MAX_BACKGROUND_DB = 60.0
 """By how much an old sound can be lowered; nothing is heard below."""
+MAX_SPEAKERS = 16
+"""People who speak in one picture or video; each takes a face detector of its own in a video."""

@@ -84,7 +84,7 @@ def test_commands_and_tables_are_up_to_date() -> None:
     assert ended.returncode == 0, f"run python docs/build.py: {ended.stderr}"
 
 
-PIPELINE, DUB, SCHEDULER, SAVE, TRACK, STAGES = programs(TOP / "docs" / "python.md")
+PIPELINE, DUB, SPEAKERS, SCHEDULER, SAVE, TRACK, STAGES = programs(TOP / "docs" / "python.md")
 
 
 def test_the_program_of_the_pipeline_makes_a_video(tmp_path: Path) -> None:
@@ -105,6 +105,17 @@ def test_the_program_that_dubs_makes_a_video(tmp_path: Path) -> None:
     run_program(DUB, tmp_path)
     video = probe_video(tmp_path / "dubbed.mp4")
     assert (video.width, round(float(video.duration_s), 2)) == (192, 0.52)
+
+
+@pytest.mark.usefixtures("detector_is_here")
+def test_the_program_of_speakers_makes_a_video(tmp_path: Path) -> None:
+    face = draw_face(192)
+    Image.fromarray(np.concatenate([face, face], axis=1)).save(tmp_path / "family.jpg")
+    write_voice(tmp_path / "ann.wav", 0.2)
+    write_voice(tmp_path / "ben.wav", 0.4)
+    run_program(SPEAKERS, tmp_path)
+    video = probe_video(tmp_path / "both.mp4")
+    assert (video.width, round(float(video.duration_s), 1)) == (384, 0.4)
 
 
 def test_the_program_of_schedulers_makes_a_picture(tmp_path: Path) -> None:
@@ -188,8 +199,8 @@ def test_the_readmes_commands_do_what_they_say(
     Image.fromarray(face).save(tmp_path / "face.png")
     Image.fromarray(np.concatenate([face, face], axis=1)).save(tmp_path / "family.jpg")
     (tmp_path / "recordings").mkdir()
-    for name in ("voice.wav", "translation.wav", "recordings/a.wav", "recordings/b.wav"):
-        write_voice(tmp_path / name, 0.4)
+    for name in ("voice", "translation", "ann", "ben", "recordings/a", "recordings/b"):
+        write_voice(tmp_path / f"{name}.wav", 0.4)
     video = tmp_path / "interview.mp4"
     with VideoWriter(video, size=(192, 192), fps=Fraction(25), sound=None) as writer:
         writer.write(np.stack([face] * 10))
@@ -200,7 +211,7 @@ def test_the_readmes_commands_do_what_they_say(
     )
     shell(block.replace(".mp3", ".wav"))
     made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.mp4")}
-    assert made >= {"left.mp4", "dubbed.mp4", "out.mp4", "videos/a.mp4", "videos/b.mp4"}
+    assert made >= {"left.mp4", "both.mp4", "dubbed.mp4", "out.mp4", "videos/a.mp4", "videos/b.mp4"}
     assert LandmarkTrack.read(tmp_path / "track.json").num_frames == 10
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -66,6 +66,21 @@ class Speech:
     def facts(self) -> dict[str, bool]:
         """Return the facts reported to scripts: speech, silent."""
         return {"speech": self.has_speech, "silent": self.is_silent}
+
+    def lasting(self, count: int) -> Speech:
+        """Return `count` frames: the lips come to rest after the last word, and stay there."""
+        more = count - len(self.coefficients)
+        if more <= 0:
+            return self
+        fall = 1 - np.arange(1, more + 1, dtype=np.float32) / (GATE_HOLD_S * float(self.fps))
+        fall = fall.clip(0)
+        return replace(
+            self,
+            coefficients=np.concatenate(
+                [self.coefficients, self.coefficients[-1:] * fall[:, None]], dtype=np.float32
+            ),
+            activity=np.concatenate([self.activity, self.activity[-1:] * fall], dtype=np.float32),
+        )
 
 
 def predict_motion(

@@ -19,6 +19,7 @@ from talkhead.errors import TalkheadError
 from talkhead.jobs.background import check_background
 from talkhead.jobs.pose_source import check_pose, is_video
 from talkhead.jobs.render_job import RenderJob
+from talkhead.jobs.speakers import check_speakers
 from talkhead.media.dub_tracks import choose_tracks
 from talkhead.media.files import check_input
 from talkhead.weights.systems import check_scheduler
@@ -28,7 +29,7 @@ NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})
 LATER = frozenset(
     {
         *("start_step", "emotion", "max_size", "scheduler", "audio_track", "background_sound"),
-        *("background", "output_format"),
+        *("background", "output_format", "speakers"),
     }
 )
 """Fields added to jobs later: left out of the key at their defaults, so old keys stay valid."""
@@ -60,7 +61,8 @@ def check_names(jobs: Sequence[RenderJob]) -> None:
     owners: dict[str, RenderJob] = {}
     inputs: dict[str, Path] = {}
     for job in jobs:
-        for path in (job.face, job.audio, job.landmarks, Path(job.pose)):
+        speaking = (speaker.audio for speaker in job.speakers)
+        for path in (job.face, job.audio, job.landmarks, Path(job.pose), *speaking):
             if path is not None:
                 inputs[_place(path)] = path
     for number, job in enumerate(jobs, 1):
@@ -120,7 +122,8 @@ def _checked(
             return dataclasses.replace(item, state="skipped", why="exists", earlier=entry)
         check_input(job.face)
         check_input(job.audio)
-        for path in (job.landmarks, job.c2pa_certificate, job.c2pa_key):
+        speaking = (speaker.audio for speaker in job.speakers)
+        for path in (job.landmarks, job.c2pa_certificate, job.c2pa_key, *speaking):
             if path is not None:
                 check_input(path)
         _check_options(job)
@@ -152,6 +155,7 @@ def _checked(
 
 def _check_options(job: RenderJob) -> None:
     check_pose(job.pose)
+    check_speakers(job)
     if job.emotion is not None:
         check_emotion(job.emotion)
     if job.scheduler is not None:
@@ -201,6 +205,9 @@ def key_of(job: RenderJob, digests: Mapping[str, str]) -> str:
             continue
         value = getattr(job, field.name)
         if field.name in LATER and value == field.default:
+            continue
+        if field.name == "speakers":
+            values[field.name] = [[each.which, _identity(each.audio)] for each in job.speakers]
             continue
         is_file = isinstance(value, Path) or (
             field.name in ("pose", "background") and Path(value).is_file()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.jobs.background import check_background
 from talkhead.jobs.render_job import RenderJob
+from talkhead.jobs.speakers import Speaker, parse_speakers
 from talkhead.limits import (
     MAX_BACKGROUND_DB,
     MAX_BLINKS,
@@ -52,26 +53,19 @@ def read_table(
     jobs: list[RenderJob] = []
     for line, row in _rows(path):
         where = f"{path}, line {line}"
-        audio = row.pop("audio", "")
-        if not audio:
-            raise TalkheadError(
-                f"{where}: the column audio is empty; every row needs an audio file"
-            )
+        audio, cell = row.pop("audio", ""), row.pop("output", "")
         its_face = folder / row.pop("face") if row.get("face") else face
-        if its_face is None:
-            raise TalkheadError(
-                f"{where}: the column face is empty; name a face in it, or one for the whole list"
-            )
-        output = _output(
-            row.pop("output", ""), folder, template, its_face, folder / audio, len(jobs) + 1, where
-        )
         try:
             options = {name: read(cell, folder) for name, read, cell in _cells(row)}
         except TalkheadError as error:
             raise TalkheadError(f"{where}: {error}") from error
-        jobs.append(
-            dataclasses.replace(base, face=its_face, audio=folder / audio, output=output, **options)
-        )
+        sound = _sound(audio, folder, options.get("speakers", ()), where)
+        if its_face is None:
+            raise TalkheadError(
+                f"{where}: the column face is empty; name a face in it, or one for the whole list"
+            )
+        output = _output(cell, folder, template, its_face, sound, len(jobs) + 1, where)
+        jobs.append(dataclasses.replace(base, face=its_face, audio=sound, output=output, **options))
         if len(jobs) > MAX_ITEMS:
             raise TalkheadError(
                 f"{path} has more than {MAX_ITEMS} rows; split it into several lists"
@@ -79,6 +73,17 @@ def read_table(
     if not jobs:
         raise TalkheadError(f"{path} has no rows; add one for each video below the column names")
     return jobs
+
+
+def _sound(cell: str, folder: Path, speakers: Sequence[Speaker], where: str) -> Path:
+    """Return the sound of a row: its audio, or that of its first speaker."""
+    if cell and speakers:
+        raise TalkheadError(f"{where}: audio and speaker are both given; leave one of them empty")
+    if not cell and not speakers:
+        raise TalkheadError(
+            f"{where}: the column audio is empty; every row needs an audio file, or speakers"
+        )
+    return folder / cell if cell else speakers[0].audio
 
 
 def _output(
@@ -139,7 +144,7 @@ def _check_names(path: Path, names: list[str]) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise TalkheadError(f"{path} has the column {twice[0]} twice; keep one of them")
-    if "audio" not in names:
+    if "audio" not in names and "speaker" not in names:
         raise TalkheadError(f"{path} has no column audio; its first line must name the columns")
 
 
@@ -208,6 +213,10 @@ def _whole(name: str, least: int, most: int | None) -> Callable[[str, Path], int
     return read
 
 
+def _speakers(cell: str, folder: Path) -> tuple[Speaker, ...]:
+    return parse_speakers([text for text in cell.split(";") if text.strip()], folder)
+
+
 def _blink(cell: str, folder: Path) -> float:
     return 0.0 if cell == "off" else _number("blink", 0, MAX_BLINKS)(cell, folder)
 
@@ -215,6 +224,7 @@ def _blink(cell: str, folder: Path) -> float:
 COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "landmarks": ("landmarks", _path),
     "choose": ("choose", _text),
+    "speaker": ("speakers", _speakers),
     "pose": ("pose", _pose),
     "pose-strength": ("pose_strength", _number("pose-strength", 0, MAX_STRENGTH)),
     "expression-strength": (

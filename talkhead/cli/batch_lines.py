@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from talkhead.cli.output import tell_not_kept, tell_scaling, warn_without_speech
+from talkhead.cli.output import tell_not_kept, tell_scaling, warn_of_silence
 from talkhead.errors import BatchError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Tally:
         """Report the result of an item."""
         job, output = result.item.job, str(result.item.job.output)
         if result.state == "done":
-            warn_without_speech(job.audio, result.facts)
+            warn_of_silence(job, result.facts)
         self._count(result.state, f"{output}: {result.error}")
         if result.state == "done" and (original := result.facts.get("scaled_from")) is not None:
             size = (result.facts["width"], result.facts["height"])
@@ -80,7 +80,9 @@ class Tally:
             line |= {"audio": str(item.job.audio), "output": output}
             self._say_json(line | ({"reason": item.why} if item.why else {}))
         elif item.state == "waiting":
-            self._say(f"{output}: to be rendered from {item.job.face} and {item.job.audio}")
+            sounds = [speaker.audio for speaker in item.job.speakers] or [item.job.audio]
+            named = ", ".join(map(str, sounds))
+            self._say(f"{output}: to be rendered from {item.job.face} and {named}")
         else:
             self._say(f"{output}: {item.state}, {item.why}")
 

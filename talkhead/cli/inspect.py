@@ -163,8 +163,8 @@ def _comparison(name: str, path: Path | None, hashes: Facts) -> Facts:
 
     if path is None:
         return {}
-    expected = hashes.get(name)
-    return {f"{name}_matches": sha256_of(path) == expected if expected else None}
+    expected = [hashes.get(name), *hashes.get(f"other_{name}s", ())]
+    return {f"{name}_matches": sha256_of(path) in expected if any(expected) else None}
 
 
 def _rows(facts: Facts) -> Rows:
@@ -201,6 +201,7 @@ def _note_rows(facts: Facts) -> Rows:
         ("seed", str(note["seed"])),
         ("face", note["face"]),
         ("sound", note["sound"] or "a live voice"),
+        *(("other sound", digest) for digest in note["other_sounds"]),
     ]
 
 

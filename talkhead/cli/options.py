@@ -49,6 +49,15 @@ ChooseOption = Annotated[
         help="Face: largest, left, right, a number from the left, or X,Y.",
     ),
 ]
+SpeakerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--speaker",
+        metavar="WHICH=SOUND",
+        help="Repeated: who says what, without AUDIO.",
+        show_default=False,
+    ),
+]
 PoseOption = Annotated[
     str,
     typer.Option(

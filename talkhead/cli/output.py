@@ -14,6 +14,7 @@ import typer
 from talkhead.media.sizes import scaled_note
 
 if TYPE_CHECKING:
+    from talkhead.jobs.render_job import RenderJob
     from talkhead.weights import ResolvedWeights
 
 ItemT = TypeVar("ItemT")
@@ -115,6 +116,13 @@ def warn_without_speech(audio: Path, facts: Mapping[str, Any]) -> None:
     name = "stdin" if audio == Path("-") else str(audio)
     shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     typer.echo(f"talkhead: warning: no speech found in {shown}: the lips stay at rest", err=True)
+
+
+def warn_of_silence(job: RenderJob, facts: Mapping[str, Any]) -> None:
+    """Warn of each sound of a job that contains no speech, as `warn_without_speech` does."""
+    warn_without_speech(job.audio, facts)
+    for known in facts.get("speakers", ()):
+        warn_without_speech(Path(known["audio"]), known)
 
 
 def tell_scaling(picture: Path, original: tuple[int, int], size: tuple[int, int]) -> None:

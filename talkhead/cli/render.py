@@ -43,6 +43,7 @@ from talkhead.cli.options import (
     ProvenanceOption,
     SchedulerOption,
     SeedOption,
+    SpeakerOption,
     StartStepOption,
     StepsOption,
     WeightsOption,
@@ -58,7 +59,7 @@ from talkhead.cli.output import (
     tell_not_kept,
     tell_revision,
     tell_scaling,
-    warn_without_speech,
+    warn_of_silence,
 )
 from talkhead.cli.pipes import DASH, check_sound, check_video, sound_file, video_target
 from talkhead.errors import TalkheadError
@@ -97,6 +98,7 @@ def render(
         ),
     ] = None,
     choose: ChooseOption = "largest",
+    speaker: SpeakerOption = None,
     pose: PoseOption = "natural",
     landmarks: Annotated[
         Path | None,
@@ -155,8 +157,15 @@ def render(
     item fails, the others are made, and the exit code is 5.
     """
     from talkhead.jobs.render_job import RenderJob
+    from talkhead.jobs.speakers import parse_speakers
     from talkhead.media.rates import parse_fps
 
+    speakers = parse_speakers(speaker or ())
+    if speakers and table is not None:
+        raise TalkheadError("--speaker and --list are both given: use the list's column speaker")
+    if speakers and audio:
+        raise TalkheadError("AUDIO and --speaker are both given: leave one of them out")
+    audio = [speakers[0].audio] if speakers else audio
     if face is None and table is None:
         raise TalkheadError("FACE is missing: give FACE and AUDIO, or --list")
     if not audio and table is None:
@@ -194,6 +203,7 @@ def render(
         provenance=provenance,
         c2pa_certificate=c2pa_certificate,
         c2pa_key=c2pa_key,
+        speakers=speakers,
     )
     options = BatchOptions(
         table=table,
@@ -228,6 +238,8 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
 
     check_input(job.face)
     check_sound(job.audio)
+    for speaker in job.speakers:
+        check_input(speaker.audio)
     check_video(job.output, overwrite=job.overwrite, as_json=options.as_json)
     with sound_file(job.audio) as sound, video_target(job.output) as target:
         checked = check_job(replace(job, audio=sound))
@@ -253,7 +265,7 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         facts = render_job(
             checked, load, target, progress=frame_progress(quiet=options.quiet), folder=found.folder
         )
-    warn_without_speech(job.audio, facts)
+    warn_of_silence(job, facts)
     facts["peak_memory_mb"] = peak_memory_mb()
     facts["device"] = str(torch_device)
     facts["dtype"] = str(torch_dtype).removeprefix("torch.")

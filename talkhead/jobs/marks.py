@@ -57,6 +57,7 @@ def note_of(job: RenderJob, folder: Path | None) -> dict[str, str]:
         weights_name=job.weights,
         digests=weights_digests(folder or resolve_weights(job.weights)),
         seed=job.seed,
+        other_sounds=[speaker.audio for speaker in job.speakers[1:]],
     )
 
 

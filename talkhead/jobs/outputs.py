@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from talkhead.media.containers import CONTAINERS, MP4, Container, check_video_na
 
 if TYPE_CHECKING:
     from talkhead.jobs.render_job import CheckedJob
+    from talkhead.media.encoding import BackgroundSound, Voice
     from talkhead.media.png_sequence import PngSequenceWriter
     from talkhead.media.raw_frames import RawFrameWriter
     from talkhead.media.video import VideoWriter
@@ -71,6 +72,8 @@ def open_writer(
     size: tuple[int, int],
     note: Mapping[str, str] | None,
     seal: Callable[[Path, Path], None] | None,
+    voices: Sequence[Voice] = (),
+    background: BackgroundSound | None = None,
 ) -> VideoWriter | PngSequenceWriter | RawFrameWriter:
     """Return what writes the frames of a job.
 
@@ -80,6 +83,8 @@ def open_writer(
         size: (width, height) of the frames.
         note: says that the video is synthetic.
         seal: signs the file.
+        voices: several sounds to mix.
+        background: an old sound to mix under them.
 
     Raises:
         TalkheadError: the output cannot be written.
@@ -108,7 +113,8 @@ def open_writer(
         overwrite=job.overwrite,
         seal=seal,
         sound_track=checked.tracks.voice,
-        background=checked.tracks.background,
+        background=background,
         kept=checked.kept if keeps else None,
         has_alpha=checked.has_alpha,
+        voices=voices,
     )

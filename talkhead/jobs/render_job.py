@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +12,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.jobs.background import TRANSPARENT, check_background, cut_out, open_backdrop, place
+from talkhead.jobs.background import TRANSPARENT, check_background, open_backdrop
+from talkhead.jobs.job_rendering import start_rendering
 from talkhead.jobs.marks import note_of, seal_of, signer_of
 from talkhead.jobs.outputs import MP4_FORMAT, SOUND, STDOUT, container_for, open_writer
-from talkhead.jobs.pose_source import Progress, check_pose, is_video, read_pose
-from talkhead.media.dub_tracks import DubTracks, choose_tracks, plan_dub
+from talkhead.jobs.pose_source import Progress, check_pose, is_video
+from talkhead.jobs.speakers import Speaker, check_speakers, name_speakers
+from talkhead.media.dub_tracks import DubTracks, choose_tracks, mix_voices, plan_dub
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from talkhead.media.containers import Container
     from talkhead.media.kept_streams import KeptStreams
     from talkhead.pipelines.base import FacePipeline
-    from talkhead.pipelines.stages import Rendering
     from talkhead.provenance import Signer
     from talkhead.tracking.landmark_track import LandmarkTrack
 
@@ -44,6 +44,7 @@ class RenderJob:
     face: Path
     """A picture, or a video to dub."""
     audio: Path
+    """The sound; with several speakers, that of the first."""
     output: Path
     weights: str = "default"
     """Name or folder, for the note in the video; `render_job` gets the networks separately."""
@@ -76,6 +77,8 @@ class RenderJob:
     """`transparent`, a colour, or the file of a picture; None leaves it as it is."""
     output_format: str = MP4_FORMAT
     """What goes to stdout."""
+    speakers: tuple[Speaker, ...] = ()
+    """Who speaks, and what; empty for the one that `choose` names."""
     overwrite: bool = False
     provenance: bool = True
     """Whether the video carries a note that it is synthetic, with its generator and its inputs."""
@@ -95,8 +98,8 @@ class CheckedJob:
     fps: Fraction
     total: int
     """Number of frames."""
-    audio: AudioClip
-    """The recording, decoded."""
+    clips: tuple[AudioClip, ...]
+    """The recording, decoded; one for each speaker."""
     size: tuple[int, int]
     """Width and height of the video or the picture, after any scaling down."""
     original_size: tuple[int, int]
@@ -118,6 +121,11 @@ class CheckedJob:
     def has_alpha(self) -> bool:
         """Whether the video is transparent."""
         return self.backdrop is not None and self.backdrop.pixels is None
+
+    @property
+    def duration_s(self) -> Fraction:
+        """Length of the longest recording."""
+        return max(clip.duration_s for clip in self.clips)
 
     @property
     def not_kept(self) -> tuple[str, ...]:
@@ -143,22 +151,12 @@ def check_job(job: RenderJob) -> CheckedJob:
     from talkhead.media.audio_clip import AudioClip
     from talkhead.media.containers import GIF, check_length
     from talkhead.media.picture_encoding import GIF_FPS
-    from talkhead.media.playback import LOOPS
     from talkhead.media.rates import DEFAULT_FPS, num_frames
     from talkhead.media.video import probe_video
     from talkhead.provenance import NOTE_KEYS
-    from talkhead.weights.systems import check_scheduler
+    from talkhead.tracking.face_detector import check_choice
 
-    if job.loop not in LOOPS:
-        raise TalkheadError(f"loop must be one of {', '.join(LOOPS)}, not {job.loop!r}")
-    check_input(job.face)
-    if job.landmarks is not None:
-        check_input(job.landmarks)
-    check_pose(job.pose)
-    if job.emotion is not None:
-        check_emotion(job.emotion)
-    if job.scheduler is not None:
-        check_scheduler(job.scheduler)
+    _check_options(job)
     container = container_for(job.output, job.output_format)
     holds_alpha = container is not None and container.has_alpha
     if job.background is not None and check_background(job.background) is None and not holds_alpha:
@@ -189,27 +187,51 @@ def check_job(job: RenderJob) -> CheckedJob:
         rate = min(rate, GIF_FPS)
     wanted = job.background or (TRANSPARENT if holds_alpha and alpha is not None else None)
     backdrop = None if wanted is None else open_backdrop(wanted, size, alpha)
-    check_input(job.audio)
+    sounds = [speaker.audio for speaker in job.speakers] or [job.audio]
+    for sound in sounds:
+        check_input(sound)
+    for speaker in job.speakers:
+        check_choice(speaker.which, size)
     tracks = choose_tracks(
         job.face if dubs else None, job.audio, job.audio_track, job.background_sound
     )
-    audio = AudioClip.open(job.audio, str(tracks.voice + 1))
+    clips = [AudioClip.open(job.audio, str(tracks.voice + 1)), *map(AudioClip.open, sounds[1:])]
+    duration_s = max(clip.duration_s for clip in clips)
     if job.output != STDOUT:
-        check_length(job.output, float(audio.duration_s))
+        check_length(job.output, float(duration_s))
     track = None
     if job.landmarks is not None:
         track = _read_track(job.landmarks, job.face, size, is_scaled=size != original_size)
-    total = num_frames(audio.duration_s, rate)
+    total = num_frames(duration_s, rate)
     kept = None
     if dubs:
         written = NOTE_KEYS if job.provenance else ()
         kept = plan_dub(job.face, job.audio, job.output, tracks, float(total / rate), written)
     return CheckedJob(
-        *(job, picture, track, rate, total, audio, size, original_size, signer, tracks, kept),
+        *(job, picture, track, rate, total, tuple(clips), size, original_size, signer),
+        *(tracks, kept),
         container=container,
         backdrop=backdrop,
         flattened=alpha is not None and backdrop is None,
     )
+
+
+def _check_options(job: RenderJob) -> None:
+    """Check what can be checked without reading the face or the sound."""
+    from talkhead.media.playback import LOOPS
+    from talkhead.weights.systems import check_scheduler
+
+    if job.loop not in LOOPS:
+        raise TalkheadError(f"loop must be one of {', '.join(LOOPS)}, not {job.loop!r}")
+    check_input(job.face)
+    if job.landmarks is not None:
+        check_input(job.landmarks)
+    check_pose(job.pose)
+    check_speakers(job)
+    if job.emotion is not None:
+        check_emotion(job.emotion)
+    if job.scheduler is not None:
+        check_scheduler(job.scheduler)
 
 
 def render_job(
@@ -233,7 +255,8 @@ def render_job(
     Returns:
         Facts for people and scripts: output, frames, fps, duration_s, width, height, seconds,
         frames_per_second, seed, weights; for a picture that was scaled down, scaled_from; unless
-        landmarks are given, speech and silent; for a dubbed video, shots, uncertain_shots (where
+        landmarks are given, speech and silent (of several speakers, these are in speakers, a list,
+        beside which and audio); for a dubbed video, shots, uncertain_shots (where
         the face may belong to a different person than in earlier shots), frames_without_face and,
         if the output cannot hold all of it, not_kept, in words; if an emotion is shown, emotion.
 
@@ -248,10 +271,21 @@ def render_job(
     if folder is not None:
         check_system(job, folder, dubs=checked.picture is None)
     progress = progress or _without_progress
+    sounds = [
+        (speaker.audio, clip.track)
+        for speaker, clip in zip(job.speakers, checked.clips, strict=False)
+    ]
+    voices, background = mix_voices(sounds, checked.tracks.background)
     width, height = (side - side % 2 for side in checked.size)
     note = note_of(job, folder) if job.provenance else None
     writer = open_writer(
-        checked, target, size=(width, height), note=note, seal=seal_of(checked.signer, note)
+        checked,
+        target,
+        size=(width, height),
+        note=note,
+        seal=seal_of(checked.signer, note),
+        voices=voices,
+        background=background,
     )
     loaded_at: list[float] = []
 
@@ -260,12 +294,17 @@ def render_job(
         loaded_at.append(time.perf_counter())
         return pipeline
 
-    rendering = _render(checked, timed_load, progress)
+    rendering = start_rendering(checked, timed_load, progress)
     # Close the generators: the threads behind them must end before the process does.
     watched = _closing(progress(rendering.frames, checked.total), rendering.frames)
-    with checked.audio, closing(watched) as frames, writer:
-        for frame in frames:
-            writer.write(frame[:height, :width])
+    with ExitStack() as stack:
+        for clip in checked.clips:
+            stack.enter_context(clip)
+        frames = stack.enter_context(closing(watched))
+        with writer:
+            for frame in frames:
+                writer.write(frame[:height, :width])
+    name_speakers(rendering.facts, job.speakers)
     if checked.container is not None:
         width, height = fitted((width, height), checked.container)
     elapsed_s = time.perf_counter() - loaded_at[0]
@@ -273,7 +312,7 @@ def render_job(
         "output": str(job.output),
         "frames": checked.total,
         "fps": str(checked.fps),
-        "duration_s": float(checked.audio.duration_s),
+        "duration_s": float(checked.duration_s),
         "width": width,
         "height": height,
         **({} if checked.size == checked.original_size else {"scaled_from": checked.original_size}),
@@ -320,38 +359,6 @@ def _closing(watched: Iterable[Any], frames: Iterator[Any]) -> Generator[Any, No
         for each in (watched, frames):
             if isinstance(each, Generator):
                 each.close()
-
-
-def _render(checked: CheckedJob, load: Callable[[], FacePipeline], progress: Progress) -> Rendering:
-    """Find the face, load the pipeline, and set up the rendering."""
-    from talkhead.audio2landmarks.animation import MotionOptions
-    from talkhead.landmarks2video.sampling import SamplerOptions
-    from talkhead.pipelines.stages import PictureFace, VideoFace, render_face
-
-    job = checked.job
-    pose = read_pose(job.pose, progress)
-    face: PictureFace | VideoFace
-    if checked.picture is None:
-        face = VideoFace.find(job.face, checked.fps, job.choose, job.loop, progress)
-    else:
-        face = PictureFace.find(checked.picture, job.choose)
-        if checked.backdrop is not None:
-            face = cut_out(face, checked.backdrop)
-    rendering = render_face(
-        load(),
-        face,
-        checked.audio,
-        fps=checked.fps,
-        track=checked.track,
-        motion=MotionOptions(
-            pose, job.pose_strength, job.expression_strength, job.blink_per_minute, job.seed
-        ),
-        sampler=SamplerOptions(job.steps, job.start_step, job.seed, job.scheduler),
-        emotion=job.emotion,
-    )
-    if checked.backdrop is None:
-        return rendering
-    return dataclasses.replace(rendering, frames=place(rendering.frames, checked.backdrop))
 
 
 def _read_track(path: Path, face: Path, size: tuple[int, int], *, is_scaled: bool) -> LandmarkTrack:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, Crop, face_crop
+from talkhead.geometry.face_areas import Area
 from talkhead.landmarks2video.conditioning import cavity_shade
 from talkhead.landmarks2video.eyes import blend_eyes
 from talkhead.landmarks2video.masks import blur, seam_mask, soft_mask
@@ -116,7 +117,11 @@ _SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX, _ROOM_PX)
 
 
 def prepare_canvas(
-    picture: Pixels, identity: Floats, device: torch.device, crop: Crop | None = None
+    picture: Pixels,
+    identity: Floats,
+    device: torch.device,
+    crop: Crop | None = None,
+    area: Area | None = None,
 ) -> Canvas:
     """Cut the stage around a face out of a picture; the crop is aligned to whole pixels.
 
@@ -125,6 +130,7 @@ def prepare_canvas(
         identity: (478, 3), mesh of the face, picture pixels.
         device: device of the tensors.
         crop: the square to work on; by default that of the mesh.
+        area: the part of the picture that may change; None for all of it.
     """
     crop = crop or face_crop(identity)
     side = max(round(crop.side / _SIDE_STEP), 1) * _SIDE_STEP
@@ -132,9 +138,9 @@ def prepare_canvas(
     left, top = round(crop.x - side / 2), round(crop.y - side / 2)
     whole = Crop(left + side / 2, top + side / 2, float(side))
     small = _to_tensor(whole.extract(picture), device) / 127.5 - 1
-    height, width = picture.shape[:2]
-    x0, x1 = (min(max(x, 0), width) for x in (left - margin, left + side + margin))
-    y0, y1 = (min(max(y, 0), height) for y in (top - margin, top + side + margin))
+    area = area or Area(0, 0, picture.shape[1], picture.shape[0])
+    x0, x1 = (min(max(x, area.left), area.right) for x in (left - margin, left + side + margin))
+    y0, y1 = (min(max(y, area.top), area.bottom) for y in (top - margin, top + side + margin))
     stage = _to_tensor(picture[y0:y1, x0:x1], device)
     corners = np.array([[x0, y0], [x1, y1]], np.float32)
     bounds = whole.to_crop(corners)
@@ -148,7 +154,7 @@ def prepare_canvas(
     return Canvas(picture, whole, x0, y0, stage, mesh, small, still, places, (*low, *high))
 
 
-def composite(canvas: Canvas, layers: FrameLayers) -> Pixels:
+def composite(canvas: Canvas, layers: FrameLayers, onto: Pixels | None = None) -> Pixels:
     """Composite frames.
 
     Outside the mouth the picture keeps its own fine detail: it is warped at full resolution, and
@@ -160,12 +166,15 @@ def composite(canvas: Canvas, layers: FrameLayers) -> Pixels:
     Args:
         canvas: the picture.
         layers: B frames.
+        onto: frames of the same picture in which other faces have moved, uint8 (B, H, W, 3);
+            changed in place. None for the picture itself.
 
     Returns:
         uint8 (B, H, W, 3).
     """
+    out = np.repeat(canvas.picture[None], len(layers.shift), axis=0) if onto is None else onto
     if layers.whole is not None:
-        return _placed(canvas, layers.whole)
+        return _placed(canvas, layers.whole, out)
     shift, maps, target = layers.shift, layers.maps, layers.target
     mask = soft_mask(target, maps)
     inside = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
@@ -176,7 +185,6 @@ def composite(canvas: Canvas, layers: FrameLayers) -> Pixels:
     height, width = canvas.stage.shape[-2:]
     step = max(1, MAX_CHUNK_PIXELS // (height * width))
     parts = (shift, maps, target, mask, mouth, change, replaced)
-    out = np.repeat(canvas.picture[None], len(shift), axis=0)
     rows = slice(canvas.top, canvas.top + height)
     columns = slice(canvas.left, canvas.left + width)
     for start in range(0, len(shift), step):
@@ -185,22 +193,22 @@ def composite(canvas: Canvas, layers: FrameLayers) -> Pixels:
     return out
 
 
-def _placed(canvas: Canvas, whole: Tensor) -> Pixels:
-    """Return the picture with whole crops in it, uint8 (B, H, W, 3)."""
+def _placed(canvas: Canvas, whole: Tensor, out: Pixels) -> Pixels:
+    """Put whole crops into frames, uint8 (B, H, W, 3), in place."""
     left, top, side = canvas.crop_box
     height, width = canvas.stage.shape[-2:]
+    below, right = canvas.picture.shape[:2]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     room = side * _ROOM_PX / CROP_SIDE_PX
 
-    def share(first: int, last: int, edge: int) -> Tensor:
-        """Return the crop's share along one axis."""
+    def share(first: int, last: int, start: int, edge: int) -> Tensor:
+        """Return the crop's share along one axis; it does not fade at the picture's own edge."""
         places = torch.arange(first, last, device=whole.device) + 0.5
-        from_start = places - first if first > 0 else torch.full_like(places, room)
-        from_end = last - places if last < edge else torch.full_like(places, room)
+        from_start = places - first if start + first > 0 else torch.full_like(places, room)
+        from_end = last - places if start + last < edge else torch.full_like(places, room)
         return torch.minimum(from_start, from_end).div(room).clamp(max=1)
 
-    mask = share(y0, y1, height)[:, None] * share(x0, x1, width)
-    out = np.repeat(canvas.picture[None], len(whole), axis=0)
+    mask = share(y0, y1, canvas.top, below)[:, None] * share(x0, x1, canvas.left, right)
     rows = slice(canvas.top + y0, canvas.top + y1)
     columns = slice(canvas.left + x0, canvas.left + x1)
     inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
@@ -280,15 +288,18 @@ def stage_grid(canvas: Canvas, shift: Tensor) -> Tensor:
     return canvas.still + offsets.permute(0, 2, 3, 1) / unit
 
 
-def move_alpha(canvas: Canvas, layers: FrameLayers, alpha: Pixels) -> Pixels:
+def move_alpha(
+    canvas: Canvas, layers: FrameLayers, alpha: Pixels, onto: Pixels | None = None
+) -> Pixels:
     """Return the alpha of frames, uint8 (B, H, W): it moves with the picture.
 
     Args:
         canvas: the picture.
         layers: B frames; whole crops that networks generated leave it as it is.
         alpha: (H, W), that of the picture.
+        onto: the alpha that other faces have moved, (B, H, W); changed in place.
     """
-    out = np.repeat(alpha[None], len(layers.shift), axis=0)
+    out = np.repeat(alpha[None], len(layers.shift), axis=0) if onto is None else onto
     if layers.whole is not None:
         return out
     height, width = canvas.stage.shape[-2:]

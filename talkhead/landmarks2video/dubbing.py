@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from talkhead.geometry.crop import Crop
+from talkhead.geometry.face_areas import Area
 from talkhead.geometry.motion_basis import (
     MotionBasis,
     close_lips,
@@ -52,15 +53,29 @@ class DubbedFace:
         target: (478, 3), the face to render, pixels.
         crop: the square to work on.
         share: blend weight, from 0 (original frame) to 1 (dubbed).
+        area: the part of the frame that may change; None for all of it.
     """
 
     mesh: Floats
     target: Floats
     crop: Crop
     share: float
+    area: Area | None = None
 
 
 Item = tuple[Pixels, DubbedFace | None]
+SharedItem = tuple[Pixels, Sequence[DubbedFace | None]]
+"""A frame, and one edit for each of several people."""
+
+
+@dataclass(frozen=True)
+class DubbedPerson:
+    """What is the same in all frames of one person."""
+
+    options: SamplerOptions = field(default_factory=SamplerOptions)
+    """Steps and seed."""
+    reference: torch.Tensor | None = None
+    """A mouth of the person, from `MouthPainter.reference`; None takes every frame's own."""
 
 
 class Dubber:
@@ -183,7 +198,8 @@ def dub_frames(
     Yields:
         The frames in order, uint8 (H, W, 3).
     """
-    return dub_batches(renderer, _batches(frames), options, reference)
+    person = DubbedPerson(options or SamplerOptions(), reference)
+    return dub_people(renderer, ((frame, (face,)) for frame, face in frames), [person])
 
 
 def dub_batches(
@@ -195,27 +211,65 @@ def dub_batches(
     num_workers: int | None = None,
 ) -> Generator[Pixels, None, None]:
     """Dub batches of frames; arguments as for `dub_frames` and `compute_in_order`."""
+    person = DubbedPerson(options or SamplerOptions(), reference)
+
+    def shared() -> Generator[list[SharedItem], None, None]:
+        with closing(batches):
+            for batch in batches:
+                yield [(frame, (face,)) for frame, face in batch]
+
+    yield from _dub_people(renderer, shared(), [person], num_workers)
+
+
+def dub_people(
+    renderer: FaceRenderer, frames: Iterable[SharedItem], people: Sequence[DubbedPerson]
+) -> Generator[Pixels, None, None]:
+    """Dub the frames of a video in which several people speak, as `dub_frames` does for one.
+
+    Args:
+        renderer: the networks.
+        frames: every frame, uint8 (H, W, 3), with its edits, one per person.
+        people: who is dubbed, in the order of the edits.
+
+    Yields:
+        The frames in order, uint8 (H, W, 3).
+    """
+    return _dub_people(renderer, _batches(frames), people, None)
+
+
+def _dub_people(
+    renderer: FaceRenderer,
+    batches: Generator[list[SharedItem], None, None],
+    people: Sequence[DubbedPerson],
+    num_workers: int | None,
+) -> Generator[Pixels, None, None]:
     with closing(batches):
         if (first := next(batches, None)) is None:
             return
-        dubbing = _Dubbing.of(renderer, options or SamplerOptions(), reference)
+        dubbings = [_Dubbing.of(renderer, each.options, each.reference) for each in people]
         source = (batch for batch in chain([first], batches))
         picture, _ = first[0]
-        dubbed = compute_in_order(
-            dubbing.frames_of, source, renderer.device, picture.size, num_workers
-        )
+
+        def frames_of(items: list[SharedItem]) -> list[Pixels]:
+            frames = [frame for frame, _ in items]
+            for number, dubbing in enumerate(dubbings):
+                edits = [faces[number] for _, faces in items]
+                frames = dubbing.frames_of(list(zip(frames, edits, strict=True)))
+            return frames
+
+        dubbed = compute_in_order(frames_of, source, renderer.device, picture.size, num_workers)
         with closing(dubbed):
             for frames in dubbed:
                 yield from frames
 
 
-def _batches(frames: Iterable[Item]) -> Generator[list[Item], None, None]:
+def _batches(frames: Iterable[SharedItem]) -> Generator[list[SharedItem], None, None]:
     """Collect frames until they hold a batch of faces, or `MAX_WAITING` are waiting."""
-    waiting: list[Item] = []
+    waiting: list[SharedItem] = []
     num_faces = 0
     for item in frames:
         waiting.append(item)
-        num_faces += item[1] is not None
+        num_faces += any(face is not None for face in item[1])
         if num_faces == WINDOW_FRAMES or len(waiting) == MAX_WAITING:
             yield waiting
             waiting, num_faces = [], 0
@@ -273,7 +327,8 @@ class _Dubbing:
         """Dub frames that have a face, uint8 (B, H, W, 3)."""
         device = self.renderer.device
         canvases = [
-            prepare_canvas(picture, face.mesh, device, face.crop) for picture, face in faces
+            prepare_canvas(picture, face.mesh, device, face.crop, face.area)
+            for picture, face in faces
         ]
         layers = self._layers(canvases, [face.target for _, face in faces])
         frames = np.concatenate(

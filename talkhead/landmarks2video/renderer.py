@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.face_areas import Area
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.batching import BatchLimit, compute_in_order
 from talkhead.landmarks2video.composite import (
@@ -70,6 +72,21 @@ class Renderer(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class MovingFace:
+    """A face in a picture, and how it moves."""
+
+    identity: Floats
+    """(478, 3), its mesh in the picture, pixels."""
+    windows: Iterator[Floats]
+    """Meshes (T, 478, 3) of the frames, pixels of the picture."""
+    options: SamplerOptions = field(default_factory=SamplerOptions)
+    emotion: Floats | None = None
+    """(8,), probabilities of the emotions; None for no emotion."""
+    area: Area | None = None
+    """The part of the picture that may change; None for all of it."""
+
+
 def render_frames(
     renderer: Renderer,
     picture: Pixels,
@@ -79,6 +96,7 @@ def render_frames(
     *,
     emotion: Floats | None = None,
     alpha: Pixels | None = None,
+    area: Area | None = None,
     num_workers: int | None = None,
 ) -> Generator[Pixels, None, None]:
     """Render frames of a picture from landmarks.
@@ -94,27 +112,66 @@ def render_frames(
         options: steps and seed; None for one step.
         emotion: (8,), probabilities of the emotions; None for no emotion.
         alpha: uint8 (H, W), how much of each pixel is the person; None for a whole picture.
+        area: the part of the picture that may change; None for all of it.
         num_workers: number of threads; None for as many as suit the device, 0 to compute a window
             when it is asked for, in the caller's thread.
 
     Yields:
         uint8 (T, H, W, 3), or (T, H, W, 4) with an alpha.
     """
-    options = options or SamplerOptions()
-    canvas = prepare_canvas(picture, identity, renderer.device)
-    paint = _painting(renderer.painter, picture, identity, options)
+    face = MovingFace(identity, windows, options or SamplerOptions(), emotion, area)
+    return render_faces(renderer, picture, [face], alpha=alpha, num_workers=num_workers)
+
+
+def render_faces(
+    renderer: Renderer,
+    picture: Pixels,
+    faces: Sequence[MovingFace],
+    *,
+    alpha: Pixels | None = None,
+    num_workers: int | None = None,
+) -> Generator[Pixels, None, None]:
+    """Render frames of a picture in which several faces move, as `render_frames` does for one.
+
+    Args:
+        renderer: the networks.
+        picture: uint8 (H, W, 3).
+        faces: with areas that do not overlap, and equally long windows.
+        alpha: as for `render_frames`.
+        num_workers: as for `render_frames`.
+
+    Yields:
+        uint8 (T, H, W, 3), or (T, H, W, 4) with an alpha.
+    """
+    canvases = [
+        prepare_canvas(picture, face.identity, renderer.device, area=face.area) for face in faces
+    ]
+    paints = [_painting(renderer.painter, picture, face.identity, face.options) for face in faces]
 
     @torch.inference_mode()
-    def finish(compute: Callable[[], FrameLayers]) -> Pixels:
-        layers = compute()
-        frames = composite(canvas, layers)
-        paint(frames, canvas.crop.to_picture(layers.target.cpu().numpy()))
-        if alpha is None:
-            return frames
-        return np.concatenate([frames, move_alpha(canvas, layers, alpha)[..., None]], -1)
+    def finish(computes: tuple[Callable[[], FrameLayers], ...]) -> Pixels:
+        frames: Pixels | None = None
+        shown: Pixels | None = None
+        for canvas, paint, compute in zip(canvases, paints, computes, strict=True):
+            layers = compute()
+            frames = composite(canvas, layers, frames)
+            paint(frames, canvas.crop.to_picture(layers.target.cpu().numpy()))
+            if alpha is not None:
+                shown = move_alpha(canvas, layers, alpha, shown)
+        assert frames is not None
+        return frames if shown is None else np.concatenate([frames, shown[..., None]], -1)
 
-    layers = renderer.layers(canvas, windows, options, emotion)
-    yield from compute_in_order(finish, layers, renderer.device, picture.size, num_workers)
+    def windows() -> Generator[tuple[Callable[[], FrameLayers], ...], None, None]:
+        sources = [
+            renderer.layers(canvas, face.windows, face.options, face.emotion)
+            for canvas, face in zip(canvases, faces, strict=True)
+        ]
+        with ExitStack() as stack:
+            for source in sources:
+                stack.enter_context(closing(source))
+            yield from zip(*sources, strict=True)
+
+    yield from compute_in_order(finish, windows(), renderer.device, picture.size, num_workers)
 
 
 def _painting(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ from talkhead.errors import TalkheadError
 from talkhead.limits import MAX_BACKGROUND_DB
 
 if TYPE_CHECKING:
-    from talkhead.media.encoding import BackgroundSound
+    from talkhead.media.containers import Container
+    from talkhead.media.encoding import BackgroundSound, Voice
     from talkhead.media.kept_streams import KeptStreams
 
 
@@ -85,6 +86,33 @@ def choose_tracks(
     return DubTracks(voice, replaced, background)
 
 
+def mix_voices(
+    sounds: Sequence[tuple[Path, int | None]], background: BackgroundSound | None
+) -> tuple[tuple[Voice, ...], BackgroundSound | None]:
+    """Return the sounds of several people, and what goes under them; no voices for one person.
+
+    Args:
+        sounds: the files, and the sound track of each, from 0; None for the default one.
+        background: as chosen for the first of them alone.
+
+    Raises:
+        TalkheadError: a file cannot be read, or has no sound.
+    """
+    from talkhead.media.encoding import Voice
+    from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
+
+    if len(sounds) < 2:
+        return (), background
+    voices = []
+    for path, chosen in sounds:
+        tracks = list_tracks(path)
+        number = choose_sound(tracks, None, path) if chosen is None else chosen
+        voices.append(Voice(path, number, sound_tracks(tracks)[number].is_mono))
+    if background is not None:
+        background = replace(background, voice_is_mono=all(voice.is_mono for voice in voices))
+    return tuple(voices), background
+
+
 def plan_dub(
     face: Path,
     audio: Path,
@@ -118,3 +146,27 @@ def plan_dub(
         duration_s=duration_s,
         written_tags=written_tags,
     )
+
+
+def sound_to_write(path: Path, chosen: int | None, container: Container) -> tuple[int, bool]:
+    """Return which sound track to write, and whether players take it as it is.
+
+    Args:
+        path: the file with the sound.
+        chosen: a track, from 0; None for the one that is flagged as the default.
+        container: what it goes into.
+
+    Raises:
+        TalkheadError: the file has no sound.
+    """
+    from talkhead.media.encoding import MAX_AAC_RATE_HZ
+    from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
+
+    tracks = list_tracks(path)
+    if not sound_tracks(tracks):
+        raise TalkheadError(f"{path} has no readable audio stream; choose a file with sound")
+    number = choose_sound(tracks, None, path) if chosen is None else chosen
+    sound = sound_tracks(tracks)[number]
+    is_slow_enough = sound.rate_hz is not None and sound.rate_hz <= MAX_AAC_RATE_HZ
+    wanted = {"aac": "aac", "libopus": "opus"}.get(container.voice or "")
+    return number, sound.codec == wanted and is_slow_enough

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -41,6 +41,7 @@ _SOUND_FORMATS = {
 }
 PEAK = 0.98
 """A mix is held below this part of full scale."""
+_LIMITER = f"alimiter=limit={PEAK}:level=0:latency=1"
 FRAGMENT_S = 1
 KEY_FRAME_S = 30
 """Longest distance between key frames. A still background jumps slightly at each one."""
@@ -65,6 +66,21 @@ class BackgroundSound:
     voice_is_mono: bool
 
 
+@dataclass(frozen=True)
+class Voice:
+    """One of several sounds that are mixed.
+
+    Attributes:
+        path: the file that has it.
+        track: which of its sound tracks, from 0.
+        is_mono: whether it has one channel.
+    """
+
+    path: Path
+    track: int
+    is_mono: bool
+
+
 def write_video_args(
     target: Path | None,
     *,
@@ -79,11 +95,13 @@ def write_video_args(
     kept: KeptStreams | None = None,
     container: Container = MP4,
     has_alpha: bool = False,
+    voices: Sequence[Voice] = (),
 ) -> list[str]:
     """Encode raw RGB from stdin and an audio file: by default to mp4, H.264 in yuv420p and AAC.
 
     `sound_track` counts from 0 among those of the file. `kept` is what else goes into the file.
-    With `has_alpha`, stdin has RGBA, and the container keeps the transparency.
+    With `has_alpha`, stdin has RGBA, and the container keeps the transparency. `voices` are mixed
+    if there are several; the first of them is `sound`.
 
     Without a target, the mp4 goes to stdout in fragments of frames and their audio. Each fragment
     starts with a key frame and is at most about `FRAGMENT_S` long.
@@ -94,25 +112,14 @@ def write_video_args(
     args = [*ffmpeg.common_args(), *raw_input_args(size, fps, has_alpha=has_alpha)]
     encoder = container.voice or ""
     if sound is not None:
-        args += ffmpeg.input_args(sound)
-        voice = f"1:a:{sound_track}"
-        if background is not None:
-            args += ffmpeg.input_args(background.path, demuxer_of(background.path))
-            args += [
-                "-filter_complex",
-                f"{mix_filter(voice, f'2:a:{background.track}', background)}[mix]",
-            ]
-            voice = "[mix]"
+        given, voice, is_mixed = _sound_inputs(sound, sound_track, voices, background, kept)
+        args += given
         if kept is None:
             args += ["-map", "0:v:0", "-map", voice]
-            args += sound_args(
-                copy_sound=copy_sound, is_filtered=background is not None, encoder=encoder
-            )
+            args += sound_args(copy_sound=copy_sound, is_filtered=is_mixed, encoder=encoder)
         else:
-            if background is None:
-                args += ffmpeg.input_args(kept.path, demuxer_of(kept.path))
             for index, track in enumerate(kept.tracks):
-                args += _mapped(index, track, voice, copy_sound, background is not None, encoder)
+                args += _mapped(index, track, voice, copy_sound, is_mixed, encoder)
             args += track_args(kept.tracks)
     if kept is None:
         args += ["-map_metadata", "-1", "-map_chapters", "-1"]
@@ -142,6 +149,39 @@ def write_video_args(
     if container in (MP4, MOV):
         args += ["-movflags", f"+faststart{tags}"]
     return [*args, "-f", container.muxer, "-y", ffmpeg.input_name(target)]
+
+
+def _sound_inputs(
+    sound: Path,
+    sound_track: int,
+    voices: Sequence[Voice],
+    background: BackgroundSound | None,
+    kept: KeptStreams | None,
+) -> tuple[list[str], str, bool]:
+    """Return the inputs after the picture, the name of the sound to write, and if it is mixed.
+
+    Input 1 is the sound, 2 the original video if it is needed, and the other voices follow.
+    """
+    args, filters = ffmpeg.input_args(sound), list[str]()
+    voice = f"1:a:{sound_track}"
+    original = None if kept is None else kept.path
+    if background is not None:
+        original = background.path
+    if original is not None:
+        args += ffmpeg.input_args(original, demuxer_of(original))
+    if len(voices) > 1:
+        labels = [voice]
+        for number, other in enumerate(voices[1:], 2 if original is None else 3):
+            args += ffmpeg.input_args(other.path)
+            labels.append(f"{number}:a:{other.track}")
+        filters.append(f"{voices_filter(labels, voices)}[voices]")
+        voice = "voices"
+    if background is not None:
+        filters.append(f"{mix_filter(voice, f'2:a:{background.track}', background)}[mix]")
+        voice = "mix"
+    if not filters:
+        return args, voice, False
+    return [*args, "-filter_complex", ";".join(filters)], f"[{voice}]", True
 
 
 def _mapped(
@@ -174,21 +214,39 @@ def mix_filter(voice: str, under: str, background: BackgroundSound) -> str:
         background: by how much to lower it, and the channels of both.
     """
     is_mono = background.is_mono and background.voice_is_mono
-    layout = "mono" if is_mono else "stereo"
-
-    def prepared(label: str, mono: bool) -> str:
-        # ffmpeg would make a mono sound 3 dB quieter on two channels.
-        spread = ",pan=stereo|c0=c0|c1=c0" if mono and not is_mono else ""
-        rate = f"aformat=sample_fmts=fltp:sample_rates={MAX_AAC_RATE_HZ}"
-        timed = f"[{label}]aresample=async=1:first_pts=0,{rate}"
-        return f"{timed}{spread},aformat=channel_layouts={layout}"
-
+    spoken = _prepared(voice, is_mono=background.voice_is_mono, mix_is_mono=is_mono)
+    lowered = _prepared(under, is_mono=background.is_mono, mix_is_mono=is_mono)
     return (
-        f"{prepared(voice, background.voice_is_mono)}[voice];"
-        f"{prepared(under, background.is_mono)},volume={-background.lowered_db:g}dB[under];"
-        "[voice][under]amix=inputs=2:duration=first:normalize=0,"
-        f"alimiter=limit={PEAK}:level=0:latency=1"
+        f"{spoken}[voice];"
+        f"{lowered},volume={-background.lowered_db:g}dB[under];"
+        f"[voice][under]amix=inputs=2:duration=first:normalize=0,{_LIMITER}"
     )
+
+
+def voices_filter(labels: Sequence[str], voices: Sequence[Voice]) -> str:
+    """Return the filters that mix voices at their own levels, as long as the longest.
+
+    Args:
+        labels: those of the voices.
+        voices: their channels count.
+    """
+    is_mono = all(voice.is_mono for voice in voices)
+    parts = [
+        f"{_prepared(label, is_mono=voice.is_mono, mix_is_mono=is_mono)}[voice{number}];"
+        for number, (label, voice) in enumerate(zip(labels, voices, strict=True))
+    ]
+    names = "".join(f"[voice{number}]" for number in range(len(voices)))
+    mixed = f"amix=inputs={len(voices)}:duration=longest:normalize=0,{_LIMITER}"
+    return f"{''.join(parts)}{names}{mixed}"
+
+
+def _prepared(label: str, *, is_mono: bool, mix_is_mono: bool) -> str:
+    """Return the filters that give a sound the format of a mix; both flags are about mono."""
+    # ffmpeg would make a mono sound 3 dB quieter on two channels.
+    spread = ",pan=stereo|c0=c0|c1=c0" if is_mono and not mix_is_mono else ""
+    rate = f"aformat=sample_fmts=fltp:sample_rates={MAX_AAC_RATE_HZ}"
+    timed = f"[{label}]aresample=async=1:first_pts=0,{rate}"
+    return f"{timed}{spread},aformat=channel_layouts={'mono' if mix_is_mono else 'stereo'}"
 
 
 def sound_args(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,15 +21,15 @@ from talkhead.errors import TalkheadError
 from talkhead.limits import MAX_CRF, MAX_VIDEO_ASPECT, MAX_VIDEO_SIDE_PX
 from talkhead.media import encoding, ffmpeg
 from talkhead.media.audio_clip import AudioClip
-from talkhead.media.containers import MP4, Container, check_video_name
-from talkhead.media.encoding import BackgroundSound
+from talkhead.media.containers import MP4, check_video_name
+from talkhead.media.dub_tracks import sound_to_write
+from talkhead.media.encoding import BackgroundSound, Voice
 from talkhead.media.files import check_input
 from talkhead.media.kept_streams import KeptStreams
 from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import PictureFormat, parse_picture_format
 from talkhead.media.picture_notes import write_picture_notes
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
-from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
 
 __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_frames"]
 
@@ -222,6 +222,7 @@ class VideoWriter:
         background: BackgroundSound | None = None,
         kept: KeptStreams | None = None,
         has_alpha: bool = False,
+        voices: Sequence[Voice] = (),
     ) -> None:
         """Check everything that can be checked before slow work starts; write nothing yet.
 
@@ -240,6 +241,7 @@ class VideoWriter:
             background: an old sound to mix under `sound`.
             kept: what else of a dubbed video goes into the file; for a file and with sound only.
             has_alpha: whether the frames are RGBA, and the file keeps their transparency.
+            voices: several sounds to mix, of which `sound` is the first.
 
         Raises:
             TalkheadError: the output cannot be written, or the size, quality or audio is unusable.
@@ -270,7 +272,7 @@ class VideoWriter:
             sound_track = sound.track
         copy_sound = False
         if isinstance(self._sound, Path):
-            sound_track, copy_sound = _sound_to_write(self._sound, sound_track, self._container)
+            sound_track, copy_sound = sound_to_write(self._sound, sound_track, self._container)
         if kept is not None and (sound is None or kept.container != self._container.name):
             raise ValueError(f"streams kept for {kept.container} do not fit {self._name}")
         self._overwrite = overwrite
@@ -283,13 +285,14 @@ class VideoWriter:
             size=size,
             fps=fps,
             crf=crf,
-            copy_sound=copy_sound and background is None,
+            copy_sound=copy_sound and background is None and len(voices) < 2,
             metadata=metadata or {},
             sound_track=sound_track or 0,
             background=background,
             kept=None if kept is None or kept.is_plain else kept,
             container=self._container,
             has_alpha=has_alpha,
+            voices=voices,
         )
         self._metadata = metadata or {}
 
@@ -386,15 +389,3 @@ class VideoWriter:
         return TalkheadError(
             f"{self._name} could not be written ({reason}); check the sound and the free disk space"
         )
-
-
-def _sound_to_write(path: Path, chosen: int | None, container: Container) -> tuple[int, bool]:
-    """Return which sound track to write, and whether players take it as it is."""
-    tracks = list_tracks(path)
-    if not sound_tracks(tracks):
-        raise TalkheadError(f"{path} has no readable audio stream; choose a file with sound")
-    number = choose_sound(tracks, None, path) if chosen is None else chosen
-    sound = sound_tracks(tracks)[number]
-    is_slow_enough = sound.rate_hz is not None and sound.rate_hz <= encoding.MAX_AAC_RATE_HZ
-    wanted = {"aac": "aac", "libopus": "opus"}.get(container.voice or "")
-    return number, sound.codec == wanted and is_slow_enough

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from talkhead.audio2landmarks.animation import POSES
 from talkhead.device import DTYPES, resolve_dtype
 from talkhead.errors import TalkheadError
-from talkhead.limits import MAX_BLINKS, MAX_STRENGTH
+from talkhead.limits import MAX_BLINKS, MAX_SPEAKERS, MAX_STRENGTH
 from talkhead.media.files import check_input
 from talkhead.media.in_memory import samples_of
 from talkhead.media.rates import parse_fps
@@ -87,6 +87,30 @@ def sound_of(audio: Any, sampling_rate: int) -> Path | Samples:
         # numpy has no bfloat16.
         audio = (audio.float() if audio.is_floating_point() else audio).numpy()
     return samples_of(audio, sampling_rate)
+
+
+def speakers_of(
+    sounds: Mapping[str, Any], choose: str, landmarks: LandmarkTrack | None
+) -> dict[str, Any]:
+    """Return the sound of each face, in the given order.
+
+    Args:
+        sounds: faces, as for `choose_face`, and what they say.
+        choose: the `choose` argument of the call.
+        landmarks: its `landmarks` argument.
+
+    Raises:
+        TalkheadError: there is no sound, too many, or an argument is for one face only.
+        TypeError: a face is not a text.
+    """
+    if not 1 <= len(sounds) <= MAX_SPEAKERS:
+        raise TalkheadError(f"audio has {len(sounds)} sounds: give 1 to {MAX_SPEAKERS}")
+    if choose != "largest" or landmarks is not None:
+        raise TalkheadError("choose and landmarks are for one face: leave them out")
+    for which in sounds:
+        if not isinstance(which, str):
+            raise TypeError(f"audio has the face {which!r}, which is not a text")
+    return dict(sounds)
 
 
 def whole(number: Any, name: str) -> int:

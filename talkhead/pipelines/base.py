@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -255,7 +256,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
     def __call__(
         self,
         image: str | Path | PIL.Image.Image | Pixels,
-        audio: str | Path | npt.NDArray[Any] | torch.Tensor,
+        audio: str | Path | npt.NDArray[Any] | torch.Tensor | Mapping[str, Any],
         *,
         fps: float | str | Fraction | None = None,
         num_inference_steps: int = 1,
@@ -275,11 +276,12 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         max_size: int | str = DEFAULT_SIZE,
         audio_track: int | str | None = None,
     ) -> TalkheadPipelineOutput:
-        """Make the person in a picture or a video speak a recording.
+        """Make people in a picture or a video speak recordings.
 
         Args:
             image: a picture: a file, a PIL image, or uint8 (H, W, 3), RGB; or a video file to dub.
-            audio: a file, or a waveform: (N,) or (channels, N), numpy or torch.
+            audio: a file, or a waveform: (N,) or (channels, N), numpy or torch; or, for several
+                people, a dictionary: each face, as for `choose`, and its sound.
             fps: frames per second: 25, 29.97, "30000/1001"; None for 25, or the video's rate.
             num_inference_steps: sampling steps.
             start_step: where mask-noise starts sampling, out of 1000; None for its default.

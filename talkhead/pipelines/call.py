@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from talkhead.media.video import probe_video
 from talkhead.pipelines import arguments
 from talkhead.pipelines.frames import collected, counted
 from talkhead.pipelines.output import TalkheadPipelineOutput
+from talkhead.pipelines.speakers import Faces, find_speakers, render_speakers
 from talkhead.pipelines.stages import PictureFace, VideoFace, render_face
 from talkhead.tracking.landmark_track import LandmarkTrack
 
@@ -68,7 +69,13 @@ def call(
     # 1. Check the arguments
     video = video_of(image)
     steps = _checked_steps(pipeline, options, dubs=video is not None)
-    sound = arguments.sound_of(audio, options.sampling_rate)
+    speakers = None
+    if isinstance(audio, Mapping):
+        speakers = arguments.speakers_of(audio, options.choose, options.landmarks)
+    sounds = [
+        arguments.sound_of(each, options.sampling_rate)
+        for each in ([audio] if speakers is None else speakers.values())
+    ]
     fps, landmarks = options.fps, options.landmarks
     rate = DEFAULT_FPS if fps is None else arguments.rate_of(fps)
     if video is None:
@@ -77,6 +84,7 @@ def call(
     else:
         info = probe_video(video)
         size, rate = (info.width, info.height), info.fps if fps is None else rate
+    sound = sounds[0]
     its_path = sound if isinstance(sound, Path) else None
     tracks = choose_tracks(video, its_path, options.audio_track, None)
     if landmarks is not None and landmarks.size != size:
@@ -84,53 +92,73 @@ def call(
             f"landmarks belong to a picture of {landmarks.size[0]} x {landmarks.size[1]} px,"
             f" but image has {size[0]} x {size[1]}: predict them with this picture"
         )
-    # 2. Find the face
-    face: PictureFace | VideoFace
-    if video is None:
-        face = PictureFace.find(picture, options.choose)
+    # 2. Find the faces
+    choices = [options.choose] if speakers is None else list(speakers)
+    faces: Faces
+    if speakers is not None:
+        source = picture if video is None else video
+        faces = find_speakers(source, choices, fps=rate, loop=options.loop)
+    elif video is None:
+        faces = [PictureFace.find(picture, options.choose)]
     else:
-        face = VideoFace.find(video, rate, options.choose, options.loop)
+        faces = [VideoFace.find(video, rate, options.choose, options.loop)]
     # 3. Predict landmarks, and set up the renderer
     seed = arguments.seed_of(options.generator, options.seed)
     windows: list[Floats] | None = None if options.output_type == "generator" else []
-    if isinstance(sound, Path):
-        clip = AudioClip.open(sound, str(tracks.voice + 1))
-    else:
-        clip = AudioClip.from_samples(sound, options.sampling_rate)
-    rendering = render_face(
-        pipeline,
-        face,
-        clip,
-        fps=rate,
-        track=landmarks,
-        motion=MotionOptions(
-            options.pose,
-            options.pose_strength,
-            options.expression_strength,
-            options.blink_per_minute,
-            seed,
-        ),
-        sampler=SamplerOptions(steps, options.start_step, seed),
-        emotion=options.emotion,
-        windows_seen=windows,
+    clips = [
+        AudioClip.open(each, str(tracks.voice + 1) if number == 0 else None)
+        if isinstance(each, Path)
+        else AudioClip.from_samples(each, options.sampling_rate)
+        for number, each in enumerate(sounds)
+    ]
+    motion = MotionOptions(
+        options.pose,
+        options.pose_strength,
+        options.expression_strength,
+        options.blink_per_minute,
+        seed,
     )
+    sampler = SamplerOptions(steps, options.start_step, seed)
+    if speakers is not None:
+        rendering = render_speakers(
+            pipeline,
+            faces,
+            clips,
+            fps=rate,
+            motion=motion,
+            sampler=sampler,
+            emotion=options.emotion,
+        )
+    else:
+        rendering = render_face(
+            pipeline,
+            faces[0],
+            clips[0],
+            fps=rate,
+            track=landmarks,
+            motion=motion,
+            sampler=sampler,
+            emotion=options.emotion,
+            windows_seen=windows,
+        )
     # 4. Render
     frames = collected(
         counted(
-            _holding(clip, rendering.frames), pipeline.progress_bar(total=rendering.num_frames)
+            _holding(clips, rendering.frames), pipeline.progress_bar(total=rendering.num_frames)
         ),
         options.output_type,
         (rendering.num_frames, size[1], size[0], 3),
     )
     track = None
-    if windows and isinstance(face, PictureFace):
-        track = LandmarkTrack(np.concatenate(windows), rate, size, face.detector)
+    if windows and isinstance(faces[0], PictureFace):
+        track = LandmarkTrack(np.concatenate(windows), rate, size, faces[0].detector)
+    paths = [each for each in sounds if isinstance(each, Path)]
     return TalkheadPipelineOutput(
         frames=frames,
         landmarks=track,
         fps=rate,
-        audio=sound,
-        sampling_rate=None if isinstance(sound, Path) else int(options.sampling_rate),
+        audio=sound if speakers is None else dict(zip(choices, sounds, strict=True)),
+        sampling_rate=None if len(paths) == len(sounds) else int(options.sampling_rate),
         num_frames=rendering.num_frames,
         size=size,
         seed=seed,
@@ -141,10 +169,13 @@ def call(
 
 
 def _holding(
-    clip: AudioClip, frames: Generator[Pixels, None, None]
+    clips: Sequence[AudioClip], frames: Generator[Pixels, None, None]
 ) -> Generator[Pixels, None, None]:
-    """Yield frames, and keep the sound until the last of them."""
-    with clip, closing(frames):
+    """Yield frames, and keep the sounds until the last of them."""
+    with ExitStack() as stack:
+        for clip in clips:
+            stack.enter_context(clip)
+        stack.enter_context(closing(frames))
         yield from frames
 
 

@@ -215,6 +215,7 @@ class _LivePicture:
             face.identity,
             _taken(self._waiting),
             sampler,
+            area=face.area,
             num_workers=0,
         )
 

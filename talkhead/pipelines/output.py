@@ -17,13 +17,14 @@ import PIL.Image
 from talkhead import __version__
 from talkhead.errors import TalkheadError
 from talkhead.media.containers import check_length, check_video_name
-from talkhead.media.dub_tracks import choose_tracks, plan_dub
+from talkhead.media.dub_tracks import choose_tracks, mix_voices, plan_dub
 from talkhead.media.in_memory import sound_file
 from talkhead.media.video import VideoWriter
 from talkhead.provenance import NOTE_KEYS, public_name
 from talkhead.tracking.landmark_track import LandmarkTrack
 
 Pixels = npt.NDArray[np.uint8]
+Sound = Path | npt.NDArray[np.float32]
 Frames = Pixels | list[PIL.Image.Image] | Generator[Pixels, None, None]
 
 
@@ -35,10 +36,10 @@ class TalkheadPipelineOutput:
     """uint8 (T, H, W, 3), RGB; or T pictures; or a generator of T arrays (H, W, 3)."""
     landmarks: LandmarkTrack | None
     """The landmarks behind the frames, to inspect, or to edit and pass back as `landmarks`. None
-    with a generator, which does not keep them."""
+    with a generator, which does not keep them, and with several people."""
     fps: Fraction
-    audio: Path | npt.NDArray[np.float32]
-    """The file, or the waveform, float32 (N,) or (N, channels)."""
+    audio: Sound | dict[str, Sound]
+    """The file, or the waveform, float32 (N,) or (N, channels); of several people, by face."""
     sampling_rate: int | None
     """Samples per second of a waveform; None for a file, which states its own rate."""
     num_frames: int
@@ -105,10 +106,18 @@ def export_to_video(
     weights = public_name(output.weights)
     made_by = f"talkhead {__version__}, weights {weights}, seed {output.seed}"
     with ExitStack() as stack:
-        sound = output.audio
-        if not isinstance(sound, Path):
-            sound = stack.enter_context(sound_file(sound, output.sampling_rate or 0))
+        given = output.audio
+        sounds = [
+            each
+            if isinstance(each, Path)
+            else stack.enter_context(sound_file(each, output.sampling_rate or 0))
+            for each in (given.values() if isinstance(given, dict) else [given])
+        ]
+        sound = sounds[0]
         tracks = choose_tracks(output.video, sound, output.audio_track, background_sound)
+        voices, background = mix_voices(
+            [(sound, tracks.voice), *((other, None) for other in sounds[1:])], tracks.background
+        )
         kept = None
         if output.video is not None and holds_sound:
             duration_s = float(output.num_frames / output.fps)
@@ -125,8 +134,9 @@ def export_to_video(
             metadata={"comment": f"Synthetic: made by {made_by}"},
             overwrite=overwrite,
             sound_track=tracks.voice,
-            background=tracks.background,
+            background=background,
             kept=kept,
+            voices=voices,
         )
         stack.enter_context(writer)
         num_written = 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -20,19 +20,26 @@ from talkhead.audio2landmarks.expressions import express
 from talkhead.audio2landmarks.speech_emotion import emotion_of
 from talkhead.emotions import EMOTIONS
 from talkhead.errors import WeightsError
+from talkhead.geometry.face_areas import Area, face_areas
 from talkhead.geometry.motion_basis import proportions
 from talkhead.geometry.windows import split_windows
 from talkhead.landmarks2video.dubbing import DubbedFace, Dubber, dub_frames
-from talkhead.landmarks2video.renderer import render_frames
+from talkhead.landmarks2video.renderer import MovingFace, render_faces
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.playback import play
 from talkhead.media.rates import num_frames
 from talkhead.media.video import read_frames
-from talkhead.tracking.face_detector import MAX_FACES, FaceDetector, choose_in_picture
+from talkhead.tracking.face_detector import (
+    MAX_FACES,
+    FaceDetector,
+    choose_face,
+    detect_faces,
+)
 from talkhead.tracking.face_track import FaceTrack
 from talkhead.tracking.face_tracker import track_face
 from talkhead.tracking.landmark_track import LandmarkTrack
+from talkhead.tracking.several_people import check_different
 
 if TYPE_CHECKING:
     from talkhead.pipelines.base import FacePipeline
@@ -65,6 +72,8 @@ class PictureFace:
     """Name of the detector."""
     alpha: Pixels | None = None
     """uint8 (H, W), how much of each pixel is the person; the frames then have an alpha, too."""
+    area: Area | None = None
+    """The part of the picture that may change, which keeps other faces still; None for all."""
 
     @classmethod
     def find(cls, picture: Pixels, choose: str) -> PictureFace:
@@ -73,8 +82,25 @@ class PictureFace:
         Raises:
             NoFaceError: the chosen face does not exist.
         """
+        return cls.find_all(picture, [choose])[0]
+
+    @classmethod
+    def find_all(cls, picture: Pixels, choices: Sequence[str]) -> list[PictureFace]:
+        """Find one face for each choice.
+
+        Raises:
+            NoFaceError: a chosen face does not exist.
+            TalkheadError: two choices are the same face.
+        """
+        size = (picture.shape[1], picture.shape[0])
         with FaceDetector(max_faces=MAX_FACES) as detector:
-            return cls(picture, choose_in_picture(detector, picture, choose), detector.name)
+            faces = detect_faces(detector, picture, choices)
+            name = detector.name
+        areas = face_areas(faces, size) if len(faces) > 1 else [None]
+        chosen = [choose_face(faces, choice, size) for choice in choices]
+        check_different(chosen, choices, len(faces))
+        numbers = [next(n for n, face in enumerate(faces) if face is one) for one in chosen]
+        return [cls(picture, faces[number], name, area=areas[number]) for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -169,32 +195,68 @@ def animate(
         TalkheadError: the emotion is unknown.
         WeightsError: the weights do not have the emotion.
     """
+    moving, total, facts = move_face(
+        pipeline,
+        face,
+        audio,
+        fps=fps,
+        track=track,
+        motion=motion,
+        sampler=sampler,
+        emotion=emotion,
+    )
+    if windows_seen is not None:
+        moving = replace(moving, windows=_noted(moving.windows, windows_seen))
+    frames = render_faces(pipeline.renderer(), face.picture, [moving], alpha=face.alpha)
+    return Rendering(one_by_one(frames), total, facts)
+
+
+def move_face(
+    pipeline: FacePipeline,
+    face: PictureFace,
+    audio: AudioClip,
+    *,
+    fps: Fraction,
+    track: LandmarkTrack | None = None,
+    motion: MotionOptions | None = None,
+    sampler: SamplerOptions | None = None,
+    emotion: str | None = None,
+    least_frames: int = 0,
+) -> tuple[MovingFace, int, dict[str, Any]]:
+    """Predict how a face in a picture moves; errors as for `animate`.
+
+    Args:
+        pipeline: either system.
+        face: from `PictureFace.find`.
+        audio: the recording.
+        fps: frames per second.
+        track: as for `animate`.
+        motion: head motion, strengths, blinks, seed.
+        sampler: steps and seed.
+        emotion: as for `animate`.
+        least_frames: number of frames, if that is more than the recording has; the face is at rest
+            when the recording has ended.
+
+    Returns:
+        The face and its meshes, the number of frames, and facts for `Rendering`.
+    """
     facts: dict[str, Any] = {}
     if track is not None:
         total = num_frames(audio.duration_s, fps)
         windows = split_windows(track.resample(fps, total).points)
     else:
         speech = predict_speech(pipeline.landmark_generator, audio, face.identity, fps)
-        total = len(speech.coefficients)
         facts |= speech.facts()
+        speech = speech.lasting(least_frames)
+        total = len(speech.coefficients)
         windows = animation.animate(pipeline.landmark_generator, face.identity, speech, motion)
     probabilities = emotion_probabilities(pipeline, audio, emotion)
     if probabilities is not None:
         facts["emotion"] = EMOTIONS[int(probabilities.argmax())]
         if track is None:
             windows = express(windows, pipeline.expressions.shape_of(probabilities))
-    if windows_seen is not None:
-        windows = _noted(windows, windows_seen)
-    frames = render_frames(
-        pipeline.renderer(),
-        face.picture,
-        face.identity,
-        windows,
-        sampler,
-        emotion=probabilities,
-        alpha=face.alpha,
-    )
-    return Rendering(_one_by_one(frames), total, facts)
+    options = sampler or SamplerOptions()
+    return MovingFace(face.identity, windows, options, probabilities, face.area), total, facts
 
 
 def emotion_probabilities(
@@ -299,7 +361,8 @@ def _noted(windows: Iterator[Floats], seen: list[Floats]) -> Iterator[Floats]:
         yield points
 
 
-def _one_by_one(windows: Generator[Pixels, None, None]) -> Generator[Pixels, None, None]:
+def one_by_one(windows: Generator[Pixels, None, None]) -> Generator[Pixels, None, None]:
+    """Yield the frames of windows."""
     with closing(windows):
         for window in windows:
             yield from window

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,18 @@ class Note:
     """SHA-256 of the picture or video."""
     sound: str
     """SHA-256 of the audio; empty for a live voice, which ends after the note was written."""
+    other_sounds: tuple[str, ...] = ()
+    """SHA-256 of each further audio, if several people speak."""
 
 
 def provenance_note(
-    face: Path, sound: Path | None, *, weights_name: str, digests: Mapping[str, str], seed: int
+    face: Path,
+    sound: Path | None,
+    *,
+    weights_name: str,
+    digests: Mapping[str, str],
+    seed: int,
+    other_sounds: Sequence[Path] = (),
 ) -> dict[str, str]:
     """Return the note of a video, as metadata for its container.
 
@@ -74,6 +82,7 @@ def provenance_note(
         weights_name: written as `public_name` gives it.
         digests: digests of the weight files, from `weights_digests`.
         seed: random seed of the sampling.
+        other_sounds: further audio, if several people speak.
 
     Returns:
         A readable sentence that starts with "Synthetic:", and a JSON text.
@@ -89,12 +98,16 @@ def provenance_note(
         seed=seed,
         face=sha256_of(face),
         sound="" if sound is None else sha256_of(sound),
+        other_sounds=tuple(sha256_of(other) for other in other_sounds),
     )
     sentence = (
         f"Synthetic: made by {note.generator}, weights {note.weights}"
         f" ({_combined(note.digests)[:_SHORT]}), seed {seed}"
     )
-    structured = json.dumps(dataclasses.asdict(note), separators=(",", ":"))
+    values = dataclasses.asdict(note)
+    if not note.other_sounds:
+        del values["other_sounds"]
+    structured = json.dumps(values, separators=(",", ":"))
     return {READABLE_KEY: sentence, STRUCTURED_KEY: structured}
 
 
@@ -150,11 +163,15 @@ def _checked(values: Mapping[str, Any]) -> Note:
     known = {name: value for name, value in values.items() if name in names}
     note = build_config(Note, known, source="the note is damaged")
     sounds = {"sound": note.sound} if note.sound else {}
+    sounds |= {f"other_sounds {n}": digest for n, digest in enumerate(note.other_sounds, 1)}
     for name, value in {"face": note.face, **sounds, **note.digests}.items():
         if _SHA256.fullmatch(value) is None:
             raise TalkheadError(f"the note is damaged: {name[:_MAX_NAME]} is not a SHA-256 digest")
     texts = (note.generator, note.weights, *note.digests)
-    if len(note.digests) > _MAX_DIGESTS or max(map(len, texts)) > _MAX_NAME:
+    if (
+        max(len(note.digests), len(note.other_sounds)) > _MAX_DIGESTS
+        or max(map(len, texts)) > _MAX_NAME
+    ):
         raise TalkheadError("the note is damaged: it has too many entries, or too long ones")
     return note
 

@@ -114,6 +114,10 @@ class Person:
             is_clear = nearest < SAME_OF_SEVERAL and distances[ranked[1]] - nearest > MARGIN
         return faces[ranked[0]] if is_clear else None
 
+    def difference(self, frame: Image, face: Points) -> float:
+        """Return how much a face differs from the person's, as `Looks.distance`."""
+        return _nearest(Looks(frame, face), self._own)
+
     def nearest(self, frame: Image, faces: list[Points]) -> Points:
         """Return the face that looks most like the person."""
         return min(faces, key=lambda face: _nearest(Looks(frame, face), self._own))

@@ -287,12 +287,18 @@ def choose_in_picture(detector: FaceDetector, image: Image, choice: str) -> Poin
         NoFaceError: no face was found; the message says if rotating the picture reveals one.
         TalkheadError: as in `choose_face`.
     """
-    size = (image.shape[1], image.shape[0])
-    check_choice(choice, size)
+    faces = detect_faces(detector, image, [choice])
+    return choose_face(faces, choice, (image.shape[1], image.shape[0]))
+
+
+def detect_faces(detector: FaceDetector, image: Image, choices: Iterable[str]) -> list[Points]:
+    """Return the faces in a picture, largest first; arguments and errors as above."""
+    for choice in choices:
+        check_choice(choice, (image.shape[1], image.shape[0]))
     faces = detector.detect(image)
     if not faces:
         raise no_face_error(NO_FACE, [image], detector)
-    return choose_face(faces, choice, size)
+    return faces
 
 
 def no_face_error(message: str, images: Iterable[Image], detector: FaceDetector) -> NoFaceError:

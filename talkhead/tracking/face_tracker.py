@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +31,8 @@ Progress = Callable[[Iterable[Frames], "int | None"], Iterable[Frames]]
 """Passes frames through and reports progress; the second argument is their approximate number."""
 
 
-def _without_progress(frames: Iterable[Frames], _: int | None) -> Iterable[Frames]:
+def without_progress(frames: Iterable[Frames], _: int | None) -> Iterable[Frames]:
+    """Pass frames through, and report nothing."""
     return frames
 
 
@@ -38,7 +40,7 @@ def track_face(
     video: Path,
     fps: Fraction | None = None,
     choose: str = "largest",
-    progress: Progress = _without_progress,
+    progress: Progress = without_progress,
 ) -> FaceTrack:
     """Find the shots, and one person's face in every frame where it can be dubbed.
 
@@ -57,7 +59,7 @@ def track_face(
         NoFaceError: no frame shows a face that can be dubbed.
         TalkheadError: the video cannot be read, or no frame shows the chosen face.
     """
-    return _face_track(_record(video, fps, choose, progress))
+    return _record(video, fps, choose, progress).track()
 
 
 def track_any_face(video: Path, fps: Fraction | None = None) -> FaceTrack:
@@ -69,16 +71,16 @@ def track_any_face(video: Path, fps: Fraction | None = None) -> FaceTrack:
     Raises:
         TalkheadError: the video cannot be read.
     """
-    return _face_track(
-        _record(video, fps, "largest", _without_progress, to_dub=False, may_be_faceless=True)
-    )
+    return _record(
+        video, fps, "largest", without_progress, to_dub=False, may_be_faceless=True
+    ).track()
 
 
 def track_video(
     video: Path,
     fps: Fraction | None = None,
     choose: str = "largest",
-    progress: Progress = _without_progress,
+    progress: Progress = without_progress,
 ) -> tuple[LandmarkTrack, int]:
     """Find one person's face, large or small and in any view, and fill the gaps in its track.
 
@@ -107,7 +109,7 @@ def track_video(
 
 
 @dataclass(frozen=True)
-class _Record:
+class FaceRecord:
     """A face in all frames of a video."""
 
     fps: Fraction
@@ -122,19 +124,84 @@ class _Record:
     """Frames to which the face jumps."""
     num_uncertain: int
 
+    def track(self) -> FaceTrack:
+        """Return the stretches in which the face can be dubbed."""
+        starts = sorted({*self.shot_starts, *self.jumps})
+        return FaceTrack(
+            self.fps,
+            self.size,
+            len(self.shot_starts),
+            list(find_stretches(self.points, self.detected, starts)),
+            self.detector,
+            self.points,
+            num_uncertain=self.num_uncertain,
+            num_undetected=int((~self.detected).sum()),
+        )
 
-def _face_track(record: _Record) -> FaceTrack:
-    starts = sorted({*record.shot_starts, *record.jumps})
-    return FaceTrack(
-        record.fps,
-        record.size,
-        len(record.shot_starts),
-        list(find_stretches(record.points, record.detected, starts)),
-        record.detector,
-        record.points,
-        num_uncertain=record.num_uncertain,
-        num_undetected=int((~record.detected).sum()),
-    )
+
+class FaceRecorder:
+    """Records one person's face, frame by frame; close it at the end.
+
+    Args:
+        choose: which face, as in `choose_face`.
+        size: (W, H) of the frames.
+        to_dub: as for `PersonFinder`.
+    """
+
+    def __init__(self, choose: str, size: tuple[int, int], *, to_dub: bool = True) -> None:
+        self._size = size
+        self._store = tempfile.TemporaryFile()  # noqa: SIM115
+        self.detector = FaceDetector(max_faces=MAX_FACES, video=True)
+        self.person = PersonFinder(self.detector, choose, size, to_dub=to_dub)
+        self.detected: list[bool] = []
+        self.shot_starts: list[int] = []
+        self._jumps: list[int] = []
+        self._uncertain: set[int] = set()
+
+    def find(self, frame: Frames, *, is_cut: bool) -> Floats | None:
+        """Return the face in the next frame, (478, 3), or None; `add` must follow."""
+        if is_cut:
+            self.shot_starts.append(len(self.detected))
+            self.person.start_shot(frame)
+        found = self.person.find(frame)
+        if self.person.has_switched:  # earlier frames of this shot show someone else
+            self.forget(self.shot_starts[-1])
+        return found
+
+    def add(self, found: Floats | None) -> None:
+        """Record the face of this frame."""
+        if self.person.has_jumped:
+            self._jumps.append(len(self.detected))
+        if found is not None and not self.person.is_certain:
+            self._uncertain.add(len(self.shot_starts))
+        self.detected.append(found is not None)
+        shown = np.zeros((NUM_POINTS, 3), np.float32) if found is None else found
+        self._store.write(shown.astype("<f4").tobytes())
+
+    def forget(self, start: int) -> None:
+        """Delete the face from the frames since `start`."""
+        self.detected[start:] = [False] * (len(self.detected) - start)
+
+    def record(self, fps: Fraction) -> FaceRecord:
+        """Return what was recorded."""
+        self._store.flush()
+        # The mapping stays valid after the file is closed and deleted.
+        points = np.memmap(self._store, "<f4", mode="r+", shape=(len(self.detected), NUM_POINTS, 3))
+        return FaceRecord(
+            fps,
+            self._size,
+            self.detector.name,
+            points,
+            np.array(self.detected),
+            self.shot_starts,
+            self._jumps,
+            num_uncertain=len(self._uncertain),
+        )
+
+    def close(self) -> None:
+        """Free the detector and the file."""
+        self._store.close()
+        self.detector.close()
 
 
 def _record(
@@ -145,46 +212,24 @@ def _record(
     *,
     to_dub: bool = True,
     may_be_faceless: bool = False,
-) -> _Record:
+) -> FaceRecord:
     info = probe_video(video)
     rate, size = fps or info.fps, (info.width, info.height)
     check_choice(choose, size)
     total = round(float(info.duration_s) * float(rate)) or None
-    shot_starts, jumps, uncertain = list[int](), list[int](), set[int]()
-    detected: list[bool] = []
-    nothing = np.zeros((NUM_POINTS, 3), np.float32)
-    with (
-        tempfile.TemporaryFile() as store,
-        FaceDetector(max_faces=MAX_FACES, video=True) as detector,
-    ):
-        person = PersonFinder(detector, choose, size, to_dub=to_dub)
+    with closing(FaceRecorder(choose, size, to_dub=to_dub)) as recorder:
         for frame, is_cut in CutFinder().find(progress(read_frames(video, fps=rate), total)):
-            if is_cut:
-                shot_starts.append(len(detected))
-                person.start_shot(frame)
-            found = person.find(frame)
-            if person.has_switched:  # earlier frames of this shot show someone else
-                detected[shot_starts[-1] :] = [False] * (len(detected) - shot_starts[-1])
-            if person.has_jumped:
-                jumps.append(len(detected))
-            if found is not None and not person.is_certain:
-                uncertain.add(len(shot_starts))
-            detected.append(found is not None)
-            store.write((nothing if found is None else found).astype("<f4").tobytes())
-        if not any(detected) and not may_be_faceless:
-            raise _no_face(video, person, detector)
-        store.flush()
-        # The mapping stays valid after the file is closed and deleted.
-        points = np.memmap(store, "<f4", mode="r+", shape=(len(detected), NUM_POINTS, 3))
-    seen = np.array(detected)
-    return _Record(
-        rate, size, detector.name, points, seen, shot_starts, jumps, num_uncertain=len(uncertain)
-    )
+            recorder.add(recorder.find(frame, is_cut=is_cut))
+        if not any(recorder.detected) and not may_be_faceless:
+            raise no_face_in(video, recorder)
+        return recorder.record(rate)
 
 
-def _no_face(video: Path, person: PersonFinder, detector: FaceDetector) -> TalkheadError:
+def no_face_in(video: Path, recorder: FaceRecorder) -> TalkheadError:
+    """Return the error for a video in which the face was not found."""
+    person = recorder.person
     if person.refusal is not None:
         return person.refusal
     if person.has_chosen:
         return NoFaceError(f"{video} shows no frontal face that is large enough to dub")
-    return no_face_error(f"{video} shows no face", first_frames(video), detector)
+    return no_face_error(f"{video} shows no face", first_frames(video), recorder.detector)

@@ -49,6 +49,7 @@ class PersonFinder:
     ) -> None:
         self._choice, self._size, self._to_dub = choice, size, to_dub
         is_largest = choice.strip().lower() == "largest"
+        self._detector = detector
         self._follower = FaceFollower(detector)
         self._search = FaceSearch(detector, self._has_serving if is_largest else None)
         self._person = Person()
@@ -57,6 +58,7 @@ class PersonFinder:
         self._expected: Floats | None = None  # the face in an earlier shot of this scene
         self._before: Frames | None = None
         self._age = 0
+        self._num_sought = 0  # frames since the face turned out to be somebody else's
         self._has_served = False
         self.has_switched = False
         """Whether this frame switched to a different face, as the shot had faded in."""
@@ -68,6 +70,8 @@ class PersonFinder:
         """Why none of the faces found was chosen."""
         self.is_certain = True
         """Whether the face in this shot is known to be the same person's as in earlier shots."""
+        self.may_remember = True
+        """Whether the looks of the next face may be recorded as the person's."""
 
     def start_shot(self, frame: Frames) -> None:
         """Start a new shot with `frame`, which must go to `find` next."""
@@ -79,6 +83,7 @@ class PersonFinder:
         self._follower.drop()
         self._search.restart()
         self._has_served, self._age, self.is_certain = False, 0, True
+        self._num_sought = 0
 
     def find(self, frame: Frames) -> Floats | None:
         """Return the face, float32 (478, 3), or None if it is not visible or not accepted.
@@ -93,12 +98,41 @@ class PersonFinder:
             return None
         self._age = self._age + 1 if self._has_served else 0
         self._has_served = True
-        is_clear = self.is_certain and not self._search.is_provisional
+        is_clear = self.is_certain and self.may_remember and not self._search.is_provisional
         if is_clear and (self._age % REMEMBER_EVERY == 0 or not self._person):
             self._person.remember(frame, face)
         return face
 
+    def keep(self) -> None:
+        """Take the face just found for the person's, after `lose`."""
+        self._num_sought = 0
+
+    def difference(self, frame: Frames, face: Floats) -> float:
+        """Return how much a face differs from the person's, as `Looks.distance`."""
+        return self._person.difference(frame, face)
+
+    def lose(self) -> None:
+        """Take back the face just found, as it is somebody else's, and look for the person's."""
+        self._follower.drop()
+        self._num_sought += 1
+
+    def _seek(self, frame: Frames) -> Floats | None:
+        """Return a face that clearly looks like the person's, wherever it is, or None."""
+        is_thorough = self._num_sought in (LOST_FRAMES, 2 * LOST_FRAMES)
+        if is_thorough or self._num_sought % FULL_SEARCH_EVERY == 0:
+            faces = self._detector.search(frame)
+        else:
+            faces = self._detector.track(frame)
+        face = self._person.recognise(frame, self._person.without_others(frame, faces))
+        if face is None:
+            self._num_sought += 1
+            return None
+        self._others = [box_of(other) for other in faces if other is not face]
+        return self._follower.take(frame, face)
+
     def _face_of(self, frame: Frames) -> Floats | None:
+        if self._num_sought and self._follower.last is None:
+            return self._seek(frame)
         last, has_settled = self._follower.last, self._search.settles()
         face: Floats | None = None
         faces: list[Floats] = []

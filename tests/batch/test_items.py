@@ -8,6 +8,7 @@ from talkhead.batch.items import check_items, check_names, key_of
 from talkhead.batch.journal import Entry, Journal
 from talkhead.errors import TalkheadError
 from talkhead.jobs.render_job import RenderJob
+from talkhead.jobs.speakers import Speaker
 from tests.batch.conftest import MakeJob
 
 DIGESTS = {"denoiser/model.safetensors": "d1"}
@@ -169,3 +170,24 @@ def test_no_video_is_given_a_name_that_is_removed_as_a_leftover(make_job: MakeJo
     job = make_job(output=Path(".talkhead-batch-0123456789ab.mp4"))
     with pytest.raises(TalkheadError, match="talkhead deletes files named"):
         check_names([job])
+
+
+def test_speakers_and_their_sounds_decide_whether_a_video_is_made_again(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_job()
+    other = tmp_path / "b.wav"
+    other.write_bytes(b"words")
+    plain = key_of(job, DIGESTS)
+    both = dataclasses.replace(job, speakers=(Speaker("left", job.audio), Speaker("2", other)))
+    key = key_of(both, DIGESTS)
+    assert key != plain
+    swapped = (Speaker("2", job.audio), Speaker("left", other))
+    assert key_of(dataclasses.replace(job, speakers=swapped), DIGESTS) != key
+    other.write_bytes(b"other words")
+    assert key_of(both, DIGESTS) != key
+    other.unlink()
+    assert state(both)[0] == "failed"
+    assert str(other) in state(both)[1]
+    with pytest.raises(TalkheadError, match="is also an input"):
+        check_names([dataclasses.replace(both, output=other)])

@@ -8,6 +8,7 @@ from talkhead.batch.naming import NameTemplate
 from talkhead.batch.table import COLUMNS, read_table
 from talkhead.errors import TalkheadError
 from talkhead.jobs.render_job import RenderJob
+from talkhead.jobs.speakers import Speaker
 
 BASE = RenderJob(Path(), Path(), Path(), seed=3, crf=20)
 
@@ -101,3 +102,18 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"face,audio,output\n\xff\xfe\x00,b,c\n")
     with pytest.raises(TalkheadError, match="cannot be read as CSV in UTF-8"):
         read_table(path, BASE, None, None)
+
+
+def test_a_cell_has_several_speakers_in_place_of_a_sound(tmp_path: Path) -> None:
+    path = write_list(
+        tmp_path, "face,speaker,output\nfamily.png,left=a.wav; 2=/far/b.wav,out.mp4\n"
+    )
+    (job,) = read_table(path, BASE, None, None)
+    assert job.audio == tmp_path / "a.wav"
+    assert job.speakers == (
+        Speaker("left", tmp_path / "a.wav"),
+        Speaker("2", Path("/far/b.wav")),
+    )
+    both = write_list(tmp_path, "face,speaker,audio,output\nf.png,left=a.wav,b.wav,out.mp4\n")
+    with pytest.raises(TalkheadError, match="line 2: audio and speaker are both given"):
+        read_table(both, BASE, None, None)
