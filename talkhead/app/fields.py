@@ -19,16 +19,7 @@ def face_inputs(prefix: str = "") -> tuple[gr.Image, gr.Video]:
     """Return the fields for a picture and for a video; `prefix` begins their ids."""
     with gr.Tabs():
         with gr.Tab("Picture"):
-            picture = gr.Image(
-                label="Face",
-                type="filepath",
-                sources=["upload", "webcam", "clipboard"],
-                height=320,
-                elem_id=f"{prefix}picture",
-            )
-            # gradio opens the picture, and fails without a message on what Pillow cannot read. (A
-            # subclass would have it write a stub beside this file.)
-            picture.preprocess = _file_of
+            picture = picture_input(f"{prefix}picture")
         with gr.Tab("Video to dub"):
             video = gr.Video(
                 label="Video", sources=["upload", "webcam"], height=320, elem_id=f"{prefix}film"
@@ -36,9 +27,31 @@ def face_inputs(prefix: str = "") -> tuple[gr.Image, gr.Video]:
     return picture, video
 
 
-def options() -> list[Any]:
+def picture_input(elem_id: str) -> gr.Image:
+    """Return the field for a picture."""
+    picture = gr.Image(
+        label="Face",
+        type="filepath",
+        sources=["upload", "webcam", "clipboard"],
+        height=320,
+        elem_id=elem_id,
+    )
+    # gradio opens the picture, and fails without a message on what Pillow cannot read. (A
+    # subclass would have it write a stub beside this file.)
+    picture.preprocess = _file_of
+    return picture
+
+
+def sound_input(elem_id: str) -> gr.Audio:
+    """Return the field for a voice."""
+    return gr.Audio(
+        label="Voice", type="filepath", sources=["upload", "microphone"], elem_id=elem_id
+    )
+
+
+def options(*, is_open: bool = False) -> list[Any]:
     """Return the components of `Choices`, in its order."""
-    with gr.Accordion("Options", open=False):
+    with gr.Accordion("Options", open=is_open):
         with gr.Row():
             choose = gr.Dropdown(
                 ["largest", "left", "right"],

@@ -12,7 +12,10 @@ CSS = """
 #head { padding: 0.75rem 0 0.25rem; }
 #head h1 { font-size: 2rem; font-weight: 700; letter-spacing: -0.02em; margin: 0; }
 #head p { margin: 0.15rem 0 0; color: var(--body-text-color-subdued); font-size: 1.05rem; }
-#faces img { cursor: pointer; }
+.faces img { cursor: pointer; }
+.screen { display: block; width: 100%; aspect-ratio: 1; object-fit: contain;
+  border-radius: var(--block-radius); background: var(--background-fill-secondary);
+  border: 1px solid var(--border-color-primary); }
 #note { color: var(--body-text-color-subdued); font-size: 0.9rem; padding-top: 0.5rem; }
 .state { min-height: 1.5rem; }
 .state .bar { height: 0.5rem; border-radius: 0.25rem; overflow: hidden;

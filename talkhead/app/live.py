@@ -1,0 +1,172 @@
+"""A face that speaks while a visitor does: sound comes in one event, frames leave in another."""
+
+from __future__ import annotations
+
+import base64
+import io
+import queue
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from talkhead.app.handlers import Handlers, takes_choices
+from talkhead.app.limits import check_face
+from talkhead.app.request import Choices, face_of, job_of
+from talkhead.app.studio import Studio
+from talkhead.errors import TalkheadError
+
+if TYPE_CHECKING:
+    from talkhead.pipelines.live_stream import FaceStream
+
+Samples = npt.NDArray[np.float32]
+Chunk = tuple[int, npt.NDArray[Any]]
+"""Samples per second; and (N,) or (N, channels), int16 or int32."""
+
+MAX_SIDE_PX = 512
+"""Larger pictures are scaled down: each frame travels to the browser."""
+QUALITY = 80
+CHUNK_S = 0.1
+"""Sound that the browser sends at a time."""
+MAX_CHUNKS = 50
+"""Sound that may wait, while the face is being found; older sound is dropped."""
+BEHIND_CHUNKS = 3
+"""If more waits, only the newest frame of each group is rendered."""
+SILENCE_S = 15.0
+"""Without sound for so long, a microphone is taken to be closed."""
+STARTING = '<div class="state">Finding the face</div>'
+SPEAK = '<div class="state">Speak: the face follows</div>'
+OVER = '<div class="state">The microphone is closed</div>'
+
+
+@dataclass
+class _Visit:
+    """The sound that a visitor has sent."""
+
+    chunks: queue.Queue[Chunk] = field(default_factory=lambda: queue.Queue(MAX_CHUNKS))
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+
+class LiveHandlers:
+    """Serves the events of the live tab.
+
+    Args:
+        studio: lends its pipelines.
+        handlers: note whose files a face is.
+    """
+
+    def __init__(self, studio: Studio, handlers: Handlers) -> None:
+        self._studio, self._handlers = studio, handlers
+        self._visits: dict[str, _Visit] = {}
+
+    @takes_choices
+    def show(
+        self,
+        picture: str | None = None,
+        video: str | None = None,
+        choices: Choices | None = None,
+        request: gr.Request | None = None,
+    ) -> Generator[tuple[Any, ...], None, None]:
+        """Yield the newest frame, as the address of a JPEG, and the state, until the sound ends."""
+        with self._handlers.visit(request, picture, video), self._visit(request) as visit:
+            face = face_of(picture, video)
+            check_face(face, self._studio.limits)
+            yield "", STARTING
+            with self._studio.borrowed_pipeline() as pipeline:
+                first = _next(visit)
+                if first is None:
+                    yield "", OVER
+                    return
+                job = job_of(face, face, Path("-"), "live", choices or Choices())
+                with pipeline.stream(
+                    face,
+                    sampling_rate=first[0],
+                    fps=job.fps,
+                    seed=job.seed,
+                    choose=job.choose,
+                    pose_strength=job.pose_strength,
+                    expression_strength=job.expression_strength,
+                    blink_per_minute=job.blink_per_minute,
+                    emotion=job.emotion,
+                    max_size=min(job.max_size.side_px, MAX_SIDE_PX),
+                ) as stream:
+                    for frame in self._frames(stream, visit, first):
+                        yield address_of(frame), SPEAK
+            yield gr.skip(), OVER
+
+    def hear(self, chunk: Chunk | None, request: gr.Request) -> None:
+        """Take sound from a visitor's microphone; without a face that waits for it, it is lost."""
+        visit = self._visits.get(request.session_hash or "")
+        if visit is None or chunk is None:
+            return
+        while True:
+            try:
+                visit.chunks.put_nowait(chunk)
+                return
+            except queue.Full:
+                visit.chunks.get_nowait()
+
+    def stop(self, request: gr.Request) -> None:
+        """End the face of a visitor who has closed the microphone."""
+        if visit := self._visits.get(request.session_hash or ""):
+            visit.is_over.set()
+
+    def _frames(
+        self, stream: FaceStream, visit: _Visit, first: Chunk
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        chunk: Chunk | None = first
+        end_s = time.monotonic() + self._studio.limits.live_s
+        while chunk is not None and time.monotonic() < end_s and not self._studio.is_closing:
+            if chunk[0] != stream.sampling_rate:
+                raise TalkheadError("the microphone has changed its sample rate: start again")
+            due = list(stream.hear(_mono(chunk[1])))
+            if visit.chunks.qsize() > BEHIND_CHUNKS:
+                due = due[-1:]
+            for each in due:
+                yield stream.render(each)
+            chunk = _next(visit)
+
+    @contextmanager
+    def _visit(self, request: gr.Request | None) -> Iterator[_Visit]:
+        name = (request.session_hash if request else None) or ""
+        if name in self._visits:
+            raise TalkheadError("a face is already live in this page: stop it first")
+        self._visits[name] = visit = _Visit()
+        try:
+            yield visit
+        finally:
+            del self._visits[name]
+
+
+def address_of(frame: npt.NDArray[np.uint8]) -> str:
+    """Return a frame as a data address, which leaves no file behind."""
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _next(visit: _Visit) -> Chunk | None:
+    """Wait for sound; None if the microphone is closed."""
+    end_s = time.monotonic() + SILENCE_S
+    while time.monotonic() < end_s:
+        try:
+            return visit.chunks.get(timeout=CHUNK_S)
+        except queue.Empty:
+            if visit.is_over.is_set():
+                return None
+    return None
+
+
+def _mono(samples: npt.NDArray[Any]) -> Samples:
+    """Return samples as float32 (N,) in [-1, 1]."""
+    scale = np.iinfo(samples.dtype).max + 1 if samples.dtype.kind == "i" else 1
+    mixed = samples.reshape(len(samples), -1).astype(np.float32).mean(axis=1) / scale
+    return np.asarray(mixed, np.float32)
