@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,9 @@ from talkhead.app.limits import check_face
 from talkhead.app.request import Choices, face_of, job_of
 from talkhead.app.studio import Studio
 from talkhead.errors import TalkheadError
+from talkhead.jobs.pose_source import is_video
+from talkhead.media.picture import read_picture
+from talkhead.media.sizes import SizeLimit
 
 if TYPE_CHECKING:
     from talkhead.pipelines.live_stream import FaceStream
@@ -32,14 +35,14 @@ Chunk = tuple[int, npt.NDArray[Any]]
 """Samples per second; and (N,) or (N, channels), int16 or int32."""
 
 MAX_SIDE_PX = 512
-"""Larger pictures are scaled down: each frame travels to the browser."""
+"""Larger frames are scaled down: each one travels to the browser."""
 QUALITY = 80
 CHUNK_S = 0.1
 """Sound that the browser sends at a time."""
 MAX_CHUNKS = 50
 """Sound that may wait, while the face is being found; older sound is dropped."""
-BEHIND_CHUNKS = 3
-"""If more waits, only the newest frame of each group is rendered."""
+BEHIND_S = 0.25
+"""If more sound waits, only the newest frame is rendered."""
 SILENCE_S = 15.0
 """Without sound for so long, a microphone is taken to be closed."""
 STARTING = '<div class="state">Finding the face</div>'
@@ -86,8 +89,10 @@ class LiveHandlers:
                     yield "", OVER
                     return
                 job = job_of(face, face, Path("-"), "live", choices or Choices())
+                limit = SizeLimit.parse(str(min(job.max_size.side_px, MAX_SIDE_PX)))
+                image = face if is_video(face) else read_picture(face, limit=limit).pixels
                 with pipeline.stream(
-                    face,
+                    image,
                     sampling_rate=first[0],
                     fps=job.fps,
                     seed=job.seed,
@@ -96,7 +101,6 @@ class LiveHandlers:
                     expression_strength=job.expression_strength,
                     blink_per_minute=job.blink_per_minute,
                     emotion=job.emotion,
-                    max_size=min(job.max_size.side_px, MAX_SIDE_PX),
                 ) as stream:
                     for frame in self._frames(stream, visit, first):
                         yield address_of(frame), SPEAK
@@ -107,12 +111,12 @@ class LiveHandlers:
         visit = self._visits.get(request.session_hash or "")
         if visit is None or chunk is None:
             return
-        while True:
-            try:
-                visit.chunks.put_nowait(chunk)
-                return
-            except queue.Full:
+        try:
+            visit.chunks.put_nowait(chunk)
+        except queue.Full:
+            with suppress(queue.Empty):
                 visit.chunks.get_nowait()
+            visit.chunks.put_nowait(chunk)
 
     def stop(self, request: gr.Request) -> None:
         """End the face of a visitor who has closed the microphone."""
@@ -125,10 +129,12 @@ class LiveHandlers:
         chunk: Chunk | None = first
         end_s = time.monotonic() + self._studio.limits.live_s
         while chunk is not None and time.monotonic() < end_s and not self._studio.is_closing:
-            if chunk[0] != stream.sampling_rate:
+            waiting = [chunk, *_all_of(visit.chunks)]
+            if any(rate_hz != stream.sampling_rate for rate_hz, _ in waiting):
                 raise TalkheadError("the microphone has changed its sample rate: start again")
-            due = list(stream.hear(_mono(chunk[1])))
-            if visit.chunks.qsize() > BEHIND_CHUNKS:
+            samples = np.concatenate([_mono(each) for _, each in waiting])
+            due = list(stream.hear(samples))
+            if len(samples) > BEHIND_S * stream.sampling_rate:
                 due = due[-1:]
             for each in due:
                 yield stream.render(each)
@@ -148,8 +154,9 @@ class LiveHandlers:
 
 def address_of(frame: npt.NDArray[np.uint8]) -> str:
     """Return a frame as a data address, which leaves no file behind."""
-    file = io.BytesIO()
-    Image.fromarray(frame).save(file, "JPEG", quality=QUALITY)
+    file, image = io.BytesIO(), Image.fromarray(frame)
+    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
+    image.save(file, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
@@ -163,6 +170,13 @@ def _next(visit: _Visit) -> Chunk | None:
             if visit.is_over.is_set():
                 return None
     return None
+
+
+def _all_of(chunks: queue.Queue[Chunk]) -> Iterator[Chunk]:
+    """Yield what waits now."""
+    with suppress(queue.Empty):
+        while True:
+            yield chunks.get_nowait()
 
 
 def _mono(samples: npt.NDArray[Any]) -> Samples:
