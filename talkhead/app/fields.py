@@ -45,7 +45,11 @@ def picture_input(elem_id: str) -> gr.Image:
 def sound_input(elem_id: str) -> gr.Audio:
     """Return the field for a voice."""
     return gr.Audio(
-        label="Voice", type="filepath", sources=["upload", "microphone"], elem_id=elem_id
+        label="Voice",
+        type="filepath",
+        sources=["upload", "microphone"],
+        buttons=["download"],
+        elem_id=elem_id,
     )
 
 
@@ -67,7 +71,7 @@ def options(*, is_open: bool = False) -> list[Any]:
                 info="auto follows the voice; pictures only",
             )
         with gr.Row():
-            expression = gr.Slider(0, MAX_STRENGTH, value=1, step=0.05, label="Expression strength")
+            expression = gr.Slider(0, MAX_STRENGTH, value=1, step=0.05, label="Mouth motion")
             pose = gr.Slider(0, MAX_STRENGTH, value=1, step=0.05, label="Head motion")
         with gr.Row():
             blink = gr.Slider(0, MAX_BLINKS, value=16, step=1, label="Blinks per minute")

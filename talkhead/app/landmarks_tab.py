@@ -21,22 +21,29 @@ def landmarks_tab(handlers: Handlers, limits: Limits) -> None:
             faces = FaceChoice("landmarks-", limits)
             sound = sound_input("landmarks-voice")
             choices = options(is_open=True)
-            preview = Buttons("Preview the motion", "preview", "preview-")
+            preview = Buttons("Preview", "preview", "preview-")
         with gr.Column():
             drawn = gr.Video(label="Motion", interactive=False, buttons=[], elem_id="drawn")
             state = gr.HTML(EMPTY, label="summary", elem_id="landmarks-state")
             made = gr.File(label="Track", interactive=False, elem_id="made-track")
             with gr.Accordion("Details", open=False):
                 facts = gr.JSON(label="facts", show_label=False)
+    gr.Markdown("### Render a changed track", container=False)
+    with gr.Row(equal_height=False):
+        with gr.Column():
             gr.Markdown(
-                "Change the track in any program, and bring it back: the video follows it as it"
-                " is, without the motion options above.",
+                "Change the track in any program, and bring it back. The video follows it as it"
+                " is, with the face and the voice above, and without the options of motion.",
                 container=False,
             )
             track = gr.File(
-                label="Changed track", file_types=sorted(TRACK_SUFFIXES), elem_id="track"
+                label="Changed track",
+                file_types=sorted(TRACK_SUFFIXES),
+                height=140,
+                elem_id="track",
             )
             follow = Buttons("Generate from the track", "generate-track", "track-")
+        with gr.Column():
             result = gr.Video(
                 label="Result", interactive=False, buttons=["download"], elem_id="track-result"
             )

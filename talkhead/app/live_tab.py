@@ -10,7 +10,7 @@ from talkhead.app.limits import Limits
 from talkhead.app.live import CHUNK_S, LiveHandlers
 from talkhead.app.shown import EMPTY, FORGET_PROGRESS
 
-_SCREEN = '<img class="screen" alt="">'
+_SCREEN = '<div class="screen"><img alt=""></div>'
 _SHOW = """const image = element.querySelector('img');
 watch('value', () => {
   if (props.value) image.src = props.value;
