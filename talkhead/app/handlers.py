@@ -125,7 +125,7 @@ class Handlers:
             steps = self._studio.landmarks(face, voice, choices or Choices())
             yield None, None, EMPTY, None
             facts = yield from _shown(steps, lambda line: (gr.skip(), gr.skip(), line, gr.skip()))
-            self._keep(request, facts["output"])
+            self._keep(request, facts["output"], facts["preview"])
             yield facts["preview"], facts["output"], track_html(facts), _public(facts)
 
     @takes_choices

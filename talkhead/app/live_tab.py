@@ -38,8 +38,8 @@ def live_tab(handlers: LiveHandlers, limits: Limits) -> None:
             )
             state = gr.HTML(EMPTY, label="state", elem_id="live-state")
             gr.Markdown(
-                f"Add a face, then press Record. It follows your voice about half a second later,"
-                f" for up to {limits.live_s / 60:g} minutes. Nothing is stored.",
+                "Add a face, then press Record. It follows your voice a moment later, for up to"
+                f" {limits.live_s / 60:g} minutes. The video is not stored.",
                 container=False,
             )
     faces.connect((picture, video), choices[0])

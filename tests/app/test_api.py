@@ -214,13 +214,18 @@ def test_a_track_is_that_of_the_command_line_and_can_be_rendered(
     assert Path(video).read_bytes() == output.read_bytes()
 
 
-def test_a_track_that_is_none_is_one_line(client: Any, face: Path, sound: Path) -> None:
+def test_a_track_that_is_none_is_one_line(
+    client: Any, face: Path, sound: Path, tmp_path: Path
+) -> None:
     given = {"picture": handle_file(str(face)), "sound": handle_file(str(sound))}
-    for track, message in ((None, "the track is missing"), (sound, "is not a landmark track")):
-        with pytest.raises(AppError, match=message):
-            client.predict(
-                **given, track=track and handle_file(str(track)), api_name="/render_track"
-            )
+    (tmp_path / "wrong.npz").write_text("not a track")
+    for track, message in (
+        (None, "the track is missing: add an .npz or .json file"),
+        (handle_file(str(tmp_path / "wrong.npz")), "wrong.npz cannot be read as a landmark track"),
+    ):
+        with pytest.raises(AppError) as caught:
+            client.predict(**given, track=track, api_name="/render_track")
+        assert str(caught.value).startswith(message)
 
 
 def test_twenty_visitors_at_once_all_get_their_videos(
