@@ -233,7 +233,13 @@ def test_twenty_visitors_at_once_all_get_their_videos(
 ) -> None:
     sounds = [write_voice(tmp_path / f"visitor{number}.wav", 0.2, number) for number in range(20)]
     visitors = [
-        Client(served.url, verbose=False, download_files=tmp_path / sound.stem) for sound in sounds
+        Client(
+            served.url,
+            verbose=False,
+            download_files=tmp_path / sound.stem,
+            httpx_kwargs={"timeout": 300},
+        )
+        for sound in sounds
     ]
     jobs = [
         visitor.submit(
