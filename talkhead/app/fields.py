@@ -38,7 +38,7 @@ def picture_input(elem_id: str) -> gr.Image:
     )
     # gradio opens the picture, and fails without a message on what Pillow cannot read. (A
     # subclass would have it write a stub beside this file.)
-    picture.preprocess = _file_of
+    picture.preprocess = file_of
     return picture
 
 
@@ -99,6 +99,6 @@ def examples(picture: gr.Image, sound: gr.Audio) -> None:
         )
 
 
-def _file_of(payload: Any) -> str | None:
+def file_of(payload: Any) -> str | None:
     """Return the path of the file that a visitor sent."""
     return None if payload is None else str(payload.path)

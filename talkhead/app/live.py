@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 import numpy.typing as npt
+import soundfile
 from PIL import Image
 
 from talkhead.app.handlers import Handlers, takes_choices
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from talkhead.pipelines.live_stream import FaceStream
 
 Samples = npt.NDArray[np.float32]
-Chunk = tuple[int, npt.NDArray[Any]]
-"""Samples per second; and (N,) or (N, channels), int16 or int32."""
+Chunk = tuple[int, Samples]
+"""Samples per second, and (N,), mono."""
 
 MAX_SIDE_PX = 512
 """Larger frames are scaled down: each one travels to the browser."""
@@ -102,12 +103,18 @@ class LiveHandlers:
                     blink_per_minute=job.blink_per_minute,
                     emotion=job.emotion,
                 ) as stream:
+                    shown = ""
                     for frame in self._frames(stream, visit, first):
-                        yield address_of(frame), SPEAK
-            yield gr.skip(), OVER
+                        shown = address_of(frame)
+                        yield shown, SPEAK
+            yield shown, OVER
 
-    def hear(self, chunk: Chunk | None, request: gr.Request) -> None:
-        """Take sound from a visitor's microphone; without a face that waits for it, it is lost."""
+    def hear(self, name: str | None, request: gr.Request) -> None:
+        """Take sound from a visitor's microphone; without a face that waits for it, it is lost.
+
+        gradio stores each piece of sound as a file, which is deleted here.
+        """
+        chunk = None if name is None else self._read(Path(name))
         visit = self._visits.get(request.session_hash or "")
         if visit is None or chunk is None:
             return
@@ -123,6 +130,16 @@ class LiveHandlers:
         if visit := self._visits.get(request.session_hash or ""):
             visit.is_over.set()
 
+    def _read(self, path: Path) -> Chunk | None:
+        """Read a file of sound once; None if an equal one of another visitor was read already."""
+        try:
+            samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, OSError):
+            return None
+        finally:
+            self._studio.storage.delete(path)
+        return rate_hz, samples.mean(axis=1)
+
     def _frames(
         self, stream: FaceStream, visit: _Visit, first: Chunk
     ) -> Iterator[npt.NDArray[np.uint8]]:
@@ -132,7 +149,7 @@ class LiveHandlers:
             waiting = [chunk, *_all_of(visit.chunks)]
             if any(rate_hz != stream.sampling_rate for rate_hz, _ in waiting):
                 raise TalkheadError("the microphone has changed its sample rate: start again")
-            samples = np.concatenate([_mono(each) for _, each in waiting])
+            samples = np.concatenate([each for _, each in waiting])
             due = list(stream.hear(samples))
             if len(samples) > BEHIND_S * stream.sampling_rate:
                 due = due[-1:]
@@ -177,10 +194,3 @@ def _all_of(chunks: queue.Queue[Chunk]) -> Iterator[Chunk]:
     with suppress(queue.Empty):
         while True:
             yield chunks.get_nowait()
-
-
-def _mono(samples: npt.NDArray[Any]) -> Samples:
-    """Return samples as float32 (N,) in [-1, 1]."""
-    scale = np.iinfo(samples.dtype).max + 1 if samples.dtype.kind == "i" else 1
-    mixed = samples.reshape(len(samples), -1).astype(np.float32).mean(axis=1) / scale
-    return np.asarray(mixed, np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from talkhead.app.face_choice import FaceChoice
-from talkhead.app.fields import face_inputs, options
+from talkhead.app.fields import face_inputs, file_of, options
 from talkhead.app.limits import Limits
 from talkhead.app.live import CHUNK_S, LiveHandlers
 from talkhead.app.shown import EMPTY, FORGET_PROGRESS
@@ -28,9 +28,10 @@ def live_tab(handlers: LiveHandlers, limits: Limits) -> None:
                 label="Microphone",
                 sources=["microphone"],
                 streaming=True,
-                type="numpy",
+                type="filepath",
                 elem_id="microphone",
             )
+            microphone.preprocess = file_of
             choices = options()
         with gr.Column():
             screen = gr.HTML(
@@ -51,7 +52,8 @@ def live_tab(handlers: LiveHandlers, limits: Limits) -> None:
         concurrency_id="live",
         # One more than can be served, so that the next visitor is told so at once.
         concurrency_limit=limits.renders_at_once + 1,
-        trigger_mode="once",
+        # A microphone that is closed ends the browser's part of the event without a message.
+        trigger_mode="multiple",
         api_visibility="private",
     )
     shown.failure(None, state, state, js=FORGET_PROGRESS, api_visibility="private")

@@ -70,8 +70,14 @@ class Storage:
             for path, inode in files.items():
                 with suppress(OSError):
                     if path.stat().st_ino == inode:
-                        path.unlink()
-                        path.parent.rmdir()  # fails if other files are there
+                        self.delete(path)
+
+    def delete(self, path: Path) -> None:
+        """Delete a file of the folder now, and its own folder if nothing else is in it."""
+        if path.is_relative_to(self.folder):
+            with suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()
 
     def _forget_deleted(self) -> None:
         """Forget files that were deleted since, so that programs that never leave cost nothing."""
