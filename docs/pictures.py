@@ -54,6 +54,11 @@ def app(folder: Path) -> Image.Image:
                 tab.wait_for_selector("#result video")
                 tab.wait_for_function("document.querySelector('#result video').readyState >= 2")
                 tab.evaluate("document.querySelector('#result video').currentTime = 0.5")
+                # How long it took depends on the machine.
+                tab.evaluate(
+                    "const line = document.querySelector('#state .state').firstChild;"
+                    "line.data = line.data.replace(/, rendered in .*/, '')"
+                )
                 tab.wait_for_timeout(2000)
                 shot = tab.screenshot()
                 browser.close()

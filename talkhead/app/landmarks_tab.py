@@ -39,7 +39,7 @@ def landmarks_tab(handlers: Handlers, limits: Limits) -> None:
             track = gr.File(
                 label="Changed track",
                 file_types=sorted(TRACK_SUFFIXES),
-                height=140,
+                height=170,
                 elem_id="track",
             )
             follow = Buttons("Generate from the track", "generate-track", "track-")

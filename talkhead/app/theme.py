@@ -33,7 +33,7 @@ table.batch td:first-child { width: 35%; font-weight: 600; }
 table.batch .line { flex-wrap: wrap; }
 @media (max-width: 640px) {
   #head h1 { font-size: 1.6rem; }
-  footer .divider { display: none; }
+  footer .divider { display: none !important; }
   .gradio-container { padding: 0 !important; }
   .gradio-container .main { padding: 0.75rem !important; min-width: 0; }
   .tab-container button { padding-left: 0.6rem !important; padding-right: 0.6rem !important; }

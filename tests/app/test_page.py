@@ -94,7 +94,9 @@ def test_two_visitors_render_and_do_not_see_each_others_files(
             url for url in tab.asked if not url.startswith((served.url, "blob:", "data:"))
         ] == []
         assert "synthetic" in tab.inner_text("#state")
-    assert second.evaluate("document.documentElement.scrollWidth") == 390
+    for name in ("Several voices", "Landmarks", "Live", "Video"):
+        open_tab(second, name)
+        assert second.evaluate("document.documentElement.scrollWidth") == 390, name
     # Folders are not listed, so that addresses cannot be found either.
     for folder in (videos[1].rsplit("/", 1)[0], videos[1].rsplit("/", 2)[0]):
         assert first.request.get(folder).status in (403, 404)
