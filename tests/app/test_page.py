@@ -132,7 +132,7 @@ def test_a_wrong_file_gets_the_message(browser: Any, served: Served, sound: Path
 
 
 def open_tab(tab: Any, name: str) -> None:
-    tab.get_by_role("tab", name=name).click()
+    tab.get_by_role("tab", name=name, exact=True).click()
 
 
 def files_of(served: Served, stem: str) -> list[Path]:
