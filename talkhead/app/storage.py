@@ -41,7 +41,7 @@ class Storage:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         self._files: dict[str, dict[Path, int]] = {}
         """For each visitor, files and their inode numbers: an upload replaces an equal one."""
         self._shared: frozenset[Path] = frozenset()
@@ -57,7 +57,7 @@ class Storage:
             self._forget_deleted()
             files = self._files.setdefault(visitor, {})
             for path in paths:
-                if path not in self._shared and path.is_relative_to(self.folder):
+                if path not in self._shared and self._has(path):
                     with suppress(OSError):
                         files[path] = path.stat().st_ino
 
@@ -74,10 +74,13 @@ class Storage:
 
     def delete(self, path: Path) -> None:
         """Delete a file of the folder now, and its own folder if nothing else is in it."""
-        if path.is_relative_to(self.folder):
+        if self._has(path):
             with suppress(OSError):
                 path.unlink()
                 path.parent.rmdir()
+
+    def _has(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self.folder)
 
     def _forget_deleted(self) -> None:
         """Forget files that were deleted since, so that programs that never leave cost nothing."""

@@ -53,7 +53,9 @@ def test_examples_and_files_elsewhere_are_never_deleted(storage: Storage, tmp_pa
     example, elsewhere = upload(storage, "face.png"), tmp_path / "passwords"
     elsewhere.write_text("secret")
     storage.share()
-    storage.keep("ann", [example, elsewhere, storage.folder / "missing"])
+    hidden = storage.folder / ".." / elsewhere.name
+    storage.keep("ann", [example, elsewhere, hidden, storage.folder / "missing"])
+    storage.delete(hidden)
     storage.forget("ann")
     assert example.exists()
     assert elsewhere.exists()
