@@ -125,10 +125,14 @@ class LiveHandlers:
                 visit.chunks.get_nowait()
             visit.chunks.put_nowait(chunk)
 
-    def stop(self, request: gr.Request) -> None:
-        """End the face of a visitor who has closed the microphone."""
+    def stop(self, request: gr.Request) -> str:
+        """End the face of a visitor who has closed the microphone, and return the state.
+
+        The browser may have ended the connection on which `show` would say so.
+        """
         if visit := self._visits.get(request.session_hash or ""):
             visit.is_over.set()
+        return OVER
 
     def _read(self, path: Path) -> Chunk | None:
         """Read a file of sound once; None if an equal one of another visitor was read already."""
@@ -154,6 +158,8 @@ class LiveHandlers:
             if len(samples) > BEHIND_S * stream.sampling_rate:
                 due = due[-1:]
             for each in due:
+                if visit.is_over.is_set():
+                    return
                 yield stream.render(each)
             chunk = _next(visit)
 
@@ -180,12 +186,9 @@ def address_of(frame: npt.NDArray[np.uint8]) -> str:
 def _next(visit: _Visit) -> Chunk | None:
     """Wait for sound; None if the microphone is closed."""
     end_s = time.monotonic() + SILENCE_S
-    while time.monotonic() < end_s:
-        try:
+    while time.monotonic() < end_s and not visit.is_over.is_set():
+        with suppress(queue.Empty):
             return visit.chunks.get(timeout=CHUNK_S)
-        except queue.Empty:
-            if visit.is_over.is_set():
-                return None
     return None
 
 

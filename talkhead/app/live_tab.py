@@ -67,4 +67,4 @@ def live_tab(handlers: LiveHandlers, limits: Limits) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
-    microphone.stop_recording(handlers.stop, None, None, queue=False, api_visibility="private")
+    microphone.stop_recording(handlers.stop, None, state, queue=False, api_visibility="private")
