@@ -232,9 +232,6 @@ def test_a_face_speaks_live_and_another_visitor_is_told_that_it_is_busy(
     other.wait_for_selector("text=the server is busy with other visitors: try again soon")
     tab.click("#microphone button:has-text('Stop')")
     tab.wait_for_function("document.querySelector('#live-state').innerText.includes('closed')")
-    # gradio's name for a piece of sound; some are on their way when a microphone is closed.
-    pieces = [url for each in (tab, other) for url in each.asked if "/upload" in url]
-    assert len(files_of(served, "audio")) < len(pieces) / 2
     tab.evaluate("window.seen.clear()")
     tab.click("#microphone button:has-text('Record')")
     tab.wait_for_function("window.seen.size > 1")
