@@ -29,7 +29,20 @@ SECONDS_OF_SPEECH = 3
 
 EXTRA_MODULES = {
     f"talkhead.app.{name}"
-    for name in ("batch_tab", "fields", "handlers", "page", "server", "theme", "video_tab")
+    for name in (
+        "batch_tab",
+        "buttons",
+        "face_choice",
+        "fields",
+        "handlers",
+        "landmarks_tab",
+        "live",
+        "live_tab",
+        "page",
+        "server",
+        "theme",
+        "video_tab",
+    )
 } | {
     f"talkhead.training.{name}"
     for name in (

@@ -19,16 +19,7 @@ def face_inputs(prefix: str = "") -> tuple[gr.Image, gr.Video]:
     """Return the fields for a picture and for a video; `prefix` begins their ids."""
     with gr.Tabs():
         with gr.Tab("Picture"):
-            picture = gr.Image(
-                label="Face",
-                type="filepath",
-                sources=["upload", "webcam", "clipboard"],
-                height=320,
-                elem_id=f"{prefix}picture",
-            )
-            # gradio opens the picture, and fails without a message on what Pillow cannot read. (A
-            # subclass would have it write a stub beside this file.)
-            picture.preprocess = _file_of
+            picture = picture_input(f"{prefix}picture")
         with gr.Tab("Video to dub"):
             video = gr.Video(
                 label="Video", sources=["upload", "webcam"], height=320, elem_id=f"{prefix}film"
@@ -36,9 +27,35 @@ def face_inputs(prefix: str = "") -> tuple[gr.Image, gr.Video]:
     return picture, video
 
 
-def options() -> list[Any]:
+def picture_input(elem_id: str) -> gr.Image:
+    """Return the field for a picture."""
+    picture = gr.Image(
+        label="Face",
+        type="filepath",
+        sources=["upload", "webcam", "clipboard"],
+        height=320,
+        elem_id=elem_id,
+    )
+    # gradio opens the picture, and fails without a message on what Pillow cannot read. (A
+    # subclass would have it write a stub beside this file.)
+    picture.preprocess = file_of
+    return picture
+
+
+def sound_input(elem_id: str) -> gr.Audio:
+    """Return the field for a voice."""
+    return gr.Audio(
+        label="Voice",
+        type="filepath",
+        sources=["upload", "microphone"],
+        buttons=["download"],
+        elem_id=elem_id,
+    )
+
+
+def options(*, is_open: bool = False) -> list[Any]:
     """Return the components of `Choices`, in its order."""
-    with gr.Accordion("Options", open=False):
+    with gr.Accordion("Options", open=is_open):
         with gr.Row():
             choose = gr.Dropdown(
                 ["largest", "left", "right"],
@@ -54,7 +71,7 @@ def options() -> list[Any]:
                 info="auto follows the voice; pictures only",
             )
         with gr.Row():
-            expression = gr.Slider(0, MAX_STRENGTH, value=1, step=0.05, label="Expression strength")
+            expression = gr.Slider(0, MAX_STRENGTH, value=1, step=0.05, label="Mouth motion")
             pose = gr.Slider(0, MAX_STRENGTH, value=1, step=0.05, label="Head motion")
         with gr.Row():
             blink = gr.Slider(0, MAX_BLINKS, value=16, step=1, label="Blinks per minute")
@@ -82,6 +99,6 @@ def examples(picture: gr.Image, sound: gr.Audio) -> None:
         )
 
 
-def _file_of(payload: Any) -> str | None:
+def file_of(payload: Any) -> str | None:
     """Return the path of the file that a visitor sent."""
     return None if payload is None else str(payload.path)

@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
+import functools
 import html
+import inspect
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from talkhead.app.faces import FoundFaces, find_faces
 from talkhead.app.limits import check_count
-from talkhead.app.request import NO_EMOTION, Choices, face_of, sound_of
+from talkhead.app.request import Choices, face_of, picture_of, sound_of, track_of
 from talkhead.app.shown import (
     DONE,
     EMPTY,
+    TITLE,
     WAITING,
     message_of,
     progress_html,
     result_html,
     rows_html,
+    track_html,
 )
 from talkhead.app.studio import Studio
 from talkhead.app.work import CancelledError, Step
-from talkhead.media.sizes import DEFAULT_SIZE
 from talkhead.provenance.note import public_name
 
 Updates = Generator[tuple[Any, ...], None, None]
-TITLE = "talkhead"
-_PRIVATE = {"output", "weights"}
+_PRIVATE = {"output", "preview", "weights"}
 
 
-@dataclass(frozen=True)
-class SeenFaces:
-    """The file whose faces a visitor sees, and the faces; None if there are none."""
+def takes_choices(handler: Callable[..., Updates]) -> Callable[..., Updates]:
+    """Give a handler the fields of `Choices` as arguments, under the names that the API shows.
 
-    face: str
-    found: FoundFaces | None
+    The handler's own arguments come first; then come `choices` and the request. gradio looks at
+    the signature for the names and defaults, and for where to put the request.
+    """
+    *own, _, request = inspect.signature(handler).parameters.values()
+    shown = [
+        inspect.Parameter(one.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=one.default)
+        for one in fields(Choices)
+    ]
+    signature = inspect.Signature([*own, *shown, request])
+
+    @functools.wraps(handler)
+    def with_fields(*given: Any, **named: Any) -> Updates:
+        bound = signature.bind(*given, **named)
+        bound.apply_defaults()
+        values = bound.arguments
+        choices = Choices(*(values[one.name] for one in shown))
+        yield from handler(
+            *(values[one.name] for one in own), choices, request=values[request.name]
+        )
+
+    with_fields.__signature__ = signature  # type: ignore[attr-defined]
+    return with_fields
 
 
 class Handlers:
@@ -52,64 +72,84 @@ class Handlers:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
 
+    @takes_choices
     def render(
         self,
         picture: str | None = None,
         video: str | None = None,
         sound: str | None = None,
-        choose: str = "largest",
-        emotion: str = NO_EMOTION,
-        expression_strength: float = 1.0,
-        pose_strength: float = 1.0,
-        blink: float = 16.0,
-        seed: float = 0,
-        fps: str = "",
-        max_size: str = DEFAULT_SIZE,
+        choices: Choices | None = None,
+        request: gr.Request | None = None,
     ) -> Updates:
         """Render a video of a face that says a sound.
 
         Give a picture, or a video to dub. The result is the mp4, a line of HTML on it, and facts as
         `talkhead render --json` prints them.
         """
-        choices = Choices(
-            choose, emotion, expression_strength, pose_strength, blink, seed, fps, max_size
-        )
-        with _errors(_paths(picture, video, sound)):
-            steps = self._studio.render(face_of(picture, video), sound_of(sound), choices)
-            yield None, EMPTY, None
-            facts = yield from _shown(steps, lambda line: (gr.skip(), line, gr.skip()))
-            yield facts["output"], result_html(facts), _public(facts)
+        with self.visit(request, picture, video, sound):
+            face = face_of(picture, video)
+            yield from self._rendered(face, sound_of(sound), choices or Choices(), request)
 
+    @takes_choices
+    def render_track(
+        self,
+        picture: str | None = None,
+        sound: str | None = None,
+        track: str | None = None,
+        choices: Choices | None = None,
+        request: gr.Request | None = None,
+    ) -> Updates:
+        """Render a video of a picture that follows a landmark track.
+
+        The options of motion change nothing here. The result is that of `/render`.
+        """
+        with self.visit(request, picture, sound, track):
+            face, follow = picture_of(picture), track_of(track)
+            yield from self._rendered(face, sound_of(sound), choices or Choices(), request, follow)
+
+    @takes_choices
+    def landmarks(
+        self,
+        picture: str | None = None,
+        sound: str | None = None,
+        choices: Choices | None = None,
+        request: gr.Request | None = None,
+    ) -> Updates:
+        """Predict the motion of a face that says a sound.
+
+        The result is a video that draws it, the landmark track, a line of HTML, and facts as
+        `talkhead landmarks --json` prints them.
+        """
+        with self.visit(request, picture, sound):
+            face, voice = picture_of(picture), sound_of(sound)
+            steps = self._studio.landmarks(face, voice, choices or Choices())
+            yield None, None, EMPTY, None
+            facts = yield from _shown(steps, lambda line: (gr.skip(), gr.skip(), line, gr.skip()))
+            self._keep(request, facts["output"], facts["preview"])
+            yield facts["preview"], facts["output"], track_html(facts), _public(facts)
+
+    @takes_choices
     def batch(
         self,
         picture: str | None = None,
         video: str | None = None,
         sounds: list[str] | None = None,
-        choose: str = "largest",
-        emotion: str = NO_EMOTION,
-        expression_strength: float = 1.0,
-        pose_strength: float = 1.0,
-        blink: float = 16.0,
-        seed: float = 0,
-        fps: str = "",
-        max_size: str = DEFAULT_SIZE,
+        choices: Choices | None = None,
+        request: gr.Request | None = None,
     ) -> Updates:
         """Render a video for each of several sounds.
 
         Results come as they finish. A sound that fails does not stop the others. The result is the
         list of videos, and a table in HTML.
         """
-        choices = Choices(
-            choose, emotion, expression_strength, pose_strength, blink, seed, fps, max_size
-        )
         given = [Path(each) for each in sounds or []]
-        with _errors(_paths(picture, video)):
+        with self.visit(request, picture, video, *map(str, given)):
             face = face_of(picture, video)
             check_count(given, self._studio.limits)
             rows, made = [(sound.name, WAITING) for sound in given], []
             yield None, rows_html(rows)
             for number, sound in enumerate(given):
-                steps = self._studio.render(face, sound, choices)
+                steps = self._studio.render(face, sound, choices or Choices())
                 show = partial(_with_row, rows, number)
                 try:
                     facts = yield from _shown(steps, show)
@@ -119,45 +159,47 @@ class Handlers:
                         raise
                     rows[number] = (sound.name, html.escape(message))
                 else:
+                    self._keep(request, facts["output"])
                     made.append(facts["output"])
                     rows[number] = (sound.name, DONE)
                 yield made or None, rows_html(rows)
 
-    def faces(self, face: str | None, seen: SeenFaces | None) -> tuple[Any, ...]:
-        """Find the faces of a picture or a video.
+    def leave(self, request: gr.Request) -> None:
+        """Delete the files of a visitor who has closed the page."""
+        self._studio.storage.forget(request.session_hash)
 
-        A component reports a new file twice; the second time, nothing changes.
+    def _rendered(
+        self,
+        face: Path,
+        sound: Path,
+        choices: Choices,
+        request: gr.Request | None,
+        track: Path | None = None,
+    ) -> Updates:
+        steps = self._studio.render(face, sound, choices, track)
+        yield None, EMPTY, None
+        facts = yield from _shown(steps, lambda line: (gr.skip(), line, gr.skip()))
+        self._keep(request, facts["output"])
+        yield facts["output"], result_html(facts), _public(facts)
 
-        Returns:
-            State, the preview with its boxes, a note, and the choice.
-        """
-        if face == (seen.face if seen else None):
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
-        nothing = gr.update(value=None, visible=False)
-        if not face:
-            return None, nothing, "", "largest"
-        try:
-            found = find_faces(Path(face))
-        except Exception as error:
-            message = message_of(error, [Path(face)])
-            if message is None:
-                raise
-            gr.Warning(message, title=TITLE, duration=None)
-            return SeenFaces(face, None), nothing, "", "largest"
-        more = len(found.boxes) > 1
-        note = f"{len(found.boxes)} faces: click on the one that speaks" if more else ""
-        preview = gr.update(value=found.drawn(found.largest), visible=True) if more else nothing
-        return SeenFaces(face, found), preview, note, "largest"
+    def _keep(self, request: gr.Request | None, *names: str) -> None:
+        """Note whose files these are."""
+        if request is not None and request.session_hash is not None:
+            self._studio.storage.keep(request.session_hash, map(Path, names))
+
+    @contextmanager
+    def visit(self, request: gr.Request | None, *names: str | None) -> Iterator[None]:
+        """Note a visitor's files, and show a known error as the line that the command prints."""
+        given = [name for name in names if name]
+        self._keep(request, *given)
+        with known_errors(map(Path, given)):
+            yield
 
 
 def _public(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts without names of folders on this machine."""
     kept = {key: value for key, value in facts.items() if key not in _PRIVATE}
     return kept | {"weights": public_name(facts["weights"])}
-
-
-def _paths(*names: str | None) -> list[Path]:
-    return [Path(name) for name in names if name]
 
 
 def _shown(
@@ -179,16 +221,8 @@ def _with_row(rows: list[tuple[str, str]], number: int, progress: str) -> tuple[
     return gr.skip(), rows_html([*rows[:number], (name, progress), *rows[number + 1 :]])
 
 
-def choose_face(seen: SeenFaces | None, event: gr.SelectData) -> tuple[Any, str]:
-    """Choose the face that was clicked on, and draw the boxes again."""
-    if seen is None or seen.found is None:
-        return gr.skip(), "largest"
-    number = seen.found.number_at(*event.index)
-    return seen.found.drawn(number), str(number)
-
-
 @contextmanager
-def _errors(paths: Iterable[Path]) -> Iterator[None]:
+def known_errors(paths: Iterable[Path]) -> Iterator[None]:
     """Show a known error as the one line that the command line prints."""
     try:
         yield

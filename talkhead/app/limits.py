@@ -32,6 +32,8 @@ class Limits:
     keep_s: int = 3600
     """Age at which uploads and results are deleted."""
     renders_at_once: int = 1
+    live_s: float = 300.0
+    """Longest live conversation: nothing else is rendered meanwhile."""
 
 
 def renders_at_once(num_cores: int) -> int:
@@ -48,6 +50,13 @@ def check_face(face: Path, limits: Limits) -> None:
     check_input(face)
     if is_video(face) and probe_video(face).duration_s > limits.max_seconds:
         raise _too_long(face, limits)
+
+
+def check_picture(face: Path) -> None:
+    """Refuse a video where a picture is needed; raises TalkheadError."""
+    check_input(face)
+    if is_video(face):
+        raise TalkheadError(f"{face} is a video: a track is made from a picture")
 
 
 def check_sound(sound: Path, limits: Limits) -> None:

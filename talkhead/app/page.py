@@ -5,7 +5,11 @@ from __future__ import annotations
 import gradio as gr
 
 from talkhead.app.batch_tab import batch_tab
-from talkhead.app.handlers import TITLE, Handlers
+from talkhead.app.handlers import Handlers
+from talkhead.app.landmarks_tab import landmarks_tab
+from talkhead.app.live import LiveHandlers
+from talkhead.app.live_tab import live_tab
+from talkhead.app.shown import TITLE
 from talkhead.app.studio import Studio
 from talkhead.app.video_tab import video_tab
 
@@ -33,5 +37,11 @@ def build_page(studio: Studio) -> gr.Blocks:
                 video_tab(handlers, limits)
             with gr.Tab("Several voices"):
                 batch_tab(handlers, limits)
+            with gr.Tab("Landmarks"):
+                landmarks_tab(handlers, limits)
+            with gr.Tab("Live"):
+                live_tab(LiveHandlers(studio, handlers), limits)
         gr.HTML(_NOTE.format(minutes=limits.keep_s / 60), elem_id="note")
+        page.unload(handlers.leave)
+    studio.storage.share()
     return page.queue(max_size=limits.max_waiting, default_concurrency_limit=limits.renders_at_once)

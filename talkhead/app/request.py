@@ -54,6 +54,20 @@ def sound_of(sound: str | None) -> Path:
     return Path(sound)
 
 
+def picture_of(picture: str | None) -> Path:
+    """Return the picture's file; raises TalkheadError if there is none."""
+    if not picture:
+        raise TalkheadError("the picture is missing: add one")
+    return Path(picture)
+
+
+def track_of(track: str | None) -> Path:
+    """Return the track's file; raises TalkheadError if there is none."""
+    if not track:
+        raise TalkheadError("the track is missing: add an .npz or .json file")
+    return Path(track)
+
+
 def job_of(
     face: Path,
     sound: Path,
@@ -97,9 +111,9 @@ def job_of(
     )
 
 
-def result_name(sound: Path) -> str:
-    """Return the name that a visitor's browser stores the video under."""
-    return f"{sound.stem[:_MAX_NAME] or 'talkhead'}.mp4"
+def result_name(sound: Path, suffix: str = ".mp4") -> str:
+    """Return the name that a visitor's browser stores a result under."""
+    return f"{sound.stem[:_MAX_NAME] or 'talkhead'}{suffix}"
 
 
 def _within(value: float | None, name: str, most: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 from talkhead.app.work import Step
 from talkhead.errors import TalkheadError, fault_of_machine
 
+TITLE = "talkhead"
 MARK = "The file says that it is synthetic, and what made it."
 CANCELLED = '<div class="state">Cancelled</div>'
 WAITING, DONE = "waiting", "done"
@@ -56,6 +57,15 @@ def result_html(facts: Mapping[str, Any]) -> str:
         lines.append(f"Emotion: {emotion}")
     shown = "<br>".join(map(html.escape, lines))
     return f'<div class="state">{shown}<div class="mark">{MARK}</div></div>'
+
+
+def track_html(facts: Mapping[str, Any]) -> str:
+    """Return one line on a finished track."""
+    shown = html.escape(
+        f"{facts['frames']} frames at {facts['fps']} per second, for a picture of"
+        f" {facts['width']} x {facts['height']} px"
+    )
+    return f'<div class="state">{shown}</div>'
 
 
 def rows_html(rows: Iterable[tuple[str, str]]) -> str:

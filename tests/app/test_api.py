@@ -1,10 +1,14 @@
 """The page's HTTP API, through gradio's own client."""
 
 import json
+import select
+import socket
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -14,7 +18,9 @@ from gradio_client.exceptions import AppError
 
 from talkhead.cli.app import app
 from talkhead.media.metadata import read_notes
+from talkhead.media.video import probe_video
 from talkhead.provenance.note import find_note
+from talkhead.tracking.landmark_track import LandmarkTrack
 from tests.app.conftest import MAX_MB, MAX_SECONDS, Served
 from tests.tiny import write_voice
 
@@ -170,6 +176,106 @@ def test_a_batch_has_a_limited_number_of_sounds(client: Any, face: Path, sound: 
                 sounds=[handle_file(str(path)) for path in sounds],
                 api_name="/batch",
             )
+
+
+def test_a_track_is_that_of_the_command_line_and_can_be_rendered(
+    client: Any, face: Path, sound: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    given = {"picture": handle_file(str(face)), "sound": handle_file(str(sound))}
+    options = {"seed": 7, "blink": 30, "fps": "12.5", "pose_strength": 0.5}
+    drawn, made, _, facts = client.predict(**given, **options, api_name="/landmarks")
+    assert (facts["frames"], facts["fps"], facts["width"]) == (5, "25/2", 192)
+    assert probe_video(Path(drawn)).fps == Fraction(25, 2)
+    track, output = tmp_path / "track.npz", tmp_path / "out.mp4"
+    common = ["--weights", str(tiny_weights), "--device", "cpu", "--quiet"]
+    command = typer.main.get_command(app)
+    command.main(
+        [
+            *("landmarks", str(sound), "--face", str(face), "-o", str(track), *common),
+            *("--seed", "7", "--blink", "30", "--fps", "12.5", "--pose-strength", "0.5"),
+        ],
+        standalone_mode=False,
+    )
+    expected = LandmarkTrack.read(track)
+    assert (LandmarkTrack.read(Path(made)).points == expected.points).all()
+
+    moved = LandmarkTrack(expected.points + 3, expected.fps, expected.size, expected.detector)
+    moved.write(track)
+    command.main(
+        [
+            *("render", str(face), str(sound), "-o", str(output), "--landmarks", str(track)),
+            *("--fps", "12.5", "--dtype", "float32", *common),
+        ],
+        standalone_mode=False,
+    )
+    video, _, _ = client.predict(
+        **given, track=handle_file(str(track)), fps="12.5", api_name="/render_track"
+    )
+    assert Path(video).read_bytes() == output.read_bytes()
+
+
+def test_a_track_that_is_none_is_one_line(
+    client: Any, face: Path, sound: Path, tmp_path: Path
+) -> None:
+    given = {"picture": handle_file(str(face)), "sound": handle_file(str(sound))}
+    (tmp_path / "wrong.npz").write_text("not a track")
+    for track, message in (
+        (None, "the track is missing: add an .npz or .json file"),
+        (handle_file(str(tmp_path / "wrong.npz")), "wrong.npz cannot be read as a landmark track"),
+    ):
+        with pytest.raises(AppError) as caught:
+            client.predict(**given, track=track, api_name="/render_track")
+        assert str(caught.value).startswith(message)
+
+
+def test_twenty_visitors_at_once_all_get_their_videos(
+    served: Served, face: Path, tmp_path: Path
+) -> None:
+    sounds = [write_voice(tmp_path / f"visitor{number}.wav", 0.2, number) for number in range(20)]
+    visitors = [
+        Client(
+            served.url,
+            verbose=False,
+            download_files=tmp_path / sound.stem,
+            httpx_kwargs={"timeout": 300},
+        )
+        for sound in sounds
+    ]
+    jobs = [
+        visitor.submit(
+            picture=handle_file(str(face)),
+            sound=handle_file(str(sound)),
+            max_size="64",
+            api_name="/render",
+        )
+        for visitor, sound in zip(visitors, sounds, strict=True)
+    ]
+    for visitor, job, sound in zip(visitors, jobs, sounds, strict=True):
+        video = Path(job.result(timeout=300)[0])
+        assert video.name == f"{sound.stem}.mp4"
+        note = find_note(read_notes(video))
+        assert note is not None
+        assert note.synthetic
+        visitor.close()
+
+
+def test_a_huge_upload_is_refused_after_the_limit(served: Served) -> None:
+    parts = urlsplit(served.url)
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.bin"\r\n\r\n'
+    head = (
+        f"POST /gradio_api/upload HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {2 * 10**9}\r\n\r\n"
+    )
+    num_sent, answer = 0, b""
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as link:
+        link.sendall(head.encode() + part)
+        while num_sent < 100 * 10**6 and not select.select([link], [], [], 0)[0]:
+            link.sendall(bytes(10**5))
+            num_sent += 10**5
+        answer = link.recv(100)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert num_sent < 10 * MAX_MB * 10**6  # what was on its way is lost
+    assert not list(served.folder.rglob("a.bin"))
 
 
 def test_plain_requests_render_a_video(served: Served, face: Path, sound: Path) -> None:
