@@ -66,8 +66,8 @@ def folder(tmp_path: Path, detector_is_here: None) -> Path:
 def dub(folder: Path, weights: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [
-            *(sys.executable, EXAMPLE, "film.mp4", "lines.srt", "dubbed.mp4"),
-            *("--weights", weights, "--", *COMMAND),
+            *(sys.executable, str(EXAMPLE), "film.mp4", "lines.srt", "dubbed.mp4"),
+            *("--weights", str(weights), "--", *COMMAND),
         ],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(TOP), "HF_HUB_OFFLINE": "1"},
