@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 # Options of mallopt, in bytes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_SETTING = threading.Lock()
 
 
 def resolve_device(name: str) -> torch.device:
@@ -67,6 +71,38 @@ def divide_threads(shares: int) -> None:
     import torch
 
     torch.set_num_threads(max(torch.get_num_threads() // shares, 1))
+
+
+def use_one_thread() -> None:
+    """Let torch compute in the calling thread alone.
+
+    Torch takes the number for threads to come as well, so another thread sets that back.
+    """
+    import torch
+
+    with _SETTING:
+        others = torch.get_num_threads()
+        torch.set_num_threads(1)
+        thread = threading.Thread(target=torch.set_num_threads, args=(others,))
+        thread.start()
+        thread.join()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in the calling thread alone, for a while.
+
+    Sums are rounded differently in several threads. What a video depends on is computed in one, so
+    that it is the same on any number of cores.
+    """
+    import torch
+
+    count = torch.get_num_threads()
+    use_one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def is_bfloat16_fast(device: torch.device) -> bool:

@@ -1,9 +1,10 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from talkhead.device import is_bfloat16_fast, resolve_device, resolve_dtype
+from talkhead.device import is_bfloat16_fast, one_thread, resolve_device, resolve_dtype
 from talkhead.errors import TalkheadError
 
 CPU = torch.device("cpu")
@@ -35,3 +36,15 @@ def test_other_words_are_refused(name: str) -> None:
         resolve_device(name)
     with pytest.raises(TalkheadError, match=re.escape(f"unknown precision {name!r}")):
         resolve_dtype(name, CPU)
+
+
+def test_one_thread_computes_for_a_while_and_other_threads_keep_theirs() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_thread(), ThreadPoolExecutor(1) as pool:
+            assert torch.get_num_threads() == 1
+            assert pool.submit(torch.get_num_threads).result() == 3
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -1,5 +1,8 @@
 """Tests of the shipped denoiser, with examples/face.png."""
 
+from contextlib import closing
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,10 @@ from talkhead.geometry.mesh import mouth_opening
 from talkhead.geometry.motion_basis import close_lips, opening_direction
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.landmarks2video.renderer import render_frames
+from talkhead.media.audio_clip import AudioClip
 from talkhead.media.picture import read_picture
 from talkhead.pipelines import TalkheadPipeline
+from talkhead.pipelines.stages import PictureFace, animate
 from talkhead.tracking.face_detector import FaceDetector
 from talkhead.weights import resolve_weights
 
@@ -89,3 +94,21 @@ def test_a_mouth_that_opens_shows_teeth_and_the_dark_behind_them(
     assert np.abs(wide.astype(int) - shut)[inside].mean() > 10
     grey = wide[inside].mean(-1)
     assert np.ptp(np.percentile(grey, [5, 95])) > 60  # teeth, and the dark area behind them
+
+
+def test_the_number_of_threads_changes_nothing(picture: Pixels, mesh: Floats) -> None:
+    """Sums are rounded differently in several threads, which only weights of this size show."""
+    pipeline = TalkheadPipeline.from_pretrained(dtype="float32")
+    face = PictureFace(picture, mesh)
+    with AudioClip.open(FACE.with_name("speech.wav")) as voice:
+
+        def made(num_threads: int) -> Pixels:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(num_threads)
+            try:
+                with closing(animate(pipeline, face, voice, fps=Fraction(25)).frames) as frames:
+                    return np.stack(list(islice(frames, 20)))
+            finally:
+                torch.set_num_threads(threads)
+
+        assert np.array_equal(made(1), made(2))

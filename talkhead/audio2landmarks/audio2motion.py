@@ -23,6 +23,7 @@ from talkhead.audio2landmarks.loudness import (
     room_levels,
     speech_gain,
 )
+from talkhead.device import one_thread
 from talkhead.geometry.time_series import resample
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
@@ -83,6 +84,7 @@ class Speech:
         )
 
 
+@one_thread()
 def predict_motion(
     generator: LandmarkGenerator, audio: AudioClip, shape: Floats, fps: Fraction = DEFAULT_FPS
 ) -> Speech:

@@ -12,6 +12,7 @@ from talkhead.audio2landmarks.emotion_classifier import (
     mead_probabilities,
 )
 from talkhead.audio2landmarks.loudness import normalise_speech
+from talkhead.device import one_thread
 from talkhead.emotions import AUTO, EMOTIONS, NEUTRAL, VOICE_LABELS, check_emotion, one_hot
 from talkhead.media.audio_clip import AudioClip
 from talkhead.media.rates import SAMPLE_RATE_HZ
@@ -45,6 +46,7 @@ def emotion_of(classifier: EmotionClassifier, audio: AudioClip, name: str = AUTO
     return classify_emotion(classifier, beginning)
 
 
+@one_thread()
 @torch.inference_mode()
 def classify_emotion(classifier: EmotionClassifier, waveform: Floats) -> Floats:
     """Return the mean probabilities over a waveform's windows, shape = (8,); they sum to 1.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
-from talkhead.device import keep_freed_memory
+from talkhead.device import keep_freed_memory, use_one_thread
 from talkhead.errors import TalkheadError
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.media.pool import map_in_order
@@ -21,8 +20,6 @@ MAX_BYTES = 3 * 2**29
 """About how much memory the windows that are computed at a time may take."""
 _WORKER_BYTES = 140 * 2**20
 """What a window takes beside its frames: features of the networks, and a part of the composite."""
-
-_SETTING = threading.Lock()
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,21 +50,8 @@ def compute_in_order(
     start = None
     if device.type == "cpu":
         keep_freed_memory()
-        start = _use_one_thread
+        start = use_one_thread
     return map_in_order(work, source, num_workers, start)
-
-
-def _use_one_thread() -> None:
-    """Let torch compute in the calling thread alone.
-
-    Torch takes the number for threads to come as well, so another thread sets that back.
-    """
-    with _SETTING:
-        others = torch.get_num_threads()
-        torch.set_num_threads(1)
-        thread = threading.Thread(target=torch.set_num_threads, args=(others,))
-        thread.start()
-        thread.join()
 
 
 def _num_workers(device: torch.device, num_values: int) -> int:

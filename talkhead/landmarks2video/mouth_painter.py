@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from talkhead.device import one_thread
 from talkhead.landmarks2video.mouth_denoiser import LATENT_SIZE, MouthDenoiser
 from talkhead.landmarks2video.mouth_patch import (
     DISTANCE_UNIT_PX,
@@ -52,6 +53,7 @@ class MouthPainter:
         shape = (1, self.denoiser.config.latent_channels, *LATENT_SIZE)
         return torch.randn(shape, generator=generator).to(self.device)
 
+    @one_thread()
     @torch.inference_mode()
     def reference(self, pictures: Pixels, meshes: Floats) -> Tensor:
         """Return the latents of the mouths that pictures show, for `paint`.
