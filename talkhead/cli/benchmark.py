@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from talkhead.cli.benchmark_against import compared, read_result, run_in_turns
 from talkhead.cli.device import DeviceOption, DtypeOption, ThreadsOption
 from talkhead.cli.options import WeightsOption
 from talkhead.cli.output import (
@@ -53,6 +54,16 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="Compare with an earlier result (.json), or with the talkhead program of another"
+            " install, which then runs in turn with this one.",
+            show_default=False,
+        ),
+    ] = None,
     live: Annotated[
         bool,
         typer.Option("--live", help="Time talkhead live instead, on sound in real time."),
@@ -71,6 +82,17 @@ def benchmark(
 
     if peer is not None:
         check_input(peer)
+    earlier = None
+    if against is not None:
+        check_input(against)
+        if live or peer is not None:
+            raise TalkheadError("--against takes no --live and no --peer: leave the others out")
+        if against.suffix != ".json":
+            options = _options(size, seconds, steps, weights, device, dtype, threads)
+            mine, theirs_there = run_in_turns(against, options)
+            _show(mine | {"against": compared(mine, theirs_there, str(against))}, as_json=as_json)
+            return
+        earlier = read_result(against)
     started_at = os.environ.get(STARTED)
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
@@ -143,10 +165,31 @@ def benchmark(
             "milliseconds": round(milliseconds, 2),
             "ratio": round(milliseconds / result["milliseconds_per_frame"], 2),
         }
+    if earlier is not None:
+        result["against"] = compared(result, earlier, str(against))
+    _show(result, as_json=as_json)
+
+
+def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)
     else:
         _print(result)
+
+
+def _options(
+    size: int,
+    seconds: float,
+    steps: int,
+    weights: str,
+    device: str,
+    dtype: str,
+    threads: int | None,
+) -> list[str]:
+    """Return the options of a benchmark in another process."""
+    options = ["--size", str(size), "--seconds", repr(seconds), "--steps", str(steps)]
+    options += ["--weights", weights, "--device", device, "--dtype", dtype]
+    return options + ([] if threads is None else ["--threads", str(threads)])
 
 
 def _time_live(
@@ -197,11 +240,9 @@ def _first_frame_s(
     """Start a process as a user would, and return the seconds until its first frame."""
     import json
 
-    command = [sys.executable, "-m", "talkhead", "benchmark", "--json", "--size", str(size)]
-    command += ["--steps", str(steps), "--weights", weights, "--device", device, "--dtype", dtype]
-    command += [] if threads is None else ["--threads", str(threads)]
+    options = _options(size, 1.0, steps, weights, device, dtype, threads)
     ended = subprocess.run(
-        command,
+        [sys.executable, "-m", "talkhead", "benchmark", "--json", *options],
         env=os.environ | {STARTED: repr(time.time())},
         capture_output=True,
         text=True,
@@ -233,5 +274,14 @@ def _print(result: dict[str, Any]) -> None:
         peer = result["peer"]
         rows.append(
             (peer["name"], f"{peer['milliseconds']:.1f} ms per frame, {peer['ratio']:.1f} x")
+        )
+    if "against" in result:
+        other = result["against"]
+        rows.append(
+            (
+                "against",
+                f"{other['frames_per_second']:.1f} frames per second, {other['name']}:"
+                f" this one is {other['ratio']:.2f} times as fast",
+            )
         )
     print_columns(rows)

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,54 @@ def test_a_live_benchmark_reports_latency_and_dropped_frames(
     latency = result["latency_ms"]
     assert 200 < latency["median"] <= latency["95%"] <= latency["maximum"]
     refused(run_here(*arguments, "--steps", "2"), 2, "--live")
+
+
+SMALL = ("benchmark", "--size", "128", "--seconds", "1", "--device", "cpu")
+
+
+def test_a_benchmark_is_compared_with_an_earlier_result(
+    run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    arguments = (*SMALL, "--weights", str(tiny_weights))
+    first = json.loads(run_here(*arguments, "--json").stdout)
+    saved = tmp_path / "earlier.json"
+    saved.write_text(json.dumps(first | {"frames_per_second": 1.25}))
+    ended = run_here(*arguments, "--against", str(saved), "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    result = json.loads(ended.stdout)
+    against = result["against"]
+    assert (against["name"], against["frames_per_second"]) == (str(saved), 1.25)
+    assert against["version"] == first["version"]
+    assert against["ratio"] == pytest.approx(result["frames_per_second"] / 1.25, abs=1e-3)
+    other_size = ("benchmark", "--size", "160", *arguments[3:])
+    refused(run_here(*other_size, "--against", str(saved)), 2, "measured with size 128, not 160")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="runs a shell script")
+def test_two_installs_run_in_turn(run_here: RunHere, tiny_weights: Path, tmp_path: Path) -> None:
+    other = tmp_path / "talkhead"
+    runs = tmp_path / "runs"
+    other.write_text(f'#!/bin/sh\necho "$@" >> {runs}\nexec {sys.executable} -m talkhead "$@"\n')
+    other.chmod(0o755)
+    ended = run_here(*SMALL, "--weights", str(tiny_weights), "--against", str(other), "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    result = json.loads(ended.stdout)
+    assert result["against"]["name"] == str(other)
+    assert 0.1 < result["against"]["ratio"] < 10
+    assert len(runs.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "words"),
+    [
+        ("{}", (), "is not a result of `talkhead benchmark --json`"),
+        ("{", (), "is not a result of `talkhead benchmark --json`"),
+        ("{}", ("--live",), "--against takes no --live"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_at_once(
+    content: str, options: tuple[str, ...], words: str, run_here: RunHere, tmp_path: Path
+) -> None:
+    (tmp_path / "earlier.json").write_text(content)
+    ended = run_here(*SMALL, "--against", str(tmp_path / "earlier.json"), *options)
+    refused(ended, 2, words)
