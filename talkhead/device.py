@@ -130,4 +130,4 @@ def keep_freed_memory() -> None:
     except (AttributeError, OSError, TypeError):
         return  # no such function: Windows, macOS, musl
     set_option(_MMAP_THRESHOLD, 2**28)
-    set_option(_TRIM_THRESHOLD, 2**30)
+    set_option(_TRIM_THRESHOLD, 2**28)
