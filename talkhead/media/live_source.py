@@ -162,8 +162,10 @@ class LiveSource:
 
     def _read_all(self, decoder: PcmDecoder) -> None:
         data = self._first
-        while not self._is_closed and not decoder.is_over:
+        while not decoder.is_over:
             self._hold(decoder.decode(data))
+            if self._is_closed:  # perhaps while it waited; the descriptor may be another file now
+                return
             data = os.read(self._descriptor, READ_BYTES)
             if not data:
                 self._hold(decoder.decode(b"", is_last=True))

@@ -68,6 +68,24 @@ def test_a_source_that_is_faster_has_to_wait(pipe: tuple[int, int]) -> None:
     source.close()
 
 
+def test_a_closed_source_reads_no_more(pipe: tuple[int, int]) -> None:
+    source = source_of(pipe[0])
+    os.set_blocking(pipe[1], False)
+    limit, written = time.monotonic() + 2, 0
+    while time.monotonic() < limit:
+        try:
+            written += os.write(pipe[1], numbered(RATE_HZ))
+        except BlockingIOError:
+            time.sleep(0.01)
+    assert source.is_full
+    held = 2 * source.num_waiting
+    source.close()
+    time.sleep(0.2)
+    os.close(pipe[1])
+    left = b"".join(iter(lambda: os.read(pipe[0], 1 << 16), b""))
+    assert len(left) >= written - held - (1 << 16) > 0  # one read was waiting for room
+
+
 def test_old_sound_of_a_burst_is_kept(pipe: tuple[int, int]) -> None:
     source = source_of(pipe[0])
     os.write(pipe[1], numbered(2 * RATE_HZ))
