@@ -67,7 +67,7 @@ def inspect(
     facts: Facts = {"file": str(file), **_content(file)}
     notes, note, fault = _note(file, facts["kind"])
     facts["comment"] = notes.get("comment")
-    facts["note"] = None if note is None else dataclasses.asdict(note)
+    facts["note"] = None if note is None else note.values()
     facts["note_fault"] = fault
     facts |= _credentials(file)
     hashes = facts["note"] or (facts["credentials"] or {}).get("note") or {}
@@ -201,7 +201,7 @@ def _note_rows(facts: Facts) -> Rows:
         ("seed", str(note["seed"])),
         ("face", note["face"]),
         ("sound", note["sound"] or "a live voice"),
-        *(("other sound", digest) for digest in note["other_sounds"]),
+        *(("other sound", digest) for digest in note.get("other_sounds", ())),
     ]
 
 

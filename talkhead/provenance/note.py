@@ -62,6 +62,13 @@ class Note:
     other_sounds: tuple[str, ...] = ()
     """SHA-256 of each further audio, if several people speak."""
 
+    def values(self) -> dict[str, Any]:
+        """Return the fields as they stand in a file: without other sounds if there are none."""
+        values = dataclasses.asdict(self)
+        if not self.other_sounds:
+            del values["other_sounds"]
+        return values
+
 
 def provenance_note(
     face: Path,
@@ -104,10 +111,7 @@ def provenance_note(
         f"Synthetic: made by {note.generator}, weights {note.weights}"
         f" ({_combined(note.digests)[:_SHORT]}), seed {seed}"
     )
-    values = dataclasses.asdict(note)
-    if not note.other_sounds:
-        del values["other_sounds"]
-    structured = json.dumps(values, separators=(",", ":"))
+    structured = json.dumps(note.values(), separators=(",", ":"))
     return {READABLE_KEY: sentence, STRUCTURED_KEY: structured}
 
 

@@ -71,7 +71,6 @@ def test_a_render_says_what_it_is_and_of_what(
         "seed": 7,
         "face": sha256_of(inputs.face),
         "sound": sha256_of(inputs.audio),
-        "other_sounds": [],
     }
     assert (facts["kind"], facts["width"], facts["height"]) == ("video", 256, 256)
     assert (facts["fps"], facts["note_fault"]) == ("25", None)
