@@ -248,12 +248,12 @@ def test_a_picture_without_a_face_says_so(pipeline: TalkheadPipeline) -> None:
 def test_frames_that_were_read_are_let_go(pipeline: TalkheadPipeline) -> None:
     windows: list[weakref.ref[Any]] = []
     most_alive = 0
-    made = streamed(pipeline(FACE, voice(4.0), output_type="generator"))
+    made = streamed(pipeline(FACE, voice(8.0), output_type="generator"))
     for frame in made:
         if not windows or windows[-1]() is not frame.base:
             windows.append(weakref.ref(frame.base))
         most_alive = max(most_alive, sum(window() is not None for window in windows))
-    assert len(windows) >= 12  # 100 frames, at most 8 at a time
+    assert len(windows) >= 12  # 200 frames, at most 16 at a time
     assert most_alive <= 2
 
 
