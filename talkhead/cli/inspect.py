@@ -67,7 +67,7 @@ def inspect(
     facts: Facts = {"file": str(file), **_content(file)}
     notes, note, fault = _note(file, facts["kind"])
     facts["comment"] = notes.get("comment")
-    facts["note"] = None if note is None else note.values()
+    facts["note"] = _values(note)
     facts["note_fault"] = fault
     facts |= _credentials(file)
     hashes = facts["note"] or (facts["credentials"] or {}).get("note") or {}
@@ -153,8 +153,14 @@ def _credentials(path: Path) -> Facts:
         credentials = read_credentials(path)
     except TalkheadError as error:
         return {"credentials": None, "credentials_fault": str(error)}
-    found = None if credentials is None else dataclasses.asdict(credentials)
+    found = None
+    if credentials is not None:
+        found = dataclasses.asdict(credentials) | {"note": _values(credentials.note)}
     return {"credentials": found, "credentials_fault": None}
+
+
+def _values(note: Note | None) -> Facts | None:
+    return None if note is None else note.values()
 
 
 def _comparison(name: str, path: Path | None, hashes: Facts) -> Facts:
