@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from talkhead.app.request import NO_EMOTION
+from talkhead.app.shown import EMPTY
 from talkhead.emotions import AUTO, EMOTIONS
 from talkhead.limits import MAX_BLINKS, MAX_STRENGTH
 from talkhead.media.sizes import DEFAULT_SIZE
@@ -84,6 +85,21 @@ def options(*, is_open: bool = False) -> list[Any]:
                 list(SIZES), value=DEFAULT_SIZE, label="Largest size", allow_custom_value=True
             )
     return [choose, emotion, expression, pose, blink, seed, fps, size]
+
+
+def result_fields(prefix: str = "") -> tuple[gr.Video, gr.HTML, gr.JSON]:
+    """Return a finished video, the line below it, and its facts; `prefix` begins their ids."""
+    video = gr.Video(
+        label="Result", interactive=False, buttons=["download"], elem_id=f"{prefix}result"
+    )
+    state = gr.HTML(EMPTY, label="summary", elem_id=f"{prefix}state")
+    return video, state, facts_field()
+
+
+def facts_field() -> gr.JSON:
+    """Return the facts of a job, which a visitor may unfold."""
+    with gr.Accordion("Details", open=False):
+        return gr.JSON(label="facts", show_label=False)
 
 
 def examples(picture: gr.Image, sound: gr.Audio) -> None:

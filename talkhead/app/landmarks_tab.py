@@ -6,7 +6,7 @@ import gradio as gr
 
 from talkhead.app.buttons import Buttons
 from talkhead.app.face_choice import FaceChoice
-from talkhead.app.fields import options, picture_input, sound_input
+from talkhead.app.fields import facts_field, options, picture_input, result_fields, sound_input
 from talkhead.app.handlers import Handlers
 from talkhead.app.limits import Limits
 from talkhead.app.shown import EMPTY, FORGET_PROGRESS
@@ -26,8 +26,7 @@ def landmarks_tab(handlers: Handlers, limits: Limits) -> None:
             drawn = gr.Video(label="Motion", interactive=False, buttons=[], elem_id="drawn")
             state = gr.HTML(EMPTY, label="summary", elem_id="landmarks-state")
             made = gr.File(label="Track", interactive=False, elem_id="made-track")
-            with gr.Accordion("Details", open=False):
-                facts = gr.JSON(label="facts", show_label=False)
+            facts = facts_field()
     gr.Markdown("### Render a changed track", container=False)
     with gr.Row(equal_height=False):
         with gr.Column():
@@ -44,12 +43,7 @@ def landmarks_tab(handlers: Handlers, limits: Limits) -> None:
             )
             follow = Buttons("Generate from the track", "generate-track", "track-")
         with gr.Column():
-            result = gr.Video(
-                label="Result", interactive=False, buttons=["download"], elem_id="track-result"
-            )
-            rendered = gr.HTML(EMPTY, label="summary", elem_id="track-state")
-            with gr.Accordion("Details", open=False):
-                details = gr.JSON(label="facts", show_label=False)
+            result, rendered, details = result_fields("track-")
     faces.connect((picture,), choices[0])
     preview.connect(
         handlers.landmarks,

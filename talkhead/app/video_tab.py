@@ -6,10 +6,10 @@ import gradio as gr
 
 from talkhead.app.buttons import Buttons
 from talkhead.app.face_choice import FaceChoice
-from talkhead.app.fields import examples, face_inputs, options, sound_input
+from talkhead.app.fields import examples, face_inputs, options, result_fields, sound_input
 from talkhead.app.handlers import Handlers
 from talkhead.app.limits import Limits
-from talkhead.app.shown import EMPTY, FORGET_PROGRESS
+from talkhead.app.shown import FORGET_PROGRESS
 
 
 def video_tab(handlers: Handlers, limits: Limits) -> None:
@@ -23,12 +23,7 @@ def video_tab(handlers: Handlers, limits: Limits) -> None:
             choices = options()
             buttons = Buttons("Generate", "generate")
         with gr.Column():
-            result = gr.Video(
-                label="Result", interactive=False, buttons=["download"], elem_id="result"
-            )
-            state = gr.HTML(EMPTY, label="summary", elem_id="state")
-            with gr.Accordion("Details", open=False):
-                details = gr.JSON(label="facts", show_label=False)
+            result, state, details = result_fields()
     faces.connect((picture, video), choices[0])
     buttons.connect(
         handlers.render,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from talkhead.cli.benchmark_against import compared, read_result, run_in_turns
+from talkhead.cli.benchmark_against import check_settings, compared, read_result, run_in_turns
 from talkhead.cli.device import DeviceOption, DtypeOption, ThreadsOption
 from talkhead.cli.options import WeightsOption
 from talkhead.cli.output import (
@@ -89,8 +89,9 @@ def benchmark(
             raise TalkheadError("--against takes no --live and no --peer: leave the others out")
         if against.suffix != ".json":
             options = _options(size, seconds, steps, weights, device, dtype, threads)
-            mine, theirs_there = run_in_turns(against, options)
-            _show(mine | {"against": compared(mine, theirs_there, str(against))}, as_json=as_json)
+            mine, other = run_in_turns(against, options)
+            check_settings(mine, other, str(against))
+            _show(mine | {"against": compared(mine, other, str(against))}, as_json=as_json)
             return
         earlier = read_result(against)
     started_at = os.environ.get(STARTED)
@@ -122,6 +123,18 @@ def benchmark(
         else:
             _print_live(timed)
         return
+    settings: dict[str, Any] = {
+        "version": __version__,
+        "device": torch_device.type,
+        "gpu": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "dtype": str(torch_dtype).removeprefix("torch."),
+        "size": size,
+        "seconds_of_sound": seconds,
+        "steps": steps,
+    }
+    if earlier is not None:
+        check_settings(settings, earlier, str(against))
     theirs = None if peer is None else load_peer(peer, torch_device)
     folder = resolve_weights(weights, offline=offline)
     pipeline = TalkheadPipeline.from_folder(folder, device=torch_device, dtype=torch_dtype)
@@ -142,15 +155,7 @@ def benchmark(
         memory = peak_memory_mb()
         stages = time_stages(pipeline, source, output, steps)
         sound = time_sound(pipeline, source, seconds)
-    result: dict[str, Any] = {
-        "version": __version__,
-        "device": torch_device.type,
-        "gpu": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else None,
-        "threads": torch.get_num_threads(),
-        "dtype": str(torch_dtype).removeprefix("torch."),
-        "size": size,
-        "seconds_of_sound": seconds,
-        "steps": steps,
+    result = settings | {
         "frames_per_second": round(whole["frames_per_second"], 2),
         "milliseconds_per_frame": round(1000 / whole["frames_per_second"], 2),
         "stages_ms": {name: round(value, 2) for name, value in stages.items()},

@@ -62,18 +62,27 @@ def run_in_turns(other: Path, options: list[str]) -> tuple[dict[str, Any], dict[
     return mine, theirs
 
 
-def compared(result: dict[str, Any], earlier: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return how a result compares with another one, for its entry `against`.
+def check_settings(settings: dict[str, Any], earlier: dict[str, Any], name: str) -> None:
+    """Check that speeds can be compared.
+
+    Args:
+        settings: those of this benchmark, or its result.
+        earlier: the other result.
+        name: where that comes from.
 
     Raises:
         TalkheadError: they were measured with different settings.
     """
     for setting in SETTINGS:
-        if result[setting] != earlier.get(setting):
+        if settings[setting] != earlier.get(setting):
             raise TalkheadError(
                 f"{name} was measured with {setting} {earlier.get(setting)}, not"
-                f" {result[setting]}: give both the same options"
+                f" {settings[setting]}: give both the same options"
             )
+
+
+def compared(result: dict[str, Any], earlier: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return how a result compares with another one, for its entry `against`."""
     return {
         "name": name,
         "version": earlier.get("version"),

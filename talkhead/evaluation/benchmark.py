@@ -6,6 +6,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import nn
 
 from talkhead.audio2landmarks import animation
 from talkhead.audio2landmarks.animation import predict_speech
+from talkhead.device import one_thread
 from talkhead.errors import TalkheadError
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import MEAN_FACE
@@ -128,13 +130,8 @@ def time_stages(
     In `render`, several windows are computed at a time; here the stages run one after the other. On
     the CPU they use one thread, as in `render`.
     """
-    num_threads = torch.get_num_threads()
-    if pipeline.device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
+    with one_thread() if pipeline.device.type == "cpu" else nullcontext():
         return _time_stages(pipeline, source, output, steps)
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 def _time_stages(

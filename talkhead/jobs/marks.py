@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkhead.errors import TalkheadError
-from talkhead.jobs.outputs import container_for
-from talkhead.media.containers import MP4
+from talkhead.media.containers import MP4, Container
 
 if TYPE_CHECKING:
     from talkhead.jobs.render_job import RenderJob
     from talkhead.provenance import Signer
 
 
-def signer_of(job: RenderJob) -> Signer | None:
+def signer_of(job: RenderJob, container: Container | None) -> Signer | None:
     """Return what signs the content credentials of a job; None to leave them out.
+
+    Args:
+        job: the job.
+        container: that of its output; None for raw frames.
 
     Raises:
         TalkheadError: certificate or key is missing or unusable, or the output cannot hold them.
@@ -28,8 +31,7 @@ def signer_of(job: RenderJob) -> Signer | None:
         raise TalkheadError("content credentials need both a certificate and a key")
     if job.output == Path("-"):
         raise TalkheadError("a video written to stdout cannot be signed: name an output file")
-    if (container := container_for(job.output, job.output_format)) not in (None, MP4):
-        assert container is not None
+    if container is not None and container is not MP4:
         raise TalkheadError(
             f"content credentials cannot be written to {container.name}: choose mp4"
         )

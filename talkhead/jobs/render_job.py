@@ -164,7 +164,7 @@ def check_job(job: RenderJob) -> CheckedJob:
         raise TalkheadError(
             f"{name} cannot be transparent: choose .webm, .mov, .webp or numbered .png files"
         )
-    signer = signer_of(job)
+    signer = signer_of(job, container)
     picture, alpha, rate = None, None, job.fps
     dubs = is_video(job.face)
     if dubs:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from talkhead.media.containers import Container
     from talkhead.media.encoding import BackgroundSound, Voice
     from talkhead.media.kept_streams import KeptStreams
+    from talkhead.media.tracks import Track
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,13 @@ def mix_voices(
         TalkheadError: a file cannot be read, or has no sound.
     """
     from talkhead.media.encoding import Voice
-    from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
 
     if len(sounds) < 2:
         return (), background
     voices = []
     for path, chosen in sounds:
-        tracks = list_tracks(path)
-        number = choose_sound(tracks, None, path) if chosen is None else chosen
-        voices.append(Voice(path, number, sound_tracks(tracks)[number].is_mono))
+        number, track = _sound_track(path, chosen)
+        voices.append(Voice(path, number, track.is_mono))
     if background is not None:
         background = replace(background, voice_is_mono=all(voice.is_mono for voice in voices))
     return tuple(voices), background
@@ -160,13 +159,19 @@ def sound_to_write(path: Path, chosen: int | None, container: Container) -> tupl
         TalkheadError: the file has no sound.
     """
     from talkhead.media.encoding import MAX_AAC_RATE_HZ
+
+    number, sound = _sound_track(path, chosen)
+    is_slow_enough = sound.rate_hz is not None and sound.rate_hz <= MAX_AAC_RATE_HZ
+    wanted = {"aac": "aac", "libopus": "opus"}.get(container.voice or "")
+    return number, sound.codec == wanted and is_slow_enough
+
+
+def _sound_track(path: Path, chosen: int | None) -> tuple[int, Track]:
+    """Return a sound track of a file and its number; the default one if none is chosen."""
     from talkhead.media.tracks import choose_sound, list_tracks, sound_tracks
 
     tracks = list_tracks(path)
     if not sound_tracks(tracks):
         raise TalkheadError(f"{path} has no readable audio stream; choose a file with sound")
     number = choose_sound(tracks, None, path) if chosen is None else chosen
-    sound = sound_tracks(tracks)[number]
-    is_slow_enough = sound.rate_hz is not None and sound.rate_hz <= MAX_AAC_RATE_HZ
-    wanted = {"aac": "aac", "libopus": "opus"}.get(container.voice or "")
-    return number, sound.codec == wanted and is_slow_enough
+    return number, sound_tracks(tracks)[number]

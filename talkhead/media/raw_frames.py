@@ -10,6 +10,11 @@ import numpy.typing as npt
 
 from talkhead.errors import TalkheadError
 
+READER_STOPPED = (
+    "the program reading the video stopped early; let it read to the end, or name a file"
+)
+"""What to say when the other end of a pipe is closed."""
+
 
 class RawFrameWriter:
     """Write frames as raw bytes, rgb24 in ffmpeg's terms: row by row, three bytes per pixel.
@@ -37,8 +42,7 @@ class RawFrameWriter:
             self._target.flush()
         except OSError as error:
             reason = (
-                "the program reading the video stopped early; let it read to the end, or name a"
-                " file"
+                READER_STOPPED
                 if isinstance(error, BrokenPipeError)
                 else f"the video could not be written ({error.strerror})"
             )

@@ -30,6 +30,7 @@ from talkhead.media.kinds import demuxer_of
 from talkhead.media.picture_format import PictureFormat, parse_picture_format
 from talkhead.media.picture_notes import write_picture_notes
 from talkhead.media.rates import DEFAULT_FPS, MAX_FPS, MIN_FPS
+from talkhead.media.raw_frames import READER_STOPPED
 
 __all__ = ["VideoInfo", "VideoWriter", "check_output", "probe_video", "read_frames"]
 
@@ -381,10 +382,7 @@ class VideoWriter:
     def _failure(self) -> TalkheadError:
         messages = self._process.stderr_text()
         if self._pending is None and "Broken pipe" in messages:
-            return TalkheadError(
-                "the program reading the video stopped early; let it read to the end, or name a"
-                " file"
-            )
+            return TalkheadError(READER_STOPPED)
         reason = ffmpeg.first_error(messages)
         return TalkheadError(
             f"{self._name} could not be written ({reason}); check the sound and the free disk space"
