@@ -26,6 +26,7 @@ from talkhead.geometry.pose import HeadPose, fit_head_pose
 from talkhead.geometry.skin_registration import Registration
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.batching import compute_in_order
+from talkhead.landmarks2video.closed_mouth import fill_closing_mouth
 from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
 from talkhead.landmarks2video.conditioning import draw_stage
 from talkhead.landmarks2video.denoiser import Denoiser
@@ -327,7 +328,13 @@ class _Dubbing:
         """Dub frames that have a face, uint8 (B, H, W, 3)."""
         device = self.renderer.device
         canvases = [
-            prepare_canvas(picture, face.mesh, device, face.crop, face.area)
+            prepare_canvas(
+                fill_closing_mouth(picture, face.mesh, face.target, device),
+                face.mesh,
+                device,
+                face.crop,
+                face.area,
+            )
             for picture, face in faces
         ]
         layers = self._layers(canvases, [face.target for _, face in faces])
