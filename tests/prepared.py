@@ -1,5 +1,6 @@
 """A tiny prepared folder: drawn faces whose lips follow the loudness of noise."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from talkhead.data.av_sync import best_lag, loudness
 from talkhead.data.clips import Clip, ClipInfo, encode_frames, write_clip, write_manifest
 from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, MEAN_FACE, RIGHT_MOUTH_CORNER, mouth_opening
 from talkhead.geometry.motion_basis import speech_region
+from talkhead.geometry.pose import HeadPose, rotation_from_angles
 from talkhead.media.rates import SAMPLE_RATE_HZ
 from tests.drawn_face import LEFT_EYE, MOUTH, RIGHT_EYE, draw_face
 
@@ -108,3 +110,21 @@ def write_prepared(folder: Path, *, num_frames: int = 70) -> Path:
         write_clip(folder, describe_clip(name, clip, split=split), clip)
     write_manifest(folder)
     return folder
+
+
+def acted_clip(person: str, emotion: str, smile: float, seed: int) -> tuple[ClipInfo, Clip]:
+    """A face that turns, whose mouth corners are `smile` eye distances further apart."""
+    face = MEAN_FACE.copy()
+    face[RIGHT_MOUTH_CORNER, 0] -= smile / 2
+    face[LEFT_MOUTH_CORNER, 0] += smile / 2
+    count = 12
+    angles = np.random.default_rng(seed).uniform(-0.1, 0.1, (count, 3)).astype(np.float32)
+    pose = HeadPose(
+        np.full(count, 80, np.float32),
+        rotation_from_angles(angles),
+        np.full((count, 3), [128, 118, 0], np.float32),
+    )
+    landmarks = pose.to_picture(np.repeat(face[None], count, 0))
+    clip = dataclasses.replace(make_clip(count, seed), landmarks=landmarks)
+    row = describe_clip(f"clip-{seed}", clip)
+    return dataclasses.replace(row, person=person, emotion=emotion), clip

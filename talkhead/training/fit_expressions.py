@@ -25,18 +25,33 @@ def fit_expressions(rows: Sequence[ClipInfo], clips: Sequence[Clip]) -> Expressi
     Returns:
         The expressions, of which none is marked as known.
     """
+    people = expressions_of_people(rows, clips)
+    found = Expressions()
+    for number, name in enumerate(EMOTIONS):
+        of_people = [own[name] for own in people.values() if name in own]
+        if of_people:
+            found.offsets[number] = torch.from_numpy(np.mean(of_people, 0))
+    return found
+
+
+def expressions_of_people(
+    rows: Sequence[ClipInfo], clips: Sequence[Clip]
+) -> dict[str, dict[str, Floats]]:
+    """Measure what each emotion adds to the face of each person who has neutral clips, too.
+
+    Returns:
+        By person and emotion, (478, 3) in eye distances.
+    """
     shapes: dict[str, dict[str, list[Floats]]] = {}
     for row, clip in zip(rows, clips, strict=True):
         if row.emotion:
             mean = fit_head_pose(clip.landmarks).to_face(clip.landmarks).mean(0)
             shapes.setdefault(row.person, {}).setdefault(row.emotion, []).append(mean)
-    found = Expressions()
-    for number, name in enumerate(EMOTIONS):
-        of_people = [
-            np.mean(own[name], 0) - np.mean(own[NEUTRAL], 0)
-            for own in shapes.values()
-            if name in own and NEUTRAL in own
-        ]
-        if of_people:
-            found.offsets[number] = torch.from_numpy(np.mean(of_people, 0))
-    return found
+    return {
+        person: {
+            name: np.asarray(np.mean(faces, 0) - np.mean(own[NEUTRAL], 0), np.float32)
+            for name, faces in own.items()
+        }
+        for person, own in shapes.items()
+        if NEUTRAL in own
+    }

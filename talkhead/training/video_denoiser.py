@@ -98,12 +98,17 @@ class VideoDenoiserTask:
             self.model.registration_basis.copy_(torch.from_numpy(fitted.components))
             self.model.registration_weights.copy_(torch.from_numpy(fitted.weights))
         self.registration = fitted or self.model.registration()
+        self.expressions = stored or fit_expressions(bank.rows, bank.clips)
         self.samples = VideoSamples(
-            bank, public_config(self.model), self.registration, config, seed
+            bank,
+            public_config(self.model),
+            self.registration,
+            config,
+            self.expressions,
+            seed,
         )
         if self.model.config.residual_scale == 0 and not self._diffuses_frames:
             self.model.register_to_config(residual_scale=self._measure_residuals())
-        self.expressions = stored or fit_expressions(bank.rows, bank.clips)
         for row in bank.rows:
             self.expressions.known[EMOTIONS.index(row.emotion or NEUTRAL)] = 1
         self._banks = {

@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from talkhead.audio2landmarks.expressions import Expressions, express
 from talkhead.data.clips import Clip, ClipInfo
-from talkhead.emotions import one_hot
+from talkhead.emotions import NEUTRAL, one_hot
 from talkhead.geometry.skin_registration import Registration
 from talkhead.landmarks2video.conditioning import draw_maps, warp_identity
 from talkhead.landmarks2video.mask_noise.renderer import shrink, small_points
 from talkhead.landmarks2video.masks import lower_face_mask
+from talkhead.training.fit_expressions import expressions_of_people
 from talkhead.training.loop import Sample
 from talkhead.training.pairs import around_mouth
 from talkhead.training.samples import ClipBank, jitter_colours, to_model
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class VideoDenoiserTaskConfig:
     identity_share: float = 0.0
     """Share of windows whose identity is from another clip of the person, with another emotion if
     there is one. Otherwise the identity already shows the emotion."""
+    neutral_share: float = 0.0
+    """Share of emotional windows whose landmarks, and identity where there is a neutral clip of the
+    person, are without the emotion, so that only its class tells what is missing."""
     drop_emotion: float = 0.0
     """Share of windows whose emotion is hidden, so that guidance has something to compare with."""
     start_share: float = 0.5
@@ -81,19 +89,30 @@ class VideoSamples:
         model_config: Mapping[str, Any],
         registration: Registration,
         config: VideoDenoiserTaskConfig,
+        expressions: Expressions,
         seed: int,
     ) -> None:
         self._bank, self._registration, self._config, self._seed = bank, registration, config, seed
         self._model_config = model_config
         self._num_frames = config.window_frames or int(model_config["num_frames"])
+        self._expressions: dict[int, Floats] = {}
+        if config.neutral_share:
+            people = expressions_of_people(bank.rows, bank.clips)
+            for number, row in enumerate(bank.rows):
+                if row.emotion not in ("", NEUTRAL):
+                    usual = expressions.shape_of(one_hot(row.emotion))
+                    own = people.get(row.person, {}).get(row.emotion, usual)
+                    self._expressions[number] = own
 
     def sample(self, index: int) -> Sample:
         """Return a window, as `window_sample` does, with jittered colours."""
         rng = np.random.default_rng([self._seed, index])
         number, clip = self._bank.draw(rng)
-        of = clip
+        of, expression = clip, None
         if self._config.identity_share and rng.random() < self._config.identity_share:
             of = self._other_clip(number, rng)
+        if number in self._expressions and rng.random() < self._config.neutral_share:
+            of, expression = self._neutral_clip(number, rng), self._expressions[number]
         identity = int(rng.integers(len(of)))
         start = int(rng.integers(max(len(clip) - self._num_frames, 0) + 1))
         row = self._bank.rows[number]
@@ -108,14 +127,24 @@ class VideoSamples:
             numbers,
             rng,
             identity_clip=of,
+            expression=expression,
         )
 
     def _other_clip(self, number: int, rng: np.random.Generator) -> Clip:
         """Draw a clip of the same person, with another emotion if there is one."""
-        rows = self._bank.rows
-        same = [k for k, row in enumerate(rows) if row.person == rows[number].person]
+        rows, same = self._bank.rows, self._same_person(number)
         others = [k for k in same if rows[k].emotion != rows[number].emotion] or same
         return self._bank.clips[others[int(rng.integers(len(others)))]]
+
+    def _neutral_clip(self, number: int, rng: np.random.Generator) -> Clip:
+        """Draw a neutral clip of the same person, or return the same clip if there is none."""
+        rows, same = self._bank.rows, self._same_person(number)
+        neutral = [k for k in same if rows[k].emotion == NEUTRAL] or [number]
+        return self._bank.clips[neutral[int(rng.integers(len(neutral)))]]
+
+    def _same_person(self, number: int) -> list[int]:
+        rows = self._bank.rows
+        return [k for k, row in enumerate(rows) if row.person == rows[number].person]
 
 
 def window_sample(
@@ -129,6 +158,7 @@ def window_sample(
     rng: np.random.Generator | None = None,
     *,
     identity_clip: Clip | None = None,
+    expression: Floats | None = None,
     scored: bool = False,
 ) -> Sample:
     """Return one window of a clip; a clip that is too short repeats its last frame.
@@ -143,6 +173,7 @@ def window_sample(
         numbers: indices of the window's frames.
         rng: for a colour jitter; None for none.
         identity_clip: the clip of the identity frame; None for the same clip.
+        expression: (478, 3), eye distances, what to take away from the landmarks; None for nothing.
         scored: also return `mouth` (T, 1, S, S), the box around the lips.
 
     Returns:
@@ -156,7 +187,10 @@ def window_sample(
     if rng is not None:
         frames = jitter_colours(frames, rng)
     images = torch.from_numpy(np.stack([to_model(frame) for frame in frames]))
-    meshes = registration.apply(of.landmarks[identity], clip.landmarks[chosen])
+    shown = clip.landmarks[chosen]
+    if expression is not None:
+        (shown,) = express(iter([shown]), -expression)
+    meshes = registration.apply(of.landmarks[identity], shown)
     own = torch.from_numpy(of.landmarks[identity])[None]
     targets = torch.from_numpy(meshes)
     base = images[:1].expand(len(targets), -1, -1, -1)

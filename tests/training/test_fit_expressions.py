@@ -1,32 +1,10 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
-from talkhead.data.clips import Clip, ClipInfo
 from talkhead.emotions import EMOTIONS
-from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, MEAN_FACE, RIGHT_MOUTH_CORNER
-from talkhead.geometry.pose import HeadPose, rotation_from_angles
+from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER
 from talkhead.training.fit_expressions import fit_expressions
-from tests.prepared import describe_clip, make_clip
-
-
-def acted_clip(person: str, emotion: str, smile: float, seed: int) -> tuple[ClipInfo, Clip]:
-    """A face that turns, whose mouth corners are `smile` eye distances further apart."""
-    face = MEAN_FACE.copy()
-    face[RIGHT_MOUTH_CORNER, 0] -= smile / 2
-    face[LEFT_MOUTH_CORNER, 0] += smile / 2
-    count = 12
-    angles = np.random.default_rng(seed).uniform(-0.1, 0.1, (count, 3)).astype(np.float32)
-    pose = HeadPose(
-        np.full(count, 80, np.float32),
-        rotation_from_angles(angles),
-        np.full((count, 3), [128, 118, 0], np.float32),
-    )
-    landmarks = pose.to_picture(np.repeat(face[None], count, 0))
-    clip = dataclasses.replace(make_clip(count, seed), landmarks=landmarks)
-    row = describe_clip(f"clip-{seed}", clip)
-    return dataclasses.replace(row, person=person, emotion=emotion), clip
+from tests.prepared import acted_clip
 
 
 def test_an_expression_is_the_mean_difference_from_the_same_persons_neutral_face() -> None:

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from talkhead.data.clips import ClipInfo, read_manifest
+from talkhead.audio2landmarks.expressions import Expressions
+from talkhead.data.clips import ClipInfo, read_manifest, write_clip
 from talkhead.emotions import EMOTIONS
+from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.mesh import LEFT_MOUTH_CORNER, MEAN_FACE, RIGHT_MOUTH_CORNER
 from talkhead.geometry.skin_registration import Registration
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
 from talkhead.networks import public_config
@@ -17,6 +20,7 @@ from talkhead.training.samples import ClipBank
 from talkhead.training.tasks import build_task
 from talkhead.training.video_denoiser import VideoDenoiserTask
 from talkhead.training.video_samples import VideoDenoiserTaskConfig, VideoSamples, window_sample
+from tests.prepared import acted_clip
 from tests.tiny import TINY_VIDEO_DENOISER
 from tests.training.settings import TENSORS, WriteSettings, batch_of, run_steps
 
@@ -112,13 +116,43 @@ def test_an_identity_may_be_from_a_clip_with_another_emotion(prepared: Path) -> 
     emotions = dict(zip(range(len(rows)), ["happy", "sad"] * len(rows), strict=False))
     bank.rows = [as_acted(row, "one", emotions[k]) for k, row in enumerate(rows)]
     model = public_config(VideoDenoiser(**TINY_VIDEO_DENOISER))
-    samples = VideoSamples(bank, model, fit_registration(bank, 4, 8, 0), config, 0)
+    samples = VideoSamples(bank, model, fit_registration(bank, 4, 8, 0), config, Expressions(), 0)
     rng = np.random.default_rng(0)
     for number in range(len(rows)):
         of = samples._other_clip(number, rng)
         (found,) = (k for k, clip in enumerate(bank.clips) if clip is of)
         assert bank.rows[found].emotion != bank.rows[number].emotion
     assert set(samples.sample(0)) == {"target", "base", "points", "weight", "emotion"}
+
+
+@pytest.mark.parametrize("has_neutral", [True, False])
+def test_landmarks_may_be_without_the_emotion(tmp_path: Path, has_neutral: bool) -> None:
+    other = acted_clip("one", "neutral" if has_neutral else "sad", 0.02, 0)
+    acted = [other, acted_clip("one", "happy", 0.22, 1)]
+    for row, clip in acted:
+        write_clip(tmp_path, row, clip)
+    usual = Expressions()
+    happy = usual.offsets[EMOTIONS.index("happy")]
+    happy[RIGHT_MOUTH_CORNER, 0], happy[LEFT_MOUTH_CORNER, 0] = -0.1, 0.1
+    bank = ClipBank(tmp_path, [row for row, _ in acted])
+    model = public_config(VideoDenoiser(**TINY_VIDEO_DENOISER)) | FRAMES
+
+    def widths(share: float) -> list[float]:
+        config = VideoDenoiserTaskConfig(neutral_share=share)
+        samples = VideoSamples(bank, model, still(), config, usual, 0)
+        drawn = map(samples.sample, range(20))
+        sample = next(each for each in drawn if each["emotion"][EMOTIONS.index("happy")] == 1)
+        corners = sample["points"][:, [60, 64], 0] * CROP_SIDE_PX / model["size_px"] / 80
+        return list(corners[:, 1] - corners[:, 0])
+
+    rest = float(MEAN_FACE[LEFT_MOUTH_CORNER, 0] - MEAN_FACE[RIGHT_MOUTH_CORNER, 0])
+    assert widths(0.0) == pytest.approx([rest + 0.22] * 4, abs=0.02)
+    assert widths(1.0) == pytest.approx([rest + 0.02] * 4, abs=0.02)
+
+
+def still() -> Registration:
+    """Return a registration that corrects nothing."""
+    return Registration(np.zeros((4, 478, 3), np.float32), np.zeros((10, 478, 2), np.float32))
 
 
 def as_acted(row: ClipInfo, person: str, emotion: str) -> ClipInfo:
@@ -128,12 +162,11 @@ def as_acted(row: ClipInfo, person: str, emotion: str) -> ClipInfo:
 def test_a_clip_without_an_emotion_has_none(prepared: Path) -> None:
     (row, *_) = (row for row in read_manifest(prepared) if not row.is_still)
     bank = ClipBank(prepared, [row])
-    still = Registration(np.zeros((4, 478, 3), np.float32), np.zeros((10, 478, 2), np.float32))
     config = TINY_VIDEO_DENOISER | FRAMES
 
     def emotion(info: ClipInfo) -> list[float]:
         given = VideoDenoiserTaskConfig(), bank.clips[0], info, 0, range(4)
-        return list(window_sample(config, still, *given)["emotion"])
+        return list(window_sample(config, still(), *given)["emotion"])
 
     assert emotion(row) == [0.0] * 8
     assert emotion(as_acted(row, row.person, "sad"))[EMOTIONS.index("sad")] == 1
@@ -143,7 +176,7 @@ def test_training_a_run_again_gives_the_same_weights(
     write_settings: WriteSettings, tmp_path: Path
 ) -> None:
     path = write_settings("video-denoiser", steps=2)
-    with_lines(path, "task", "identity_share = 0.5\ndrop_emotion = 0.5")
+    with_lines(path, "task", "identity_share = 0.5\nneutral_share = 0.5\ndrop_emotion = 0.5")
     run_steps("video-denoiser", path)
     first = (tmp_path / "run" / TENSORS).read_bytes()
     path.write_text(path.read_text().replace('"run"', '"again"'))
