@@ -25,7 +25,8 @@ from talkhead.errors import TalkheadError
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import MEAN_FACE
 from talkhead.geometry.windows import WINDOW_FRAMES
-from talkhead.landmarks2video.composite import FrameLayers, composite, prepare_canvas
+from talkhead.landmarks2video.canvas import prepare_canvas
+from talkhead.landmarks2video.composite import FrameLayers, composite
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.region import lower_face
 from talkhead.landmarks2video.sampling import SamplerOptions

@@ -12,6 +12,7 @@ import torch
 from talkhead.device import keep_freed_memory, use_one_thread
 from talkhead.errors import TalkheadError
 from talkhead.geometry.windows import WINDOW_FRAMES
+from talkhead.landmarks2video.stage_warp import opencv_in_one_thread
 from talkhead.media.pool import map_in_order
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,12 @@ def compute_in_order(
     """
     if num_workers is None:
         num_workers = _num_workers(device, num_values)
-    start = None
-    if device.type == "cpu":
-        keep_freed_memory()
-        start = use_one_thread
-    return map_in_order(work, source, num_workers, start)
+    if device.type != "cpu":
+        yield from map_in_order(work, source, num_workers)
+        return
+    keep_freed_memory()
+    with opencv_in_one_thread():
+        yield from map_in_order(work, source, num_workers, use_one_thread)
 
 
 def _num_workers(device: torch.device, num_values: int) -> int:

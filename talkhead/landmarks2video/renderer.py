@@ -18,13 +18,8 @@ from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.face_areas import Area
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.batching import BatchLimit, compute_in_order
-from talkhead.landmarks2video.composite import (
-    Canvas,
-    FrameLayers,
-    composite,
-    move_alpha,
-    prepare_canvas,
-)
+from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
+from talkhead.landmarks2video.composite import FrameLayers, composite, move_alpha
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
-from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
+from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
+from talkhead.landmarks2video.composite import FrameLayers, composite
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.masks import soft_mask
 from talkhead.landmarks2video.region import lower_face
@@ -71,8 +72,8 @@ def square_of(canvas: Canvas) -> tuple[slice, slice]:
 
 
 def stage_of(canvas: Canvas) -> tuple[slice, slice]:
-    height, width = canvas.stage.shape[-2:]
-    return slice(canvas.top, canvas.top + height), slice(canvas.left, canvas.left + width)
+    left, top, right, bottom = canvas.area
+    return slice(top, bottom), slice(left, right)
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -178,7 +179,7 @@ def test_hair_above_the_crop_moves_with_the_head() -> None:
 def test_where_the_picture_ends_nothing_moves() -> None:
     points = mean_mesh(100, 450, 150)  # the head extends beyond the upper edge
     canvas = prepare_canvas(smooth(900, 900), points, CPU)
-    assert canvas.top == 0
+    assert canvas.area.top == 0
     moved = points + np.array([8, 6, 0], np.float32)
     shift, maps, target, warped = drawn(canvas, points, moved[None])
     frame = composite(canvas, FrameLayers(shift, maps, target, warped, warped))[0].astype(int)
