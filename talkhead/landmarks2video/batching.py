@@ -22,6 +22,9 @@ MAX_BYTES = 3 * 2**29
 _WORKER_BYTES = 140 * 2**20
 """What a window takes beside its frames: features of the networks, and a part of the composite."""
 
+DEVICE_WINDOW_FRAMES = 48
+"""Frames per window on a device that needs many to be busy."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -54,6 +57,11 @@ def compute_in_order(
     keep_freed_memory()
     with opencv_in_one_thread():
         yield from map_in_order(work, source, num_workers, use_one_thread)
+
+
+def window_frames(device: torch.device) -> int:
+    """Return how many frames a window has on a device."""
+    return WINDOW_FRAMES if device.type == "cpu" else DEVICE_WINDOW_FRAMES
 
 
 def _num_workers(device: torch.device, num_values: int) -> int:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.face_areas import Area
+from talkhead.landmarks2video.batching import BatchLimit
 from talkhead.landmarks2video.canvas import ROOM_PX, SIDE_STEP, Canvas, to_tensor
 from talkhead.landmarks2video.conditioning import cavity_shade
 from talkhead.landmarks2video.eyes import draw_eyes
@@ -95,16 +96,24 @@ def composite(canvas: Canvas, layers: FrameLayers, onto: Pixels | None = None) -
     if layers.whole is not None:
         return _placed(canvas, layers.whole, out)
     change = _Change.of(canvas, layers)
-    step = max(1, MAX_CHUNK_PIXELS // canvas.crop_box[2] ** 2)
-    for start in range(0, len(layers.shift), step):
-        part = slice(start, start + step)
+    device, count = layers.shift.device, len(layers.shift)
+    limit = BatchLimit(max(1, MAX_CHUNK_PIXELS // canvas.crop_box[2] ** 2))
+    start = 0
+    while start < count:
+        size = limit.num_frames
+        part = slice(start, start + size)
         frames = canvas.cut(out[part])
-        if layers.shift.device.type == "cpu":
-            _blend(canvas, layers[part], change[part], torch.from_numpy(frames))
-        else:
-            pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(layers.shift.device)
-            _blend(canvas, layers[part], change[part], pixels)
-            frames[...] = pixels.cpu().numpy()
+        try:
+            if device.type == "cpu":
+                _blend(canvas, layers[part], change[part], torch.from_numpy(frames))
+            else:
+                pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
+                _blend(canvas, layers[part], change[part], pixels)
+                frames[...] = pixels.cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            limit.lower(device, error, size)
+            continue
+        start += size
     return out
 
 
