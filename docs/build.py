@@ -197,7 +197,10 @@ def emotion(record: str) -> str:
         parts.append(
             table((name, *heads), [(h, *line) for h, line in zip(heads, lines, strict=True)])
         )
-    return "\n\n".join((*parts, f"Rows: true label. Columns: guess. {_origin(stored)}"))
+    error, raw = (f"{scores[key]:.3f}" for key in ("calibration_error", "calibration_error_raw"))
+    stated = f"Expected calibration error: {error}, without the temperature {raw}."
+    parts.append(f"Rows: true label. Columns: guess. {stated} {_origin(stored)}")
+    return "\n\n".join(parts)
 
 
 BLOCKS: dict[str, Callable[..., str]] = {

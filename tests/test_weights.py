@@ -1,9 +1,5 @@
-import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,40 +8,14 @@ import torch
 from talkhead.errors import WeightsError
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.weights import (
-    WeightsFile,
     WeightsList,
-    cache_folder,
     format_list,
     installed_list,
     read_list,
 )
 from talkhead.weights.systems import NETWORK_FILES, PIPELINE_FILES, TENSORS_NAME
 from tests.tiny import write_tiny_mask_noise
-
-PIPELINE = """
-[default]
-kind = "pipeline"
-about = "a picture and a voice to frames"
-licence = "Apache-2.0"
-origin = "trained for talkhead"
-where = "package"
-components = ["autoencoder", "denoiser", "landmark_generator"]
-files = []
-"""
-COMPONENTS = ("autoencoder", "denoiser", "landmark_generator")
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-
-
-def model_entry(name: str) -> str:
-    return f"""
-[{name}]
-kind = "model"
-about = "one model"
-licence = "Apache-2.0"
-origin = "trained for talkhead"
-where = "package"
-files = []
-"""
+from tests.weights_lists import COMPONENTS, PIPELINE, file_of, model_entry, url_list, written
 
 
 @pytest.fixture
@@ -57,16 +27,6 @@ def weights(tmp_path: Path, tiny_weights: Path) -> WeightsList:
     listed = WeightsList(written(tmp_path, text), checkpoints=checkpoints, cache=tmp_path / "cache")
     listed.pin()
     return listed
-
-
-def written(folder: Path, text: str) -> Path:
-    path = folder / "weights.toml"
-    path.write_text(text)
-    return path
-
-
-def file_of(content: bytes, path: str = "a.bin") -> WeightsFile:
-    return WeightsFile(path, len(content), hashlib.sha256(content).hexdigest())
 
 
 @pytest.mark.parametrize(
@@ -184,170 +144,6 @@ def test_a_folder_of_the_users_own_is_a_network_or_a_whole_pipeline(
     (own / "landmarks").mkdir()
     with pytest.raises(WeightsError, match="can be converted: `talkhead weights convert`"):
         weights.resolve(own)
-
-
-def test_what_is_written_is_read_back_equal(tmp_path: Path) -> None:
-    hub = f"""
-[mask-noise_2]
-kind = "model"
-about = 'with "quotes", a \\ and an é'
-licence = "MIT"
-origin = "elsewhere"
-where = "hub"
-repo = "owner/name"
-revision = "{REVISION}"
-files = [{{ path = "sub/a.bin", bytes = 3, sha256 = "{"0f" * 32}" }}]
-"""
-    entries = read_list(written(tmp_path, PIPELINE + hub + "".join(map(model_entry, COMPONENTS))))
-    assert entries["mask-noise_2"].about == 'with "quotes", a \\ and an é'
-    assert entries["mask-noise_2"].num_bytes == 3
-    assert read_list(written(tmp_path, format_list(entries))) == entries
-
-
-FILE = '{ path = "a.bin", bytes = 1, sha256 = "' + "a" * 64 + '" }'
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "message"),
-    [
-        ('kind = "model"\n', "", "'kind' is missing"),
-        ('kind = "model"', 'kind = "net"', "kind 'net' or where 'package' is unknown"),
-        ('kind = "model"', 'kind = "model"\nsize = 3', "unknown key 'size'"),
-        ('licence = "Apache-2.0"', "licence = 2", "'licence' is missing or not a text"),
-        ('where = "package"', 'where = "url"', "url is required with"),
-        (
-            'where = "package"',
-            'where = "url"\nurl = "http://example.org/a"',
-            "url must start with https://",
-        ),
-        ('where = "package"', 'where = "hub"\nrepo = "a/b"', "repo and revision are required with"),
-        (
-            'where = "package"',
-            'where = "hub"\nrepo = "a/b"\nrevision = "main"',
-            "revision must be a commit of 40",
-        ),
-        (
-            'where = "package"',
-            'where = "package"\ncomponents = ["x"]',
-            "components are required in",
-        ),
-        ("files = []", 'files = [{ path = "a.bin" }]', "a file needs path, bytes and sha256"),
-        ("files = []", f"files = [{FILE}]".replace("a.bin", "../a"), "is not a relative path"),
-        ("files = []", f"files = [{FILE}]".replace("aaaa", "AAAA"), "is not a digest"),
-        ("files = []", f"files = [{FILE}]".replace("= 1", '= "1"'), "is not a size"),
-        (
-            'where = "package"\nfiles = []',
-            f'where = "url"\nurl = "https://example.org/a"\nfiles = [{FILE}, {FILE}]',
-            "exactly one file",
-        ),
-        ("[denoiser]", '["de noiser"]', "a name consists of letters"),
-        ("[denoiser]", "[denoiser", "is not valid TOML"),
-    ],
-)
-def test_a_list_that_is_wrong_is_refused(
-    tmp_path: Path, before: str, after: str, message: str
-) -> None:
-    text = model_entry("denoiser")
-    assert before in text
-    with pytest.raises(WeightsError, match=message):
-        read_list(written(tmp_path, text.replace(before, after)))
-
-
-def test_a_pipeline_needs_components_that_are_shipped(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="'default' needs 'autoencoder', which is not shipped"):
-        read_list(written(tmp_path, PIPELINE))
-
-
-def url_list(tmp_path: Path, content: bytes) -> WeightsList:
-    file = file_of(content)
-    text = f"""
-[asset]
-kind = "asset"
-about = "one file"
-licence = "MIT"
-origin = "elsewhere"
-where = "url"
-url = "https://example.org/a.bin"
-files = [{{ path = "a.bin", bytes = {file.num_bytes}, sha256 = "{file.sha256}" }}]
-"""
-    return WeightsList(written(tmp_path, text), checkpoints=tmp_path, cache=tmp_path / "cache")
-
-
-def test_a_fetched_file_is_used_from_the_cache_and_checked_there(tmp_path: Path) -> None:
-    listed = url_list(tmp_path, b"abc")
-    assert not listed.verify("asset")
-    with pytest.raises(WeightsError, match="run `talkhead weights download asset` once"):
-        listed.resolve("asset", offline=True)
-    folder = tmp_path / "cache" / "asset"
-    folder.mkdir(parents=True)
-    (folder / "a.bin").write_bytes(b"abc")
-    assert listed.verify("asset")
-    assert listed.resolve("asset") == folder
-    (folder / "a.bin").write_bytes(b"abd")
-    with pytest.raises(WeightsError, match=r"corrupt .*: remove it to download it again"):
-        listed.resolve("asset")
-
-
-def test_files_of_the_hub_are_found_in_its_cache_and_checked(tmp_path: Path) -> None:
-    file = file_of(b"abc", "sub/a.bin")
-    text = f"""
-[net]
-kind = "model"
-about = "two files"
-licence = "MIT"
-origin = "elsewhere"
-where = "hub"
-repo = "owner/name"
-revision = "{REVISION}"
-files = [{{ path = "{file.path}", bytes = {file.num_bytes}, sha256 = "{file.sha256}" }}]
-"""
-    script = """
-import sys
-from pathlib import Path
-from talkhead.errors import WeightsError
-from talkhead.weights import WeightsList
-here = Path(sys.argv[1])
-try:
-    print(WeightsList(here / "weights.toml", checkpoints=here, cache=here).resolve("net"))
-except WeightsError as error:
-    print(error)
-"""
-    written(tmp_path, text)
-    snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / REVISION
-
-    def resolved() -> str:
-        # huggingface_hub sets its cache folder at import.
-        environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-        return subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    assert "net is not on this machine: run `talkhead weights download net`" in resolved()
-    (snapshot / "sub").mkdir(parents=True)
-    (snapshot / "sub" / "a.bin").write_bytes(b"abc")
-    assert resolved() == str(snapshot)
-    (snapshot / "sub" / "a.bin").write_bytes(b"abd")
-    assert "a.bin is corrupt" in resolved()
-
-
-def test_the_environment_can_forbid_the_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(WeightsError, match="asset is not on this machine"):
-        url_list(tmp_path, b"abc").resolve("asset")
-
-
-def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("TALKHEAD_CACHE", raising=False)
-    assert cache_folder() == tmp_path / "talkhead"
-    monkeypatch.setenv("TALKHEAD_CACHE", str(tmp_path / "own"))
-    assert cache_folder() == tmp_path / "own"
 
 
 def test_the_shipped_list_is_as_pinning_writes_it() -> None:

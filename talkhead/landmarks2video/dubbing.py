@@ -27,6 +27,7 @@ from talkhead.geometry.skin_registration import Registration
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.batching import compute_in_order
 from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
+from talkhead.landmarks2video.closed_mouth import fill_closing_mouth
 from talkhead.landmarks2video.composite import FrameLayers, composite
 from talkhead.landmarks2video.conditioning import draw_stage
 from talkhead.landmarks2video.denoiser import Denoiser
@@ -328,11 +329,17 @@ class _Dubbing:
         """Dub frames that have a face, uint8 (B, H, W, 3)."""
         device = self.renderer.device
         canvases = [
-            prepare_canvas(picture, face.mesh, device, face.crop, face.area)
+            prepare_canvas(
+                fill_closing_mouth(picture, face.mesh, face.target, device),
+                face.mesh,
+                device,
+                face.crop,
+                face.area,
+            )
             for picture, face in faces
         ]
         layers = self._layers(canvases, [face.target for _, face in faces])
-        frames = np.stack([picture for picture, _ in faces])
+        frames = np.stack([canvas.picture for canvas in canvases])
         for number, canvas in enumerate(canvases):
             one = slice(number, number + 1)
             composite(canvas, layers[one], frames[one])
