@@ -15,6 +15,7 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from huggingface_hub import errors as hub_errors
 from safetensors.torch import save
+from torch.overrides import TorchFunctionMode
 
 from talkhead.atomic import replacing
 from talkhead.config import check_arguments, named_faults
@@ -111,7 +112,8 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
         with opened_tensors(where / TENSORS_NAME) as stored:
             shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         _check_shapes(where / TENSORS_NAME, sketch, shapes)
-        network = cls(**config)
+        with torch.random.fork_rng(devices=[]), _Uninitialised():
+            network = cls(**config)
         network.load_tensors(where)
         kind = torch_dtype or dtype or torch.float32
         if kind != torch.float32:
@@ -225,6 +227,19 @@ class Network(Base, ConfigMixin):  # type: ignore[misc]
         where.mkdir(parents=True, exist_ok=True)
         _write(where / TENSORS_NAME, save(tensors, metadata={"format": "pt"}))
         _write(where / CONFIG_NAME, self.to_json_string().encode())
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out the random initialisation of networks, whose tensors are then all loaded."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Return the tensor of an initialisation as it is; run any other function."""
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
 
 
 def copy_tensors(path: Path, network: torch.nn.Module, names: Mapping[str, str]) -> None:

@@ -357,3 +357,13 @@ def test_weights_load_into_a_network_of_the_same_configuration_only(tmp_path: Pa
     Other().save_pretrained(tmp_path)
     with pytest.raises(WeightsError, match="describes a Other"):
         other.load_alike(tmp_path)
+
+
+def test_a_network_that_is_loaded_draws_no_random_numbers(tmp_path: Path) -> None:
+    SpeechEncoder(**TINY_SPEECH).save_pretrained(tmp_path)
+    before = torch.random.get_rng_state()
+    loaded = SpeechEncoder.from_pretrained(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    again = SpeechEncoder.from_pretrained(tmp_path).state_dict()
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, again[name])

@@ -68,6 +68,10 @@ def benchmark(
         bool,
         typer.Option("--live", help="Time talkhead live instead, on sound in real time."),
     ] = False,
+    dub: Annotated[
+        bool,
+        typer.Option("--dub", help="Time the dubbing of a video of that size instead."),
+    ] = False,
     weights: WeightsOption = "default",
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -76,52 +80,34 @@ def benchmark(
     offline: OfflineOption = False,
 ) -> None:
     """Time rendering on this machine, end to end and stage by stage."""
-    from talkhead.cli.device import share_cores, use_threads
+    from talkhead.cli.device import import_pipelines, share_cores, use_threads
     from talkhead.device import resolve_device, resolve_dtype
-    from talkhead.media.files import check_input
 
-    if peer is not None:
-        check_input(peer)
+    _check_request(peer, against, steps, dub=dub, live=live)
     earlier = None
     if against is not None:
-        check_input(against)
-        if live or peer is not None:
-            raise TalkheadError("--against takes no --live and no --peer: leave the others out")
         if against.suffix != ".json":
             options = _options(size, seconds, steps, weights, device, dtype, threads)
-            mine, other = run_in_turns(against, options)
-            check_settings(mine, other, str(against))
-            _show(mine | {"against": compared(mine, other, str(against))}, as_json=as_json)
+            _show_turns(against, options + (["--dub"] if dub else []), as_json=as_json)
             return
         earlier = read_result(against)
     started_at = os.environ.get(STARTED)
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
 
+    import_pipelines()
     import torch
 
     from talkhead import __version__
-    from talkhead.evaluation.benchmark import (
-        load_peer,
-        make_input,
-        time_end_to_end,
-        time_peer,
-        time_sound,
-        time_stages,
-    )
+    from talkhead.evaluation.benchmark import load_peer
     from talkhead.pipelines import TalkheadPipeline
     from talkhead.weights import resolve_weights
 
     use_threads(threads)
     if live:
         share_cores()
-        if peer is not None or steps != 1:
-            raise TalkheadError("--live takes one step and no --peer: leave the others out")
         timed = _time_live(size, seconds, weights, torch_device, torch_dtype, offline=offline)
-        if as_json:
-            print_json(timed)
-        else:
-            _print_live(timed)
+        (print_json if as_json else _print_live)(timed)
         return
     settings: dict[str, Any] = {
         "version": __version__,
@@ -132,6 +118,7 @@ def benchmark(
         "size": size,
         "seconds_of_sound": seconds,
         "steps": steps,
+        **({"dubs": True} if dub else {}),
     }
     if earlier is not None:
         check_settings(settings, earlier, str(against))
@@ -139,40 +126,96 @@ def benchmark(
     folder = resolve_weights(weights, offline=offline)
     pipeline = TalkheadPipeline.from_folder(folder, device=torch_device, dtype=torch_dtype)
     with tempfile.TemporaryDirectory(prefix="talkhead-") as place:
-        output = Path(place) / "out.mp4"
         if started_at is not None:
-            source = make_input(Path(place), size, FIRST_SECONDS)
-            ages: list[float] = []
-            begin = float(started_at)
-            time_end_to_end(
-                pipeline, source, output, steps, lambda: ages.append(time.time() - begin)
-            )
-            print_json({"first_frame_s": ages[0]})
+            print_json({"first_frame_s": _age(pipeline, Path(place), settings, float(started_at))})
             return
-        time_end_to_end(pipeline, make_input(Path(place), size, 1.0), output, steps)  # warm up
-        source = make_input(Path(place), size, seconds)
-        whole = time_end_to_end(pipeline, source, output, steps)
-        memory = peak_memory_mb()
-        stages = time_stages(pipeline, source, output, steps)
-        sound = time_sound(pipeline, source, seconds)
-    result = settings | {
-        "frames_per_second": round(whole["frames_per_second"], 2),
-        "milliseconds_per_frame": round(1000 / whole["frames_per_second"], 2),
-        "stages_ms": {name: round(value, 2) for name, value in stages.items()},
-        "landmarks_s_per_minute": round(sound, 3),
-        "first_frame_s": round(_first_frame_s(size, steps, weights, device, dtype, threads), 2),
-        "peak_memory_mb": memory,
-    }
+        time_it = _time_dubbing if dub else _time_render
+        result = settings | time_it(pipeline, Path(place), settings)
+    if not dub:
+        first_s = _first_frame_s(size, steps, weights, device, dtype, threads)
+        result["first_frame_s"] = round(first_s, 2)
     if theirs is not None:
-        milliseconds = time_peer(theirs, torch_device, torch_dtype)
-        result["peer"] = {
-            "name": theirs.name,
-            "milliseconds": round(milliseconds, 2),
-            "ratio": round(milliseconds / result["milliseconds_per_frame"], 2),
-        }
+        result["peer"] = _time_peer(theirs, torch_device, torch_dtype, result)
     if earlier is not None:
         result["against"] = compared(result, earlier, str(against))
     _show(result, as_json=as_json)
+
+
+def _check_request(
+    peer: Path | None, against: Path | None, steps: int, *, dub: bool, live: bool
+) -> None:
+    """Check that files exist, and that options do not contradict each other."""
+    from talkhead.media.files import check_input
+
+    for file in (peer, against):
+        if file is not None:
+            check_input(file)
+    for name, is_given in (("--dub", dub), ("--against", against is not None)):
+        if is_given and (live or peer is not None):
+            raise TalkheadError(f"{name} takes no --live and no --peer: leave the others out")
+    if live and (peer is not None or steps != 1):
+        raise TalkheadError("--live takes one step and no --peer: leave the others out")
+
+
+def _show_turns(against: Path, options: list[str], *, as_json: bool) -> None:
+    """Run this install and another one in turn, and show how they compare."""
+    mine, other = run_in_turns(against, options)
+    check_settings(mine, other, str(against))
+    _show(mine | {"against": compared(mine, other, str(against))}, as_json=as_json)
+
+
+def _age(pipeline: Any, place: Path, settings: dict[str, Any], started_s: float) -> float:
+    """Return how many seconds after a time the first frame is there."""
+    from talkhead.evaluation.benchmark import make_input, time_end_to_end
+
+    source, output = make_input(place, settings["size"], FIRST_SECONDS), place / "out.mp4"
+    ages: list[float] = []
+    time_end_to_end(
+        pipeline, source, output, settings["steps"], lambda: ages.append(time.time() - started_s)
+    )
+    return ages[0]
+
+
+def _time_peer(peer: Any, device: Any, dtype: Any, result: dict[str, Any]) -> dict[str, Any]:
+    """Time another network, and compare it with a result."""
+    from talkhead.evaluation.benchmark import time_peer
+
+    milliseconds = time_peer(peer, device, dtype)
+    return {
+        "name": peer.name,
+        "milliseconds": round(milliseconds, 2),
+        "ratio": round(milliseconds / result["milliseconds_per_frame"], 2),
+    }
+
+
+def _time_render(pipeline: Any, place: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Time rendering, end to end and stage by stage."""
+    from talkhead.evaluation.benchmark import make_input, time_end_to_end, time_sound, time_stages
+
+    size, seconds, steps = (settings[key] for key in ("size", "seconds_of_sound", "steps"))
+    output = place / "out.mp4"
+    time_end_to_end(pipeline, make_input(place, size, 1.0), output, steps)  # warm up
+    source = make_input(place, size, seconds)
+    speed = time_end_to_end(pipeline, source, output, steps)["frames_per_second"]
+    memory = peak_memory_mb()
+    stages = time_stages(pipeline, source, output, steps)
+    return {
+        "frames_per_second": round(speed, 2),
+        "milliseconds_per_frame": round(1000 / speed, 2),
+        "stages_ms": {name: round(value, 2) for name, value in stages.items()},
+        "landmarks_s_per_minute": round(time_sound(pipeline, source, seconds), 3),
+        "peak_memory_mb": memory,
+    }
+
+
+def _time_dubbing(pipeline: Any, place: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Time dubbing, from a video to another."""
+    from talkhead.evaluation.benchmark import make_input, time_dubbing
+
+    size, seconds = settings["size"], settings["seconds_of_sound"]
+    time_dubbing(pipeline, make_input(place, size, 1.0), place)  # warm up
+    speed = time_dubbing(pipeline, make_input(place, size, seconds), place)
+    return {"frames_per_second": round(speed, 2), "peak_memory_mb": peak_memory_mb()}
 
 
 def _show(result: dict[str, Any], *, as_json: bool) -> None:
@@ -265,14 +308,20 @@ def _print(result: dict[str, Any]) -> None:
     rows = [
         ("where", f"{where}, {result['dtype']}"),
         ("picture", f"{result['size']} px, {result['seconds_of_sound']:g} s of sound"),
-        ("end to end", f"{result['frames_per_second']:.1f} frames per second"),
+        (
+            "dubbing" if "dubs" in result else "end to end",
+            f"{result['frames_per_second']:.1f} frames per second",
+        ),
         *(
             (f"  {name}", f"{value:.2f} ms per frame")
-            for name, value in result["stages_ms"].items()
+            for name, value in result.get("stages_ms", {}).items()
         ),
-        ("landmarks", f"{result['landmarks_s_per_minute']:.2f} s per minute of sound"),
-        ("first frame", f"{result['first_frame_s']:.1f} s from a cold start"),
     ]
+    if "dubs" not in result:
+        rows += [
+            ("landmarks", f"{result['landmarks_s_per_minute']:.2f} s per minute of sound"),
+            ("first frame", f"{result['first_frame_s']:.1f} s from a cold start"),
+        ]
     if result["peak_memory_mb"] is not None:
         rows.append(("memory", f"{result['peak_memory_mb']:.0f} MB at peak"))
     if "peer" in result:

@@ -14,7 +14,7 @@ from talkhead.errors import TalkheadError
 ROUNDS = 2
 """How often two installs run in turn."""
 SPEED = "frames_per_second"
-SETTINGS = ("device", "gpu", "threads", "dtype", "size", "seconds_of_sound", "steps")
+SETTINGS = ("device", "gpu", "threads", "dtype", "size", "seconds_of_sound", "steps", "dubs")
 """What has to be equal for two speeds to be comparable."""
 
 
@@ -74,10 +74,10 @@ def check_settings(settings: dict[str, Any], earlier: dict[str, Any], name: str)
         TalkheadError: they were measured with different settings.
     """
     for setting in SETTINGS:
-        if settings[setting] != earlier.get(setting):
+        if settings.get(setting) != earlier.get(setting):
             raise TalkheadError(
                 f"{name} was measured with {setting} {earlier.get(setting)}, not"
-                f" {settings[setting]}: give both the same options"
+                f" {settings.get(setting)}: give both the same options"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from typing import Annotated, Literal
 
@@ -10,7 +11,8 @@ import typer
 
 MAX_DEFAULT_WORKERS = 8
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DeviceName = str
+"""A name that `talkhead.device.resolve_device` knows, which names what is wrong with another."""
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 DeviceOption = Annotated[
@@ -18,7 +20,7 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         metavar="NAME",
-        help="auto, cpu, cuda or mps; auto prefers a GPU.",
+        help="auto, cpu, cuda, mps, or one of several: cuda:1; auto prefers a GPU.",
         rich_help_panel="Device",
     ),
 ]
@@ -51,6 +53,20 @@ def use_threads(count: int | None) -> None:
 
     if count is not None:
         torch.set_num_threads(count)
+
+
+def import_pipelines() -> None:
+    """Import torch, diffusers and the pipelines: most of the time that a command needs to start.
+
+    Modules stay, so looking for garbage while they are imported only takes time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        import talkhead.pipelines  # noqa: F401
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @functools.cache

@@ -191,7 +191,9 @@ def _torch() -> Facts:
     import torch
 
     from talkhead.device import is_bfloat16_fast, resolve_device
+    from talkhead.landmarks2video.stage_warp import opencv
 
+    cv2 = opencv()
     device = resolve_device("auto")
     one = torch.ones(2, 2, device=device)
     if float((one @ one).sum()) != 8:
@@ -204,6 +206,7 @@ def _torch() -> Facts:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "bfloat16_fast": is_bfloat16_fast(device),
+        "opencv": "cannot be imported, rendering is slower" if cv2 is None else cv2.__version__,
     }
 
 

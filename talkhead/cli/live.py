@@ -191,7 +191,7 @@ def live(
 def _run(
     job: LiveJob, source: LiveSource, output: Path, device: str, dtype: str, *, offline: bool
 ) -> dict[str, Any]:
-    from talkhead.cli.device import share_cores
+    from talkhead.cli.device import import_pipelines, share_cores
     from talkhead.device import resolve_device, resolve_dtype
     from talkhead.jobs.live_job import live_job
     from talkhead.weights import locate_weights
@@ -202,6 +202,7 @@ def _run(
     found = locate_weights(job.weights, offline=offline)
     tell_revision(found)
     job = replace(job, weights=str(found))
+    import_pipelines()
     with video_target(output) as target:
         from talkhead.pipelines import FacePipeline
 

@@ -246,7 +246,7 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         tell_scaling(job.face, checked.original_size, checked.size)
         tell_not_kept(job.face, job.output, checked.not_kept)
 
-        from talkhead.cli.device import use_threads
+        from talkhead.cli.device import import_pipelines, use_threads
         from talkhead.device import resolve_device, resolve_dtype
         from talkhead.weights import locate_weights
 
@@ -255,6 +255,7 @@ def _render_one(job: RenderJob, options: BatchOptions) -> None:
         use_threads(options.threads)
         found = locate_weights(job.weights, offline=options.offline)
         tell_revision(found)
+        import_pipelines()
         checked = replace(checked, job=replace(checked.job, weights=str(found)))
 
         def load() -> FacePipeline:

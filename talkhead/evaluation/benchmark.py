@@ -6,7 +6,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,20 +19,22 @@ import torch
 from torch import nn
 
 from talkhead.audio2landmarks import animation
-from talkhead.audio2landmarks.animation import predict_speech
+from talkhead.audio2landmarks.animation import MotionOptions, predict_speech
 from talkhead.device import one_thread
 from talkhead.errors import TalkheadError
-from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.crop import CROP_SIDE_PX, face_crop
 from talkhead.geometry.mesh import MEAN_FACE
 from talkhead.geometry.windows import WINDOW_FRAMES
-from talkhead.landmarks2video.composite import FrameLayers, composite, prepare_canvas
+from talkhead.landmarks2video.canvas import prepare_canvas
+from talkhead.landmarks2video.composite import FrameLayers, composite
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
+from talkhead.landmarks2video.dubbing import DubbedFace, dub_frames
 from talkhead.landmarks2video.region import lower_face
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.audio import write_waveform
 from talkhead.media.audio_clip import AudioClip
-from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ
-from talkhead.media.video import VideoWriter
+from talkhead.media.rates import DEFAULT_FPS, SAMPLE_RATE_HZ, num_frames
+from talkhead.media.video import VideoWriter, read_frames
 from talkhead.pipelines import TalkheadPipeline
 from talkhead.pipelines.stages import PictureFace, animate
 
@@ -119,6 +121,32 @@ def time_end_to_end(
     elapsed = time.perf_counter() - started
     count = rendering.num_frames
     return {"frames": count, "seconds": elapsed, "frames_per_second": count / elapsed}
+
+
+def time_dubbing(pipeline: TalkheadPipeline, source: Input, folder: Path) -> float:
+    """Return how many frames per second are read, dubbed and encoded.
+
+    The video is the input's picture, whose face is known: following it is not timed.
+    """
+    generator, count = pipeline.landmark_generator, num_frames(source.clip.duration_s, DEFAULT_FPS)
+    height, width = (side - side % 2 for side in source.picture.shape[:2])
+    picture = source.picture[:height, :width]
+    video, output = folder / "video.mp4", folder / "dubbed.mp4"
+    options: dict[str, Any] = {"size": (width, height), "fps": DEFAULT_FPS, "overwrite": True}
+    with VideoWriter(video, sound=None, **options) as writer:
+        for _ in range(count):
+            writer.write(picture)
+    speech = predict_speech(generator, source.clip, source.mesh)
+    still = MotionOptions("still", blink_per_minute=0)
+    windows = animation.animate(generator, source.mesh, speech, still)
+    crop = face_crop(source.mesh)
+    edits = (DubbedFace(source.mesh, target, crop, 1.0) for part in windows for target in part)
+    started = time.perf_counter()
+    frames = dub_frames(pipeline.renderer(), zip(read_frames(video), edits, strict=True))
+    with VideoWriter(output, sound=source.audio, **options) as writer, closing(frames):
+        for frame in frames:
+            writer.write(frame)
+    return count / (time.perf_counter() - started)
 
 
 @torch.inference_mode()

@@ -45,7 +45,8 @@ from talkhead.geometry.motion_basis import (
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.geometry.windows import split_windows
 from talkhead.landmarks2video.autoencoder import Autoencoder
-from talkhead.landmarks2video.composite import FrameLayers, composite, prepare_canvas
+from talkhead.landmarks2video.canvas import prepare_canvas
+from talkhead.landmarks2video.composite import FrameLayers, composite
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
 from talkhead.landmarks2video.renderer import render_frames

@@ -12,6 +12,7 @@ import torch
 from talkhead.device import keep_freed_memory, use_one_thread
 from talkhead.errors import TalkheadError
 from talkhead.geometry.windows import WINDOW_FRAMES
+from talkhead.landmarks2video.stage_warp import opencv_in_one_thread
 from talkhead.media.pool import map_in_order
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,9 @@ MAX_BYTES = 3 * 2**29
 """About how much memory the windows that are computed at a time may take."""
 _WORKER_BYTES = 140 * 2**20
 """What a window takes beside its frames: features of the networks, and a part of the composite."""
+
+DEVICE_WINDOW_FRAMES = 48
+"""Frames per window on a device that needs many to be busy."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,11 +51,17 @@ def compute_in_order(
     """
     if num_workers is None:
         num_workers = _num_workers(device, num_values)
-    start = None
-    if device.type == "cpu":
-        keep_freed_memory()
-        start = use_one_thread
-    return map_in_order(work, source, num_workers, start)
+    if device.type != "cpu":
+        yield from map_in_order(work, source, num_workers)
+        return
+    keep_freed_memory()
+    with opencv_in_one_thread():
+        yield from map_in_order(work, source, num_workers, use_one_thread)
+
+
+def window_frames(device: torch.device) -> int:
+    """Return how many frames a window has on a device."""
+    return WINDOW_FRAMES if device.type == "cpu" else DEVICE_WINDOW_FRAMES
 
 
 def _num_workers(device: torch.device, num_values: int) -> int:

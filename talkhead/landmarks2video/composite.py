@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -11,55 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, Crop, face_crop
+from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.face_areas import Area
+from talkhead.landmarks2video.batching import BatchLimit
+from talkhead.landmarks2video.canvas import ROOM_PX, SIDE_STEP, Canvas, to_tensor
 from talkhead.landmarks2video.conditioning import cavity_shade
-from talkhead.landmarks2video.eyes import blend_eyes
+from talkhead.landmarks2video.eyes import draw_eyes
 from talkhead.landmarks2video.masks import blur, seam_mask, soft_mask
 from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX
-from talkhead.landmarks2video.warp import Bounds, still_grid, warp_image
+from talkhead.landmarks2video.stage_warp import moving_area, place_reader, stage_grid, warp_stage
+from talkhead.landmarks2video.warp import warp_image
 
-Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """A picture and the part of it that is re-rendered in every frame.
-
-    Attributes:
-        picture: uint8 (H, W, 3).
-        crop: the square that the networks work on, aligned to whole pixels.
-        left: left edge of the stage's part within the picture, pixels.
-        top: top edge, likewise.
-        stage: (1, 3, h, w) in [0, 255], that part at the picture's own resolution.
-        mesh: (1, 478, 3), mesh of the face in the picture, crop pixels.
-        small: (1, 3, 256, 256) in [-1, 1], the crop as the networks see it.
-        still: (1, h, w, 2), identity sampling grid of the stage.
-        places: (1, h, w, 2), grid that reads the stage's maps at its pixels.
-        bounds: the stage's part within the picture, crop pixels.
-    """
-
-    picture: Pixels
-    crop: Crop
-    left: int
-    top: int
-    stage: Tensor
-    mesh: Tensor
-    small: Tensor
-    still: Tensor
-    places: Tensor
-    bounds: Bounds
-
-    @property
-    def crop_box(self) -> tuple[int, int, int]:
-        """Left, top and side of the crop within the stage's part; it may extend beyond it."""
-        side = round(self.crop.side)
-        return (
-            round(self.crop.x - side / 2) - self.left,
-            round(self.crop.y - side / 2) - self.top,
-            side,
-        )
 
 
 @dataclass(frozen=True)
@@ -107,51 +69,9 @@ def join_layers(parts: list[FrameLayers]) -> FrameLayers:
 
 
 MAX_CHUNK_PIXELS = 2**21
-"""Frames of large pictures are composited in small chunks to bound memory."""
-_ROOM_PX = 16
-"""Margin around the lower face in which the change fades out."""
-_WORK_TOP, _WORK_LEFT = TOP_PX - _ROOM_PX, LEFT_PX - _ROOM_PX
-_WORK_HEIGHT, _WORK_WIDTH = BOTTOM_PX - _WORK_TOP, RIGHT_PX + _ROOM_PX - _WORK_LEFT
-_SIDE_STEP = CROP_SIDE_PX // math.gcd(CROP_SIDE_PX, STAGE_MARGIN_PX, _ROOM_PX)
-"""Side of a crop is a multiple of this, so that both margins are whole numbers of pixels."""
-
-
-def prepare_canvas(
-    picture: Pixels,
-    identity: Floats,
-    device: torch.device,
-    crop: Crop | None = None,
-    area: Area | None = None,
-) -> Canvas:
-    """Cut the stage around a face out of a picture; the crop is aligned to whole pixels.
-
-    Args:
-        picture: uint8 (H, W, 3).
-        identity: (478, 3), mesh of the face, picture pixels.
-        device: device of the tensors.
-        crop: the square to work on; by default that of the mesh.
-        area: the part of the picture that may change; None for all of it.
-    """
-    crop = crop or face_crop(identity)
-    side = max(round(crop.side / _SIDE_STEP), 1) * _SIDE_STEP
-    margin = side * STAGE_MARGIN_PX // CROP_SIDE_PX
-    left, top = round(crop.x - side / 2), round(crop.y - side / 2)
-    whole = Crop(left + side / 2, top + side / 2, float(side))
-    small = _to_tensor(whole.extract(picture), device) / 127.5 - 1
-    area = area or Area(0, 0, picture.shape[1], picture.shape[0])
-    x0, x1 = (min(max(x, area.left), area.right) for x in (left - margin, left + side + margin))
-    y0, y1 = (min(max(y, area.top), area.bottom) for y in (top - margin, top + side + margin))
-    stage = _to_tensor(picture[y0:y1, x0:x1], device)
-    corners = np.array([[x0, y0], [x1, y1]], np.float32)
-    bounds = whole.to_crop(corners)
-    half = STAGE_SIDE_PX / 2
-    middle = (bounds.mean(0) - CROP_SIDE_PX / 2) / half
-    reach = (bounds[1] - bounds[0]) / 2 / half
-    still = still_grid(y1 - y0, x1 - x0, device)
-    places = still * torch.tensor(reach, device=device) + torch.tensor(middle, device=device)
-    low, high = bounds.tolist()
-    mesh = torch.from_numpy(whole.to_crop(identity)).to(device)[None]
-    return Canvas(picture, whole, x0, y0, stage, mesh, small, still, places, (*low, *high))
+"""Frames of large faces are composited in small chunks to bound memory."""
+_WORK_TOP, _WORK_LEFT = TOP_PX - ROOM_PX, LEFT_PX - ROOM_PX
+_WORK_HEIGHT, _WORK_WIDTH = BOTTOM_PX - _WORK_TOP, RIGHT_PX + ROOM_PX - _WORK_LEFT
 
 
 def composite(canvas: Canvas, layers: FrameLayers, onto: Pixels | None = None) -> Pixels:
@@ -175,31 +95,35 @@ def composite(canvas: Canvas, layers: FrameLayers, onto: Pixels | None = None) -
     out = np.repeat(canvas.picture[None], len(layers.shift), axis=0) if onto is None else onto
     if layers.whole is not None:
         return _placed(canvas, layers.whole, out)
-    shift, maps, target = layers.shift, layers.maps, layers.target
-    mask = soft_mask(target, maps)
-    inside = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
-    mouth = mask * torch.maximum(inside, seam_mask(canvas.mesh, target, maps))
-    border = (_ROOM_PX, _ROOM_PX, _ROOM_PX, 0)
-    change = functional.pad((layers.generated - layers.warped) * 127.5, border)
-    replaced = functional.pad((layers.generated + 1) * 127.5, border)
-    height, width = canvas.stage.shape[-2:]
-    step = max(1, MAX_CHUNK_PIXELS // (height * width))
-    parts = (shift, maps, target, mask, mouth, change, replaced)
-    rows = slice(canvas.top, canvas.top + height)
-    columns = slice(canvas.left, canvas.left + width)
-    for start in range(0, len(shift), step):
-        part = slice(start, start + step)
-        out[part, rows, columns] = _blend(canvas, *(layer[part] for layer in parts))
+    change = _Change.of(canvas, layers)
+    device, count = layers.shift.device, len(layers.shift)
+    limit = BatchLimit(max(1, MAX_CHUNK_PIXELS // canvas.crop_box[2] ** 2))
+    start = 0
+    while start < count:
+        size = limit.num_frames
+        part = slice(start, start + size)
+        frames = canvas.cut(out[part])
+        try:
+            if device.type == "cpu":
+                _blend(canvas, layers[part], change[part], torch.from_numpy(frames))
+            else:
+                pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
+                _blend(canvas, layers[part], change[part], pixels)
+                frames[...] = pixels.cpu().numpy()
+        except torch.OutOfMemoryError as error:
+            limit.lower(device, error, size)
+            continue
+        start += size
     return out
 
 
 def _placed(canvas: Canvas, whole: Tensor, out: Pixels) -> Pixels:
     """Put whole crops into frames, uint8 (B, H, W, 3), in place."""
     left, top, side = canvas.crop_box
-    height, width = canvas.stage.shape[-2:]
+    height, width = canvas.size
     below, right = canvas.picture.shape[:2]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
-    room = side * _ROOM_PX / CROP_SIDE_PX
+    room = side * ROOM_PX / CROP_SIDE_PX
 
     def share(first: int, last: int, start: int, edge: int) -> Tensor:
         """Return the crop's share along one axis; it does not fade at the picture's own edge."""
@@ -208,9 +132,8 @@ def _placed(canvas: Canvas, whole: Tensor, out: Pixels) -> Pixels:
         from_end = last - places if start + last < edge else torch.full_like(places, room)
         return torch.minimum(from_start, from_end).div(room).clamp(max=1)
 
-    mask = share(y0, y1, canvas.top, below)[:, None] * share(x0, x1, canvas.left, right)
-    rows = slice(canvas.top + y0, canvas.top + y1)
-    columns = slice(canvas.left + x0, canvas.left + x1)
+    mask = share(y0, y1, canvas.area.top, below)[:, None] * share(x0, x1, canvas.area.left, right)
+    placed = canvas.cut(out)[:, y0:y1, x0:x1]
     inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
     for number, crop in enumerate(whole):
         shown = functional.interpolate(
@@ -218,38 +141,105 @@ def _placed(canvas: Canvas, whole: Tensor, out: Pixels) -> Pixels:
         )[..., inside[0], inside[1]]
         mixed = torch.lerp(canvas.stage[..., y0:y1, x0:x1], (shown + 1) * 127.5, mask)
         pixels = mixed.round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0)
-        out[number, rows, columns] = pixels.cpu().numpy()
+        placed[number] = pixels.cpu().numpy()
     return out
 
 
-def _blend(
-    canvas: Canvas,
-    shift: Tensor,
-    maps: Tensor,
-    target: Tensor,
-    mask: Tensor,
-    mouth: Tensor,
-    change: Tensor,
-    replaced: Tensor,
-) -> Pixels:
-    """Return the stage's part of the frames, uint8 (B, h, w, 3)."""
-    height, width = canvas.stage.shape[-2:]
-    grid = stage_grid(canvas, shift)
-    frames = warp_image(canvas.stage.expand(len(shift), -1, -1, -1), grid)
-    left, top, side = canvas.crop_box
-    corner = torch.tensor([left, top], device=shift.device)
-    meshes = (canvas.mesh[..., :2], target[..., :2])
-    source, goal = (points / canvas.crop.scale + corner for points in meshes)
-    blend_eyes(frames, canvas.stage, grid, source, goal)
-    # The denoiser changes only the lower face and its margin.
-    enlarged = side / CROP_SIDE_PX
-    left, top = left + round(_WORK_LEFT * enlarged), top + round(_WORK_TOP * enlarged)
-    size = round(_WORK_HEIGHT * enlarged), round(_WORK_WIDTH * enlarged)
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = max(min(left + size[1], width), x0), max(min(top + size[0], height), y0)
-    inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+@dataclass(frozen=True)
+class _Change:
+    """What the denoiser changes in the lower faces of B frames.
 
-    def enlarge(image: Tensor) -> Tensor:
+    Attributes:
+        mask: (B, 1, 88, 112), where anything is added.
+        added: (B, 3, 176, 224), what is added to the warped picture, in [-255, 255].
+        shade: (B, 1, 88, 112), factor that darkens the cavity of the mouth.
+        mouth: (B, 1, 88, 112), where the mouth is replaced.
+        replaced: (B, 3, 176, 224), what replaces it, in [0, 255].
+    """
+
+    mask: Tensor
+    added: Tensor
+    shade: Tensor
+    mouth: Tensor
+    replaced: Tensor
+
+    @staticmethod
+    def of(canvas: Canvas, layers: FrameLayers) -> _Change:
+        """Prepare the change of frames."""
+        maps, target = layers.maps, layers.target
+        soft = soft_mask(target, maps)
+        inside = blur(functional.max_pool2d(maps[:, :1], 3, stride=1, padding=1), 1)
+        mouth = soft * torch.maximum(inside, seam_mask(canvas.mesh, target, maps))
+        mask = _work_area(soft)
+        border = (ROOM_PX, ROOM_PX, ROOM_PX, 0)
+        added = functional.pad((layers.generated - layers.warped) * 127.5, border)
+        added *= functional.interpolate(
+            mask, scale_factor=2.0, mode="bilinear", align_corners=False
+        )
+        replaced = functional.pad((layers.generated + 1) * 127.5, border)
+        return _Change(mask, added, _work_area(cavity_shade(maps)), _work_area(mouth), replaced)
+
+    def __getitem__(self, frames: slice) -> _Change:
+        return _Change(*(getattr(self, field.name)[frames] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """A part of the work area in blocks: whole numbers of pixels in the crop and in the picture.
+
+    Attributes:
+        rows: first block, and the one behind the last.
+        columns: likewise.
+        area: the part of the stage that they cover.
+        box: all of the blocks, which may reach beyond the stage, in its pixels.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    area: Area
+    box: Area
+
+    @staticmethod
+    def around(canvas: Canvas, touched: Tensor) -> _Blocks | None:
+        """Return the blocks around places of the work area; None if there are none.
+
+        On other devices than the CPU that is all of it, because looking would wait for the device.
+
+        Args:
+            canvas: the picture.
+            touched: bool, (B, 1, 88, 112).
+        """
+        left, top, side = canvas.crop_box
+        side_px = side * SIDE_STEP // CROP_SIDE_PX
+        # Interpolation reads the next map pixel, or more where it makes images smaller.
+        reach = 2 + CROP_SIDE_PX // side
+        ranges = []
+        for axis, length in ((1, _WORK_HEIGHT), (0, _WORK_WIDTH)):
+            first, last = 0, length // SIDE_STEP
+            if touched.device.type == "cpu":
+                places = touched.any(0)[0].any(axis).numpy().nonzero()[0]
+                if not len(places):
+                    return None
+                cells = SIDE_STEP * touched.shape[2] // _WORK_HEIGHT
+                first = max((int(places[0]) - reach) // cells, first)
+                last = min((int(places[-1]) + reach) // cells + 1, last)
+            ranges.append((first, last))
+        rows, columns = ranges
+        y0, y1 = (top + (_WORK_TOP // SIDE_STEP + block) * side_px for block in rows)
+        x0, x1 = (left + (_WORK_LEFT // SIDE_STEP + block) * side_px for block in columns)
+        height, width = canvas.size
+        area = Area(max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
+        if area.left >= area.right or area.top >= area.bottom:
+            return None
+        return _Blocks(rows, columns, area, Area(x0, y0, x1, y1))
+
+    def enlarge(self, image: Tensor) -> Tensor:
+        """Cut the part from an image of the whole work area, at the picture's resolution."""
+        side = image.shape[-2] * SIDE_STEP // _WORK_HEIGHT
+        (y0, y1), (x0, x1) = self.rows, self.columns
+        image = image[..., y0 * side : y1 * side, x0 * side : x1 * side]
+        left, top, right, bottom = self.box
+        size = bottom - top, right - left
         if image.shape[-2:] != size:
             image = functional.interpolate(
                 image,
@@ -258,34 +248,49 @@ def _blend(
                 align_corners=False,
                 antialias=size[0] < image.shape[-2],
             )
-        return image[..., inside[0], inside[1]]
-
-    face = frames[..., y0:y1, x0:x1]
-    face.mul_(enlarge(_work_area(cavity_shade(maps))))
-    face.add_(enlarge(change) * enlarge(_work_area(mask)))
-    face.lerp_(enlarge(replaced), enlarge(_work_area(mouth)))
-    pixels = frames.round_().clamp_(0, 255).to(torch.uint8)
-    blended: Pixels = pixels.permute(0, 2, 3, 1).cpu().numpy()
-    return blended
+        return _cut(image, self.area, self.box)
 
 
-def stage_grid(canvas: Canvas, shift: Tensor) -> Tensor:
-    """Return where the pixels of frames come from in the stage, (B, h, w, 2).
+def _cut(image: Tensor, area: Area, box: Area) -> Tensor:
+    """Cut an area from an image (..., h, w) of a box around it."""
+    rows = slice(area.top - box.top, area.bottom - box.top)
+    return image[..., rows, area.left - box.left : area.right - box.left]
 
-    Args:
-        canvas: the picture.
-        shift: (B, 2, 208, 208), from `draw_stage`.
-    """
-    height, width = canvas.stage.shape[-2:]
-    offsets = functional.grid_sample(
-        shift,
-        canvas.places.expand(len(shift), -1, -1, -1),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
-    unit = torch.tensor([width, height], device=shift.device) * (canvas.crop.scale / 2)
-    return canvas.still + offsets.permute(0, 2, 3, 1) / unit
+
+def _blend(canvas: Canvas, layers: FrameLayers, change: _Change, frames: Tensor) -> None:
+    """Re-render the stage's part of frames, uint8 (B, h, w, 3), in place."""
+    area = moving_area(canvas, layers.shift)
+    warp_stage(canvas, layers.shift, area, _view(frames, area))
+    read_places = place_reader(canvas, layers.shift)
+    target = canvas.to_stage(layers.target)
+    eyes = draw_eyes(canvas, read_places, canvas.stage_mesh, target, area)
+    for place, drawn, touched in eyes:
+        shown = _view(frames, place)
+        shown.copy_(torch.where(touched.permute(0, 2, 3, 1), _rounded(drawn), shown))
+    # The denoiser changes only the lower face.
+    blocks = _Blocks.around(canvas, (change.mask > 0) | (change.shade < 1))
+    if blocks is None:
+        return
+    shown = _view(frames, blocks.area)
+    face = shown.permute(0, 3, 1, 2).contiguous().float()
+    opened = _Blocks.around(canvas, (change.mouth > 0) | (change.shade < 1))
+    if opened is not None:
+        mouth = _cut(face, opened.area, blocks.area)
+        mouth *= opened.enlarge(change.shade)
+    face += blocks.enlarge(change.added)
+    if opened is not None:
+        mouth.lerp_(opened.enlarge(change.replaced), opened.enlarge(change.mouth))
+    shown.copy_(_rounded(face))
+
+
+def _view(frames: Tensor, area: Area) -> Tensor:
+    """Return an area of frames, (B, h, w, C)."""
+    return frames[:, area.top : area.bottom, area.left : area.right]
+
+
+def _rounded(values: Tensor) -> Tensor:
+    """Round values (B, 3, h, w) in [0, 255] to pixels, uint8 (B, h, w, 3); changes them."""
+    return values.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def move_alpha(
@@ -302,13 +307,13 @@ def move_alpha(
     out = np.repeat(alpha[None], len(layers.shift), axis=0) if onto is None else onto
     if layers.whole is not None:
         return out
-    height, width = canvas.stage.shape[-2:]
-    rows, columns = slice(canvas.top, canvas.top + height), slice(canvas.left, canvas.left + width)
-    stage = _to_tensor(alpha[rows, columns, None], layers.shift.device)
+    height, width = canvas.size
+    stage = to_tensor(canvas.cut(alpha[..., None]), layers.shift.device)
+    moved = canvas.cut(out[..., None])
     for number in range(len(out)):  # one by one, which bounds memory
-        grid = stage_grid(canvas, layers.shift[number : number + 1])
-        moved = warp_image(stage, grid)[0, 0].round().clamp(0, 255).to(torch.uint8)
-        out[number, rows, columns] = moved.cpu().numpy()
+        grid = stage_grid(canvas, layers.shift[number : number + 1], Area(0, 0, width, height))
+        values = warp_image(stage, grid)[0, 0].round().clamp(0, 255).to(torch.uint8)
+        moved[number, ..., 0] = values.cpu().numpy()
     return out
 
 
@@ -320,7 +325,3 @@ def _work_area(maps: Tensor) -> Tensor:
         for first, size in ((_WORK_TOP, _WORK_HEIGHT), (_WORK_LEFT, _WORK_WIDTH))
     )
     return maps[..., rows, columns]
-
-
-def _to_tensor(image: Pixels, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float()

@@ -26,8 +26,9 @@ from talkhead.geometry.pose import HeadPose, fit_head_pose
 from talkhead.geometry.skin_registration import Registration
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.batching import compute_in_order
+from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
 from talkhead.landmarks2video.closed_mouth import fill_closing_mouth
-from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
+from talkhead.landmarks2video.composite import FrameLayers, composite
 from talkhead.landmarks2video.conditioning import draw_stage
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter
@@ -338,12 +339,10 @@ class _Dubbing:
             for picture, face in faces
         ]
         layers = self._layers(canvases, [face.target for _, face in faces])
-        frames = np.concatenate(
-            [
-                composite(canvas, layers[number : number + 1])
-                for number, canvas in enumerate(canvases)
-            ]
-        )
+        frames = np.stack([canvas.picture for canvas in canvases])
+        for number, canvas in enumerate(canvases):
+            one = slice(number, number + 1)
+            composite(canvas, layers[one], frames[one])
         painter = self.renderer.painter
         if painter is not None and self.mouth_epsilon is not None:
             reference = self.reference

@@ -7,12 +7,16 @@ frame's iris.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from talkhead.geometry.face_areas import Area
 from talkhead.geometry.mesh import LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
 UPRIGHT = (9, 197)
@@ -47,8 +51,10 @@ OVERLAP = 0.06
 MIN_GAP = 0.1
 """Lids that are closer than this in the picture, in eye widths, overlap less."""
 MIN_WIDTH_PX = 4.0
-_BOX_MARGIN = 0.3
-_FALLEN_MARGIN = 1.3
+STILL_PX = 0.02
+"""An eye whose points move by less than this is left as it is."""
+MARGIN_PX = 2.0
+"""Margin for the soft edges of the lids."""
 
 
 @dataclass(frozen=True)
@@ -107,55 +113,77 @@ class _Axes:
         )
 
 
-def blend_eyes(
-    frames: Tensor, picture: Tensor, grid: Tensor, source: Tensor, target: Tensor
-) -> None:
-    """Redraw the eyes of warped frames, in place.
+class Pictured(Protocol):
+    """A picture of a face, of which no more is computed than eyes that move need."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+
+    @property
+    def stage(self) -> Tensor:
+        """(1, C, h, w) in [0, 255]."""
+
+    @property
+    def clear_skin(self) -> tuple[Tensor, Tensor]:
+        """How much of the skin above each eye is free, from `clear_skin`."""
+
+
+def draw_eyes(
+    picture: Pictured,
+    read_places: Callable[[Tensor], Tensor],
+    source: Tensor,
+    target: Tensor,
+    part: Area,
+) -> Iterator[tuple[Area, Tensor, Tensor]]:
+    """Draw the eyes of frames anew, where they move.
 
     Args:
-        frames: (B, C, h, w), `picture` sampled at `grid`.
-        picture: (1, C, h, w) in [0, 255].
-        grid: (B, h, w, 2), sampling grid of the mesh warp, in [-1, 1], align_corners=False.
+        picture: the picture.
+        read_places: maps places in the frames, (1 or B, N, 2), to where the mesh warp reads them in
+            the picture, (B, N, 2); pixels.
         source: (1, 478, 2), mesh of the picture, in its pixels.
         target: (B, 478, 2), meshes of the frames, pixels.
+        part: the part of the frames that is wanted.
+
+    Yields:
+        An area around each eye; its colours (B, C, h, w); and which of them differ from those of
+        the mesh warp, bool (B, 1, h, w).
     """
     tall = (target[:, UPRIGHT[0]] - target[:, UPRIGHT[1]]).norm(dim=-1)
     tall = tall / (source[:, UPRIGHT[0]] - source[:, UPRIGHT[1]]).norm(dim=-1).clamp(min=1e-3)
-    for eye in EYES:
-        _blend_eye(frames, picture, grid, source, target, tall.clamp(0.5, 2)[:, None], eye)
+    tall = tall.clamp(0.5, 2)[:, None]
+    for number in range(len(EYES)):
+        drawn = _draw_eye(picture, read_places, source, target, tall, number, part)
+        if drawn is not None:
+            yield drawn
 
 
-def _blend_eye(
-    frames: Tensor,
-    picture: Tensor,
-    grid: Tensor,
+def _draw_eye(
+    picture: Pictured,
+    read_places: Callable[[Tensor], Tensor],
     source: Tensor,
     target: Tensor,
     tall: Tensor,
-    eye: _Eye,
-) -> None:
-    height, width = frames.shape[-2:]
+    number: int,
+    part: Area,
+) -> tuple[Area, Tensor, Tensor] | None:
+    eye = EYES[number]
     there, here = _Axes.of(source, eye), _Axes.of(target, eye)
-    if min(float(there.width.min()), float(here.width.min())) < MIN_WIDTH_PX:
-        return
-    ring = target[:, [*eye.upper, *eye.lower]].flatten(0, 1)
     squash = here.width / (there.width * tall)  # converts heights here to heights there
-    knots = torch.linspace(-0.5, 0.5, len(eye.upper), device=target.device)[None]
-    fallen = (
-        _height(here, target, eye.upper, knots) - _height(there, source, eye.upper, knots) / squash
-    )
-    margin = (_BOX_MARGIN + _FALLEN_MARGIN * fallen.max().clamp(min=0)) * here.width.max()
-    x0, y0 = (ring.amin(0) - margin).floor().int().clamp(min=0).tolist()
-    x1, y1 = (ring.amax(0) + margin).ceil().int().tolist()
-    x1, y1 = min(x1, width), min(y1, height)
+    box = _reached(there, here, source, target, eye, squash)
+    if box is None:
+        return None
+    x0, y0 = max(box.left, part.left), max(box.top, part.top)
+    x1, y1 = min(box.right, part.right), min(box.bottom, part.bottom)
     if x0 >= x1 or y0 >= y1:
-        return
-    device, count = frames.device, len(frames)
-    rows, columns = slice(y0, y1), slice(x0, x1)
+        return None
+    device, count = target.device, len(target)
+    height, width = picture.size
     ys, xs = torch.arange(y0, y1, device=device), torch.arange(x0, x1, device=device)
     places = torch.stack(torch.meshgrid(xs + 0.5, ys + 0.5, indexing="xy"), -1).reshape(1, -1, 2)
     size = torch.tensor([width, height], device=device)
-    warped = (grid[:, rows, columns].reshape(count, -1, 2) + 1) * size / 2
+    warped = read_places(places)
 
     u, v = here.read(places)
     inner = u.clamp(-0.5, 0.5)
@@ -174,7 +202,7 @@ def _blend_eye(
     down = _smooth(fallen / FALLEN)
     brow = was[0] - _height(there, source, eye.brow, inner)
     free = (SKIN * brow).clamp(REACH, MAX_SKIN)  # the mesh does not blink above this
-    skin = torch.minimum(free, _clear_skin(there, picture, source, eye)) / squash
+    skin = torch.minimum(free, picture.clear_skin[number]) / squash
     free = free / squash
 
     def lid(
@@ -189,14 +217,7 @@ def _blend_eye(
     ) -> Tensor:
         """Unroll a lid from `rim` to `reach`; beyond that, move with the mesh at `end`."""
         mesh = here.place(inner, edge + outwards * end)
-        source = functional.grid_sample(
-            grid.permute(0, 3, 1, 2),
-            (mesh * (2 / size) - 1)[:, None],
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=False,
-        )
-        mesh_shift = (source[:, :, 0].transpose(1, 2) + 1) * size / 2 - mesh
+        mesh_shift = read_places(mesh) - mesh
         rolled = ((distance - rim) / (reach - rim)).clamp(0, 1)
         rolled = rolled - bend * (rolled - rolled.square())
         along = torch.lerp(shift, mesh_shift, rolled[..., None])
@@ -212,7 +233,7 @@ def _blend_eye(
     def read(points: Tensor) -> Tensor:
         there_grid = (points * (2 / size) - 1).reshape(count, y1 - y0, x1 - x0, 2)
         return functional.grid_sample(
-            picture.expand(count, -1, -1, -1),
+            picture.stage.expand(count, -1, -1, -1),
             there_grid,
             mode="bilinear",
             padding_mode="border",
@@ -224,7 +245,42 @@ def _blend_eye(
         return (distance / soft + 0.5).clamp(0, 1).reshape(count, 1, y1 - y0, x1 - x0)
 
     drawn = torch.lerp(read(ball), read(under), share(below))
-    frames[..., rows, columns] = torch.lerp(drawn, read(over), share(above))
+    touched = (beside > 0) & (above < end) & (below < REACH) & _moves(source, target, eye)[:, None]
+    touched = touched.reshape(count, 1, y1 - y0, x1 - x0)
+    return Area(x0, y0, x1, y1), torch.lerp(drawn, read(over), share(above)), touched
+
+
+def _moves(source: Tensor, target: Tensor, eye: _Eye) -> Tensor:
+    """Return whether an eye moves, bool (B,)."""
+    points = [*eye.upper, *eye.lower, *eye.brow, eye.iris]
+    return (target - source)[:, points].abs().amax((1, 2)) > STILL_PX
+
+
+def _reached(
+    there: _Axes, here: _Axes, source: Tensor, target: Tensor, eye: _Eye, squash: Tensor
+) -> Area | None:
+    """Return the area in which the lids or the eyeball move; None for an eye that stands still.
+
+    The arguments are as in `_draw_eye`.
+    """
+    ends = torch.tensor([-0.5 - CORNER_REACH, 0.5 + CORNER_REACH], device=target.device)
+    knots = torch.linspace(-0.5, 0.5, len(eye.upper), device=target.device)[None]
+    upper, lower = (_height(here, target, lid, knots) for lid in (eye.upper, eye.lower))
+    fallen = (upper - _height(there, source, eye.upper, knots) / squash).clamp(min=0)
+    free = _smooth(fallen / FALLEN) * (MAX_SKIN / squash - REACH)
+    # Between its points, a lid may reach a little further.
+    high = (torch.minimum(upper, lower) - fallen - free).amin(1) - REACH - OVERLAP
+    low = torch.maximum(upper, lower).amax(1) + REACH + OVERLAP
+    corners = torch.cat(
+        [here.place(ends[None], edge[:, None].expand(-1, 2)) for edge in (high, low)], 1
+    )
+    moves = _moves(source, target, eye).any()
+    least = torch.minimum(there.width.amin(), here.width.amin())
+    (x0, y0), (x1, y1) = corners.amin((0, 1)) - MARGIN_PX, corners.amax((0, 1)) + MARGIN_PX
+    values = torch.stack([x0, y0, x1, y1, moves, least]).tolist()  # waits for the device once
+    if not values[4] or values[5] < MIN_WIDTH_PX:
+        return None
+    return Area(*(math.floor(value) for value in values[:4]))
 
 
 def _closed(usual: Tensor, gap: Tensor) -> Tensor:
@@ -233,12 +289,21 @@ def _closed(usual: Tensor, gap: Tensor) -> Tensor:
     return _smooth(1 - 2 * gap / usual.clamp(min=1e-3)) * _smooth(usual / MIN_GAP)
 
 
-def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Tensor:
-    """Return the height of skin above the upper lid without glasses, (1, 1), eye widths.
+def clear_skin(picture: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the height of skin above each upper lid without glasses, (1, 1), eye widths.
 
     The rim of glasses is a dark line across the whole eye, with skin below and above it. Creases
     and brows are fainter in places.
+
+    Args:
+        picture: (1, C, h, w) in [0, 255].
+        source: (1, 478, 2), its mesh, pixels.
     """
+    right, left = (_clear_skin(_Axes.of(source, eye), picture, source, eye) for eye in EYES)
+    return right, left
+
+
+def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Tensor:
     u = torch.linspace(-0.3, 0.3, 7, device=source.device)
     height = torch.linspace(MIN_SKIN, MAX_SKIN, 36, device=source.device)
     edge = _height(there, source, eye.upper, u[None])
@@ -256,10 +321,9 @@ def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Ten
     skin = light.quantile(0.7, dim=1, keepdim=True)
     beyond = light.flip(1).cummax(1).values.flip(1)
     rim = (light < skin - RIM_CONTRAST) & (beyond > light + RIM_CONTRAST)
-    if not rim.any(1).all():
-        return height[-1:][None]
     first = height[rim.float().argmax(1)].min()
-    return (first - RIM_SOFT).clamp(min=MIN_SKIN)[None, None]
+    clear = (first - RIM_SOFT).clamp(min=MIN_SKIN)
+    return torch.where(rim.any(1).all(), clear, height[-1])[None, None]
 
 
 def _ball(

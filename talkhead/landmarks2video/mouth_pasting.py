@@ -14,6 +14,7 @@ from talkhead.landmarks2video.mouth_patch import (
     DISTANCE_UNIT_PX,
     PATCH_HEIGHT_PX,
     PATCH_WIDTH_PX,
+    affine_places,
     cut_patches,
 )
 
@@ -83,10 +84,8 @@ def paste_mouths(
     inverse = torch.from_numpy(np.concatenate([turn, offset[..., None]], -1)).to(device)
     x = torch.arange(x0, x1, device=device) + 0.5
     y = torch.arange(y0, y1, device=device) + 0.5
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-    places = grid @ inverse[:, None, :, :2].transpose(-1, -2) + inverse[:, None, None, :, 2]
     size = torch.tensor([PATCH_WIDTH_PX, PATCH_HEIGHT_PX], device=device)
-    places = places.float() / size * 2 - 1
+    places = affine_places(inverse.float(), x, y) * (2 / size) - 1
     distance = functional.grid_sample(
         distances, places, mode="bilinear", padding_mode="border", align_corners=False
     )

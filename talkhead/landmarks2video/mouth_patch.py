@@ -85,7 +85,7 @@ def cut_patches(image: Tensor, placements: Tensor) -> Tensor:
         image = functional.avg_pool2d(image, factor, ceil_mode=True, count_include_pad=False)
     u = torch.arange(PATCH_WIDTH_PX, device=image.device) + 0.5
     v = torch.arange(PATCH_HEIGHT_PX, device=image.device) + 0.5
-    places = _apply(placements / factor, u, v)
+    places = affine_places(placements / factor, u, v)
     size = torch.tensor([image.shape[-1], image.shape[-2]], device=image.device)
     return functional.grid_sample(
         image,
@@ -96,10 +96,11 @@ def cut_patches(image: Tensor, placements: Tensor) -> Tensor:
     )
 
 
-def _apply(placements: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def affine_places(placements: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Apply affine maps (B, 2, 3) to the grid of two lines; return (B, len(y), len(x), 2)."""
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-    return grid @ placements[:, None, :, :2].transpose(-1, -2) + placements[:, None, None, :, 2]
+    across = x[:, None] * placements[:, None, :, 0]
+    down = y[:, None] * placements[:, None, :, 1] + placements[:, None, :, 2]
+    return across[:, None] + down[:, :, None]
 
 
 def lip_distances(lips: Tensor, places: Tensor) -> Tensor:

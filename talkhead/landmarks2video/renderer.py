@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,15 +16,11 @@ from torch import Tensor
 
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.face_areas import Area
+from talkhead.geometry.windows import regroup
 from talkhead.landmarks2video.autoencoder import Autoencoder
-from talkhead.landmarks2video.batching import BatchLimit, compute_in_order
-from talkhead.landmarks2video.composite import (
-    Canvas,
-    FrameLayers,
-    composite,
-    move_alpha,
-    prepare_canvas,
-)
+from talkhead.landmarks2video.batching import BatchLimit, compute_in_order, window_frames
+from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
+from talkhead.landmarks2video.composite import FrameLayers, composite, move_alpha
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter
@@ -146,6 +142,11 @@ def render_faces(
     canvases = [
         prepare_canvas(picture, face.identity, renderer.device, area=face.area) for face in faces
     ]
+    if renderer.device.type != "cpu" and num_workers != 0:
+        faces = [
+            replace(face, windows=regroup(face.windows, window_frames(renderer.device)))
+            for face in faces
+        ]
     paints = [_painting(renderer.painter, picture, face.identity, face.options) for face in faces]
 
     @torch.inference_mode()

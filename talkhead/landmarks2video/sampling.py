@@ -101,7 +101,8 @@ def starting_at(scheduler: Any, start_step: int | None) -> Any:
     The copy keeps the first `start_step` timesteps only, as if training had never gone further.
     """
     if start_step is None or start_step == scheduler.config.num_train_timesteps:
-        return copy.deepcopy(scheduler)
+        settings = getattr(scheduler, "_internal_dict", None)  # those never change; betas are long
+        return copy.deepcopy(scheduler, {id(settings): settings})
     betas: Sequence[float] = scheduler.betas[:start_step].tolist()
     settings = dict(scheduler.config) | {
         "num_train_timesteps": start_step,

@@ -7,6 +7,8 @@ bounding boxes, and one batch is one sequence of tensor operations, the same on 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -88,6 +90,21 @@ FIRST_CAVITY_TRIANGLE = FIRST_MOUTH_TRIANGLE + len(_SHOWN)
 NUM_MESH_TRIANGLES = FIRST_CAVITY_TRIANGLE + len(_CAVITY)
 
 
+_CONSTANTS = {
+    "oval": FACE_OVAL,
+    "upper lip": UPPER_INNER_LIP,
+    "lower lip": LOWER_INNER_LIP,
+    "triangles": WARP_TRIANGLES,
+}
+
+
+@cache
+def constant(name: str, device: torch.device) -> Tensor:
+    """Return the indices of `_CONSTANTS`, which are copied to a device once."""
+    with torch.inference_mode(False):  # training uses them, too
+        return torch.tensor(_CONSTANTS[name], device=device)
+
+
 def warp_points(
     identity: Tensor, target: Tensor, bounds: Bounds | Tensor = STAGE
 ) -> tuple[Tensor, Tensor]:
@@ -108,7 +125,7 @@ def warp_points(
     cavity below the edge, which the identity does not contain; a mouth that closes covers its
     teeth.
     """
-    oval = torch.tensor(FACE_OVAL, device=identity.device)
+    oval = constant("oval", identity.device)
     identity_oval, target_oval = identity[:, oval], target[:, oval]
     centre = identity_oval.mean(1, keepdim=True)
     ring = centre + RING_SCALE * (identity_oval - centre)
@@ -140,8 +157,8 @@ def warp_points(
 
     ring, ring_target = inside(ring), inside(ring_target)
     surface = slice(0, NUM_SURFACE_POINTS)
-    upper_lip = torch.tensor(UPPER_INNER_LIP, device=identity.device)
-    lower_lip = torch.tensor(LOWER_INNER_LIP, device=identity.device)
+    upper_lip = constant("upper lip", identity.device)
+    lower_lip = constant("lower lip", identity.device)
     opening = identity[:, lower_lip] - identity[:, upper_lip]
     target_opening = target[:, lower_lip] - target[:, upper_lip]
     gap = opening[..., :2].norm(dim=-1, keepdim=True).clamp(min=1e-3)
@@ -189,7 +206,7 @@ def rasterize(points: Tensor, attributes: Tensor, size: int) -> tuple[Tensor, Te
     """
     batch, _, channels = attributes.shape
     device = points.device
-    triangles = torch.as_tensor(WARP_TRIANGLES, device=device)
+    triangles = constant("triangles", device)
     count = len(triangles)
     # Far triangles first, so that nearer spans win. The helper bands are behind the whole face.
     depth = points[..., 2][:, triangles].mean(-1)

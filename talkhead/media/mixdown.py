@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import butter, sosfilt
 
 Samples = npt.NDArray[np.float32]
 
@@ -96,6 +95,9 @@ class HighPass:
     """A first-order filter that removes a constant offset; block sizes do not affect the result."""
 
     def __init__(self, rate_hz: int) -> None:
+        from scipy.signal import butter, sosfilt  # it takes long to import, and few files need it
+
+        self._filter = sosfilt
         self._sections = butter(1, HIGH_PASS_HZ, "highpass", fs=rate_hz, output="sos")
         self._state: npt.NDArray[np.float64] | None = None
 
@@ -104,5 +106,7 @@ class HighPass:
         if self._state is None:
             # Start as if the first sample had always been there, so that the offset causes no pop.
             self._state = np.array([[-float(block[0]) * self._sections[0, 0], 0.0]])
-        filtered, self._state = sosfilt(self._sections, block.astype(np.float64), zi=self._state)
+        filtered, self._state = self._filter(
+            self._sections, block.astype(np.float64), zi=self._state
+        )
         return np.asarray(filtered, np.float32)

@@ -15,7 +15,7 @@ import PIL.Image
 import torch
 from diffusers import DiffusionPipeline
 
-from talkhead.device import resolve_device
+from talkhead.device import one_thread, resolve_device
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.landmarks2video.renderer import Renderer
 from talkhead.media.rates import SAMPLE_RATE_HZ
@@ -133,7 +133,9 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             )
         if unknown := sorted(components.keys() - set(system.components)):
             raise TypeError(f"the pipeline has no component {unknown[0]!r}")
-        pipeline: PipelineT = chosen(**load_components(folder, components))
+        # Threads would wait for each other longer than they compute.
+        with one_thread():
+            pipeline: PipelineT = chosen(**load_components(folder, components))
         pipeline._folder = folder
         return pipeline.to(device, dtype)
 

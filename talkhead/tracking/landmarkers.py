@@ -77,7 +77,7 @@ class SolutionsLandmarker:
 
     def __init__(self, num_followed: int) -> None:
         # Only 0.10 has `mediapipe.python.solutions`.
-        with opencv_may_be_missing():
+        with opencv_may_be_missing(), pyplot_later():
             from mediapipe.python.solutions import face_detection, face_mesh
 
         self._graphs: list[Any] = []
@@ -247,6 +247,33 @@ def opencv_may_be_missing() -> Iterator[None]:
             del sys.modules["cv2"]
     else:
         yield
+
+
+class _Later(types.ModuleType):
+    """A module that is imported when something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextlib.contextmanager
+def pyplot_later() -> Iterator[None]:
+    """Import mediapipe without matplotlib, which takes longer than all the rest of it.
+
+    mediapipe imports it for its drawing functions, which we do not use; they still work.
+    """
+    names = [name for name in ("matplotlib", "matplotlib.pyplot") if name not in sys.modules]
+    later = {name: _Later(name) for name in names}
+    if len(later) == 2:
+        vars(later["matplotlib"])["pyplot"] = later["matplotlib.pyplot"]
+    sys.modules.update(later)
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 def _to_pixels(landmarks: Sequence[Any], picture: Image) -> Points:

@@ -96,6 +96,8 @@ def train(
     """
     check_loop(config)
     run.mkdir(parents=True, exist_ok=True)
+    if device.startswith("cuda:"):  # accelerate takes the present one
+        torch.cuda.set_device(torch.device(device))
     accelerator = Accelerator(
         mixed_precision="bf16" if config.precision == "bfloat16" else "no", cpu=device == "cpu"
     )
@@ -148,6 +150,7 @@ def _loader(
         batch_size=config.batch_size // count,
         num_workers=config.num_workers,
         persistent_workers=False,
+        pin_memory=accelerator.device.type == "cuda",
         prefetch_factor=4 if config.num_workers else None,
     )
 
@@ -164,7 +167,9 @@ def _optimise(
     generator = torch.Generator().manual_seed(_mix(config.seed, step, accelerator.process_index))
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step) * group["share"]
-    on_device = {key: value.to(accelerator.device) for key, value in batch.items()}
+    on_device = {
+        key: value.to(accelerator.device, non_blocking=True) for key, value in batch.items()
+    }
     with accelerator.autocast():
         losses = task.loss(task.model, on_device, generator)
     optimizer.zero_grad(set_to_none=True)

@@ -64,6 +64,25 @@ def test_a_live_benchmark_reports_latency_and_dropped_frames(
     refused(run_here(*arguments, "--steps", "2"), 2, "--live")
 
 
+def test_dubbing_is_timed_and_compared(
+    run_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
+    arguments = (*SMALL, "--weights", str(tiny_weights), "--dub")
+    ended = run_here(*arguments, "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    first = json.loads(ended.stdout)
+    assert first["dubs"] is True
+    assert first["frames_per_second"] > 0.5
+    assert "first_frame_s" not in first
+    saved = tmp_path / "earlier.json"
+    saved.write_text(ended.stdout)
+    again = run_here(*arguments, "--against", str(saved))
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.count("frames per second") == 2
+    refused(run_here(*arguments[:-1], "--against", str(saved)), 2, "with dubs True, not None")
+    refused(run_here(*arguments, "--live"), 2, "--dub takes no --live")
+
+
 SMALL = ("benchmark", "--size", "128", "--seconds", "1", "--device", "cpu")
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -6,10 +8,13 @@ from torch import Tensor
 
 from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_MARGIN_PX, STAGE_SIDE_PX, face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
-from talkhead.landmarks2video.composite import Canvas, FrameLayers, composite, prepare_canvas
+from talkhead.landmarks2video import composite as composite_module
+from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
+from talkhead.landmarks2video.composite import FrameLayers, composite
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.masks import soft_mask
 from talkhead.landmarks2video.region import lower_face
+from talkhead.landmarks2video.stage_warp import warp_stage
 from tests.meshes import mean_mesh, opened, turning
 
 Floats = npt.NDArray[np.float32]
@@ -71,8 +76,8 @@ def square_of(canvas: Canvas) -> tuple[slice, slice]:
 
 
 def stage_of(canvas: Canvas) -> tuple[slice, slice]:
-    height, width = canvas.stage.shape[-2:]
-    return slice(canvas.top, canvas.top + height), slice(canvas.left, canvas.left + width)
+    left, top, right, bottom = canvas.area
+    return slice(top, bottom), slice(left, right)
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -178,7 +183,7 @@ def test_hair_above_the_crop_moves_with_the_head() -> None:
 def test_where_the_picture_ends_nothing_moves() -> None:
     points = mean_mesh(100, 450, 150)  # the head extends beyond the upper edge
     canvas = prepare_canvas(smooth(900, 900), points, CPU)
-    assert canvas.top == 0
+    assert canvas.area.top == 0
     moved = points + np.array([8, 6, 0], np.float32)
     shift, maps, target, warped = drawn(canvas, points, moved[None])
     frame = composite(canvas, FrameLayers(shift, maps, target, warped, warped))[0].astype(int)
@@ -214,3 +219,21 @@ def test_the_crop_is_moved_to_whole_pixels_and_the_picture_is_left_alone() -> No
     rows, columns = stage_of(canvas)
     inside = canvas.stage[0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(inside, canvas.picture[rows, columns])
+
+
+def test_frames_for_which_memory_is_short_are_made_in_smaller_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    canvas, points = scene("small")
+    moved = np.stack([opened(points, by) for by in (0, 5, 10)])
+    shift, maps, target, warped = drawn(canvas, points, moved)
+    layers = FrameLayers(shift, maps, target, warped, (warped + 0.1).clamp(-1, 1))
+    expected = composite(canvas, layers)
+
+    def warp(canvas: Canvas, shift: Tensor, *rest: Any) -> None:
+        if len(shift) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        warp_stage(canvas, shift, *rest)
+
+    monkeypatch.setattr(composite_module, "warp_stage", warp)
+    np.testing.assert_array_equal(composite(canvas, layers), expected)

@@ -1,5 +1,7 @@
 """The picture's colours are its coordinates, so a frame shows where every pixel was read."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -7,18 +9,29 @@ import torch
 from torch import Tensor
 
 from talkhead.geometry.crop import CROP_SIDE_PX
+from talkhead.geometry.face_areas import Area
 from talkhead.geometry.mesh import LEFT_EYE, MEAN_FACE, RIGHT_EYE
 from talkhead.landmarks2video.conditioning import draw_maps
-from talkhead.landmarks2video.eyes import LASHES, MAX_TURN, OVERLAP, blend_eyes
+from talkhead.landmarks2video.eyes import LASHES, MAX_TURN, OVERLAP, clear_skin, draw_eyes
 from talkhead.landmarks2video.warp import resize_grid, warp_image
 from tests.meshes import crop_mesh
 
 Floats = npt.NDArray[np.float32]
 SIDE = 3 * CROP_SIDE_PX
+ALL = Area(0, 0, SIDE, SIDE)
 EYES = {"right": (RIGHT_EYE, 468), "left": (LEFT_EYE, 473)}
 MESH = 3 * crop_mesh()
 ALONG = np.array([1, 0, 0], np.float32)
 DOWN = np.array([0, 1, 0], np.float32)
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A picture, as `draw_eyes` needs it."""
+
+    size: tuple[int, int]
+    stage: Tensor
+    clear_skin: tuple[Tensor, Tensor]
 
 
 def places() -> Tensor:
@@ -37,7 +50,17 @@ def drawn(picture: Tensor, *targets: Floats, source: Floats = MESH) -> Tensor:
     identity, target = torch.from_numpy(source)[None], torch.from_numpy(np.stack(targets))
     grid = resize_grid(draw_maps(identity / 3, target / 3)[0], (SIDE, SIDE))
     frames = warp_image(picture.expand(len(targets), -1, -1, -1), grid)
-    blend_eyes(frames, picture, grid, identity[..., :2], target[..., :2])
+
+    def read_places(places: Tensor) -> Tensor:
+        at = (places * (2 / SIDE) - 1)[:, None].expand(len(targets), -1, -1, -1)
+        found = warp_image(grid.permute(0, 3, 1, 2), at)[:, :, 0].transpose(1, 2)
+        return (found + 1) * (SIDE / 2)
+
+    start, goal = identity[..., :2], target[..., :2]
+    pictured = Pictured((SIDE, SIDE), picture, clear_skin(picture, start))
+    for area, eye, touched in draw_eyes(pictured, read_places, start, goal, ALL):
+        part = frames[..., area.top : area.bottom, area.left : area.right]
+        part.copy_(torch.where(touched, eye, part))
     return frames
 
 

