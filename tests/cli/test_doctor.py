@@ -12,7 +12,7 @@ from talkhead.tracking.face_detector import FaceDetector
 from tests.cli.conftest import Run, RunHere, refused
 from tests.drawn_face import draw_face
 from tests.people import film, head, room
-from tests.test_weights import model_entry
+from tests.weights_lists import model_entry
 
 
 def test_doctor_finds_everything_it_needs(run_talkhead: Run) -> None:

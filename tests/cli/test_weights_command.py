@@ -5,7 +5,7 @@ from talkhead.weights import list_entries
 from talkhead.weights.systems import NETWORK_FILES, TENSORS_NAME
 from tests.cli.conftest import Run, RunHere, refused
 from tests.pipelines.test_convert import write_old_talkhead
-from tests.test_weights import model_entry
+from tests.weights_lists import model_entry
 from tests.tiny import tiny_denoiser
 
 
