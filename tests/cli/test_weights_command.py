@@ -5,8 +5,8 @@ from talkhead.weights import list_entries
 from talkhead.weights.systems import NETWORK_FILES, TENSORS_NAME
 from tests.cli.conftest import Run, RunHere, refused
 from tests.pipelines.test_convert import write_old_talkhead
-from tests.weights_lists import model_entry
 from tests.tiny import tiny_denoiser
+from tests.weights_lists import model_entry
 
 
 def with_network(home: Path) -> Path:
