@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.geometry.face_areas import Area
-from talkhead.geometry.mesh import LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
+from talkhead.landmarks2video.eye_axes import EYES, Eye, EyeAxes
 
 UPRIGHT = (9, 197)
 """Mesh points between the brows and on the nose; their distance measures vertical scale."""
@@ -55,62 +54,6 @@ STILL_PX = 0.02
 """An eye whose points move by less than this is left as it is."""
 MARGIN_PX = 2.0
 """Margin for the soft edges of the lids."""
-
-
-@dataclass(frozen=True)
-class _Eye:
-    """Mesh indices, all ordered from the picture's left to its right.
-
-    `upper` and `lower` are the lids' edges from corner to corner; `brow` is the eyebrow's lower
-    edge.
-    """
-
-    upper: tuple[int, ...]
-    lower: tuple[int, ...]
-    brow: tuple[int, ...]
-    iris: int
-
-
-def _eye(ring: list[int], brow: list[int], iris: int, mirrored: bool) -> _Eye:
-    upper, lower, edge = ring[:9], [ring[0], *ring[:7:-1]], brow[:4:-1]
-    if mirrored:
-        upper, lower, edge = upper[::-1], lower[::-1], edge[::-1]
-    return _Eye(tuple(upper), tuple(lower), tuple(edge), iris)
-
-
-EYES = (
-    _eye(RIGHT_EYE.tolist(), RIGHT_BROW.tolist(), 468, False),
-    _eye(LEFT_EYE.tolist(), LEFT_BROW.tolist(), 473, True),
-)
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """An eye's own axes: from corner to corner, and down. The unit is the eye's width."""
-
-    middle: Tensor  # (B, 1, 2)
-    along: Tensor
-    down: Tensor
-    width: Tensor  # (B, 1)
-
-    @staticmethod
-    def of(points: Tensor, eye: _Eye) -> _Axes:
-        start, end = points[:, None, eye.upper[0]], points[:, None, eye.upper[-1]]
-        width = (end - start).norm(dim=-1).clamp(min=1e-3)
-        along = (end - start) / width[..., None]
-        down = torch.stack([-along[..., 1], along[..., 0]], -1)
-        return _Axes((start + end) / 2, along, down, width)
-
-    def read(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both coordinates, (B, N) each, of points (B, N, 2)."""
-        offset = points - self.middle
-        return (offset * self.along).sum(-1) / self.width, (offset * self.down).sum(-1) / self.width
-
-    def place(self, u: Tensor, v: Tensor) -> Tensor:
-        """Return the points (B, N, 2) at coordinates (B, N)."""
-        return self.middle + self.width[..., None] * (
-            u[..., None] * self.along + v[..., None] * self.down
-        )
 
 
 class Pictured(Protocol):
@@ -169,7 +112,7 @@ def _draw_eye(
     part: Area,
 ) -> tuple[Area, Tensor, Tensor] | None:
     eye = EYES[number]
-    there, here = _Axes.of(source, eye), _Axes.of(target, eye)
+    there, here = EyeAxes.of(source, eye), EyeAxes.of(target, eye)
     squash = here.width / (there.width * tall)  # converts heights here to heights there
     box = _reached(there, here, source, target, eye, squash)
     if box is None:
@@ -250,14 +193,14 @@ def _draw_eye(
     return Area(x0, y0, x1, y1), torch.lerp(drawn, read(over), share(above)), touched
 
 
-def _moves(source: Tensor, target: Tensor, eye: _Eye) -> Tensor:
+def _moves(source: Tensor, target: Tensor, eye: Eye) -> Tensor:
     """Return whether an eye moves, bool (B,)."""
     points = [*eye.upper, *eye.lower, *eye.brow, eye.iris]
     return (target - source)[:, points].abs().amax((1, 2)) > STILL_PX
 
 
 def _reached(
-    there: _Axes, here: _Axes, source: Tensor, target: Tensor, eye: _Eye, squash: Tensor
+    there: EyeAxes, here: EyeAxes, source: Tensor, target: Tensor, eye: Eye, squash: Tensor
 ) -> Area | None:
     """Return the area in which the lids or the eyeball move; None for an eye that stands still.
 
@@ -299,11 +242,11 @@ def clear_skin(picture: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         picture: (1, C, h, w) in [0, 255].
         source: (1, 478, 2), its mesh, pixels.
     """
-    right, left = (_clear_skin(_Axes.of(source, eye), picture, source, eye) for eye in EYES)
+    right, left = (_clear_skin(EyeAxes.of(source, eye), picture, source, eye) for eye in EYES)
     return right, left
 
 
-def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Tensor:
+def _clear_skin(there: EyeAxes, picture: Tensor, source: Tensor, eye: Eye) -> Tensor:
     u = torch.linspace(-0.3, 0.3, 7, device=source.device)
     height = torch.linspace(MIN_SKIN, MAX_SKIN, 36, device=source.device)
     edge = _height(there, source, eye.upper, u[None])
@@ -327,11 +270,11 @@ def _clear_skin(there: _Axes, picture: Tensor, source: Tensor, eye: _Eye) -> Ten
 
 
 def _ball(
-    there: _Axes,
-    here: _Axes,
+    there: EyeAxes,
+    here: EyeAxes,
     source: Tensor,
     target: Tensor,
-    eye: _Eye,
+    eye: Eye,
     u: Tensor,
     v: Tensor,
     squash: Tensor,
@@ -364,14 +307,14 @@ def _ball(
     return there.place(u - turn_u * free, v)
 
 
-def _height(axes: _Axes, points: Tensor, line: tuple[int, ...], u: Tensor) -> Tensor:
+def _height(axes: EyeAxes, points: Tensor, line: tuple[int, ...], u: Tensor) -> Tensor:
     """Return the height of a line of mesh points at `u`, (B, N), growing downwards."""
     at, height = axes.read(points[:, list(line)])
     return _interpolate(at, height[:, None], u)[:, 0]
 
 
 def _edge(
-    axes: _Axes, source: Tensor, target: Tensor, lid: tuple[int, ...], u: Tensor
+    axes: EyeAxes, source: Tensor, target: Tensor, lid: tuple[int, ...], u: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return a lid's edge at `u`, (B, N), and the offset to where it is read, (B, N, 2)."""
     index = list(lid)
