@@ -17,9 +17,8 @@ from talkhead.geometry.skin_registration import Registration
 from talkhead.landmarks2video.conditioning import draw_maps, warp_identity
 from talkhead.landmarks2video.mask_noise.renderer import shrink, small_points
 from talkhead.landmarks2video.masks import lower_face_mask
-from talkhead.training.loop import Sample
 from talkhead.training.pairs import around_mouth
-from talkhead.training.samples import ClipBank, jitter_colours, to_model
+from talkhead.training.samples import ClipBank, Sample, jitter_colours, to_model
 
 
 @dataclass(frozen=True)
