@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from talkhead.jobs.adapt_clips import Footage
     from talkhead.jobs.adapt_training import Adaptation
 
-MIN_S, MAX_S = 20.0, 600.0
+MIN_S, MAX_S = 15.0, 600.0
 """Least usable footage, and the longest of all videos together, in seconds."""
 MIN_MINUTES = 1.0
 

@@ -28,8 +28,8 @@ Report = Callable[[str, float], None]
 Tell = Callable[[str], None]
 
 MAX_PAIRS, MAX_MOUTHS = 1600, 800
-PAIRS_PER_S = 3.0
-"""Pairs that are made for each second of training: a cache need not be larger than what is read."""
+PAIRS_PER_S, PAIRS_PER_STEP = 3.0, 8
+"""Pairs that are made for each second or step of training, as they take time, too."""
 DENOISER_SHARE = 0.5
 """Share of the training time that the denoiser gets; the mouth denoiser gets the rest."""
 SAVE_S = 5.0
@@ -61,6 +61,17 @@ class Clock:
     def limit(self, seconds: float) -> Limit:
         """Return the limit of a training."""
         return Limit(self.steps, seconds)
+
+    def num_pairs(self, most: int, reserve_s: float) -> int:
+        """Return how many pairs to make.
+
+        Args:
+            most: an upper limit.
+            reserve_s: seconds that are needed for other things.
+        """
+        if self.steps is not None:
+            return min(most, PAIRS_PER_STEP * self.steps)
+        return min(most, max(round(PAIRS_PER_S * (self.left_s() - reserve_s)), PAIRS_PER_STEP))
 
 
 @dataclass
@@ -169,9 +180,7 @@ class Adaptation:
 
     def _train_denoiser(self, clock: Clock, reserve_s: float, report: Report) -> None:
         renderer = self._renderer()
-        count = MAX_PAIRS
-        if clock.steps is None:
-            count = min(count, round(PAIRS_PER_S * (clock.left_s() - reserve_s)))
+        count = clock.num_pairs(MAX_PAIRS, reserve_s)
         chosen = choose_pairs(self.footage.videos, count, self.seed)
         pairs = make_residual_pairs(
             self.footage.videos,
@@ -187,9 +196,7 @@ class Adaptation:
         renderer = self._renderer()
         if renderer.painter is None:
             return
-        count = MAX_MOUTHS
-        if clock.steps is None:
-            count = min(count, round(PAIRS_PER_S * (clock.left_s() - reserve_s)))
+        count = clock.num_pairs(MAX_MOUTHS, reserve_s)
         drawer = replace(renderer, painter=None)
         parts = []
         for pairs in draw_mouths(drawer, self.footage.videos, count, self.seed):

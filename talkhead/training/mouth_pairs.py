@@ -247,7 +247,7 @@ def pairs_of_clip(
         if abs(reference - target) <= 1:
             reference = int(order[0])
         chosen.append((source, target, reference))
-    pictures = {k: clip.frame(k, None) for k in {k for three in chosen for k in three}}
+    pictures = {k: clip.frame(k, None).copy() for k in {k for three in chosen for k in three}}
     scale = _scale(next(iter(pictures.values())))
     sources, targets, references = (
         clip.landmarks[[three[k] for three in chosen]] * scale for k in range(3)
