@@ -60,7 +60,7 @@ def prepare_footage(
 ) -> Footage:
     """Prepare videos, or take the clips that an earlier run left in `work`.
 
-    Clips that seem to show somebody else than the longest one are left out.
+    Clips that seem to show somebody else than the longest one of their video are left out.
 
     Args:
         videos: of one person.
@@ -122,23 +122,24 @@ def _claim(work: Path, videos: Sequence[Path]) -> None:
 def _of_one_person(
     folder: Path, rows: Sequence[ClipInfo], tell: Callable[[str], None]
 ) -> list[ClipInfo]:
-    """Return the clips that show the person of the longest one."""
-    longest = max(rows, key=lambda row: row.num_frames)
-    known = _looks(read_clip(folder, longest.clip))
-    kept = []
-    left_out: dict[str, float] = {}
-    for row in rows:
-        apart = 0.0
-        if row is not longest:
-            found = _looks(read_clip(folder, row.clip))
-            apart = min(a.distance(b) for a in known for b in found)
-        if apart < SAME_OF_SEVERAL:
-            kept.append(row)
-        else:
-            seconds = float(row.num_frames / Fraction(row.fps))
-            left_out[row.video] = left_out.get(row.video, 0.0) + seconds
-    for video, seconds in left_out.items():
-        tell(f"{video}: {seconds:.1f} s look like somebody else, and are left out")
+    """Return the clips that show the person of the longest one of the same video.
+
+    Two videos are not compared: the same person may wear other clothes, in other light.
+    """
+    kept: list[ClipInfo] = []
+    for video in dict.fromkeys(row.video for row in rows):
+        own = [row for row in rows if row.video == video]
+        longest = max(own, key=lambda row: row.num_frames)
+        known = _looks(read_clip(folder, longest.clip))
+        left_out_s = 0.0
+        for row in own:
+            found = _looks(read_clip(folder, row.clip)) if row is not longest else known
+            if min(a.distance(b) for a in known for b in found) < SAME_OF_SEVERAL:
+                kept.append(row)
+            else:
+                left_out_s += float(row.num_frames / Fraction(row.fps))
+        if left_out_s:
+            tell(f"{video}: {left_out_s:.1f} s look like somebody else, and are left out")
     return kept
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from talkhead.data.clips import encode_frames, write_clip, write_manifest
+from talkhead.data.clips import Clip, ClipInfo, encode_frames, write_clip, write_manifest
 from talkhead.errors import NoFaceError, TalkheadError, WeightsError
 from talkhead.jobs.adapt_card import licence_of
 from talkhead.jobs.adapt_clips import CLIPS, VIDEOS, prepare_footage
@@ -42,14 +42,19 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def named(name: str, clip: Clip, start_s: float = 9) -> ClipInfo:
+    """Describe a clip of talk.mp4."""
+    row = describe_clip(name, clip, person="person")
+    return replace(row, video="talk.mp4", start_s=start_s)
+
+
 @pytest.fixture
 def prepared(tmp_path: Path, detector_is_here: None) -> AdaptJob:
     """A job whose clips are prepared: 16.8 s of a drawn face, in two clips."""
     video, work = write_wall(tmp_path / "talk.mp4"), tmp_path / "work"
     for name, seed, start_s in (("00-talk", 0, 0.0), ("00-talk.1", 1, 8.4)):
         clip = make_clip(210, seed)
-        row = describe_clip(name, clip, person="person")
-        write_clip(work / CLIPS, type(row)(**row.__dict__ | {"start_s": start_s}), clip)
+        write_clip(work / CLIPS, named(name, clip, start_s), clip)
     write_manifest(work / CLIPS)
     record = {"clips": ["00-talk", "00-talk.1"], "dropped": ""}
     (work / CLIPS / "done").mkdir()
@@ -83,12 +88,11 @@ def test_weights_that_are_better_are_saved_whole_with_their_card(
     saved = TalkheadPipeline.from_pretrained(tmp_path / "mine", device="cpu")
     old = TalkheadPipeline.from_pretrained(base, device="cpu")
     for name in ("denoiser", "mouth_denoiser", "autoencoder"):
-        states = (getattr(each, name).state_dict() for each in (saved, old))
-        apart = max(
-            float((a.float() - b.float()).abs().max())
-            for a, b in zip(*(state.values() for state in states), strict=True)
+        kept = all(
+            torch.equal(value.half(), getattr(saved, name).state_dict()[key].half())
+            for key, value in getattr(old, name).state_dict().items()
         )
-        assert (apart > 5e-3) == (name != "autoencoder"), name
+        assert kept == (name == "autoencoder"), name
     card = (tmp_path / "mine" / CARD_NAME).read_text()
     assert "consent" in card
     assert f"| {before['inside_psnr']:.2f} | {after['inside_psnr']:.2f} |" in card
@@ -105,11 +109,6 @@ def test_weights_that_are_worse_are_not_saved(
     assert not result["saved"]
     assert result["reason"].startswith("the mouth is no better (")
     assert {path.name for path in tmp_path.iterdir()} == {"talk.mp4", "work"}
-
-
-def test_the_same_steps_give_the_same_weights(prepared: AdaptJob, base: Path) -> None:
-    first, second = (run(prepared, base) for _ in range(2))
-    assert first["scores"] == second["scores"]
 
 
 def test_a_run_that_fails_leaves_nothing(prepared: AdaptJob, base: Path, tmp_path: Path) -> None:
@@ -196,15 +195,17 @@ def test_a_stretch_of_somebody_else_is_left_out(prepared: AdaptJob, base: Path) 
     assert prepared.work is not None
     folder = prepared.work / CLIPS
     clip = make_clip(50, 2)
-    jpeg, offsets = encode_frames([clip.frame(k)[..., ::-1] for k in range(50)])  # blue skin
+    tint = np.array([0.3, 1, 1])
+    frames = [(clip.frame(k) * tint).astype(np.uint8) for k in range(50)]  # blue skin
+    jpeg, offsets = encode_frames(frames)
     blue = replace(clip, jpeg=jpeg, jpeg_offsets=offsets)
-    write_clip(folder, describe_clip("00-talk.2", blue, person="person"), blue)
+    write_clip(folder, named("00-talk.2", blue), blue)
     write_manifest(folder)
     notes: list[str] = []
     footage = prepare_footage(
         prepared.videos, prepared.work, base, lambda stage, share: None, notes.append
     )
-    assert notes == ["00-talk.2.mp4: 2.0 s look like somebody else, and are left out"]
+    assert notes == ["talk.mp4: 2.0 s look like somebody else, and are left out"]
     clips = [part.info.clip for video in footage.videos for part in video.train]
     assert clips == ["00-talk", "00-talk.1"]
 
