@@ -79,8 +79,8 @@ class LayerChange:
     def apply(self, generator: LandmarkGenerator) -> None:
         """Change the generator."""
         layer = generator.out
-        layer.weight += torch.from_numpy(self.weight.T).to(layer.weight)
-        layer.bias += torch.from_numpy(self.bias).to(layer.bias)
+        layer.weight.add_(torch.from_numpy(self.weight.T).to(layer.weight))
+        layer.bias.add_(torch.from_numpy(self.bias).to(layer.bias))
 
 
 def spoken_clips(generator: LandmarkGenerator, parts: Sequence[PersonClip]) -> list[SpokenClip]:
@@ -152,7 +152,7 @@ def fit_speaking_style(
         return None
     shares = np.ones(clips[0].motion.shape[1], np.float32)
     if generator.config.dual_share is not None:
-        shares = 1 - generator.shares.detach().float().cpu().numpy()
+        shares = np.asarray(1 - generator.shares.detach().float().cpu().numpy(), np.float32)
     starts = [clip[: round(len(clip.truth) * FITTED_SHARE)] for clip in clips]
     ends = [clip[round(len(clip.truth) * FITTED_SHARE) :] for clip in clips]
     best, best_score = None, opening_correlation(generator, ends)

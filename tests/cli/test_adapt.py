@@ -35,12 +35,12 @@ def test_a_video_becomes_weights_that_render_and_that_diffusers_loads(
     run_here: RunHere, video: Path, tiny_weights: Path, face: Path, tmp_path: Path
 ) -> None:
     command = ["adapt", str(video), "-o", "mine", "--weights", str(tiny_weights)]
-    ended = run_here(*command, "--steps", "30", "--json")
+    ended = run_here(*command, "--steps", "12", "--json")
     assert (ended.returncode, ended.stderr) == (0, "")
     result = json.loads(ended.stdout)
     assert result["saved"]
-    assert result["steps"] == {"denoiser": 30}  # these weights have no mouth denoiser
-    assert 14 < result["train_s"] < 14.4
+    assert result["steps"] == {"denoiser": 12}  # these weights have no mouth denoiser
+    assert 13.5 < result["train_s"] <= 14  # of 16 s: 1.6 s are held out, after a gap
     assert result["scores"]["after"]["lips_psnr"] > result["scores"]["before"]["lips_psnr"]
     assert (result["device"], result["base"]) == ("cpu", str(tiny_weights))
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "face.png"}

@@ -113,7 +113,7 @@ def test_weights_that_are_worse_are_not_saved(
 
 def test_a_run_that_fails_leaves_nothing(prepared: AdaptJob, base: Path, tmp_path: Path) -> None:
     def stop(stage: str, share: float) -> None:
-        if stage == "mouth denoiser":
+        if stage == "pairs":
             raise KeyboardInterrupt
 
     job = AdaptJob(**prepared.__dict__ | {"work": None})

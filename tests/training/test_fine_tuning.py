@@ -40,14 +40,15 @@ def test_the_time_ends_it() -> None:
 
 def test_the_same_steps_give_the_same_network() -> None:
     networks = [line() for _ in range(2)]
-    for network in networks:
+
+    def train(network: nn.Module) -> None:
         for _ in fine_tune(
-            network,
-            lambda step, n=network: squared_error(n),
-            Limit(20),
-            learning_rate=0.1,  # type: ignore[misc]
+            network, lambda step: squared_error(network), Limit(20), learning_rate=0.1
         ):
             pass
+
+    for network in networks:
+        train(network)
     assert torch.equal(networks[0].weight, networks[1].weight)
     assert not torch.equal(networks[0].weight, line().weight)
 
