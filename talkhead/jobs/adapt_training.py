@@ -34,8 +34,8 @@ DENOISER_SHARE = 0.5
 """Share of the training time that the denoiser gets; the mouth denoiser gets the rest."""
 SAVE_S = 5.0
 MIN_TRAINING_S = 20.0
-OPENING_SLACK = 0.01
-"""By how much the opening's correlation may fall: less than it differs between two seeds."""
+OPENING_SLACK = 0.05
+"""By how much the correlation of the opening may fall: two seconds of lips measure it no better."""
 
 
 class Clock:

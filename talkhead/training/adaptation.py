@@ -33,7 +33,7 @@ MOUTH_BATCH_SIZE = 8
 MOUTH_LEARNING_RATE = 5e-4
 END_SHARE = 0.6
 """Share of mouths at pure noise, where a single step starts; so are half of the others."""
-DETAIL_WEIGHT = 0.1
+DETAIL_WEIGHT = 0.3
 """Weight of `detail_loss`."""
 DETAIL_GOAL = 0.8
 """Share of the true mouths' detail to reach."""
