@@ -73,7 +73,7 @@ def write_cards(
     text = _CARD.format(
         metadata="\n".join(metadata),
         name=name,
-        base=result["base"],
+        base=_public_name(result["base"]),
         version=result["talkhead"],
         adapted=", ".join(f"`{component}`" for component in components),
         train_s=result["train_s"],
@@ -90,6 +90,11 @@ def write_cards(
             f"(../{CARD_NAME}).\n",
             encoding="utf-8",
         )
+
+
+def _public_name(weights: str) -> str:
+    """Return the name of weights; of a folder only the last part, as the rest may be private."""
+    return Path(weights).resolve().name if Path(weights).is_dir() else weights
 
 
 def score_rows(scores: Mapping[str, Mapping[str, float]]) -> str:

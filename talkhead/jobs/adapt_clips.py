@@ -80,6 +80,7 @@ def prepare_footage(
     ]
     workers = min(len(sources), torch.get_num_threads())
     outcomes = prepare(sources, work / CLIPS, side_px=SIDE_PX, num_workers=workers)
+    report("videos", 0.0)
     with closing(outcomes):
         for number, outcome in enumerate(outcomes, 1):
             if outcome.broken:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MIN_S, MAX_S = 15.0, 600.0
 """Least usable footage, and the longest of all videos together, in seconds."""
-MIN_MINUTES = 1.0
+MIN_MINUTES, MAX_MINUTES = 1.0, 1440.0
 
 Report = Callable[[str, float], None]
 """Called with what is being done, and how much of it is done, 0 to 1."""
@@ -67,17 +67,11 @@ def check_job(job: AdaptJob, folder: Path) -> None:
     system = system_of(folder)
     if system is not TALKHEAD:
         raise WeightsError(f"{system.label} cannot be adapted: start from the default weights")
-    if not job.minutes >= MIN_MINUTES:
-        raise TalkheadError(f"{job.minutes:g} minutes are too few: give at least {MIN_MINUTES:g}")
-    if job.output.exists() and not job.output.is_dir():
-        raise TalkheadError(f"{job.output} is not a folder: choose another name")
-    if job.output.exists() and not (job.overwrite and (job.output / INDEX_NAME).is_file()):
+    if not MIN_MINUTES <= job.minutes <= MAX_MINUTES:
         raise TalkheadError(
-            f"{job.output} exists: choose another name"
-            + (", or allow overwriting" if (job.output / INDEX_NAME).is_file() else "")
+            f"the time must be {MIN_MINUTES:g} to {MAX_MINUTES:g} minutes, not {job.minutes:g}"
         )
-    if not job.output.parent.is_dir():
-        raise TalkheadError(f"folder {job.output.parent} does not exist: create it first")
+    _check_output(job)
     if job.work is not None and job.work.exists() and not job.work.is_dir():
         raise TalkheadError(f"{job.work} is not a folder: choose another one for the clips")
     seen: set[Path] = set()
@@ -97,6 +91,24 @@ def check_job(job: AdaptJob, folder: Path) -> None:
         raise TalkheadError(
             f"{total_s / 60:.0f} minutes of video are more than needed: cut out one to five of them"
         )
+
+
+def _check_output(job: AdaptJob) -> None:
+    if job.output.exists() and not job.output.is_dir():
+        raise TalkheadError(f"{job.output} is not a folder: choose another name")
+    if job.output.exists() and not (job.overwrite and (job.output / INDEX_NAME).is_file()):
+        raise TalkheadError(
+            f"{job.output} exists: choose another name"
+            + (", or allow overwriting" if (job.output / INDEX_NAME).is_file() else "")
+        )
+    if not job.output.parent.is_dir():
+        raise TalkheadError(f"folder {job.output.parent} does not exist: create it first")
+    try:
+        tempfile.TemporaryDirectory(prefix=HIDDEN, dir=job.output.parent).cleanup()
+    except OSError as error:
+        raise TalkheadError(
+            f"folder {job.output.parent} cannot be written to ({error.strerror}); choose another"
+        ) from error
 
 
 def adapt(

@@ -73,7 +73,7 @@ def test_weights_that_are_better_are_saved_whole_with_their_card(
 ) -> None:
     monkeypatch.setattr(adaptation, "LEARNING_RATE", 1e-3)
     stages: dict[str, float] = {}
-    job = AdaptJob(**prepared.__dict__ | {"steps": 15})
+    job = AdaptJob(**prepared.__dict__ | {"steps": 15, "weights": str(base)})
     result = run(job, base, report=lambda stage, share: stages.update({stage: share}))
     assert result["saved"], result["reason"]
     assert result["steps"] == {"denoiser": 15, "mouth_denoiser": 15}
@@ -95,6 +95,8 @@ def test_weights_that_are_better_are_saved_whole_with_their_card(
         assert kept == (name == "autoencoder"), name
     card = (tmp_path / "mine" / CARD_NAME).read_text()
     assert "consent" in card
+    assert "The weights `base`" in card
+    assert str(tmp_path) not in card
     assert f"| {before['inside_psnr']:.2f} | {after['inside_psnr']:.2f} |" in card
     assert licence_of(tmp_path / "mine") == "cc-by-nc-sa-4.0"
     assert "Adapted to one person" in (tmp_path / "mine" / "denoiser" / CARD_NAME).read_text()
@@ -162,7 +164,8 @@ Change = Callable[[AdaptJob, Path], dict[str, Any]]
             "work exists: choose another name",
         ),
         (lambda job, place: {"work": job.videos[0]}, TalkheadError, "is not a folder"),
-        (lambda job, place: {"minutes": 0.5}, TalkheadError, "0.5 minutes are too few"),
+        (lambda job, place: {"minutes": 0.5}, TalkheadError, "1 to 1440 minutes, not 0.5"),
+        (lambda job, place: {"minutes": float("inf")}, TalkheadError, "minutes, not inf"),
     ],
 )
 def test_what_cannot_work_is_refused_before_slow_work(
