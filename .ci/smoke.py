@@ -45,26 +45,7 @@ EXTRA_MODULES = {
     )
 } | {
     f"talkhead.training.{name}"
-    for name in (
-        "autoencoder",
-        "denoiser",
-        "emotion",
-        "landmark_loss",
-        "landmark_samples",
-        "landmark_validation",
-        "landmarks",
-        "loop",
-        "mouth_denoiser",
-        "mouth_samples",
-        "pairs",
-        "records",
-        "speech",
-        "speech_samples",
-        "tasks",
-        "teacher",
-        "video_denoiser",
-        "video_samples",
-    )
+    for name in ("emotion", "landmarks", "loop", "records", "speech", "tasks")
 }
 """Modules that only `talkhead app` and `talkhead train` import, once they know that their extra is
 installed."""
@@ -142,6 +123,9 @@ def check_commands(folder: Path, portrait: Path, speech: Path) -> None:
         run("eval", "data", "--stage", stage, "-o", f"report-{stage}")
         for name in ("scores.json", "scores.csv", "report.html"):
             expect((folder / f"report-{stage}" / name).is_file(), f"eval wrote no {name}")
+
+    said = run("adapt", "talk.mp4", "-o", "mine", status=2)
+    expect("too little to learn from" in said, f"adapt says {said}")
 
     for arguments, extra in (
         (("app",), "app"),

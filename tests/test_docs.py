@@ -33,6 +33,7 @@ NOT_RUN = {
     ".venv/bin/pip install '.[app]'": "tests/app starts the page with this command",
     "talkhead app": "tests/app starts the page, and tests/cli/test_app_page.py reads the options",
     "talkhead prepare": "tests/cli/test_prepare_command.py, on videos made there",
+    "talkhead adapt": "tests/cli/test_adapt.py, on a video made there",
     "talkhead train": "takes hours; tests/training runs every task on tiny clips",
     "talkhead eval": "tests/cli/test_eval_command.py, on tiny clips",
     "talkhead weights": "tests/cli/test_weights_sources.py, against a hub of its own",

@@ -9,6 +9,7 @@ import typer
 
 from talkhead import __version__
 from talkhead.cli import (
+    adapt,
     app_page,
     benchmark,
     doctor,
@@ -38,6 +39,7 @@ app.command("app")(app_page.app_page)
 app.command("landmarks")(landmarks.landmarks)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
+app.command("adapt")(adapt.adapt)
 app.command("eval")(eval.evaluate)
 app.command("inspect")(inspect.inspect)
 app.command("benchmark")(benchmark.benchmark)

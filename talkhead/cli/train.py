@@ -51,7 +51,8 @@ def train(
     which the same command continues.
     """
     require_extra("train", "training")
-    from talkhead.training.loop import CHECKPOINT, is_first_process
+    from talkhead.training.config import CHECKPOINT
+    from talkhead.training.loop import is_first_process
     from talkhead.training.loop import train as run_training
     from talkhead.training.tasks import build_task
 

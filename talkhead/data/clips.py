@@ -135,16 +135,20 @@ class Clip:
 
     def beginning(self, num_frames: int, fps: Fraction) -> Clip:
         """Return the first frames of the clip and their sound; all of a shorter clip."""
-        if num_frames >= len(self):
-            return self
-        offsets = self.jpeg_offsets[: num_frames + 1]  # none if it was read without frames
+        return self if num_frames >= len(self) else self.part(0, num_frames, fps)
+
+    def part(self, start: int, end: int, fps: Fraction) -> Clip:
+        """Return the frames from `start` to `end` (exclusive), and their sound."""
+        offsets = self.jpeg_offsets[start : end + 1]  # none if it was read without frames
+        first, last = (int(offsets[0]), int(offsets[-1])) if len(offsets) else (0, 0)
+        sound = (round(frame / fps * SAMPLE_RATE_HZ) for frame in (start, end))
         return replace(
             self,
-            landmarks=self.landmarks[:num_frames],
-            crops=self.crops[:num_frames],
-            waveform=self.waveform[: round(num_frames / fps * SAMPLE_RATE_HZ)],
-            jpeg=self.jpeg[: int(offsets.max(initial=0))],
-            jpeg_offsets=offsets,
+            landmarks=self.landmarks[start:end],
+            crops=self.crops[start:end],
+            waveform=self.waveform[slice(*sound)],
+            jpeg=self.jpeg[first:last],
+            jpeg_offsets=offsets - first,
         )
 
     def waveform_float(self) -> npt.NDArray[np.float32]:

@@ -19,8 +19,8 @@ from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.landmarks2video.autoencoder import PATCH_PX, Autoencoder
 from talkhead.landmarks2video.region import lower_face
 from talkhead.networks import to_channels_last
-from talkhead.training.loop import CHECKPOINT, Batch, Sample
-from talkhead.training.samples import ClipBank, jitter_colours, to_model
+from talkhead.training.config import CHECKPOINT
+from talkhead.training.samples import Batch, ClipBank, Sample, jitter_colours, to_model
 
 NUM_PCA_PATCHES = 60_000
 NUM_VALIDATION_FRAMES = 48

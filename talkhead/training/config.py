@@ -14,7 +14,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-
+CHECKPOINT = "checkpoint"
+"""Folder of the trained network in a run folder."""
 MAX_SETTINGS_BYTES = 64_000
 """Limit on the size of settings files. TOML dotted keys take memory quadratic in their length."""
 

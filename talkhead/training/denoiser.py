@@ -23,13 +23,13 @@ from talkhead.landmarks2video.region import LATENT_PX
 from talkhead.landmarks2video.renderer import correct
 from talkhead.landmarks2video.sampling import SamplerOptions, default_scheduler
 from talkhead.networks import to_channels_last
+from talkhead.training.config import CHECKPOINT
 from talkhead.training.diffusion import diffusion_loss, draw_timesteps
 from talkhead.training.discriminator import (
     CONDITION_CHANNELS,
     PatchDiscriminator,
     adversarial_losses,
 )
-from talkhead.training.loop import CHECKPOINT, Batch
 from talkhead.training.pairs import (
     MAP_RATIO,
     PATCH_PX,
@@ -38,7 +38,7 @@ from talkhead.training.pairs import (
     pair,
 )
 from talkhead.training.registration import fit_registration, other_frame
-from talkhead.training.samples import ClipBank
+from talkhead.training.samples import Batch, ClipBank
 
 NUM_MEASURED_PAIRS = 96
 """Pairs used to measure the scale of the residuals."""
@@ -157,34 +157,17 @@ class DenoiserTask:
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the weighted velocity error, the share left at time 1, and the mouth losses."""
         assert isinstance(model, TrainModule)
-        residual_scale = model.denoiser.config.residual_scale
         count = len(batch["target"])
         both = self.encode(torch.cat([batch["target"], batch["warped"]]))
         target, warped = both[:count], both[count:]
-        clean = (target - warped) / residual_scale
         timesteps = draw_timesteps(count, self._config.end_share, generator, self._scheduler)
-        timesteps = timesteps.to(clean.device)
-        epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
-        weight = batch["weight"]
-        # A pair that the warp gets nearly right has a small error, but viewers still see all of it.
-        # Measure errors relative to what there was to correct.
-        energy = (clean.square() * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
-        weight = weight * (0.2 / (energy + self._config.energy_floor))[:, None, None, None]
-
-        def denoiser(noisy: Tensor, time: Tensor) -> Tensor:
-            velocity: Tensor = model.denoiser(noisy, time, warped, batch["maps"])
-            return velocity
-
-        losses, estimate = diffusion_loss(
-            denoiser, self._scheduler, clean, timesteps, epsilon, weight
+        known = {"target": target, "warped": warped} | {k: batch[k] for k in ("maps", "weight")}
+        losses, left, estimate = residual_losses(
+            model.denoiser, self._scheduler, known, timesteps, self._config, generator
         )
-        # Share of the warp's error that remains at time 1; below 1, the network beats the warp.
-        at_end = timesteps == self._scheduler.config.num_train_timesteps - 1
-        nothing = (clean.square() * weight).mean((1, 2, 3))
-        left = (losses * at_end).sum() / (nothing * at_end).sum().clamp(min=1e-6)
         values = {"loss": losses.mean(), "left": left}
         if model.discriminator is not None:
-            latents = warped + residual_scale * estimate
+            latents = warped + model.denoiser.config.residual_scale * estimate
             mouth = self._mouth_losses(model.discriminator, latents, batch)
             values["loss"] = (
                 values["loss"]
@@ -262,6 +245,49 @@ class DenoiserTask:
         """Write the denoiser's checkpoint folder."""
         assert isinstance(model, TrainModule)
         model.denoiser.save_pretrained(run / CHECKPOINT, dtype=torch.float16)
+
+
+def residual_losses(
+    denoiser: Denoiser,
+    scheduler: Any,
+    batch: Batch,
+    timesteps: Tensor,
+    config: DenoiserTaskConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return how wrong the denoiser is about pairs.
+
+    Args:
+        denoiser: the network.
+        scheduler: a scheduler of diffusers.
+        batch: `target` and `warped`, latents (B, C, 20, 24), and `maps` and `weight` of `pair`.
+        timesteps: int64 (B,).
+        config: weights of the loss.
+        generator: source of the noise.
+
+    Returns:
+        The weighted velocity errors (B,), the share of the warps' error that is left at time 1
+        (below 1, the network beats the warp), and the estimates of the scaled residuals.
+    """
+    warped = batch["warped"]
+    clean = (batch["target"] - warped) / denoiser.config.residual_scale
+    timesteps = timesteps.to(clean.device)
+    epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
+    weight = batch["weight"]
+    # A pair that the warp gets nearly right has a small error, but viewers still see all of it.
+    # Measure errors relative to what there was to correct.
+    energy = (clean.square() * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
+    weight = weight * (0.2 / (energy + config.energy_floor))[:, None, None, None]
+
+    def denoise(noisy: Tensor, time: Tensor) -> Tensor:
+        velocity: Tensor = denoiser(noisy, time, warped, batch["maps"])
+        return velocity
+
+    losses, estimate = diffusion_loss(denoise, scheduler, clean, timesteps, epsilon, weight)
+    at_end = timesteps == scheduler.config.num_train_timesteps - 1
+    nothing = (clean.square() * weight).mean((1, 2, 3))
+    left = (losses * at_end).sum() / (nothing * at_end).sum().clamp(min=1e-6)
+    return losses, left, estimate
 
 
 def _check_sizes(denoiser: Denoiser, autoencoder: Autoencoder) -> None:

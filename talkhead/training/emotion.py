@@ -30,7 +30,9 @@ from talkhead.data.emotional_speech import (
 from talkhead.emotions import VOICE_LABELS
 from talkhead.errors import TalkheadError
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.training.loop import CHECKPOINT, Batch, Sample, dropout_from
+from talkhead.training.config import CHECKPOINT
+from talkhead.training.loop import dropout_from
+from talkhead.training.samples import Batch, Sample
 from talkhead.training.voices import disturb
 
 Floats = npt.NDArray[np.float32]

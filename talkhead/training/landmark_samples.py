@@ -24,9 +24,8 @@ from talkhead.geometry.motion_basis import (
     rest_of_clip,
 )
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.training.loop import Sample
 from talkhead.training.recordings import draw_window
-from talkhead.training.samples import PERSON_POWER, ClipBank, draw_place
+from talkhead.training.samples import PERSON_POWER, ClipBank, Sample, draw_place
 from talkhead.training.voices import disturb, drop_moments, not_speech
 
 Floats = npt.NDArray[np.float32]
@@ -249,12 +248,13 @@ def talking_clips(
 ) -> list[TalkingClip]:
     """Preprocess the clips of a bank; their styles are not yet standardised."""
     return [
-        _talking_clip(clip, row, basis, config.use_offsets)
+        talking_clip(clip, row, basis, config.use_offsets)
         for clip, row in zip(bank.clips, bank.rows, strict=True)
     ]
 
 
-def _talking_clip(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> TalkingClip:
+def talking_clip(clip: Clip, row: ClipInfo, basis: MotionBasis, use_offset: bool) -> TalkingClip:
+    """Preprocess a clip; its style is not standardised."""
     rest, pose = rest_of_clip(clip.landmarks)
     aligned = pose.to_face(clip.landmarks)
     unit = eye_distance(aligned)

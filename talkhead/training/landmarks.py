@@ -27,6 +27,7 @@ from talkhead.data.selection import is_scored, split_rows, teaches_lips
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.networks import check_alike, public_config
+from talkhead.training.config import CHECKPOINT
 from talkhead.training.encoders import load_encoder
 from talkhead.training.fit_head_motion import fit_head_style
 from talkhead.training.landmark_loss import motion_losses
@@ -39,9 +40,9 @@ from talkhead.training.landmark_samples import (
     talking_clips,
 )
 from talkhead.training.landmark_validation import draw_curves, score_clip
-from talkhead.training.loop import CHECKPOINT, Batch, dropout_from
+from talkhead.training.loop import dropout_from
 from talkhead.training.recordings import read_recordings
-from talkhead.training.samples import ClipBank
+from talkhead.training.samples import Batch, ClipBank
 from talkhead.training.teacher import Teacher, UnitHead
 
 Floats = npt.NDArray[np.float32]

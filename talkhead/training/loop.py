@@ -7,7 +7,7 @@ its part of each batch, gradients are averaged, and only the first process write
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,13 +23,8 @@ from talkhead.errors import TalkheadError
 from talkhead.media.picture import write_picture
 from talkhead.training.config import LoopConfig, check_loop
 from talkhead.training.records import Means, Records, Report
+from talkhead.training.samples import Batch, Sample
 from talkhead.training.state import load_state, save_state
-
-CHECKPOINT = "checkpoint"
-"""Folder of the trained network in a run folder."""
-
-Batch = Mapping[str, Tensor]
-Sample = dict[str, npt.NDArray[Any]]
 
 
 class Samples(Protocol):

@@ -24,11 +24,12 @@ from talkhead.landmarks2video.mouth_patch import (
 )
 from talkhead.landmarks2video.sampling import SamplerOptions, default_scheduler, sample
 from talkhead.networks import to_channels_last
+from talkhead.training.config import CHECKPOINT
 from talkhead.training.diffusion import diffusion_loss
 from talkhead.training.discriminator import PatchDiscriminator, discriminator_loss
-from talkhead.training.loop import CHECKPOINT, Batch
 from talkhead.training.mouth_pairs import Pairs, make_pairs, read_pairs
 from talkhead.training.mouth_samples import MouthDenoiserTaskConfig, MouthSamples, as_sample
+from talkhead.training.samples import Batch
 
 WIDE_PX = 8.0
 """The loss counts fully up to this far outside the inner lips, in pixels of the patch."""
@@ -144,44 +145,20 @@ class MouthDenoiserTask:
             details = np.array([pairs.infos[k].detail for k in chosen])
             denoiser.register_to_config(sharpness=round(float(np.quantile(details, 0.8)), 3))
 
-    def _conditions(self, batch: Batch, denoiser: MouthDenoiser) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return {
-                "real": denoiser.encode(_to_model(batch["real"])),
-                "draft": denoiser.encode(_to_model(batch["draft"])),
-                "reference": denoiser.encode(_to_model(batch["reference"])),
-                "maps": draw_lips(batch["outlines"]),
-            }
-
     def loss(self, model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the weighted velocity error, and the losses of the discriminator."""
         assert isinstance(model, TrainModule)
         denoiser, config = model.denoiser, self._config
-        known = self._conditions(batch, denoiser)
-        device, count = known["draft"].device, len(known["draft"])
+        known = conditions_of(batch, denoiser)
+        count = len(known["draft"])
         keeps = torch.rand(count, generator=generator) >= config.drop_reference
-        reference = known["reference"] * keeps.to(device)[:, None, None, None]
-        scale = denoiser.residual_spread[:, None, None]
-        clean = (known["real"] - known["draft"]) / scale
-        timesteps = self._draw_timesteps(count, generator).to(device)
-        epsilon = torch.randn(clean.shape, generator=generator).to(device)
-        importance = (denoiser.residual_spread * denoiser.spread) ** config.component_power
-        weight = _weight(known["maps"], config.outside_weight)
-        weight = weight * (importance / importance.mean())[:, None, None]
-        weight = weight / weight.mean((1, 2, 3), keepdim=True)
-
-        def denoise(noisy: Tensor, time: Tensor) -> Tensor:
-            velocity: Tensor = denoiser(
-                noisy, time, known["draft"], reference, known["maps"], batch["detail"]
-            )
-            return velocity
-
-        losses, estimate = diffusion_loss(
-            denoise, self._scheduler, clean, timesteps, epsilon, weight
+        timesteps = draw_timesteps(count, config.num_timesteps, generator, self._scheduler)
+        losses, residual = painted_losses(
+            denoiser, self._scheduler, known, keeps, timesteps, config, generator
         )
         values = {"loss": config.diffusion_weight * losses.mean(), "velocity": losses.mean()}
         if model.discriminator is not None:
-            painted = denoiser.decode(known["draft"] + estimate * scale)
+            painted = denoiser.decode(known["draft"] + residual)
             mouth = _mouth_losses(
                 model.discriminator,
                 painted,
@@ -199,17 +176,9 @@ class MouthDenoiserTask:
             values.update(mouth)
         return values
 
-    def _draw_timesteps(self, count: int, generator: torch.Generator) -> Tensor:
-        total = int(self._scheduler.config.num_train_timesteps)
-        some = self._config.num_timesteps or total
-        drawn = torch.randint(1, some + 1, (count,), generator=generator)
-        if self._config.num_timesteps:  # half of them at pure noise, where one step starts
-            drawn = torch.where(torch.rand(count, generator=generator) < 0.5, some, drawn)
-        return drawn * total // some - 1
-
     def paint(self, model: MouthDenoiser, batch: Batch, steps: int, seed: int = 0) -> Tensor:
         """Sample the patches of a batch, (B, 3, 128, 160) in [-1, 1]."""
-        known = self._conditions(batch, model)
+        known = conditions_of(batch, model)
         draft = known["draft"]
         generator = torch.Generator().manual_seed(seed)
         epsilon = torch.randn((1, *draft.shape[1:]), generator=generator).to(draft)
@@ -271,6 +240,66 @@ class MouthDenoiserTask:
         """Write the denoiser's checkpoint folder."""
         assert isinstance(model, TrainModule)
         model.denoiser.save_pretrained(run / CHECKPOINT, dtype=torch.float16)
+
+
+def conditions_of(batch: Batch, denoiser: MouthDenoiser) -> dict[str, Tensor]:
+    """Return the latents and lip maps of pairs: real, draft, reference, maps; and their detail."""
+    with torch.no_grad():
+        names = ("real", "draft", "reference")
+        latents = {name: denoiser.encode(_to_model(batch[name])) for name in names}
+        return latents | {"maps": draw_lips(batch["outlines"]), "detail": batch["detail"]}
+
+
+def draw_timesteps(
+    count: int, num_timesteps: int, generator: torch.Generator, scheduler: Any
+) -> Tensor:
+    """Draw timesteps, int64 (count,), of a few evenly spaced ones; 0 draws from all."""
+    total = int(scheduler.config.num_train_timesteps)
+    some = num_timesteps or total
+    drawn = torch.randint(1, some + 1, (count,), generator=generator)
+    if num_timesteps:  # half of them at pure noise, where one step starts
+        drawn = torch.where(torch.rand(count, generator=generator) < 0.5, some, drawn)
+    return drawn * total // some - 1
+
+
+def painted_losses(
+    denoiser: MouthDenoiser,
+    scheduler: Any,
+    known: Batch,
+    keeps: Tensor,
+    timesteps: Tensor,
+    config: MouthDenoiserTaskConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Return the weighted velocity errors of mouths, (B,), and the residuals' estimates.
+
+    Args:
+        denoiser: the network.
+        scheduler: a scheduler of diffusers.
+        known: from `conditions_of`.
+        keeps: bool (B,), whether the network sees the reference.
+        timesteps: int64 (B,).
+        config: weights of the loss.
+        generator: source of the noise.
+    """
+    draft = known["draft"]
+    reference = known["reference"] * keeps.to(draft.device)[:, None, None, None]
+    scale = denoiser.residual_spread[:, None, None]
+    clean = (known["real"] - draft) / scale
+    epsilon = torch.randn(clean.shape, generator=generator).to(clean.device)
+    importance = (denoiser.residual_spread * denoiser.spread) ** config.component_power
+    weight = _weight(known["maps"], config.outside_weight)
+    weight = weight * (importance / importance.mean())[:, None, None]
+    weight = weight / weight.mean((1, 2, 3), keepdim=True)
+
+    def denoise(noisy: Tensor, time: Tensor) -> Tensor:
+        velocity: Tensor = denoiser(noisy, time, draft, reference, known["maps"], known["detail"])
+        return velocity
+
+    losses, estimate = diffusion_loss(
+        denoise, scheduler, clean, timesteps.to(clean.device), epsilon, weight
+    )
+    return losses, estimate * scale
 
 
 def _to_model(images: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ made once, by worker processes, and kept in a folder as arrays.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,19 +115,25 @@ def make_pairs(
 
 def read_pairs(folder: Path) -> Pairs:
     """Read all parts of a folder."""
-    arrays: dict[str, list[Any]] = {name: [] for name in ARRAYS}
-    infos = []
+    parts = []
     for path in sorted(folder.glob("*.jsonl")):
         lines = path.read_text(encoding="utf-8").splitlines()
         if not lines:
             continue
-        infos += [PairInfo(**json.loads(line)) for line in lines]
+        infos = [PairInfo(**json.loads(line)) for line in lines]
         with np.load(path.with_suffix(".npz")) as part:
-            for name in ARRAYS:
-                arrays[name].append(part[name])
-    if not infos:
+            parts.append(Pairs(**{name: part[name] for name in ARRAYS}, infos=infos))
+    if not parts:
         raise TalkheadError(f"{folder} has no pairs")
-    return Pairs(**{name: np.concatenate(parts) for name, parts in arrays.items()}, infos=infos)
+    return join_pairs(parts)
+
+
+def join_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """Join pairs, of which there must be some."""
+    return Pairs(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS},
+        infos=[info for part in parts for info in part.infos],
+    )
 
 
 _drawers: dict[Path, tuple[LatentRenderer, MotionBasis]] = {}
@@ -158,12 +163,12 @@ def _make_part(
         if row.is_still:
             made.append(_pair_of_still(renderer, basis, row, clip))
         else:
-            made.append(_pairs_of_clip(renderer, row, clip, per_clip, rng))
+            made.append(pairs_of_clip(renderer, row, clip, per_clip, rng))
     found = [pairs for pairs in made if pairs is not None]
     if found:
         with replacing(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
-            arrays = {name: np.concatenate([getattr(p, name) for p in found]) for name in ARRAYS}
-            np.savez(file, **arrays)
+            joined = join_pairs(found)
+            np.savez(file, **{name: getattr(joined, name) for name in ARRAYS})
     lines = [json.dumps(asdict(info)) + "\n" for pairs in found for info in pairs.infos]
     with replacing(path.with_suffix(".jsonl")) as partial:
         partial.write_text("".join(lines), encoding="utf-8")
@@ -214,9 +219,10 @@ def _pair_of_still(
     return _cut(row, drafts, picture[None], closed, mesh, moved, closed_mesh, [(-1, 0, -1)])
 
 
-def _pairs_of_clip(
+def pairs_of_clip(
     renderer: LatentRenderer, row: ClipInfo, clip: Clip, count: int, rng: np.random.Generator
 ) -> Pairs | None:
+    """Return pairs of frames of a clip; None if its mouth is hardly ever opened."""
     opening = mouth_opening(clip.landmarks)
     opened = np.flatnonzero(opening > CLOSED_LIPS)
     if len(opened) < NEAR_FRAMES:
@@ -241,7 +247,7 @@ def _pairs_of_clip(
         if abs(reference - target) <= 1:
             reference = int(order[0])
         chosen.append((source, target, reference))
-    pictures = {k: clip.frame(k, None) for k in {k for three in chosen for k in three}}
+    pictures = {k: clip.frame(k, None).copy() for k in {k for three in chosen for k in three}}
     scale = _scale(next(iter(pictures.values())))
     sources, targets, references = (
         clip.landmarks[[three[k] for three in chosen]] * scale for k in range(3)

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.landmarks2video.mouth_patch import PATCH_WIDTH_PX
-from talkhead.training.loop import Sample
 from talkhead.training.mouth_pairs import Pairs
-from talkhead.training.samples import PERSON_POWER, draw_place, jitter_colours
+from talkhead.training.samples import PERSON_POWER, Sample, draw_place, jitter_colours
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from talkhead.landmarks2video.region import (
     lower_face,
 )
 from talkhead.landmarks2video.warp import resize_grid, warp_image
-from talkhead.training.loop import Sample
-from talkhead.training.samples import ClipBank, jitter_colours, to_model
+from talkhead.training.samples import ClipBank, Sample, jitter_colours, to_model
 
 MAP_RATIO = MAP_SIDE_PX / CROP_SIDE_PX
 PATCH_PX = (64, 96)

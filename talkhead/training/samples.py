@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from talkhead.data.clips import Clip, ClipInfo, read_clip
 from talkhead.errors import TalkheadError
+
+Sample = dict[str, npt.NDArray[Any]]
+Batch = Mapping[str, Tensor]
 
 PERSON_POWER = 0.5
 """People are drawn with their number of frames to this power, so that none dominates."""

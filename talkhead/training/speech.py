@@ -23,7 +23,9 @@ from talkhead.audio2landmarks.speech_encoder import SpeechEncoder
 from talkhead.data.phonemes import NUM_CLASSES, PAUSE
 from talkhead.data.selection import split_rows
 from talkhead.errors import TalkheadError
-from talkhead.training.loop import CHECKPOINT, Batch, dropout_from
+from talkhead.training.config import CHECKPOINT
+from talkhead.training.loop import dropout_from
+from talkhead.training.samples import Batch
 from talkhead.training.speech_samples import (
     NO_LABEL,
     SpeechSamples,

@@ -17,8 +17,7 @@ from talkhead.data.clips import ClipInfo
 from talkhead.data.espeak import Utterance, Voice, speak
 from talkhead.data.phonemes import PAUSE, classes_of
 from talkhead.media.rates import SAMPLE_RATE_HZ
-from talkhead.training.loop import Sample
-from talkhead.training.samples import ClipBank
+from talkhead.training.samples import ClipBank, Sample
 from talkhead.training.texts import ENGLISH_SHARE, LANGUAGES, VARIANTS, draw_text
 from talkhead.training.voices import disturb
 

@@ -27,11 +27,11 @@ from talkhead.landmarks2video.sampling import (
     linear_scheduler,
 )
 from talkhead.networks import public_config
+from talkhead.training.config import CHECKPOINT
 from talkhead.training.diffusion import draw_timesteps, network_time
 from talkhead.training.fit_expressions import fit_expressions
-from talkhead.training.loop import CHECKPOINT, Batch, Sample
 from talkhead.training.registration import fit_registration
-from talkhead.training.samples import ClipBank
+from talkhead.training.samples import Batch, ClipBank, Sample
 from talkhead.training.video_samples import VideoDenoiserTaskConfig, VideoSamples, window_sample
 
 Floats = npt.NDArray[np.float32]

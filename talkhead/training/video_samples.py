@@ -20,9 +20,8 @@ from talkhead.landmarks2video.conditioning import draw_maps, warp_identity
 from talkhead.landmarks2video.mask_noise.renderer import shrink, small_points
 from talkhead.landmarks2video.masks import lower_face_mask
 from talkhead.training.fit_expressions import expressions_of_people
-from talkhead.training.loop import Sample
 from talkhead.training.pairs import around_mouth
-from talkhead.training.samples import ClipBank, jitter_colours, to_model
+from talkhead.training.samples import ClipBank, Sample, jitter_colours, to_model
 
 Floats = npt.NDArray[np.float32]
 

@@ -13,8 +13,8 @@ from talkhead.audio2landmarks.dual_domain import DualDomainConfig
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.errors import TalkheadError, WeightsError
 from talkhead.networks import public_config
+from talkhead.training.config import CHECKPOINT
 from talkhead.training.landmark_loss import closure_error, correlation
-from talkhead.training.loop import CHECKPOINT
 from talkhead.training.tasks import Settings, build_task, read_settings
 from talkhead.weights import installed_list
 from talkhead.weights.systems import ENCODER_FILES

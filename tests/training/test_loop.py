@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from talkhead.errors import TalkheadError
 from talkhead.training.config import LoopConfig
-from talkhead.training.loop import Batch, Sample, learning_rate, train
+from talkhead.training.loop import learning_rate, train
+from talkhead.training.samples import Batch, Sample
 
 
 def loop_config(**changes: object) -> LoopConfig:

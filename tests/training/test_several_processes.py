@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from talkhead.training.autoencoder import AutoencoderTask, AutoencoderTaskConfig
-from talkhead.training.loop import Sample, _Stream
+from talkhead.training.loop import _Stream
+from talkhead.training.samples import Sample
 from tests.tiny import TINY_AUTOENCODER
 
 TOP = Path(__file__).resolve().parents[2]
