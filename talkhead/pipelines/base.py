@@ -133,8 +133,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             )
         if unknown := sorted(components.keys() - set(system.components)):
             raise TypeError(f"the pipeline has no component {unknown[0]!r}")
-        # Threads would wait for each other longer than they compute.
-        with one_thread():
+        with one_thread():  # several would wait for each other longer than they compute
             pipeline: PipelineT = chosen(**load_components(folder, components))
         pipeline._folder = folder
         return pipeline.to(device, dtype)
