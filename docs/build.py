@@ -130,20 +130,20 @@ def _title(key: str) -> str:
 
 
 def speed(records: str) -> str:
-    """Return a table of `talkhead benchmark`, a row a run."""
+    """Return a table of `talkhead benchmark`, a row a run; dubbing has no first frame."""
     rows, origins = [], []
     for name in records.split(","):
         stored = read_record(name)
         found = stored["result"]
         origins.append(_origin(stored))
+        seconds = (found.get(key) for key in ("first_frame_s", "landmarks_s_per_minute"))
         rows.append(
             (
                 f"{stored['cores']} cores, {stored['processor']}",
-                f"{found['size']} px",
+                f"{found['size']} px{', dubbed' if 'dubs' in found else ''}",
                 found["dtype"],
                 f"{found['frames_per_second']:.1f}",
-                f"{found['first_frame_s']:.1f} s",
-                f"{found['landmarks_s_per_minute']:.1f} s",
+                *("" if value is None else f"{value:.1f} s" for value in seconds),
                 f"{found['peak_memory_mb']:.0f} MB",
             )
         )

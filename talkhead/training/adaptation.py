@@ -60,13 +60,11 @@ def tune_denoiser(
     def loss_of(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(_mix(seed, step))
         chosen = torch.randint(count, (BATCH_SIZE,), generator=generator)
-        timesteps = torch.full(
-            (BATCH_SIZE,), NUM_TIMESTEPS - 1
-        )  # the only one that rendering visits
+        # Rendering visits no other timestep.
+        timesteps = torch.full((BATCH_SIZE,), NUM_TIMESTEPS - 1)
         batch = pairs.batch(chosen, renderer.device)
-        losses, _, _ = residual_losses(
-            denoiser, renderer.scheduler, batch, timesteps, config, generator
-        )
+        given = denoiser, renderer.scheduler, batch, timesteps, config, generator
+        losses, _, _ = residual_losses(*given)
         return losses.mean()
 
     yield from fine_tune(
