@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import mmap
 import os
 import sys
 import types
@@ -39,6 +40,8 @@ after the third they move by less than 0.5 % of the face's width."""
 FRAME_MS = 40
 """The tasks require increasing time stamps; only the order matters here."""
 
+NEEDED_BYTES = 600 * 2**20
+"""Addresses that mediapipe and its graphs take, most of them for code and threads."""
 
 _BLANK: Image = np.zeros((64, 64, 3), dtype=np.uint8)
 
@@ -76,6 +79,7 @@ class SolutionsLandmarker:
     name = SOLUTIONS_NAME
 
     def __init__(self, num_followed: int) -> None:
+        check_memory()
         # Only 0.10 has `mediapipe.python.solutions`.
         with opencv_may_be_missing(), pyplot_later():
             from mediapipe.python.solutions import face_detection, face_mesh
@@ -247,6 +251,22 @@ def opencv_may_be_missing() -> Iterator[None]:
             del sys.modules["cv2"]
     else:
         yield
+
+
+def check_memory() -> None:
+    """Ask for the memory that mediapipe needs, and give it back.
+
+    Without it, mediapipe aborts the process in the middle of its start.
+
+    Raises:
+        MemoryError: there is too little.
+    """
+    if sys.platform == "win32":  # which would take it from the page file
+        return
+    try:
+        mmap.mmap(-1, NEEDED_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON).close()
+    except OSError as error:
+        raise MemoryError(f"mediapipe needs {NEEDED_BYTES >> 20} MB") from error
 
 
 class _Later(types.ModuleType):
