@@ -132,7 +132,7 @@ def test_a_whole_silence_test(eval_clip: EvalClip, tiny_weights: Path, tmp_path:
     systems = result["groups"][NEVER_SEEN]["systems"]
     assert list(systems) == names
     assert {one["frames"] for one in systems.values()} == {30}  # 1.2 s
-    assert systems[REAL]["values"]["moving_share"]["mean"] >= 80
+    assert systems[REAL]["values"]["moving_share"]["mean"] >= 70
     assert systems[IDENTITY]["values"]["moving_share"]["mean"] == 0
     # Each video has the sound with which it was dubbed.
     with AudioClip.open(plan.video("ours, digital silence", "face")) as sound:
