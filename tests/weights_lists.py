@@ -41,9 +41,8 @@ def file_of(content: bytes, path: str = "a.bin") -> WeightsFile:
     return WeightsFile(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-def url_list(tmp_path: Path, content: bytes) -> WeightsList:
-    file = file_of(content)
-    text = f"""
+def asset_entry(file: WeightsFile) -> str:
+    return f"""
 [asset]
 kind = "asset"
 about = "one file"
@@ -51,6 +50,10 @@ licence = "MIT"
 origin = "elsewhere"
 where = "url"
 url = "https://example.org/a.bin"
-files = [{{ path = "a.bin", bytes = {file.num_bytes}, sha256 = "{file.sha256}" }}]
+files = [{{ path = "{file.path}", bytes = {file.num_bytes}, sha256 = "{file.sha256}" }}]
 """
+
+
+def url_list(tmp_path: Path, content: bytes) -> WeightsList:
+    text = asset_entry(file_of(content))
     return WeightsList(written(tmp_path, text), checkpoints=tmp_path, cache=tmp_path / "cache")

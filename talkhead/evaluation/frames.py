@@ -55,6 +55,18 @@ class Reference:
     moments_s: list[tuple[float, float]]
 
 
+def in_batches(frames: Iterable[Pixels], size: int = BATCH_FRAMES) -> Iterator[Pixels]:
+    """Yield frames, (H, W, 3) each, so many at a time, (T, H, W, 3); fewer in the end."""
+    waiting: list[Pixels] = []
+    for frame in frames:
+        waiting.append(frame)
+        if len(waiting) == size:
+            yield np.stack(waiting)
+            waiting = []
+    if waiting:
+        yield np.stack(waiting)
+
+
 def to_crop_size(frames: Pixels) -> Pixels:
     """Resize frames, (T, S, S, 3), to the 256 px for which most measures are defined."""
     size = (CROP_SIDE_PX, CROP_SIDE_PX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from talkhead.audio2landmarks.loudness import frame_levels
 from talkhead.data.one_person import PersonVideo
 from talkhead.errors import TalkheadError
-from talkhead.evaluation.frames import BATCH_FRAMES, Reference, detect_points, to_crop_size
+from talkhead.evaluation.frames import Reference, detect_points, in_batches, to_crop_size
 from talkhead.evaluation.landmark_metrics import MIN_COMMON_FRAMES, quiet_frames
 from talkhead.evaluation.mouth_scorer import MouthScorer
 from talkhead.evaluation.systems import EvalClip, identity_frame
@@ -104,7 +105,7 @@ def score_person(
         scorer = VideoScorer(
             mouth_scorer=MouthScorer(shares_landmarks=True), landmarks=clip.reference.landmarks
         )
-        frames = in_batches(_render(pipeline, clip, seed), BATCH_FRAMES)
+        frames = in_batches(chain.from_iterable(_render(pipeline, clip, seed)))
         result = score_together({"": frames}, {"": scorer}, clip.reference)[""]
         if isinstance(result, TalkheadError):
             raise result
@@ -125,15 +126,3 @@ def _render(pipeline: FacePipeline, clip: HeldOutClip, seed: int) -> Iterator[Pi
         map(square.to_picture, split_windows(clip.reference.landmarks)),
         SamplerOptions(seed=seed),
     )
-
-
-def in_batches(windows: Iterator[Pixels], size: int) -> Iterator[Pixels]:
-    """Yield frames, (T, H, W, 3), so many at a time; fewer in the end."""
-    waiting: list[Pixels] = []
-    for window in windows:
-        waiting.extend(window)
-        while len(waiting) >= size:
-            yield np.stack(waiting[:size])
-            del waiting[:size]
-    if waiting:
-        yield np.stack(waiting)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from talkhead.errors import NoFaceError, TalkheadError
-from talkhead.evaluation.frames import BATCH_FRAMES, MAX_LENGTH_DIFFERENCE, detect_points
+from talkhead.evaluation.frames import MAX_LENGTH_DIFFERENCE, detect_points, in_batches
 from talkhead.evaluation.systems import EvalClip
 from talkhead.geometry.crop import CROP_SIDE_PX, Crop, face_crops
 from talkhead.media.files import VIDEO_SUFFIXES
@@ -103,7 +103,7 @@ def predicted_frames(
         crops = _own_crops(frames(), float(eval_clip.fps), path)
     # Crop frames beyond the last crop like it: only their number matters.
     pairs = ((crops[min(k, len(crops) - 1)], frame) for k, frame in enumerate(frames()))
-    yield from _batches(crop.extract(frame, side) for crop, frame in pairs)
+    yield from in_batches(crop.extract(frame, side) for crop, frame in pairs)
 
 
 def _own_crops(frames: Iterable[Pixels], rate_hz: float, path: Path) -> list[Crop]:
@@ -113,14 +113,3 @@ def _own_crops(frames: Iterable[Pixels], rate_hz: float, path: Path) -> list[Cro
         raise NoFaceError(f"no face was found in {path}")
     nearest = np.abs(np.arange(len(points))[:, None] - seen).argmin(1)
     return face_crops(points[seen[nearest]], rate_hz)
-
-
-def _batches(frames: Iterable[Pixels]) -> Iterator[Pixels]:
-    waiting: list[Pixels] = []
-    for frame in frames:
-        waiting.append(frame)
-        if len(waiting) == BATCH_FRAMES:
-            yield np.stack(waiting)
-            waiting = []
-    if waiting:
-        yield np.stack(waiting)

@@ -24,6 +24,11 @@ from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.pipelines.loading import load_landmark_generator
 from talkhead.tracking.appearance import SAME_OF_SEVERAL, Looks
 
+Report = Callable[[str, float], None]
+"""Called with what is being done, and how much of it is done, 0 to 1."""
+Tell = Callable[[str], None]
+"""Called with a note for the user, one line."""
+
 SIDE_PX = 512
 CLIPS, VIDEOS = "clips-of-person", "videos.json"
 NUM_LOOKS = 3
@@ -55,8 +60,8 @@ def prepare_footage(
     videos: Sequence[Path],
     work: Path,
     weights: Path,
-    report: Callable[[str, float], None],
-    tell: Callable[[str], None],
+    report: Report,
+    tell: Tell,
 ) -> Footage:
     """Prepare videos, or take the clips that an earlier run left in `work`.
 
@@ -120,9 +125,7 @@ def _claim(work: Path, videos: Sequence[Path]) -> None:
         partial.write_text(asked, encoding="utf-8")
 
 
-def _of_one_person(
-    folder: Path, rows: Sequence[ClipInfo], tell: Callable[[str], None]
-) -> list[ClipInfo]:
+def _of_one_person(folder: Path, rows: Sequence[ClipInfo], tell: Tell) -> list[ClipInfo]:
     """Return the clips that show the person of the longest one of the same video.
 
     Two videos are not compared: the same person may wear other clothes, in other light.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +19,12 @@ from talkhead.weights.systems import INDEX_NAME, TALKHEAD, system_of
 if TYPE_CHECKING:
     import torch
 
-    from talkhead.jobs.adapt_clips import Footage
+    from talkhead.jobs.adapt_clips import Footage, Report, Tell
     from talkhead.jobs.adapt_training import Adaptation
 
 MIN_S, MAX_S = 15.0, 600.0
 """Least usable footage, and the longest of all videos together, in seconds."""
 MIN_MINUTES, MAX_MINUTES = 1.0, 1440.0
-
-Report = Callable[[str, float], None]
-"""Called with what is being done, and how much of it is done, 0 to 1."""
-Tell = Callable[[str], None]
-"""Called with a note for the user, one line."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +144,7 @@ def adapt(
         footage = prepare_footage(job.videos, work, folder, report, tell)
         _check_footage(footage)
         adaptation = Adaptation.load(footage, folder, device, dtype, job.seed)
-        adaptation.run(clock, report, tell)
+        adaptation.run(clock, report)
         result = _result(job, footage, adaptation)
         result |= {"talkhead": __version__, "minutes": round(clock.elapsed_s() / 60, 2)}
         result["reason"] = adaptation.why_worse()

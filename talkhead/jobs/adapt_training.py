@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 
 from talkhead.errors import TalkheadError
 from talkhead.evaluation.person_scores import HeldOutClip, held_out_clips, score_person
-from talkhead.jobs.adapt_clips import Footage
+from talkhead.jobs.adapt_clips import Footage, Report
 from talkhead.landmarks2video.renderer import LatentRenderer
 from talkhead.pipelines import TalkheadPipeline
 from talkhead.training.adaptation import Mouths, draw_mouths, tune_denoiser, tune_mouth_denoiser
@@ -23,9 +23,6 @@ from talkhead.training.speaking_style import (
     opening_correlation,
     spoken_clips,
 )
-
-Report = Callable[[str, float], None]
-Tell = Callable[[str], None]
 
 MAX_PAIRS, MAX_MOUTHS = 1600, 800
 PAIRS_PER_S, PAIRS_PER_STEP = 3.0, 8
@@ -101,7 +98,7 @@ class Adaptation:
             raise TalkheadError("the held-out frames are too few to score: give longer videos")
         return cls(footage, pipeline, clips, seed)
 
-    def run(self, clock: Clock, report: Report, tell: Tell) -> None:
+    def run(self, clock: Clock, report: Report) -> None:
         """Score, train and score again.
 
         Raises:

@@ -26,6 +26,7 @@ from talkhead.training.mouth_pairs import Pairs, join_pairs, pairs_of_clip
 from talkhead.training.mouth_samples import MouthDenoiserTaskConfig, as_sample
 from talkhead.training.pairs import DenoiserTaskConfig
 from talkhead.training.person_pairs import ResidualPairs
+from talkhead.training.samples import step_seed
 
 BATCH_SIZE = 8
 LEARNING_RATE = 2e-4
@@ -58,7 +59,7 @@ def tune_denoiser(
     to_channels_last(denoiser)
 
     def loss_of(step: int) -> Tensor:
-        generator = torch.Generator().manual_seed(_mix(seed, step))
+        generator = torch.Generator().manual_seed(step_seed(seed, step))
         chosen = torch.randint(count, (BATCH_SIZE,), generator=generator)
         # Rendering visits no other timestep.
         timesteps = torch.full((BATCH_SIZE,), NUM_TIMESTEPS - 1)
@@ -143,7 +144,7 @@ def tune_mouth_denoiser(
     denoiser.register_to_config(sharpness=round(float(np.quantile(details, 0.8)), 3))
 
     def loss_of(step: int) -> Tensor:
-        generator = torch.Generator().manual_seed(_mix(seed, step))
+        generator = torch.Generator().manual_seed(step_seed(seed, step))
         chosen = torch.randint(count, (MOUTH_BATCH_SIZE,), generator=generator)
         known = conditions_of(mouths.batch(chosen, renderer.device), denoiser)
         keeps = torch.rand(MOUTH_BATCH_SIZE, generator=generator) >= config.drop_reference
@@ -192,7 +193,3 @@ def detail_loss(painted: Tensor, real: Tensor, maps: Tensor) -> Tensor:
     ours, theirs = (0.5 * (size + DETAIL_FLOOR).log() for size in sizes)
     apart = (ours - theirs - math.log(DETAIL_GOAL)).square()
     return (apart * opened).sum() / opened.sum().clamp(min=1)
-
-
-def _mix(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])

@@ -23,7 +23,7 @@ from talkhead.errors import TalkheadError
 from talkhead.media.picture import write_picture
 from talkhead.training.config import LoopConfig, check_loop
 from talkhead.training.records import Means, Records, Report
-from talkhead.training.samples import Batch, Sample
+from talkhead.training.samples import Batch, Sample, step_seed
 from talkhead.training.state import load_state, save_state
 
 
@@ -159,7 +159,9 @@ def _optimise(
     step: int,
 ) -> dict[str, Tensor]:
     """Take one step, and return what to log of it."""
-    generator = torch.Generator().manual_seed(_mix(config.seed, step, accelerator.process_index))
+    generator = torch.Generator().manual_seed(
+        step_seed(config.seed, step, accelerator.process_index)
+    )
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step) * group["share"]
     on_device = {
@@ -258,12 +260,6 @@ def _parameter_groups(model: nn.Module, config: LoopConfig) -> list[dict[str, An
         for share in dict.fromkeys(shares[name] for name, _ in learned)
         for decays in (True, False)
     ]
-
-
-def _mix(seed: int, step: int, rank: int) -> int:
-    """Return a seed for a step and process; the first process has those of a single-process run."""
-    words = [seed, step, rank] if rank else [seed, step]
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def _average_gradients(accelerator: Accelerator, optimizer: torch.optim.Optimizer) -> None:

@@ -57,6 +57,12 @@ class ClipBank:
         return index, self.clips[index]
 
 
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Return a seed for a step and process; the first process has those of a single-process run."""
+    words = [seed, step, rank] if rank else [seed, step]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
 def draw_place(cumulative: npt.NDArray[np.float64], rng: np.random.Generator) -> int:
     """Draw one of N places, given their cumulative shares (N,), which end with 1."""
     place = int(np.searchsorted(cumulative, rng.random(), side="right"))

@@ -6,7 +6,7 @@ from talkhead.weights.systems import NETWORK_FILES, TENSORS_NAME
 from tests.cli.conftest import Run, RunHere, refused
 from tests.pipelines.test_convert import write_old_talkhead
 from tests.tiny import tiny_denoiser
-from tests.weights_lists import model_entry
+from tests.weights_lists import asset_entry, file_of, model_entry
 
 
 def with_network(home: Path) -> Path:
@@ -59,17 +59,7 @@ def test_an_unknown_name_exits_4_and_names_the_choices(run_talkhead: Run) -> Non
 def test_what_is_not_fetched_is_broken_only_when_it_is_named(
     run_talkhead: Run, copied_talkhead: Path
 ) -> None:
-    text = f"""
-[asset]
-kind = "asset"
-about = "one file"
-licence = "MIT"
-origin = "elsewhere"
-where = "url"
-url = "https://example.org/a.bin"
-files = [{{ path = "a.bin", bytes = 3, sha256 = "{"a" * 64}" }}]
-"""
-    (copied_talkhead / "weights.toml").write_text(text)
+    (copied_talkhead / "weights.toml").write_text(asset_entry(file_of(b"abc")))
     every = run_talkhead("weights", "verify", home=copied_talkhead)
     assert (every.returncode, every.stdout) == (0, "asset  not fetched\n")
     assert run_talkhead("weights", "verify", "asset", home=copied_talkhead).returncode == 4

@@ -1,7 +1,10 @@
+from itertools import chain
+
 import numpy as np
 
 from talkhead.data.one_person import PersonClip, PersonVideo
-from talkhead.evaluation.person_scores import identity_of, in_batches
+from talkhead.evaluation.frames import in_batches
+from talkhead.evaluation.person_scores import identity_of
 from talkhead.evaluation.systems import identity_frame
 from tests.prepared import describe_clip, make_clip
 
@@ -9,7 +12,7 @@ from tests.prepared import describe_clip, make_clip
 def test_frames_are_batched_anew_in_order() -> None:
     frames = np.arange(21, dtype=np.uint8)[:, None, None, None] * np.ones((4, 4, 3), np.uint8)
     windows = iter([frames[:8], frames[8:16], frames[16:]])
-    batches = list(in_batches(windows, 10))
+    batches = list(in_batches(chain.from_iterable(windows), 10))
     assert [len(batch) for batch in batches] == [10, 10, 1]
     np.testing.assert_array_equal(np.concatenate(batches), frames)
 
