@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +148,9 @@ def _drawer(weights: Path) -> tuple[LatentRenderer, MotionBasis]:
         device = resolve_device("cpu")
         dtype = resolve_dtype("auto", device)
         pipeline = TalkheadPipeline.from_folder(weights, device=device, dtype=dtype)
-        _drawers[weights] = pipeline.renderer(), pipeline.landmark_generator.motion_basis()
+        # What the painter learns to correct is the frame without it.
+        renderer = replace(pipeline.renderer(), painter=None)
+        _drawers[weights] = renderer, pipeline.landmark_generator.motion_basis()
     return _drawers[weights]
 
 

@@ -8,6 +8,7 @@ from talkhead.geometry.mesh import mouth_opening
 from talkhead.landmarks2video.mouth_patch import PATCH_HEIGHT_PX, PATCH_WIDTH_PX
 from talkhead.training.mouth_pairs import Pairs, make_pairs, read_pairs
 from tests.prepared import describe_clip, make_clip
+from tests.tiny import tiny_mouth_denoiser, tiny_pipeline
 
 
 def pairs_of(folder: Path, rows: list[ClipInfo], weights: str, per_clip: int = 3) -> Pairs:
@@ -59,3 +60,18 @@ def test_pairs_of_a_clip_are_of_opened_mouths_and_made_once(
         tmp_path, [info], Path(mouth_pairs["weights"]), 3, 0, tmp_path / "pairs", workers=1
     )
     assert list(again) == []
+
+
+def test_drafts_are_drawn_without_a_mouth_denoiser(
+    tmp_path: Path, mouth_pairs: dict[str, str]
+) -> None:
+    clip = make_clip(30, seed=1)
+    info = describe_clip("talk", clip)
+    write_clip(tmp_path, info, clip)
+    plain = pairs_of(tmp_path, [info], mouth_pairs["weights"])
+    painted = tiny_pipeline()
+    painted.register_modules(mouth_denoiser=tiny_mouth_denoiser())
+    painted.save_pretrained(tmp_path / "weights")
+    (tmp_path / "pairs").rename(tmp_path / "plain")
+    drafts = pairs_of(tmp_path, [info], str(tmp_path / "weights")).drafts
+    np.testing.assert_array_equal(drafts, plain.drafts)
