@@ -16,12 +16,12 @@ from talkhead.batch.journal import Entry, has_made, read_entries
 from talkhead.batch.naming import MAX_NAME_BYTES, SUFFIXES
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.jobs.background import check_background
 from talkhead.jobs.pose_source import check_pose, is_video
 from talkhead.jobs.render_job import RenderJob
 from talkhead.jobs.speakers import check_speakers
 from talkhead.media.dub_tracks import choose_tracks
 from talkhead.media.files import check_input
+from talkhead.tracking.background import check_background
 from talkhead.weights.systems import check_scheduler
 
 NOT_IN_KEY = frozenset({"output", "weights", "overwrite"})

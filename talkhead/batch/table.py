@@ -12,7 +12,6 @@ from typing import Any
 from talkhead.batch.naming import NameTemplate
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.jobs.background import check_background
 from talkhead.jobs.render_job import RenderJob
 from talkhead.jobs.speakers import Speaker, parse_speakers
 from talkhead.limits import (
@@ -26,6 +25,7 @@ from talkhead.limits import (
 from talkhead.media.playback import LOOPS
 from talkhead.media.rates import parse_fps
 from talkhead.media.sizes import SizeLimit
+from talkhead.tracking.background import check_background
 from talkhead.weights.systems import check_scheduler
 
 MAX_ITEMS = 100_000

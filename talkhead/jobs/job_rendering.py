@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from talkhead.jobs.background import cut_out, place
 from talkhead.jobs.pose_source import Progress, read_pose
 
 if TYPE_CHECKING:
-    from talkhead.jobs.background import Backdrop
     from talkhead.jobs.render_job import CheckedJob
     from talkhead.pipelines.base import FacePipeline
-    from talkhead.pipelines.speakers import Faces
     from talkhead.pipelines.stages import Rendering
 
 
@@ -24,7 +21,8 @@ def start_rendering(
     from talkhead.audio2landmarks.animation import MotionOptions
     from talkhead.landmarks2video.sampling import SamplerOptions
     from talkhead.pipelines.speakers import find_speakers, render_speakers
-    from talkhead.pipelines.stages import PictureFace, VideoFace, render_face
+    from talkhead.pipelines.stages import PictureFace, VideoFace, cut_out_faces, render_face
+    from talkhead.tracking.background import place
 
     job = checked.job
     motion = MotionOptions(
@@ -51,7 +49,7 @@ def start_rendering(
             progress=progress,
         )
         if backdrop is not None:
-            faces = _cut_out(faces, backdrop)
+            faces = cut_out_faces(faces, backdrop)
         rendering = render_speakers(load(), faces, checked.clips, **options)
     else:
         face: PictureFace | VideoFace
@@ -60,19 +58,8 @@ def start_rendering(
         else:
             face = PictureFace.find(checked.picture, job.choose)
             if backdrop is not None:
-                face = cut_out(face, backdrop)
+                (face,) = cut_out_faces([face], backdrop)
         rendering = render_face(load(), face, checked.clips[0], track=checked.track, **options)
     if backdrop is None:
         return rendering
     return replace(rendering, frames=place(rendering.frames, backdrop))
-
-
-def _cut_out(faces: Faces, backdrop: Backdrop) -> Faces:
-    """Cut out the people in the picture that several faces share; videos are cut frame by frame."""
-    from talkhead.pipelines.stages import PictureFace
-
-    pictures = [face for face in faces if isinstance(face, PictureFace)]
-    if not pictures:
-        return faces
-    cut = cut_out(pictures[0], backdrop)
-    return [replace(face, picture=cut.picture, alpha=cut.alpha) for face in pictures]

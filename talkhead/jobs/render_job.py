@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
-from talkhead.jobs.background import TRANSPARENT, check_background, open_backdrop
 from talkhead.jobs.job_rendering import start_rendering
 from talkhead.jobs.marks import note_of, seal_of, signer_of
 from talkhead.jobs.outputs import MP4_FORMAT, SOUND, STDOUT, container_for, open_writer
@@ -21,17 +20,18 @@ from talkhead.jobs.speakers import Speaker, check_speakers, name_speakers
 from talkhead.media.dub_tracks import DubTracks, choose_tracks, mix_voices, plan_dub
 from talkhead.media.files import check_input
 from talkhead.media.sizes import DEFAULT_LIMIT, SizeLimit
+from talkhead.tracking.background import TRANSPARENT, check_background, open_backdrop
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from talkhead.jobs.background import Backdrop
     from talkhead.media.audio_clip import AudioClip
     from talkhead.media.containers import Container
     from talkhead.media.kept_streams import KeptStreams
     from talkhead.pipelines.base import FacePipeline
     from talkhead.provenance import Signer
+    from talkhead.tracking.background import Backdrop
     from talkhead.tracking.landmark_track import LandmarkTrack
 
     Pixels = npt.NDArray[np.uint8]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from fractions import Fraction
@@ -23,11 +22,11 @@ from talkhead.media.sizes import DEFAULT_SIZE
 from talkhead.networks import Network
 from talkhead.pipelines import arguments
 from talkhead.pipelines.call import CallOptions, call
-from talkhead.pipelines.loading import LIBRARY, load_components
+from talkhead.pipelines.loading import LIBRARY, copy_card, load_components
 from talkhead.pipelines.output import TalkheadPipelineOutput
 from talkhead.tracking.landmark_track import LandmarkTrack
 from talkhead.weights import DEFAULT, locate_weights
-from talkhead.weights.systems import CARD_NAME, System, component_folder, system_of
+from talkhead.weights.systems import System, component_folder, system_of
 
 if TYPE_CHECKING:
     from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier
@@ -197,10 +196,10 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         self.save_config(folder)
         if self._folder is None:
             return
-        _copy_card(self._folder, folder)
+        copy_card(self._folder, folder)
         for name, component in self.components.items():
             if component is not None:
-                _copy_card(component_folder(self._folder, name), folder / name)
+                copy_card(component_folder(self._folder, name), folder / name)
 
     def register_to_config(self, **values: Any) -> None:
         """Set entries of model_index.json; talkhead's classes are named without their modules."""
@@ -276,6 +275,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
         sampling_rate: int = SAMPLE_RATE_HZ,
         max_size: int | str = DEFAULT_SIZE,
         audio_track: int | str | None = None,
+        background: str | Path | None = None,
     ) -> TalkheadPipelineOutput:
         """Make people in a picture or a video speak recordings.
 
@@ -306,6 +306,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             max_size: scale larger images down, with a warning: pixels of the longer side, or "WxH"
                 in either orientation.
             audio_track: as for `choose_tracks`: the sound track to use, a number or a language.
+            background: what to put behind people: transparent, a colour, or a picture's file.
 
         Raises:
             TalkheadError: an input cannot be read, or a value is out of range.
@@ -330,6 +331,7 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             sampling_rate=sampling_rate,
             max_size=max_size,
             audio_track=None if audio_track is None else str(audio_track),
+            background=None if background is None else str(background),
         )
         return call(self, image, audio, options)
 
@@ -393,8 +395,3 @@ class FacePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers ships 
             max_size=max_size,
         )
         return open_stream(self, image, options)
-
-
-def _copy_card(old: Path, new: Path) -> None:
-    if (old / CARD_NAME).is_file():
-        shutil.copyfile(old / CARD_NAME, new / CARD_NAME)

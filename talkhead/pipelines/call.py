@@ -20,14 +20,16 @@ from talkhead.media.audio_clip import AudioClip
 from talkhead.media.dub_tracks import choose_tracks
 from talkhead.media.in_memory import pixels_of
 from talkhead.media.kinds import is_video
+from talkhead.media.picture import read_alpha
 from talkhead.media.rates import DEFAULT_FPS
 from talkhead.media.sizes import SizeLimit
 from talkhead.media.video import probe_video
 from talkhead.pipelines import arguments
 from talkhead.pipelines.frames import collected, counted
 from talkhead.pipelines.output import TalkheadPipelineOutput
-from talkhead.pipelines.speakers import Faces, find_speakers, render_speakers
-from talkhead.pipelines.stages import PictureFace, VideoFace, render_face
+from talkhead.pipelines.speakers import find_speakers, render_speakers
+from talkhead.pipelines.stages import Faces, PictureFace, VideoFace, cut_out_faces, render_face
+from talkhead.tracking.background import open_backdrop, place
 from talkhead.tracking.landmark_track import LandmarkTrack
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class CallOptions:
     sampling_rate: int
     max_size: int | str
     audio_track: str | None
+    background: str | None
 
 
 def call(
@@ -92,6 +95,12 @@ def call(
             f"landmarks belong to a picture of {landmarks.size[0]} x {landmarks.size[1]} px,"
             f" but image has {size[0]} x {size[1]}: predict them with this picture"
         )
+    backdrop = None
+    if options.background is not None:
+        limit = SizeLimit.parse(str(options.max_size))
+        has_alpha = video is None and isinstance(image, (str, Path))
+        alpha = read_alpha(Path(image), limit=limit) if has_alpha else None
+        backdrop = open_backdrop(options.background, size, alpha)
     # 2. Find the faces
     choices = [options.choose] if speakers is None else list(speakers)
     faces: Faces
@@ -102,6 +111,8 @@ def call(
         faces = [PictureFace.find(picture, options.choose)]
     else:
         faces = [VideoFace.find(video, rate, options.choose, options.loop)]
+    if backdrop is not None:
+        faces = cut_out_faces(faces, backdrop)
     # 3. Predict landmarks, and set up the renderer
     seed = arguments.seed_of(options.generator, options.seed)
     windows: list[Floats] | None = None if options.output_type == "generator" else []
@@ -142,12 +153,12 @@ def call(
             windows_seen=windows,
         )
     # 4. Render
+    is_transparent = backdrop is not None and backdrop.pixels is None
+    shown = rendering.frames if backdrop is None else place(rendering.frames, backdrop)
     frames = collected(
-        counted(
-            _holding(clips, rendering.frames), pipeline.progress_bar(total=rendering.num_frames)
-        ),
+        counted(_holding(clips, shown), pipeline.progress_bar(total=rendering.num_frames)),
         options.output_type,
-        (rendering.num_frames, size[1], size[0], 3),
+        (rendering.num_frames, size[1], size[0], 4 if is_transparent else 3),
     )
     track = None
     if windows and isinstance(faces[0], PictureFace):
@@ -165,6 +176,7 @@ def call(
         weights=pipeline.weights,
         video=video,
         audio_track=options.audio_track,
+        is_transparent=is_transparent,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from talkhead.media.audio_clip import AudioClip
 from talkhead.networks import Network
 from talkhead.weights.strict_files import read_json
 from talkhead.weights.systems import (
+    CARD_NAME,
     DUAL_DOMAIN_ALONE,
     INDEX_NAME,
     SCHEDULER,
@@ -171,3 +173,9 @@ def _load_scheduler(folder: Path, class_name: str) -> Any:
             f"{path} cannot be used: {' '.join(str(error).split())[:200]}"
         ) from error
     return loaded
+
+
+def copy_card(old: Path, new: Path) -> None:
+    """Copy a folder's model card, if it has one, to another folder."""
+    if (old / CARD_NAME).is_file():
+        shutil.copyfile(old / CARD_NAME, new / CARD_NAME)

@@ -33,7 +33,8 @@ class TalkheadPipelineOutput:
     """Output of `TalkheadPipeline`; fields can be read by index or name, as in diffusers."""
 
     frames: Frames
-    """uint8 (T, H, W, 3), RGB; or T pictures; or a generator of T arrays (H, W, 3)."""
+    """uint8 (T, H, W, 3), RGB; or T pictures; or a generator of T arrays (H, W, 3). Before a
+    transparent background they are RGBA."""
     landmarks: LandmarkTrack | None
     """The landmarks behind the frames, to inspect, or to edit and pass back as `landmarks`. None
     with a generator, which does not keep them, and with several people."""
@@ -53,6 +54,8 @@ class TalkheadPipelineOutput:
     """The video that is dubbed; None for a picture."""
     audio_track: str | None = None
     """The sound track that was asked for."""
+    is_transparent: bool = False
+    """Whether the frames have an alpha."""
 
     def to_tuple(self) -> tuple[Any, ...]:
         """Return the fields in order."""
@@ -137,6 +140,7 @@ def export_to_video(
             background=background,
             kept=kept,
             voices=voices,
+            has_alpha=output.is_transparent,
         )
         stack.enter_context(writer)
         num_written = 0

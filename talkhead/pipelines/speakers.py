@@ -26,6 +26,7 @@ from talkhead.media.audio_clip import AudioClip
 from talkhead.media.playback import play
 from talkhead.media.rates import num_frames
 from talkhead.pipelines.stages import (
+    Faces,
     PictureFace,
     Rendering,
     VideoFace,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from talkhead.pipelines.base import FacePipeline
 
 Pixels = npt.NDArray[np.uint8]
-Faces = list[PictureFace] | list[VideoFace]
 SEEDS = 2**63
 
 

@@ -30,6 +30,7 @@ from talkhead.media.audio_clip import AudioClip
 from talkhead.media.playback import play
 from talkhead.media.rates import num_frames
 from talkhead.media.video import read_frames
+from talkhead.tracking.background import Backdrop, cut_out
 from talkhead.tracking.face_detector import (
     MAX_FACES,
     FaceDetector,
@@ -130,6 +131,22 @@ class VideoFace:
         """
         options = {} if progress is None else {"progress": progress}
         return cls(video, track_face(video, fps, choose, **options), loop)
+
+
+Faces = list[PictureFace] | list[VideoFace]
+
+
+def cut_out_faces(faces: Faces, backdrop: Backdrop) -> Faces:
+    """Cut the people out of the picture that faces share; a video's frames are cut by `place`.
+
+    Raises:
+        TalkheadError: no person is found, or mediapipe cannot find people.
+    """
+    pictures = [face for face in faces if isinstance(face, PictureFace)]
+    if not pictures:
+        return faces
+    picture, alpha = cut_out(pictures[0].picture, backdrop)
+    return [replace(face, picture=picture, alpha=alpha) for face in pictures]
 
 
 def render_face(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from talkhead.errors import TalkheadError
-from talkhead.jobs.background import Backdrop, check_background, laid_on, open_backdrop, place
+from talkhead.tracking.background import Backdrop, check_background, laid_on, open_backdrop, place
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from talkhead.pipelines.stages import PictureFace
     from talkhead.tracking.cutout import PersonCutter
 
     Pixels = npt.NDArray[np.uint8]
@@ -88,8 +86,11 @@ def open_backdrop(text: str, size: tuple[int, int], alpha: Pixels | None) -> Bac
     return Backdrop(np.full((size[1], size[0], 3), wanted, np.uint8), alpha)
 
 
-def cut_out(face: PictureFace, backdrop: Backdrop) -> PictureFace:
-    """Return a face whose picture has an alpha, and the colours of the people alone.
+def cut_out(picture: Pixels, backdrop: Backdrop) -> tuple[Pixels, Pixels]:
+    """Cut the people out of a picture, uint8 (H, W, 3).
+
+    Returns:
+        Their colours alone, uint8 (H, W, 3), and their alpha, uint8 (H, W).
 
     Raises:
         TalkheadError: no person is found, or mediapipe cannot find people.
@@ -97,11 +98,11 @@ def cut_out(face: PictureFace, backdrop: Backdrop) -> PictureFace:
     from talkhead.tracking.cutout import PersonCutter, cut_by_alpha
 
     if backdrop.alpha is not None:
-        cut = cut_by_alpha(face.picture, backdrop.alpha)
+        cut = cut_by_alpha(picture, backdrop.alpha)
     else:
         with PersonCutter() as cutter:
-            cut = cutter.cut_picture(face.picture)
-    return dataclasses.replace(face, picture=cut[..., :3].copy(), alpha=cut[..., 3].copy())
+            cut = cutter.cut_picture(picture)
+    return cut[..., :3].copy(), cut[..., 3].copy()
 
 
 def place(frames: Frames, backdrop: Backdrop) -> Frames:
