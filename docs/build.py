@@ -131,11 +131,10 @@ def _title(key: str) -> str:
 
 def speed(records: str) -> str:
     """Return a table of `talkhead benchmark`, a row a run; dubbing has no first frame."""
-    rows, origins = [], []
-    for name in records.split(","):
-        stored = read_record(name)
+    rows = []
+    every = [read_record(name) for name in records.split(",")]
+    for stored in every:
         found = stored["result"]
-        origins.append(_origin(stored))
         seconds = (found.get(key) for key in ("first_frame_s", "landmarks_s_per_minute"))
         rows.append(
             (
@@ -149,7 +148,7 @@ def speed(records: str) -> str:
         )
     heads = ["machine", "picture", "precision", "frames per second", "first frame, cold start"]
     heads += ["landmarks of 1 min of sound", "peak memory"]
-    return "\n\n".join((table(heads, rows), " ".join(dict.fromkeys(origins))))
+    return f"{table(heads, rows)}\n\n{_origin(*every)}"
 
 
 def records() -> str:
@@ -219,9 +218,14 @@ def read_record(name: str) -> dict[str, Any]:
     return stored
 
 
-def _origin(stored: dict[str, Any]) -> str:
-    machine = f"{stored['cores']} cores of {stored['processor']}"
-    return f"`{stored['command']}`, {stored['date']}, commit {stored['commit']}, {machine}."
+def _origin(*stored: dict[str, Any]) -> str:
+    """Return where records come from; those of one day, commit and machine share a sentence."""
+    commands: dict[str, list[str]] = {}
+    for each in stored:
+        machine = f"{each['cores']} cores of {each['processor']}"
+        where = f"{each['date']}, commit {each['commit']}, {machine}."
+        commands.setdefault(where, []).append(f"`{each['command']}`")
+    return " ".join(f"{', '.join(made)}, {where}" for where, made in commands.items())
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

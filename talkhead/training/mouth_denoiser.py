@@ -18,7 +18,6 @@ from talkhead.landmarks2video.mouth_denoiser import LATENT_PX, MouthDenoiser
 from talkhead.landmarks2video.mouth_patch import (
     DISTANCE_UNIT_PX,
     LIP_MAP_PX,
-    NUM_LIP_MAPS,
     draw_lips,
     painted_share,
 )
@@ -26,27 +25,23 @@ from talkhead.landmarks2video.sampling import SamplerOptions, default_scheduler,
 from talkhead.networks import to_channels_last
 from talkhead.training.config import CHECKPOINT
 from talkhead.training.diffusion import diffusion_loss
-from talkhead.training.discriminator import PatchDiscriminator, discriminator_loss
+from talkhead.training.mouth_judge import WIDE_PX, MouthJudge, enlarged, make_judge, to_model
 from talkhead.training.mouth_pairs import Pairs, make_pairs, read_pairs
 from talkhead.training.mouth_samples import MouthDenoiserTaskConfig, MouthSamples, as_sample
 from talkhead.training.samples import Batch
 
-WIDE_PX = 8.0
-"""The loss counts fully up to this far outside the inner lips, in pixels of the patch."""
-JUDGED = (slice(16, 112), slice(24, 136))
-"""Rows and columns of the patch that the discriminator sees."""
 NUM_PREVIEWS = 40
 MEASURED_PAIRS = 2000
 """Pairs from which components and spreads are measured."""
 
 
 class TrainModule(nn.Module):
-    """The denoiser, plus the discriminator, which is only used during training."""
+    """The denoiser, plus its judge, which is only used during training."""
 
-    def __init__(self, model_config: Mapping[str, Any], *, has_discriminator: bool) -> None:
+    def __init__(self, model_config: Mapping[str, Any], judge: MouthJudge | None) -> None:
         super().__init__()
         self.denoiser = MouthDenoiser(**model_config)
-        self.discriminator = PatchDiscriminator(3 + NUM_LIP_MAPS) if has_discriminator else None
+        self.judge = judge
 
 
 class MouthDenoiserTask:
@@ -60,6 +55,7 @@ class MouthDenoiserTask:
         weights: folder of the pipeline that draws the drafts.
         pairs: folder of the pairs.
         initial: checkpoint folder to start from.
+        features: folder of the network whose features the discriminator sees.
 
     Raises:
         TalkheadError: the data has no opened mouths.
@@ -75,6 +71,7 @@ class MouthDenoiserTask:
         weights: Path,
         pairs: Path,
         initial: Path | None = None,
+        features: Path | None = None,
     ) -> None:
         train, unseen, _ = split_rows(data, with_stills=True)
         for _ in make_pairs(
@@ -92,9 +89,8 @@ class MouthDenoiserTask:
         self.samples = MouthSamples(found, chosen, seed)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model: TrainModule = TrainModule(
-                model_config, has_discriminator=config.adversarial_weight > 0
-            )
+            judge = None if config.adversarial_weight == 0 else make_judge(features)
+            self.model: TrainModule = TrainModule(model_config, judge)
         to_channels_last(self.model)
         denoiser = self.model.denoiser
         if initial is not None:
@@ -126,7 +122,7 @@ class MouthDenoiserTask:
         rng = np.random.default_rng([seed, 7])
         picked = rng.choice(chosen, min(MEASURED_PAIRS, len(chosen)), replace=False)
         real, draft = (
-            _to_model(torch.from_numpy(images[picked]).permute(0, 3, 1, 2))
+            to_model(torch.from_numpy(images[picked]).permute(0, 3, 1, 2))
             for images in (pairs.reals, pairs.drafts)
         )
         maps = draw_lips(torch.from_numpy(pairs.outlines[picked]))
@@ -157,23 +153,18 @@ class MouthDenoiserTask:
             denoiser, self._scheduler, known, keeps, timesteps, config, generator
         )
         values = {"loss": config.diffusion_weight * losses.mean(), "velocity": losses.mean()}
-        if model.discriminator is not None:
+        if model.judge is not None:
             painted = denoiser.decode(known["draft"] + residual)
-            mouth = _mouth_losses(
-                model.discriminator,
-                painted,
-                _to_model(batch["real"]),
-                _to_model(batch["draft"]),
-                known["maps"],
-            )
+            real, draft = to_model(batch["real"]), to_model(batch["draft"])
+            judged = model.judge(painted, real, draft, known["maps"])
             values["loss"] = (
                 values["loss"]
-                + config.pixel_weight * mouth["pixel"]
-                + config.feature_weight * mouth["feature"]
-                + config.adversarial_weight * mouth["adversarial"]
-                + mouth["discriminator"]
+                + config.pixel_weight * judged["pixel"]
+                + config.feature_weight * judged["feature"]
+                + config.adversarial_weight * judged["adversarial"]
+                + judged["discriminator"]
             )
-            values.update(mouth)
+            values.update(judged)
         return values
 
     def paint(self, model: MouthDenoiser, batch: Batch, steps: int, seed: int = 0) -> Tensor:
@@ -193,14 +184,14 @@ class MouthDenoiserTask:
         options = SamplerOptions(steps)
         residual = sample(denoise, epsilon.expand_as(draft), self._scheduler, options)
         painted = model.decode(draft + residual * model.residual_spread[:, None, None])
-        share = painted_share(_enlarged(known["maps"][:, :1]))
-        return (_to_model(batch["draft"]) * (1 - share) + painted * share).clamp(-1, 1)
+        share = painted_share(enlarged(known["maps"][:, :1]))
+        return (to_model(batch["draft"]) * (1 - share) + painted * share).clamp(-1, 1)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return PSNR and sharpness inside opened lips of held-out people, by sampling steps."""
         assert isinstance(model, TrainModule)
         batch = self._on_device(model)
-        real, draft = _to_model(batch["real"]), _to_model(batch["draft"])
+        real, draft = to_model(batch["real"]), to_model(batch["draft"])
         inside = _inside(draw_lips(batch["outlines"]))
         scores = {
             "draft_psnr": _psnr(draft, real, inside),
@@ -224,10 +215,10 @@ class MouthDenoiserTask:
         shown = np.linspace(0, count - 1, min(NUM_PREVIEWS, count)).astype(int)
         batch = {key: value[shown] for key, value in batch.items()}
         images = [
-            _to_model(batch["draft"]),
+            to_model(batch["draft"]),
             self.paint(model.denoiser, batch, 1),
             self.paint(model.denoiser, batch, 4),
-            _to_model(batch["real"]),
+            to_model(batch["real"]),
         ]
         cells = [((i.float() + 1) * 127.5).round().clamp(0, 255).byte() for i in images]
         rows = [torch.cat([cell[k] for cell in cells], -1) for k in range(len(shown))]
@@ -246,7 +237,7 @@ def conditions_of(batch: Batch, denoiser: MouthDenoiser) -> dict[str, Tensor]:
     """Return the latents and lip maps of pairs: real, draft, reference, maps; and their detail."""
     with torch.no_grad():
         names = ("real", "draft", "reference")
-        latents = {name: denoiser.encode(_to_model(batch[name])) for name in names}
+        latents = {name: denoiser.encode(to_model(batch[name])) for name in names}
         return latents | {"maps": draw_lips(batch["outlines"]), "detail": batch["detail"]}
 
 
@@ -302,11 +293,6 @@ def painted_losses(
     return losses, estimate * scale
 
 
-def _to_model(images: Tensor) -> Tensor:
-    """Convert uint8 images to floats in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
 def _weight(maps: Tensor, outside: float) -> Tensor:
     """Return the loss's weight at the latents, (B, 1, 16, 20): 1 in the mouth and around it."""
     distance = maps[:, :1] * DISTANCE_UNIT_PX
@@ -315,53 +301,9 @@ def _weight(maps: Tensor, outside: float) -> Tensor:
     return outside + (1 - outside) * functional.max_pool2d(near, ratio)
 
 
-def _enlarged(maps: Tensor) -> Tensor:
-    return functional.interpolate(
-        maps, scale_factor=float(LIP_MAP_PX), mode="bilinear", align_corners=False
-    )
-
-
 def _inside(maps: Tensor) -> Tensor:
     """Return the inside of the lips, (B, 1, 128, 160), 0 or 1."""
-    return (_enlarged(maps[:, :1]) > 0).float()
-
-
-def _mouth_losses(
-    discriminator: PatchDiscriminator, painted: Tensor, real: Tensor, draft: Tensor, maps: Tensor
-) -> dict[str, Tensor]:
-    """Compare painted mouths with filmed ones, inside filmed lips.
-
-    The gradients of `pixel`, `feature` and `adversarial` reach only the painted mouths; those of
-    `discriminator` reach only the discriminator.
-    """
-    large = _enlarged(maps)
-    near = ((large[:, :1] * DISTANCE_UNIT_PX + WIDE_PX) / 2).clamp(0, 1)
-    pixel = ((painted - real).abs() * near).sum() / (3 * near.sum())
-    painted, real, draft, large, near = (
-        image[..., JUDGED[0], JUDGED[1]] for image in (painted, real, draft, large, near)
-    )
-    condition = torch.cat([draft, large], 1)
-    mixed = near * painted + (1 - near) * real
-    real_logits, goals = discriminator(real, condition)
-    discriminator.requires_grad_(False)
-    logits, features = discriminator(mixed, condition)
-    discriminator.requires_grad_(True)
-    feature = torch.stack(
-        [
-            functional.l1_loss(a.float(), b.detach().float())
-            for a, b in zip(features, goals, strict=True)
-        ]
-    )
-    seen = functional.adaptive_max_pool2d(near, logits.shape[-2:]) > 0
-    painted_logits, _ = discriminator(mixed.detach(), condition)
-    return {
-        "pixel": pixel,
-        "feature": feature.sum(),
-        "adversarial": -logits.float()[seen].mean(),
-        "discriminator": discriminator_loss(
-            real_logits.float()[seen], painted_logits.float()[seen]
-        ),
-    }
+    return (enlarged(maps[:, :1]) > 0).float()
 
 
 def _psnr(image: Tensor, real: Tensor, mask: Tensor) -> float:

@@ -37,6 +37,9 @@ class MouthDenoiserTaskConfig:
     at all."""
     adversarial_weight: float = 0.0
     """Weight of the discriminator's loss; 0 trains without a discriminator."""
+    features: str = ""
+    """An EfficientNet-Lite0 whose features the discriminator sees: a folder, relative to the TOML
+    file, or ``owner/name@revision`` on the hub; "" for one that sees pixels."""
     feature_weight: float = 1.0
     """Weight of the feature-matching loss, if a discriminator is used."""
     pixel_weight: float = 1.0

@@ -149,6 +149,7 @@ def _mouth_denoiser(settings: Settings) -> Task:
         find_weights(settings.task.weights, settings.folder),
         settings.folder / settings.task.pairs,
         settings.path("initial"),
+        find_encoder(settings.task.features, settings.folder) if settings.task.features else None,
     )
 
 
