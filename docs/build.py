@@ -177,7 +177,7 @@ def trials(records: str) -> str:
         worst = (f"{row['worst_mb']:.0f} MB", f"{row['worst_s']:.1f} s")
         rows.append((row["kind"], str(row["tried"]), outcomes, *worst, str(len(row["findings"]))))
     heads = ("trial", "count", "outcomes", "peak memory", "longest", "faults found")
-    return "\n\n".join((table(heads, rows), " ".join(_origin(record) for record in stored)))
+    return "\n\n".join((table(heads, rows), _origin(*stored)))
 
 
 def emotion(record: str) -> str:

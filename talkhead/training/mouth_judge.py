@@ -100,9 +100,9 @@ class FeatureJudge(MouthJudge):
             goals = self.features(real)
         features = self.features(mixed)
         feature = torch.stack([_distance(a, b, near) for a, b in zip(features, goals, strict=True)])
-        self.discriminator.train_heads(enabled=False)
+        self.discriminator.heads.requires_grad_(False)
         logits = self.discriminator(features, lips)
-        self.discriminator.train_heads()
+        self.discriminator.heads.requires_grad_(True)
         real_logits = self.discriminator(goals, lips)
         painted_logits = self.discriminator([each.detach() for each in features], lips)
         return {

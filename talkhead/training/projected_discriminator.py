@@ -40,6 +40,7 @@ class ProjectedDiscriminator(nn.Module):
             nn.Conv2d(MIXED_CHANNELS, MIXED_CHANNELS, 3, padding=1) for _ in pairwise(self.across)
         )
         for layer in (*self.across, *self.down):
+            layer.requires_grad_(False)
             fan_in = layer.weight[0].numel()
             nn.init.normal_(layer.weight, std=fan_in**-0.5)
             nn.init.zeros_(layer.bias)
@@ -47,12 +48,6 @@ class ProjectedDiscriminator(nn.Module):
             _head(MIXED_CHANNELS + condition_channels, stride=2 if number == 0 else 1)
             for number in range(len(JUDGED_CHANNELS))
         )
-        self.train_heads()
-
-    def train_heads(self, *, enabled: bool = True) -> None:
-        """Let gradients reach the heads, or not; they never reach the mixing."""
-        self.requires_grad_(False)
-        self.heads.requires_grad_(enabled)
 
     def forward(self, features: list[Tensor], condition: Tensor) -> list[Tensor]:
         """Classify features under conditions.

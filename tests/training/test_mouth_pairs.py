@@ -17,6 +17,14 @@ def pairs_of(folder: Path, rows: list[ClipInfo], weights: str, per_clip: int = 3
     return read_pairs(folder / "pairs")
 
 
+def write_talk(folder: Path) -> ClipInfo:
+    """Write a talking clip."""
+    clip = make_clip(30, seed=1)
+    info = describe_clip("talk", clip)
+    write_clip(folder, info, clip)
+    return info
+
+
 def test_a_picture_makes_a_pair_with_itself(tmp_path: Path, mouth_pairs: dict[str, str]) -> None:
     talking = make_clip(30, seed=0)
     widest = int(mouth_opening(talking.landmarks).argmax())
@@ -49,9 +57,7 @@ def test_a_picture_makes_a_pair_with_itself(tmp_path: Path, mouth_pairs: dict[st
 def test_pairs_of_a_clip_are_of_opened_mouths_and_made_once(
     tmp_path: Path, mouth_pairs: dict[str, str]
 ) -> None:
-    clip = make_clip(30, seed=1)
-    info = describe_clip("talk", clip)
-    write_clip(tmp_path, info, clip)
+    info = write_talk(tmp_path)
     pairs = pairs_of(tmp_path, [info], mouth_pairs["weights"])
     assert len(pairs.infos) == 3
     assert all(one.opening > 0.015 and one.person == info.person for one in pairs.infos)
@@ -65,9 +71,7 @@ def test_pairs_of_a_clip_are_of_opened_mouths_and_made_once(
 def test_drafts_are_drawn_without_a_mouth_denoiser(
     tmp_path: Path, mouth_pairs: dict[str, str]
 ) -> None:
-    clip = make_clip(30, seed=1)
-    info = describe_clip("talk", clip)
-    write_clip(tmp_path, info, clip)
+    info = write_talk(tmp_path)
     plain = pairs_of(tmp_path, [info], mouth_pairs["weights"])
     painted = tiny_pipeline()
     painted.register_modules(mouth_denoiser=tiny_mouth_denoiser())
