@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from talkhead.app.request import NO_EMOTION
+from talkhead.app.request import NO_EMOTION, OWN_BACKGROUND
 from talkhead.app.shown import EMPTY
 from talkhead.emotions import AUTO, EMOTIONS
 from talkhead.limits import MAX_BLINKS, MAX_STRENGTH
@@ -54,8 +54,8 @@ def sound_input(elem_id: str) -> gr.Audio:
     )
 
 
-def options(*, is_open: bool = False) -> list[Any]:
-    """Return the components of `Choices`, in its order."""
+def options(*, is_open: bool = False, with_background: bool = True) -> list[Any]:
+    """Return the components of `Choices`, in its order; the background, which is last, or not."""
     with gr.Accordion("Options", open=is_open):
         with gr.Row():
             choose = gr.Dropdown(
@@ -84,7 +84,17 @@ def options(*, is_open: bool = False) -> list[Any]:
             size = gr.Dropdown(
                 list(SIZES), value=DEFAULT_SIZE, label="Largest size", allow_custom_value=True
             )
-    return [choose, emotion, expression, pose, blink, seed, fps, size]
+        chosen = [choose, emotion, expression, pose, blink, seed, fps, size]
+        if with_background:
+            background = gr.Dropdown(
+                [OWN_BACKGROUND, "white", "black", "#00b140"],
+                value=OWN_BACKGROUND,
+                label="Background",
+                info="Or another colour, by name or as #rrggbb",
+                allow_custom_value=True,
+            )
+            chosen.append(background)
+    return chosen
 
 
 def result_fields(prefix: str = "") -> tuple[gr.Video, gr.HTML, gr.JSON]:

@@ -32,7 +32,7 @@ def live_tab(handlers: LiveHandlers, limits: Limits) -> None:
                 elem_id="microphone",
             )
             microphone.preprocess = file_of
-            choices = options()
+            choices = options(with_background=False)
         with gr.Column():
             screen = gr.HTML(
                 "", html_template=_SCREEN, js_on_load=_SHOW, label="face", elem_id="screen"

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import ImageColor
+
 from talkhead.emotions import check_emotion
 from talkhead.errors import TalkheadError
 from talkhead.jobs.render_job import RenderJob
@@ -14,6 +16,7 @@ from talkhead.media.rates import parse_fps
 from talkhead.media.sizes import DEFAULT_SIZE, SizeLimit
 
 NO_EMOTION = "none"
+OWN_BACKGROUND = "as it is"
 _MAX_NAME = 60  # characters of a result's name
 
 
@@ -32,6 +35,8 @@ class Choices:
     fps: str = ""
     """Empty: the video's rate, or 25 for a picture."""
     max_size: str = DEFAULT_SIZE
+    background: str = OWN_BACKGROUND
+    """A colour, put behind people."""
 
 
 def face_of(picture: str | None, video: str | None) -> Path:
@@ -108,12 +113,26 @@ def job_of(
         seed=_seed(choices.seed),
         fps=parse_fps(choices.fps) if choices.fps.strip() else None,
         max_size=SizeLimit.parse(choices.max_size or DEFAULT_SIZE),
+        background=_background(choices.background.strip()),
     )
 
 
 def result_name(sound: Path, suffix: str = ".mp4") -> str:
     """Return the name that a visitor's browser stores a result under."""
     return f"{sound.stem[:_MAX_NAME] or 'talkhead'}{suffix}"
+
+
+def _background(text: str) -> str | None:
+    """Return a colour as #rrggbb, never a text that could name a file of the server."""
+    if text in ("", OWN_BACKGROUND):
+        return None
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise TalkheadError(
+            f"background {text!r} is not a colour, such as white or #00b140"
+        ) from None
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _within(value: float | None, name: str, most: float) -> float:

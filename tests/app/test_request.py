@@ -19,12 +19,13 @@ def test_without_choices_the_job_is_that_of_the_command_line() -> None:
 
 
 def test_every_choice_reaches_the_job() -> None:
-    choices = Choices("2", "Happy", 1.5, 0.5, 30, 7, "12.5", "640x360")
+    choices = Choices("2", "Happy", 1.5, 0.5, 30, 7, "12.5", "640x360", "White")
     assert all(getattr(choices, one.name) != one.default for one in fields(choices))
     job = job_of(*PATHS, "default", choices)
     assert (job.choose, job.emotion, job.expression_strength) == ("2", "happy", 1.5)
     assert (job.pose_strength, job.blink_per_minute, job.seed) == (0.5, 30, 7)
     assert (job.fps, job.max_size.side_px) == (Fraction(25, 2), 640)
+    assert job.background == "#ffffff"
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ def test_every_choice_reaches_the_job() -> None:
         {"emotion": "hungry"},
         {"fps": "0"},
         {"max_size": "10"},
+        {"background": "transparent"},
+        {"background": "/etc/picture.png"},
     ],
 )
 def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
