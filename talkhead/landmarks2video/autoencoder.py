@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C, h, w)."""
-        out: Tensor = x + self.conv_out(functional.relu(self.conv_in(x)))
+        out: Tensor = x + self.conv_out(functional.relu(self.conv_in(x), inplace=True))
         return out
 
 
@@ -64,18 +64,18 @@ class Autoencoder(Network):
         self.encoder = nn.Sequential(
             Conv3x3(patch, width),
             *(ResidualBlock(width) for _ in range(num_encoder_blocks)),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, latent, 1),
         )
         self.linear_decoder = nn.Conv2d(latent, patch, 1)
         self.decoder = nn.Sequential(
             Conv3x3(latent, width),
             *(ResidualBlock(width) for _ in range(num_decoder_blocks)),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, 4 * fine, 1),
             nn.PixelShuffle(2),
             *(ResidualBlock(fine) for _ in range(num_fine_blocks)),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(fine, 48, 3, padding=1),
         )
         for last in (self.encoder[-1], self.decoder[-1]):

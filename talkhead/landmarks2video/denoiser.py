@@ -60,9 +60,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Map (B, C, h, w) and (B, time_channels) to (B, C, h, w)."""
-        h = self.conv_in(functional.relu(self.norm_in(x)))
+        h = self.conv_in(functional.relu(self.norm_in(x), inplace=True))
         scale, shift = self.time(time)[..., None, None].chunk(2, 1)
-        h = functional.relu(self.norm_out(h) * (1 + scale) + shift)
+        h = functional.relu(torch.addcmul(shift, self.norm_out(h), 1 + scale), inplace=True)
         out: Tensor = x + self.conv_out(h)
         return out
 

@@ -107,7 +107,9 @@ def seam_mask(source: Tensor, target: Tensor, maps: Tensor) -> Tensor:
 def blur(mask: Tensor, radius: int) -> Tensor:
     """Blur twice with a square window of `radius` pixels per side: nearly a Gaussian."""
     reach = max(radius // 2, 1)
+    window = 2 * reach + 1
     for _ in range(2):
         padded = functional.pad(mask, (reach,) * 4, mode="replicate")
-        mask = functional.avg_pool2d(padded, 2 * reach + 1, stride=1)
+        rows = functional.avg_pool2d(padded, (window, 1), stride=1)
+        mask = functional.avg_pool2d(rows, (1, window), stride=1)
     return mask
