@@ -20,12 +20,12 @@ def split_windows(points: Floats) -> Iterator[Floats]:
 
 
 def regroup(windows: Iterator[Floats], num_frames: int) -> Iterator[Floats]:
-    """Yield the frames of windows, (T, ...), in windows of at least a number of frames."""
-    waiting: list[Floats] = []
+    """Yield the frames of windows, (T, ...), in windows of `num_frames`; the last is the rest."""
+    waiting: Floats | None = None
     for window in windows:
-        waiting.append(window)
-        if sum(map(len, waiting)) >= num_frames:
-            yield np.concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
+        waiting = window if waiting is None else np.concatenate([waiting, window])
+        while len(waiting) >= num_frames:
+            yield waiting[:num_frames]
+            waiting = waiting[num_frames:]
+    if waiting is not None and len(waiting):
+        yield waiting

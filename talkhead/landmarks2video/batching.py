@@ -22,6 +22,10 @@ MAX_BYTES = 3 * 2**29
 _WORKER_BYTES = 140 * 2**20
 """What a window takes beside its frames: features of the networks, and a part of the composite."""
 
+WINDOW_BYTES = 2**25
+"""About how much memory the frames of a window may take on a CPU."""
+MIN_WINDOW_FRAMES = 4
+"""With fewer, the networks take longer for each frame."""
 DEVICE_WINDOW_FRAMES = 48
 """Frames per window on a device that needs many to be busy."""
 
@@ -59,16 +63,29 @@ def compute_in_order(
         yield from map_in_order(work, source, num_workers, use_one_thread)
 
 
-def window_frames(device: torch.device) -> int:
-    """Return how many frames a window has on a device."""
+def batch_frames(device: torch.device) -> int:
+    """Return for how many frames the networks are called at a time, at most."""
     return WINDOW_FRAMES if device.type == "cpu" else DEVICE_WINDOW_FRAMES
+
+
+def window_frames(device: torch.device, num_values: int) -> int:
+    """Return how many frames a window has on a device.
+
+    Args:
+        device: where the networks compute.
+        num_values: number of values of one frame: windows of large pictures are shorter.
+    """
+    most = batch_frames(device)
+    if device.type != "cpu":
+        return most
+    return min(max(WINDOW_BYTES // num_values, MIN_WINDOW_FRAMES), most)
 
 
 def _num_workers(device: torch.device, num_values: int) -> int:
     """Return how many windows to compute at a time."""
     if device.type != "cpu":
         return 2  # one prepares while the other waits for the device
-    each = _WORKER_BYTES + 2 * WINDOW_FRAMES * num_values
+    each = _WORKER_BYTES + 2 * window_frames(device, num_values) * num_values
     return max(min(torch.get_num_threads(), MAX_BYTES // each), 1)
 
 

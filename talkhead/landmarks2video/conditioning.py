@@ -22,6 +22,7 @@ from torch.nn import functional
 from talkhead.geometry.crop import CROP_SIDE_PX, STAGE_MARGIN_PX
 from talkhead.geometry.mesh import MEAN_FACE, NUM_SURFACE_POINTS
 from talkhead.landmarks2video.masks import blur
+from talkhead.landmarks2video.region import LEFT_PX, RIGHT_PX, TOP_PX, lower_face
 from talkhead.landmarks2video.warp import (
     FIRST_CAVITY_TRIANGLE,
     FIRST_MOUTH_TRIANGLE,
@@ -32,6 +33,7 @@ from talkhead.landmarks2video.warp import (
     rasterize,
     resize_grid,
     sampling_grid,
+    still_grid,
     warp_image,
     warp_points,
 )
@@ -143,6 +145,28 @@ def warp_identity(image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
         cavity_shade(maps), size=size, mode="bilinear", align_corners=False
     )
     return (warp_image(image, resize_grid(grid, size)) + 1) * shade - 1
+
+
+def warp_lower_face(image: Tensor, grid: Tensor, maps: Tensor) -> Tensor:
+    """Return the lower face of `warp_identity`, (B, 3, 160, 192), and compute nothing else."""
+    small, large = (
+        still_grid(side, side, grid.device).permute(0, 3, 1, 2)
+        for side in (grid.shape[1], image.shape[-1])
+    )
+    shift = _enlarge_lower_face(grid.permute(0, 3, 1, 2) - small)
+    places = (shift + lower_face(large)).permute(0, 2, 3, 1)
+    return (warp_image(image, places) + 1) * _enlarge_lower_face(cavity_shade(maps)) - 1
+
+
+def _enlarge_lower_face(maps: Tensor) -> Tensor:
+    """Enlarge the lower face of maps, (B, C, 128, 128), to (B, C, 160, 192)."""
+    border = round(1 / _RATIO)  # the pixel of the maps that interpolation reads beyond the edge
+    rows = slice(round(TOP_PX * _RATIO) - 1, None)
+    columns = slice(round(LEFT_PX * _RATIO) - 1, round(RIGHT_PX * _RATIO) + 1)
+    large = functional.interpolate(
+        maps[..., rows, columns], scale_factor=1 / _RATIO, mode="bilinear", align_corners=False
+    )
+    return large[..., border:, border:-border]
 
 
 def cavity_shade(maps: Tensor) -> Tensor:

@@ -20,12 +20,12 @@ from talkhead.geometry.motion_basis import (
     mouth_scale,
     rest_of_clip,
     separate_lips,
+    speech_region,
     spoken_region,
 )
 from talkhead.geometry.pose import HeadPose, fit_head_pose
 from talkhead.geometry.skin_registration import Registration
-from talkhead.geometry.windows import WINDOW_FRAMES
-from talkhead.landmarks2video.batching import compute_in_order
+from talkhead.landmarks2video.batching import compute_in_order, window_frames
 from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
 from talkhead.landmarks2video.closed_mouth import fill_closing_mouth
 from talkhead.landmarks2video.composite import FrameLayers, composite
@@ -42,8 +42,6 @@ REST_SAMPLES = 200
 """Number of a stretch's frames from which the face at rest is measured."""
 FADE_FRAMES = 4
 """Where a face appears or is lost, dubbed and original lips cross-fade over this many frames."""
-MAX_WAITING = 16
-"""Most frames that may wait for a batch to fill, including frames with nothing to dub."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +234,7 @@ def dub_people(
     Yields:
         The frames in order, uint8 (H, W, 3).
     """
-    return _dub_people(renderer, _batches(frames), people, None)
+    return _dub_people(renderer, _batches(frames, renderer.device), people, None)
 
 
 def _dub_people(
@@ -265,16 +263,16 @@ def _dub_people(
                 yield from frames
 
 
-def _batches(frames: Iterable[SharedItem]) -> Generator[list[SharedItem], None, None]:
-    """Collect frames until they hold a batch of faces, or `MAX_WAITING` are waiting."""
+def _batches(
+    frames: Iterable[SharedItem], device: torch.device
+) -> Generator[list[SharedItem], None, None]:
+    """Collect windows of frames, with and without faces."""
     waiting: list[SharedItem] = []
-    num_faces = 0
     for item in frames:
         waiting.append(item)
-        num_faces += any(face is not None for face in item[1])
-        if num_faces == WINDOW_FRAMES or len(waiting) == MAX_WAITING:
+        if len(waiting) == window_frames(device, item[0].size):
             yield waiting
-            waiting, num_faces = [], 0
+            waiting = []
     if waiting:
         yield waiting
 
@@ -365,8 +363,8 @@ class _Dubbing:
         """Correct the lower faces for `composite`."""
         device = self.renderer.device
         moved = [
-            self.registration.apply(canvas.mesh[0].cpu().numpy(), canvas.crop.to_crop(t)[None])[0]
-            for canvas, t in zip(canvases, targets, strict=True)
+            self._registered(canvas.mesh[0].cpu().numpy(), canvas.crop.to_crop(target))
+            for canvas, target in zip(canvases, targets, strict=True)
         ]
         target = torch.from_numpy(np.stack(moved)).to(device)
         meshes = torch.cat([canvas.mesh for canvas in canvases])
@@ -377,3 +375,11 @@ class _Dubbing:
         options = self.options if self.renderer.painter is None else SamplerOptions()
         warped, generated = self.renderer.correct_frames(small, grid, maps, self.epsilon, options)
         return FrameLayers(shift, maps, target, warped, generated)
+
+    def _registered(self, mesh: Floats, target: Floats) -> Floats:
+        """Return where the skin of a mesh goes, (478, 3): above the nose, as the target has it.
+
+        The model moves eyes and brows a little, too, which must stay as they were filmed.
+        """
+        moved = self.registration.apply(mesh, target[None])[0]
+        return np.asarray(target + speech_region()[:, None] * (moved - target), np.float32)

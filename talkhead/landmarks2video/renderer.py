@@ -21,7 +21,7 @@ from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.batching import BatchLimit, compute_in_order, window_frames
 from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
 from talkhead.landmarks2video.composite import FrameLayers, composite, move_alpha
-from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
+from talkhead.landmarks2video.conditioning import draw_stage, warp_lower_face
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter
 from talkhead.landmarks2video.region import (
@@ -142,11 +142,9 @@ def render_faces(
     canvases = [
         prepare_canvas(picture, face.identity, renderer.device, area=face.area) for face in faces
     ]
-    if renderer.device.type != "cpu" and num_workers != 0:
-        faces = [
-            replace(face, windows=regroup(face.windows, window_frames(renderer.device)))
-            for face in faces
-        ]
+    if num_workers != 0:
+        length = window_frames(renderer.device, picture.size)
+        faces = [replace(face, windows=regroup(face.windows, length)) for face in faces]
     paints = [_painting(renderer.painter, picture, face.identity, face.options) for face in faces]
 
     @torch.inference_mode()
@@ -291,7 +289,7 @@ class LatentRenderer:
     def _correct_part(
         self, small: Tensor, grid: Tensor, maps: Tensor, epsilon: Tensor, options: SamplerOptions
     ) -> tuple[Tensor, Tensor]:
-        warped = lower_face(warp_identity(small, grid, maps))
+        warped = warp_lower_face(small, grid, maps)
         conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
         enabled = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=enabled):

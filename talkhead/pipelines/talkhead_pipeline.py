@@ -11,7 +11,7 @@ from talkhead.audio2landmarks.emotion_classifier import EmotionClassifier
 from talkhead.audio2landmarks.expressions import Expressions
 from talkhead.audio2landmarks.generator import LandmarkGenerator
 from talkhead.landmarks2video.autoencoder import Autoencoder
-from talkhead.landmarks2video.batching import BatchLimit, window_frames
+from talkhead.landmarks2video.batching import BatchLimit, batch_frames
 from talkhead.landmarks2video.denoiser import Denoiser
 from talkhead.landmarks2video.mouth_denoiser import MouthDenoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter
@@ -82,7 +82,7 @@ class TalkheadPipeline(FacePipeline):
         return MouthPainter(self.mouth_denoiser, self.scheduler, self._execution_device, self.dtype)
 
     def _settle(self) -> None:
-        self._limit = BatchLimit(window_frames(self.device))
+        self._limit = BatchLimit(batch_frames(self.device))
         for network in (self.autoencoder, self.denoiser, self.mouth_denoiser):
             if network is not None:
                 to_channels_last(network)

@@ -16,7 +16,9 @@ from talkhead.landmarks2video.conditioning import (
     cavity_shade,
     draw_maps,
     warp_identity,
+    warp_lower_face,
 )
+from talkhead.landmarks2video.region import lower_face
 from talkhead.landmarks2video.warp import resize_grid, warp_image
 from tests.meshes import as_batch, crop_mesh, mean_mesh, opened
 
@@ -144,6 +146,14 @@ def test_only_the_cavity_of_the_warped_identity_is_darkened() -> None:
     assert deep.any()
     expected = (plain[..., deep] + 1) * CAVITY_SHADE - 1
     torch.testing.assert_close(warped[..., deep], expected, atol=1e-3, rtol=0)
+
+
+def test_the_lower_face_alone_is_warped_as_in_the_whole() -> None:
+    face = crop_mesh()
+    grid, maps = draw_maps(as_batch(face), as_batch(opened(face, 24)))
+    image = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole = lower_face(warp_identity(image, grid, maps))
+    torch.testing.assert_close(warp_lower_face(image, grid, maps), whole, atol=1e-6, rtol=0)
 
 
 def test_the_shade_darkens_the_cavity_alone() -> None:

@@ -11,6 +11,7 @@ import torch
 from talkhead.geometry.crop import face_crop
 from talkhead.geometry.mesh import LOWER_INNER_LIP, UPPER_INNER_LIP
 from talkhead.geometry.windows import WINDOW_FRAMES
+from talkhead.landmarks2video.batching import MIN_WINDOW_FRAMES, window_frames
 from talkhead.landmarks2video.dubbing import FADE_FRAMES, DubbedFace, Dubber, dub_frames
 from talkhead.landmarks2video.mouth_denoiser import MouthDenoiser
 from talkhead.landmarks2video.mouth_painter import MouthPainter
@@ -145,6 +146,26 @@ def test_frames_stay_in_order_and_those_without_a_face_as_they_are(
         assert changed[mouth[1] - 5 : mouth[1] + 5, mouth[0] - 5 : mouth[0] + 5].mean() > 0.5
 
 
+def test_eyes_stay_as_they_were_filmed(tiny_weights: Path) -> None:
+    pipeline = TalkheadPipeline.from_folder(
+        tiny_weights, device=torch.device("cpu"), dtype=torch.float32
+    )
+    renderer = pipeline.renderer()
+    # A model of the skin that moves the whole face when the mouth opens.
+    renderer.denoiser.registration_basis.copy_(torch.ones(4, 478, 3) / 478)
+    renderer.denoiser.registration_weights.fill_(0.5)
+    (face,) = talking(1)
+    assert face is not None
+    mesh, target = face.mesh, face.target
+    moved = renderer.denoiser.registration().apply(mesh, target[None])[0]
+    eyes = [33, 133, 159, 145, 263, 362, 386, 374]
+    assert np.abs(moved - target)[eyes, :2].min() > 1
+    frame = next(dub_frames(renderer, [(picture(0), face)]))
+    left, top = mesh[eyes, :2].min(0).astype(int)
+    right, bottom = mesh[eyes, :2].max(0).astype(int) + 1
+    np.testing.assert_array_equal(frame[top:bottom, left:right], picture(0)[top:bottom, left:right])
+
+
 def test_a_frame_does_not_depend_on_its_neighbours(renderer: LatentRenderer) -> None:
     faces = talking(6)
     together = list(dub_frames(renderer, items(faces)))
@@ -168,6 +189,13 @@ def test_a_single_step_amplifies_painted_teeth(renderer: LatentRenderer) -> None
 
     assert (dubbed(plain, 1) != dubbed(sharp, 1)).any()
     np.testing.assert_array_equal(dubbed(plain, 2), dubbed(sharp, 2))
+
+
+def test_windows_of_large_frames_are_short() -> None:
+    device = torch.device("cpu")
+    assert window_frames(device, 512 * 512 * 3) == WINDOW_FRAMES
+    assert window_frames(device, 1920 * 1080 * 3) == 5
+    assert window_frames(device, 3840 * 2160 * 3) == MIN_WINDOW_FRAMES
 
 
 def test_half_a_share_changes_half_as_much(renderer: LatentRenderer) -> None:
