@@ -23,13 +23,13 @@ from talkhead.audio2landmarks.whisper_encoder import AVERAGED_LAYERS, WhisperEnc
 from talkhead.config import check_arguments, in_short
 from talkhead.errors import WeightsError
 from talkhead.networks import Network, check_alike, class_name_of, copy_tensors, public_config
-from talkhead.weights import resolve_encoder, resolve_weights
+from talkhead.weights import resolve_network, resolve_weights
 from talkhead.weights.strict_files import one_line, opened_tensors, read_json
-from talkhead.weights.systems import ENCODER_FILES
+from talkhead.weights.systems import PUBLISHED_FILES
 
 WHISPER = "whisper"
 MODEL_TYPES: tuple[str, ...] = (*get_args(ModelType), WHISPER)
-CONFIG_NAME, TENSORS_NAME = ENCODER_FILES
+CONFIG_NAME, TENSORS_NAME = PUBLISHED_FILES
 _UNUSED = (
     "masked_spec_embed",  # for training
     "lm_head.",
@@ -59,8 +59,8 @@ def find_weights(name: str, folder: Path) -> Path:
     return path if path.is_dir() else resolve_weights(name)
 
 
-def find_encoder(name: str, folder: Path) -> Path:
-    """Return the folder of a speech encoder.
+def find_network(name: str, folder: Path) -> Path:
+    """Return the folder of a speech encoder, or of another network that training uses.
 
     Args:
         name: a path relative to `folder`, a name in weights.toml, or ``owner/name`` or
@@ -71,7 +71,7 @@ def find_encoder(name: str, folder: Path) -> Path:
         WeightsError: there is none, or it cannot be fetched.
     """
     path = folder / name
-    return path if path.is_dir() else resolve_encoder(name)
+    return path if path.is_dir() else resolve_network(name)
 
 
 def is_published(folder: Path) -> bool:

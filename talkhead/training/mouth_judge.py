@@ -12,7 +12,7 @@ from talkhead.landmarks2video.mouth_patch import DISTANCE_UNIT_PX, LIP_MAP_PX, N
 from talkhead.training.discriminator import PatchDiscriminator, discriminator_loss
 from talkhead.training.image_features import EfficientNetLite
 from talkhead.training.projected_discriminator import ProjectedDiscriminator
-from talkhead.weights.systems import ENCODER_FILES
+from talkhead.weights.systems import PUBLISHED_FILES
 
 WIDE_PX = 8.0
 """The loss counts fully up to this far outside the inner lips, in pixels of the patch."""
@@ -122,7 +122,7 @@ def make_judge(features: Path | None) -> MouthJudge:
     """
     if features is None:
         return PatchJudge()
-    return FeatureJudge(EfficientNetLite(features / ENCODER_FILES[1]))
+    return FeatureJudge(EfficientNetLite(features / PUBLISHED_FILES[1]))
 
 
 def to_model(images: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from talkhead.training.config import LoopConfig, check_loop, read_toml
 from talkhead.training.denoiser import DenoiserTask
 from talkhead.training.emotion import EmotionTask, EmotionTaskConfig
 from talkhead.training.encoders import (
-    find_encoder,
+    find_network,
     find_weights,
     is_published,
     published_config,
@@ -149,7 +149,7 @@ def _mouth_denoiser(settings: Settings) -> Task:
         find_weights(settings.task.weights, settings.folder),
         settings.folder / settings.task.pairs,
         settings.path("initial"),
-        find_encoder(settings.task.features, settings.folder) if settings.task.features else None,
+        find_network(settings.task.features, settings.folder) if settings.task.features else None,
     )
 
 
@@ -219,5 +219,5 @@ def build_task(name: str, path: Path) -> tuple[Task, Settings]:
     """
     settings = read_settings(name, path)
     if speech := getattr(settings.task, "speech", ""):
-        settings = replace(settings, encoder=find_encoder(speech, settings.folder))
+        settings = replace(settings, encoder=find_network(speech, settings.folder))
     return TASKS[name].build(settings), settings

@@ -20,7 +20,7 @@ from talkhead.weights.folders import (
     installed_list,
     list_entries,
     locate_weights,
-    resolve_encoder,
+    resolve_network,
     resolve_weights,
     verify,
 )
@@ -47,7 +47,7 @@ __all__ = [
     "plan_publication",
     "publish",
     "read_list",
-    "resolve_encoder",
+    "resolve_network",
     "resolve_weights",
     "verify",
 ]

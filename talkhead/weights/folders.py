@@ -98,8 +98,8 @@ class WeightsList:
         folder = hub.fetch_pipeline(address, offline=offline)
         return ResolvedWeights(folder, address.repo, folder.name)
 
-    def resolve_encoder(self, name: str, *, offline: bool = False) -> Path:
-        """Return the folder of a speech encoder: a listed one, or one in the hub's layout.
+    def resolve_network(self, name: str, *, offline: bool = False) -> Path:
+        """Return the folder of a network for training: a listed one, or one in the hub's layout.
 
         Args:
             name: a listed name, or ``owner/name`` or ``owner/name@revision`` on the hub.
@@ -112,7 +112,7 @@ class WeightsList:
         address = parse_hub_address(name)
         if name in self.entries or address is None:
             return self.resolve(name, offline=offline)
-        return hub.fetch_encoder(address, offline=offline)
+        return hub.fetch_network(address, offline=offline)
 
     def verify(self, name: str) -> bool:
         """Compare the files of an entry with their digests, without using the network.
@@ -272,9 +272,9 @@ def locate_weights(name_or_folder: str | Path, *, offline: bool = False) -> Reso
     return installed_list().locate(name_or_folder, offline=offline)
 
 
-def resolve_encoder(name: str, *, offline: bool = False) -> Path:
-    """Resolve a speech encoder to a folder: see `WeightsList.resolve_encoder`."""
-    return installed_list().resolve_encoder(name, offline=offline)
+def resolve_network(name: str, *, offline: bool = False) -> Path:
+    """Resolve a network that training uses to a folder: see `WeightsList.resolve_network`."""
+    return installed_list().resolve_network(name, offline=offline)
 
 
 def verify(name: str) -> bool:

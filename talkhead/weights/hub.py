@@ -10,7 +10,7 @@ from pathlib import Path
 from talkhead.errors import WeightsError
 from talkhead.weights.listing import WeightsFile, measure_file
 from talkhead.weights.names import HubAddress, is_commit
-from talkhead.weights.systems import ENCODER_FILES, paths_in, pipeline_files
+from talkhead.weights.systems import PUBLISHED_FILES, paths_in, pipeline_files
 
 FilesOf = Callable[[Collection[str]], tuple[str, ...]]
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -33,13 +33,13 @@ def fetch_pipeline(address: HubAddress, *, offline: bool) -> Path:
     return _fetch(address, "a pipeline", pipeline_files, offline=offline)
 
 
-def fetch_encoder(address: HubAddress, *, offline: bool) -> Path:
-    """Find a published speech encoder in the cache, or download its two files: see `_fetch`.
+def fetch_network(address: HubAddress, *, offline: bool) -> Path:
+    """Find a published network in the cache, or download its two files: see `_fetch`.
 
     Returns:
-        The encoder's folder, which is named after the commit.
+        The network's folder, which is named after the commit.
     """
-    return _fetch(address, "a speech encoder", lambda _: ENCODER_FILES, offline=offline)
+    return _fetch(address, "a network", lambda _: PUBLISHED_FILES, offline=offline)
 
 
 def _fetch(address: HubAddress, what: str, files: FilesOf, *, offline: bool) -> Path:

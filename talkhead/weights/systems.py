@@ -23,8 +23,8 @@ DUAL_DOMAIN_ALONE = "dual_domain_alone"
 """Entry of model_index.json: whether landmarks come from the dual-domain generator alone."""
 CARD_NAME = "README.md"
 NETWORK_FILES = (CONFIG_NAME, TENSORS_NAME)
-ENCODER_FILES = (CONFIG_NAME, "model.safetensors")
-"""What the folder of a published speech encoder holds, as transformers writes it."""
+PUBLISHED_FILES = (CONFIG_NAME, "model.safetensors")
+"""What the folder of a network that others published holds, such as a speech encoder."""
 PIPELINE_FILES = (INDEX_NAME, f"{SCHEDULER}/{SCHEDULER_CONFIG_NAME}")
 """What a pipeline's folder holds besides its networks."""
 

@@ -22,7 +22,7 @@ from talkhead.audio2landmarks.speech_encoder import (
     SpeechEncoder,
 )
 from talkhead.errors import WeightsError
-from talkhead.training.encoders import find_encoder, load_encoder, published_config
+from talkhead.training.encoders import find_network, load_encoder, published_config
 from tests.tiny import TINY_LOG_MEL, voice
 
 REVISION = "0123456789" * 4
@@ -141,9 +141,9 @@ def test_there_is_nothing_to_load_into_a_spectrum(published: Path) -> None:
 
 def test_a_folder_goes_before_a_name(tmp_path: Path) -> None:
     (tmp_path / "default").mkdir()
-    assert find_encoder("default", tmp_path) == tmp_path / "default"
+    assert find_network("default", tmp_path) == tmp_path / "default"
     with pytest.raises(WeightsError, match="nowhere"):
-        find_encoder("nowhere", tmp_path)
+        find_network("nowhere", tmp_path)
 
 
 class _Hub(http.server.SimpleHTTPRequestHandler):

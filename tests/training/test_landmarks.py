@@ -17,7 +17,7 @@ from talkhead.training.config import CHECKPOINT
 from talkhead.training.landmark_loss import closure_error, correlation
 from talkhead.training.tasks import Settings, build_task, read_settings
 from talkhead.weights import installed_list
-from talkhead.weights.systems import ENCODER_FILES
+from talkhead.weights.systems import PUBLISHED_FILES
 from tests.tiny import TINY_DUAL, TINY_GENERATOR, TINY_LOG_MEL
 from tests.training.settings import (
     EXAMPLES,
@@ -174,7 +174,7 @@ def test_the_settings_of_a_published_encoder_name_it_in_one_line() -> None:
     settings = read_settings("landmarks", EXAMPLES / "train-landmarks-published.toml")
     assert "speech_encoder" not in settings.model
     entry = installed_list().entry(settings.task.speech)
-    assert {file.path for file in entry.files} == set(ENCODER_FILES)
+    assert {file.path for file in entry.files} == set(PUBLISHED_FILES)
     assert settings.loop.rates == {"generator.speech": 0}
 
 

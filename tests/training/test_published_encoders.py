@@ -272,11 +272,11 @@ def test_only_whole_safetensors_are_read(tmp_path: Path) -> None:
 HUB_SCRIPT = """
 from pathlib import Path
 from talkhead.errors import WeightsError
-from talkhead.training.encoders import find_encoder
+from talkhead.training.encoders import find_network
 import sys
 for name in sys.argv[1:]:
     try:
-        folder = find_encoder(name, Path("."))
+        folder = find_network(name, Path("."))
         print(folder.name, *sorted(path.name for path in folder.iterdir()))
     except WeightsError as error:
         print(error)
@@ -321,8 +321,6 @@ def test_a_branch_of_the_hub_means_its_commit_and_only_two_files_are_fetched(
         f"{OLDER} config.json model.safetensors",
         f"{NEWER} config.json model.safetensors",
     ]
-    assert lines[2] == (
-        "somebody/pickles@main does not hold a speech encoder: it lacks model.safetensors"
-    )
+    assert lines[2] == ("somebody/pickles@main does not hold a network: it lacks model.safetensors")
     # A commit needs no network once it is here.
     assert found(f"{REPO}@{OLDER}", HF_HUB_OFFLINE="1") == lines[:1]
