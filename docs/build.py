@@ -8,11 +8,13 @@ which docs/record.py writes: none is typed by hand. With --check nothing is writ
 status is 1 where a file is out of date.
 
 Kinds of blocks:
-    scores   record, systems, measures (comma separated), group=unseen|seen, layout=rows|columns
-    speed    records of `talkhead benchmark --json` (comma separated)
-    emotion  record of docs/score_emotion.py
-    trials   records of `python -m tests.reliability` (comma separated)
-    records  every stored result: command, date, commit, machine
+    adaptation  records of `talkhead adapt --json` (comma separated)
+    scores      record, systems, measures (comma separated), group=unseen|seen, layout=rows|columns
+    speed       records of `talkhead benchmark --json` (comma separated)
+    emotion     record of docs/score_emotion.py
+    peers       records of `talkhead benchmark --peer FILE --json` (comma separated)
+    trials      records of `python -m tests.reliability` (comma separated)
+    records     every stored result: command, date, commit, machine
 """
 
 from __future__ import annotations
@@ -151,6 +153,18 @@ def speed(records: str) -> str:
     return f"{table(heads, rows)}\n\n{_origin(*every)}"
 
 
+def peers(records: str) -> str:
+    """Return a table of networks that were timed beside talkhead, a row a run."""
+    every = [read_record(name) for name in records.split(",")]
+    rows = []
+    for found in (stored["result"] for stored in every):
+        peer, own = found["peer"], found["milliseconds_per_frame"]
+        times = f"{peer['milliseconds']:.0f} ms", f"{own:.0f} ms", f"{peer['ratio']:.1f}"
+        rows.append((peer["name"], *times))
+    heads = ("networks", "for a frame", "all of talkhead", "ratio")
+    return f"{table(heads, rows)}\n\n{_origin(*every)}"
+
+
 def records() -> str:
     """Return a table of all stored results."""
     rows = []
@@ -180,6 +194,30 @@ def trials(records: str) -> str:
     return "\n\n".join((table(heads, rows), _origin(*stored)))
 
 
+def adaptation(records: str) -> str:
+    """Return a table of `talkhead adapt`, a row a person: each score before and after."""
+    measures = {
+        "inside_psnr": ("inside the lips, PSNR, dB", 1),
+        "lips_psnr": ("around the lips, dB", 1),
+        "lower_psnr": ("lower face, dB", 1),
+        "inside_sharpness": ("sharpness inside", 2),
+        "opening_r": ("opening, from landmarks", 2),
+        "spoken_opening_r": ("opening, from sound", 2),
+    }
+    every = [read_record(name) for name in records.split(",")]
+    rows = []
+    for found in (stored["result"] for stored in every):
+        before, after = found["scores"]["before"], found["scores"]["after"]
+        cells = [
+            f"{before[key]:.{digits}f} → {after[key]:.{digits}f}" if key in before else ""
+            for key, (_, digits) in measures.items()
+        ]
+        length = f"{found['train_s'] + found['held_out_s']:.0f} s"
+        rows.append((length, f"{found['held_out_s']:.1f} s", *cells))
+    heads = ("usable video", "held out", *(title for title, _ in measures.values()))
+    return f"{table(heads, rows)}\n\n{_origin(*every)}"
+
+
 def emotion(record: str) -> str:
     """Return accuracy by corpus, and the confusions: a row a true label, a column a guess."""
     stored = read_record(record)
@@ -203,7 +241,9 @@ def emotion(record: str) -> str:
 
 
 BLOCKS: dict[str, Callable[..., str]] = {
+    "adaptation": adaptation,
     "emotion": emotion,
+    "peers": peers,
     "records": records,
     "scores": scores,
     "speed": speed,
