@@ -75,8 +75,9 @@ class Conv3x3(nn.Conv2d):
         size = -(-batch // num_parts)
         kernel = self._tile_kernel()
         images = x.new_empty(batch, down * _TILE_PX, across * _TILE_PX, self.out_channels)
-        for part, out in zip(x.split(size), images.split(size), strict=True):
-            _join_tiles(torch.bmm(_cut_tiles(part), kernel), out)
+        for start in range(0, batch, size):
+            out = images[start : start + size]
+            _join_tiles(torch.bmm(_cut_tiles(x[start : start + size]), kernel), out)
             if self.bias is not None:
                 out += self.bias
         return images[:, :height, :width].permute(0, 3, 1, 2)
