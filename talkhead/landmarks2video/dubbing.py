@@ -20,7 +20,6 @@ from talkhead.geometry.motion_basis import (
     mouth_scale,
     rest_of_clip,
     separate_lips,
-    speech_region,
     spoken_region,
 )
 from talkhead.geometry.pose import HeadPose, fit_head_pose
@@ -42,6 +41,8 @@ REST_SAMPLES = 200
 """Number of a stretch's frames from which the face at rest is measured."""
 FADE_FRAMES = 4
 """Where a face appears or is lost, dubbed and original lips cross-fade over this many frames."""
+REGISTERED_PX = 1.0
+"""Points that move this far, in crop pixels, are registered fully, nearer ones in part."""
 
 
 @dataclass(frozen=True)
@@ -377,9 +378,12 @@ class _Dubbing:
         return FrameLayers(shift, maps, target, warped, generated)
 
     def _registered(self, mesh: Floats, target: Floats) -> Floats:
-        """Return where the skin of a mesh goes, (478, 3): above the nose, as the target has it.
+        """Return where the skin of a mesh goes, (478, 3), crop pixels.
 
-        The model moves eyes and brows a little, too, which must stay as they were filmed.
+        When the mouth opens, the model moves the whole face a little. What the target leaves where
+        it is, as eyes and ears, stays as it was filmed.
         """
-        moved = self.registration.apply(mesh, target[None])[0]
-        return np.asarray(target + speech_region()[:, None] * (moved - target), np.float32)
+        registered = self.registration.apply(mesh, target[None])[0]
+        moved_px = np.linalg.norm((target - mesh)[:, :2], axis=-1, keepdims=True)
+        share = np.clip(moved_px / REGISTERED_PX, 0, 1)
+        return np.asarray(target + share * (registered - target), np.float32)
