@@ -90,6 +90,7 @@ class Conv3x3(nn.Conv2d):
     def _suits(self, x: Tensor) -> bool:
         return (
             x.device.type == "cpu"
+            and len(x) > 0
             and x.dtype == self.weight.dtype == torch.float32
             and not torch.is_grad_enabled()
             and not torch.is_autocast_enabled("cpu")
