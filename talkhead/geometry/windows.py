@@ -20,12 +20,19 @@ def split_windows(points: Floats) -> Iterator[Floats]:
 
 
 def regroup(windows: Iterator[Floats], num_frames: int) -> Iterator[Floats]:
-    """Yield the frames of windows, (T, ...), in windows of `num_frames`; the last is the rest."""
-    waiting: Floats | None = None
+    """Yield the frames of windows, (T, ...), in windows of at least a number of frames."""
+    waiting: list[Floats] = []
     for window in windows:
-        waiting = window if waiting is None else np.concatenate([waiting, window])
-        while len(waiting) >= num_frames:
-            yield waiting[:num_frames]
-            waiting = waiting[num_frames:]
-    if waiting is not None and len(waiting):
-        yield waiting
+        waiting.append(window)
+        if sum(map(len, waiting)) >= num_frames:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def shorten(windows: Iterator[Floats], num_frames: int) -> Iterator[Floats]:
+    """Yield windows, (T, ...), in parts of at most a number of frames."""
+    for window in windows:
+        for start in range(0, len(window), num_frames):
+            yield window[start : start + num_frames]

@@ -73,12 +73,13 @@ def window_frames(device: torch.device, num_values: int) -> int:
 
     Args:
         device: where the networks compute.
-        num_values: number of values of one frame: windows of large pictures are shorter.
+        num_values: number of values of one frame: windows of large pictures are shorter; 0 for
+            what is no picture.
     """
     most = batch_frames(device)
     if device.type != "cpu":
         return most
-    return min(max(WINDOW_BYTES // num_values, MIN_WINDOW_FRAMES), most)
+    return min(max(WINDOW_BYTES // max(num_values, 1), MIN_WINDOW_FRAMES), most)
 
 
 def _num_workers(device: torch.device, num_values: int) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.face_areas import Area
-from talkhead.geometry.windows import regroup
+from talkhead.geometry.windows import regroup, shorten
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.batching import BatchLimit, compute_in_order, window_frames
 from talkhead.landmarks2video.canvas import Canvas, prepare_canvas
@@ -142,8 +142,10 @@ def render_faces(
     canvases = [
         prepare_canvas(picture, face.identity, renderer.device, area=face.area) for face in faces
     ]
-    if num_workers != 0:
-        length = window_frames(renderer.device, picture.size)
+    length = window_frames(renderer.device, picture.size)
+    if renderer.device.type == "cpu":
+        faces = [replace(face, windows=shorten(face.windows, length)) for face in faces]
+    elif num_workers != 0:
         faces = [replace(face, windows=regroup(face.windows, length)) for face in faces]
     paints = [_painting(renderer.painter, picture, face.identity, face.options) for face in faces]
 

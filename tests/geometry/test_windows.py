@@ -1,24 +1,23 @@
 import numpy as np
 import pytest
 
-from talkhead.geometry.windows import regroup, split_windows
+from talkhead.geometry.windows import WINDOW_FRAMES, regroup, shorten, split_windows
 
 
-@pytest.mark.parametrize(
-    ("count", "length", "lengths"),
-    [
-        (5, 32, [5]),
-        (70, 32, [32, 32, 6]),
-        (64, 32, [32, 32]),
-        (22, 8, [8, 8, 6]),
-        (40, 12, [12, 12, 12, 4]),
-    ],
-)
-def test_windows_get_another_length(count: int, length: int, lengths: list[int]) -> None:
+@pytest.mark.parametrize(("count", "lengths"), [(5, [5]), (70, [32, 32, 6]), (64, [32, 32])])
+def test_windows_are_joined_into_longer_ones(count: int, lengths: list[int]) -> None:
     points = np.arange(count, dtype=np.float32)[:, None, None]
-    made = list(regroup(split_windows(points), length))
-    assert [len(window) for window in made] == lengths
-    np.testing.assert_array_equal(np.concatenate(made), points)
+    joined = list(regroup(split_windows(points), 2 * WINDOW_FRAMES))
+    assert [len(window) for window in joined] == lengths
+    np.testing.assert_array_equal(np.concatenate(joined), points)
+
+
+@pytest.mark.parametrize(("count", "lengths"), [(5, [5]), (20, [6, 6, 4, 4]), (16, [6, 6, 4])])
+def test_windows_are_cut_into_shorter_ones(count: int, lengths: list[int]) -> None:
+    points = np.arange(count, dtype=np.float32)[:, None, None]
+    parts = list(shorten(split_windows(points), 6))
+    assert [len(part) for part in parts] == lengths
+    np.testing.assert_array_equal(np.concatenate(parts), points)
 
 
 def test_no_windows_stay_none() -> None:
