@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from talkhead.audio2landmarks.expressions import Expressions, express
 from talkhead.data.clips import Clip, ClipInfo
-from talkhead.emotions import NEUTRAL, one_hot
+from talkhead.emotions import EMOTIONS, NEUTRAL, one_hot
 from talkhead.geometry.skin_registration import Registration
 from talkhead.landmarks2video.conditioning import draw_maps, warp_identity
 from talkhead.landmarks2video.mask_noise.renderer import shrink, small_points
@@ -53,6 +53,10 @@ class VideoDenoiserTaskConfig:
     neutral_share: float = 0.0
     """Share of emotional windows whose landmarks, and identity where there is a neutral clip of the
     person, are without the emotion, so that only its class tells what is missing."""
+    acted_share: float = 0.0
+    """Share of windows without an emotion whose frames are warped to the expression of one, so that
+    the classes are learned on more people than the few who act. Of these, too, `neutral_share` have
+    landmarks without it."""
     drop_emotion: float = 0.0
     """Share of windows whose emotion is hidden, so that guidance has something to compare with."""
     start_share: float = 0.5
@@ -94,6 +98,11 @@ class VideoSamples:
         self._bank, self._registration, self._config, self._seed = bank, registration, config, seed
         self._model_config = model_config
         self._num_frames = config.window_frames or int(model_config["num_frames"])
+        self._acted = {
+            name: expressions.shape_of(one_hot(name))
+            for name, known in zip(EMOTIONS, expressions.known.tolist(), strict=True)
+            if known and name != NEUTRAL
+        }
         self._expressions: dict[int, Floats] = {}
         if config.neutral_share:
             people = expressions_of_people(bank.rows, bank.clips)
@@ -107,14 +116,17 @@ class VideoSamples:
         """Return a window, as `window_sample` does, with jittered colours."""
         rng = np.random.default_rng([self._seed, index])
         number, clip = self._bank.draw(rng)
-        of, expression = clip, None
+        row, of, expression, acted = self._bank.rows[number], clip, None, None
         if self._config.identity_share and rng.random() < self._config.identity_share:
             of = self._other_clip(number, rng)
         if number in self._expressions and rng.random() < self._config.neutral_share:
             of, expression = self._neutral_clip(number, rng), self._expressions[number]
+        if row.emotion in ("", NEUTRAL) and self._acted and rng.random() < self._config.acted_share:
+            name = str(rng.choice(list(self._acted)))
+            row, acted = replace(row, emotion=name), self._acted[name]
+            expression = acted if rng.random() < self._config.neutral_share else None
         identity = int(rng.integers(len(of)))
         start = int(rng.integers(max(len(clip) - self._num_frames, 0) + 1))
-        row = self._bank.rows[number]
         numbers = range(start, start + self._num_frames)
         return window_sample(
             self._model_config,
@@ -127,6 +139,7 @@ class VideoSamples:
             rng,
             identity_clip=of,
             expression=expression,
+            acted=acted,
         )
 
     def _other_clip(self, number: int, rng: np.random.Generator) -> Clip:
@@ -158,6 +171,7 @@ def window_sample(
     *,
     identity_clip: Clip | None = None,
     expression: Floats | None = None,
+    acted: Floats | None = None,
     scored: bool = False,
 ) -> Sample:
     """Return one window of a clip; a clip that is too short repeats its last frame.
@@ -173,6 +187,7 @@ def window_sample(
         rng: for a colour jitter; None for none.
         identity_clip: the clip of the identity frame; None for the same clip.
         expression: (478, 3), eye distances, what to take away from the landmarks; None for nothing.
+        acted: (478, 3), eye distances, what to add to the true faces; None for nothing.
         scored: also return `mouth` (T, 1, S, S), the box around the lips.
 
     Returns:
@@ -187,6 +202,8 @@ def window_sample(
         frames = jitter_colours(frames, rng)
     images = torch.from_numpy(np.stack([to_model(frame) for frame in frames]))
     shown = clip.landmarks[chosen]
+    if acted is not None:
+        images[1:], shown = _act(images[1:], shown, acted, registration)
     if expression is not None:
         (shown,) = express(iter([shown]), -expression)
     meshes = registration.apply(of.landmarks[identity], shown)
@@ -212,6 +229,18 @@ def window_sample(
     if scored:
         sample["mouth"] = functional.interpolate(mouth, size=(size, size), mode="area").numpy()
     return sample
+
+
+def _act(
+    images: Tensor, meshes: Floats, expression: Floats, registration: Registration
+) -> tuple[Tensor, Floats]:
+    """Add an expression, (478, 3), to frames, (T, 3, 256, 256), and to their meshes."""
+    (acted,) = express(iter([meshes]), expression)
+    moved = [
+        registration.apply(mesh, goal[None])[0] for mesh, goal in zip(meshes, acted, strict=True)
+    ]
+    grid, maps = draw_maps(torch.from_numpy(meshes), torch.from_numpy(np.stack(moved)))
+    return warp_identity(images, grid, maps), acted
 
 
 def _weight_of(

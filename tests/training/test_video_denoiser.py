@@ -16,7 +16,7 @@ from talkhead.geometry.skin_registration import Registration
 from talkhead.landmarks2video.mask_noise.video_denoiser import VideoDenoiser
 from talkhead.networks import public_config
 from talkhead.training.registration import fit_registration
-from talkhead.training.samples import ClipBank
+from talkhead.training.samples import ClipBank, Sample
 from talkhead.training.tasks import build_task
 from talkhead.training.video_denoiser import VideoDenoiserTask
 from talkhead.training.video_samples import VideoDenoiserTaskConfig, VideoSamples, window_sample
@@ -148,6 +148,30 @@ def test_landmarks_may_be_without_the_emotion(tmp_path: Path, has_neutral: bool)
     rest = float(MEAN_FACE[LEFT_MOUTH_CORNER, 0] - MEAN_FACE[RIGHT_MOUTH_CORNER, 0])
     assert widths(0.0) == pytest.approx([rest + 0.22] * 4, abs=0.02)
     assert widths(1.0) == pytest.approx([rest + 0.02] * 4, abs=0.02)
+
+
+def test_frames_of_anyone_may_be_given_an_expression(prepared: Path) -> None:
+    usual = Expressions()
+    happy = EMOTIONS.index("happy")
+    usual.offsets[happy, [RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER], 1] = -0.3
+    usual.known[happy] = 1
+    rows = [row for row in read_manifest(prepared) if not row.is_still and not row.emotion]
+    bank = ClipBank(prepared, rows[:1])
+    model = public_config(VideoDenoiser(**TINY_VIDEO_DENOISER))
+
+    def sample(acted: float, neutral: float) -> Sample:
+        config = VideoDenoiserTaskConfig(acted_share=acted, neutral_share=neutral)
+        return VideoSamples(bank, model, still(), config, usual, 0).sample(1)
+
+    plain, shown, hidden = sample(0, 0), sample(1, 0), sample(1, 1)
+    assert not plain["emotion"].any()
+    for acted in (shown, hidden):
+        assert acted["emotion"][happy] == 1
+        assert np.abs(acted["target"] - plain["target"]).mean() > 0.005
+    corners = [np.mean(each["points"][:, [60, 64], 1]) for each in (plain, shown, hidden)]
+    assert corners[1] < corners[0] - 1  # the landmarks tell it, higher up in the picture,
+    assert corners[2] == pytest.approx(corners[0], abs=0.1)  # or the class alone
+    assert np.array_equal(shown["target"], hidden["target"])
 
 
 def still() -> Registration:
