@@ -22,6 +22,7 @@ from talkhead.cli import (
     train,
     weights,
 )
+from talkhead.cli.device import use_one_blas_thread
 from talkhead.cli.errors import exit_code_of
 from talkhead.cli.streams import prepare_streams
 
@@ -70,6 +71,7 @@ def _root(
 def main() -> NoReturn:
     """Run the command line and exit with its exit code."""
     prepare_streams()
+    use_one_blas_thread()
     command = typer.main.get_command(app)
     sys.exit(
         exit_code_of(

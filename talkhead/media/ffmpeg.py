@@ -28,6 +28,9 @@ from talkhead.media.picture_format import (
     video_line,
 )
 
+_PIPE_BYTES = 2**20
+"""The most that Linux allows everyone."""
+
 
 @cache
 def ffmpeg_exe() -> str:
@@ -225,6 +228,9 @@ def running_ffmpeg(
             pass_fds=() if inherited is None else (inherited,),
         )
         try:
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    _widen(pipe)
             yield FfmpegProcess(process, messages)
         finally:
             process.kill()
@@ -233,6 +239,19 @@ def running_ffmpeg(
                 if pipe is not None:
                     with suppress(OSError):  # the rest of the buffer has no reader
                         pipe.close()
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold more than the usual 64 KB, so that a frame takes a few turns, not hundreds.
+
+    Linux only. The system refuses where a user has many pipes.
+    """
+    try:
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):
+        return
 
 
 def run_ffmpeg(args: Sequence[str]) -> tuple[int, bytes, str]:
