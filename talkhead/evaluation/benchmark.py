@@ -27,7 +27,7 @@ from talkhead.geometry.mesh import MEAN_FACE
 from talkhead.geometry.windows import WINDOW_FRAMES
 from talkhead.landmarks2video.canvas import prepare_canvas
 from talkhead.landmarks2video.composite import FrameLayers, composite
-from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
+from talkhead.landmarks2video.conditioning import draw_stage, warp_lower_face
 from talkhead.landmarks2video.dubbing import DubbedFace, dub_frames
 from talkhead.landmarks2video.region import lower_face
 from talkhead.landmarks2video.sampling import SamplerOptions
@@ -184,7 +184,7 @@ def _time_stages(
         return target, draw_stage(canvas.mesh, target, canvas.bounds)
 
     target, (shift, grid, maps) = draw()
-    warped = lower_face(warp_identity(small, grid, maps)).contiguous(
+    warped = warp_lower_face(small, grid, maps).contiguous(
         memory_format=torch.channels_last
     )
     conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
@@ -205,7 +205,7 @@ def _time_stages(
 
     stages: dict[str, Callable[[], Any]] = {
         "warp and maps": draw,
-        "encode": network(lambda: autoencoder.encode(lower_face(warp_identity(small, grid, maps)))),
+        "encode": network(lambda: autoencoder.encode(warp_lower_face(small, grid, maps))),
         f"denoise, {steps} step{'s' if steps > 1 else ''}": network(
             lambda: [denoiser(noisy, start, latents, conditions) for _ in range(steps)]
         ),

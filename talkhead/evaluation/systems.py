@@ -47,7 +47,7 @@ from talkhead.geometry.windows import split_windows
 from talkhead.landmarks2video.autoencoder import Autoencoder
 from talkhead.landmarks2video.canvas import prepare_canvas
 from talkhead.landmarks2video.composite import FrameLayers, composite
-from talkhead.landmarks2video.conditioning import draw_stage, warp_identity
+from talkhead.landmarks2video.conditioning import draw_stage, warp_lower_face
 from talkhead.landmarks2video.region import BOTTOM_PX, LEFT_PX, RIGHT_PX, TOP_PX, lower_face
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.landmarks2video.sampling import SamplerOptions
@@ -361,7 +361,7 @@ def _warping(generator: LandmarkGenerator | None, pose: Pose, seed: int) -> Fram
             target = torch.from_numpy(window)
             shift, grid, maps = draw_stage(canvas.mesh, target, canvas.bounds)
             small = canvas.small.expand(len(target), -1, -1, -1)
-            warped = lower_face(warp_identity(small, grid, maps))
+            warped = warp_lower_face(small, grid, maps)
             yield composite(canvas, FrameLayers(shift, maps, target, warped, warped))
 
     return FrameGenerator(generate, None if generator is None else landmarks)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from talkhead.geometry.crop import CROP_SIDE_PX
 from talkhead.geometry.mesh import MIRROR, mouth_opening
 from talkhead.geometry.skin_registration import Registration
-from talkhead.landmarks2video.conditioning import MAP_SIDE_PX, draw_maps, warp_identity
+from talkhead.landmarks2video.conditioning import MAP_SIDE_PX, draw_maps, warp_lower_face
 from talkhead.landmarks2video.masks import lower_face_mask
 from talkhead.landmarks2video.region import (
     LEFT_PX,
@@ -178,7 +178,7 @@ def pair(
     weight = weight + config.mouth_weight * mouth + config.inside_weight * inside
     sample = {
         "target": lower_face(to_model(frames[1])),
-        "warped": lower_face(warp_identity(image, grid, maps))[0].numpy(),
+        "warped": warp_lower_face(image, grid, maps)[0].numpy(),
         "maps": lower_face(maps, MAP_RATIO)[0].numpy(),
         "weight": functional.avg_pool2d(lower_face(weight, MAP_RATIO), 4)[0].numpy(),
         "corner": _patch_corner(meshes[1]),
