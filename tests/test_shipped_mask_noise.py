@@ -11,7 +11,9 @@ from talkhead.audio2landmarks.expressions import express
 from talkhead.emotions import one_hot
 from talkhead.geometry.mesh import (
     LEFT_MOUTH_CORNER,
+    LOWER_LIP_CENTRE,
     RIGHT_MOUTH_CORNER,
+    UPPER_LIP_CENTRE,
     mouth_opening,
     mouth_width,
 )
@@ -95,3 +97,9 @@ def test_happy_and_sad_faces_pull_the_corners_of_the_mouth_apart(
     assert height["happy"] < height["neutral"] - 0.02
     assert height["sad"] > height["happy"] + 0.04
     assert float(mouth_width(shapes["happy"])) > float(mouth_width(shapes["neutral"])) + 0.05
+
+
+def test_no_expression_keeps_closed_lips_from_closing(pipeline: MaskNoisePipeline) -> None:
+    offsets = pipeline.expressions.offsets.float().cpu().numpy()
+    gaps = offsets[:, LOWER_LIP_CENTRE, 1] - offsets[:, UPPER_LIP_CENTRE, 1]
+    assert np.abs(gaps).max() < 0.002  # eye distances; lips that speak open by 0.1

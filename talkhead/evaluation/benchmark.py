@@ -184,9 +184,7 @@ def _time_stages(
         return target, draw_stage(canvas.mesh, target, canvas.bounds)
 
     target, (shift, grid, maps) = draw()
-    warped = warp_lower_face(small, grid, maps).contiguous(
-        memory_format=torch.channels_last
-    )
+    warped = warp_lower_face(small, grid, maps).contiguous(memory_format=torch.channels_last)
     conditions = lower_face(maps, maps.shape[-1] / CROP_SIDE_PX)
     with torch.autocast(device.type, pipeline.dtype, enabled=enabled):
         latents = autoencoder.encode(warped).float()

@@ -20,6 +20,7 @@ from talkhead.geometry.mesh import (
     LEFT_EYE,
     LOWER_INNER_LIP,
     MEAN_FACE,
+    NOSE_TIP,
     NUM_POINTS,
     NUM_SURFACE_POINTS,
     OUTER_LIPS,
@@ -92,7 +93,7 @@ def speech_region() -> Floats:
     """Return the share of speech in each point's motion, (478,): 1 at the mouth, 0 at the eyes."""
     y = MEAN_FACE[:, 1]
     eyes = y[[33, 133, 362, 263]].mean()
-    nose = y[4]
+    nose = y[NOSE_TIP]
     weight = np.clip((y - eyes - 0.15) / (nose - eyes - 0.15), 0, 1)
     weight[468:] = 0
     return np.asarray(weight * weight * (3 - 2 * weight), np.float32)

@@ -11,6 +11,15 @@ import torch
 from talkhead.audio2landmarks.expressions import Expressions
 from talkhead.data.clips import Clip, ClipInfo
 from talkhead.emotions import EMOTIONS, NEUTRAL
+from talkhead.geometry.mesh import (
+    LEFT_MOUTH_CORNER,
+    LOWER_INNER_LIP,
+    MEAN_FACE,
+    NOSE_TIP,
+    RIGHT_MOUTH_CORNER,
+    UPPER_INNER_LIP,
+)
+from talkhead.geometry.motion_basis import speech_region
 from talkhead.geometry.pose import fit_head_pose
 
 Floats = npt.NDArray[np.float32]
@@ -39,6 +48,9 @@ def expressions_of_people(
 ) -> dict[str, dict[str, Floats]]:
     """Measure what each emotion adds to the face of each person who has neutral clips, too.
 
+    Emotional speech is louder and opens the lips wider, but that is said by the speech: added to
+    it, the lips could never close.
+
     Returns:
         By person and emotion, (478, 3) in eye distances.
     """
@@ -49,9 +61,26 @@ def expressions_of_people(
             shapes.setdefault(row.person, {}).setdefault(row.emotion, []).append(mean)
     return {
         person: {
-            name: np.asarray(np.mean(faces, 0) - np.mean(own[NEUTRAL], 0), np.float32)
+            name: without_opening(np.mean(faces, 0) - np.mean(own[NEUTRAL], 0))
             for name, faces in own.items()
         }
         for person, own in shapes.items()
         if NEUTRAL in own
     }
+
+
+def without_opening(expression: npt.NDArray[np.floating]) -> Floats:
+    """Return an expression, (478, 3), with both lips moved so that closed lips stay closed.
+
+    The chin follows the lower lip; from the upper lip to the nose the motion fades out.
+    """
+    x, y = MEAN_FACE[:, 0], MEAN_FACE[:, 1]
+    places = (x[LOWER_INNER_LIP] + x[UPPER_INNER_LIP]) / 2
+    gaps = expression[LOWER_INNER_LIP, 1] - expression[UPPER_INNER_LIP, 1]
+    gap = np.interp(x, [x[RIGHT_MOUTH_CORNER], *places, x[LEFT_MOUTH_CORNER]], [0, *gaps, 0])
+    upper, lower = (np.interp(x, x[lip], y[lip]) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
+    below_nose = np.clip((y - y[NOSE_TIP]) / (upper - y[NOSE_TIP]), 0, 1)
+    below_lips = np.clip((y - upper) / (lower - upper), 0, 1)
+    closed = np.array(expression, np.float32)
+    closed[:, 1] += gap * (below_nose / 2 - below_lips) * speech_region()
+    return closed
