@@ -12,6 +12,7 @@ Kinds of blocks:
     scores      record, systems, measures (comma separated), group=unseen|seen, layout=rows|columns
     speed       records of `talkhead benchmark --json` (comma separated)
     emotion     record of docs/score_emotion.py
+    expressions record of docs/score_expressions.py
     peers       records of `talkhead benchmark --peer FILE --json` (comma separated)
     trials      records of `python -m tests.reliability` (comma separated)
     records     every stored result: command, date, commit, machine
@@ -240,9 +241,31 @@ def emotion(record: str) -> str:
     return "\n\n".join(parts)
 
 
+def expressions(record: str) -> str:
+    """Return how often emotions were recognised, and a table of guesses for each way to show them.
+
+    Rows: true emotion. Columns: guess.
+    """
+    stored = read_record(record)
+    found = stored["result"]
+    rates = [
+        (name, str(sum(map(sum, matrix))), f"{100 * found['accuracy'][name]:.0f} %")
+        for name, matrix in found["confusions"].items()
+    ]
+    parts = [table(("shown by", "faces", "recognised"), rates)]
+    for name in ("expression and class", "class alone"):
+        lines = zip(found["emotions"], found["confusions"][name], strict=True)
+        rows = [(emotion, *map(str, counts)) for emotion, counts in lines]
+        parts.append(table((name, *found["emotions"]), rows))
+    change = f"The class changes the pixels by {found['class_change']:.2f} of 255 in the mean."
+    parts.append(f"Rows: true emotion. Columns: guess. {change} {_origin(stored)}")
+    return "\n\n".join(parts)
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
     "adaptation": adaptation,
     "emotion": emotion,
+    "expressions": expressions,
     "peers": peers,
     "records": records,
     "scores": scores,

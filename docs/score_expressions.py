@@ -5,8 +5,9 @@ Usage: python docs/score_expressions.py DATA WEIGHTS PICTURE... --exclude PERSON
 DATA is a prepared folder whose list names emotions. A linear classifier learns them from the faces
 in it, except those of the excluded people, and is tried on the real clips of these. Every picture
 is rendered with every emotion: with expression and class, with the expression alone, and with the
-class alone, and the faces detected in the frames are classified. Chance is one in eight. The last
-figure is how much the class changes the network's pixels, at the same meshes.
+class alone, and the faces detected in the frames are classified: what they differ by from the same
+picture without an emotion, added to a neutral face. Chance is one in eight. The last figure is how
+much the class changes the pixels of the frames, at the same meshes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 
 from talkhead.audio2landmarks.expressions import express
 from talkhead.data.clips import read_clip, read_manifest
-from talkhead.emotions import EMOTIONS, one_hot
+from talkhead.emotions import EMOTIONS, NEUTRAL, one_hot
 from talkhead.geometry.motion_basis import close_lips, opening_direction
 from talkhead.geometry.pose import fit_head_pose
 from talkhead.landmarks2video.renderer import render_frames
@@ -106,6 +107,7 @@ def main() -> int:
     for k, row in enumerate(rows):
         if row.person in given.exclude:
             confusions["real clips"][labels[k], classify(faces[k])] += 1
+    neutral = np.mean([faces[k].mean(0) for k in taught if rows[k].emotion == NEUTRAL], 0)
     pipeline = MaskNoisePipeline.from_folder(
         resolve_weights(given.weights), device=torch.device("cpu"), dtype=torch.float32
     )
@@ -135,6 +137,7 @@ def main() -> int:
                 return np.concatenate(list(made))
 
             without = frames("", "")
+            usual = upright(np.stack([detector.detect(frame)[0] for frame in without])).mean(0)
             for number, name in enumerate(EMOTIONS):
                 ways = {
                     "expression and class": (name, name),
@@ -146,7 +149,7 @@ def main() -> int:
                     if way == "class alone":
                         changes.append(float(np.abs(made.astype(int) - without).max(-1).mean()))
                     seen = np.stack([detector.detect(frame)[0] for frame in made])
-                    confusions[way][number, classify(upright(seen))] += 1
+                    confusions[way][number, classify(upright(seen) - usual + neutral)] += 1
     result = {
         "emotions": list(EMOTIONS),
         "people": sorted({rows[k].person for k in taught}),
