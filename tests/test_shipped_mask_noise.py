@@ -1,5 +1,6 @@
 """Tests of the shipped mask-noise networks, with examples/face.png and voices."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from talkhead.geometry.mesh import (
 )
 from talkhead.geometry.motion_basis import close_lips, opening_direction
 from talkhead.geometry.pose import fit_head_pose
+from talkhead.landmarks2video.canvas import prepare_canvas
+from talkhead.landmarks2video.conditioning import draw_maps, warp_identity
+from talkhead.landmarks2video.mask_noise.renderer import generate_window, shrink, small_points
 from talkhead.landmarks2video.renderer import render_frames
 from talkhead.landmarks2video.sampling import SamplerOptions
 from talkhead.media.picture import read_picture
@@ -28,6 +32,8 @@ from talkhead.weights import resolve_weights
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+MIN_CHANGE = 1.0
+"""How much another class changes the mouth, and the eyes, at least, of 255 in the mean."""
 FACE = Path(__file__).resolve().parents[1] / "examples" / "face.png"
 
 
@@ -103,3 +109,32 @@ def test_no_expression_keeps_closed_lips_from_closing(pipeline: MaskNoisePipelin
     offsets = pipeline.expressions.offsets.float().cpu().numpy()
     gaps = offsets[:, LOWER_LIP_CENTRE, 1] - offsets[:, UPPER_LIP_CENTRE, 1]
     assert np.abs(gaps).max() < 0.002  # eye distances; lips that speak open by 0.1
+
+
+def test_the_class_alone_changes_the_frames(
+    pipeline: MaskNoisePipeline, picture: Pixels, mesh: Floats
+) -> None:
+    openings = np.array([0, 0.05, 0.1, 0.05], np.float32)
+    renderer = pipeline.renderer()
+    canvas = prepare_canvas(picture, mesh, renderer.device)
+    meshes = torch.from_numpy(canvas.crop.to_crop(speaking(pipeline, mesh, openings)))
+    size = renderer.video_denoiser.config.size_px
+    grid, maps = draw_maps(canvas.mesh, meshes)
+    base = shrink(warp_identity(canvas.small.expand(len(meshes), -1, -1, -1), grid, maps), size)
+    points = torch.from_numpy(small_points(meshes.numpy(), size))
+    noise = torch.zeros(base.shape[1:])
+
+    def frames(name: str) -> torch.Tensor:
+        emotion = torch.from_numpy(one_hot(name))
+        given = renderer.video_denoiser, renderer.scheduler, base, points, emotion, noise, noise
+        with torch.inference_mode():
+            return generate_window(*given, SamplerOptions()).float() * 127.5
+
+    eyes, mouth = (
+        points[:, part].flatten(0, 1).mean(0).round().int()
+        for part in (slice(36, 48), slice(48, 68))
+    )
+    for one, other in pairwise(("angry", "happy", "sad", "surprised")):
+        change = (frames(one) - frames(other)).abs().amax(1)
+        for x, y in (eyes.tolist(), mouth.tolist()):
+            assert float(change[:, y - 8 : y + 8, x - 16 : x + 16].mean()) > MIN_CHANGE

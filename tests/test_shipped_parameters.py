@@ -12,10 +12,7 @@ from talkhead.pipelines.loading import NETWORKS
 from talkhead.weights.systems import CHECKPOINTS, TENSORS_NAME
 
 FOLDERS = sorted(path.parent for path in CHECKPOINTS.rglob(TENSORS_NAME))
-BLOCKS = ("down.0", "down.1", "down.2", "middle", "up.0", "up.1", "up.2")
 IDLE: dict[str, set[str]] = {
-    # Trained when the class embedding and the columns that read it both began as zeros.
-    "mask-noise/video_denoiser": {"emotion.weight", *(f"{block}.film.weight" for block in BLOCKS)},
     # Channels of the lowest level, 4 px wide, that no face of its two people moves.
     "mask-noise-paper/video_denoiser": {"middle.over_time.weight"},
 }
