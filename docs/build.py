@@ -253,11 +253,11 @@ def expressions(record: str) -> str:
         for name, matrix in found["confusions"].items()
     ]
     parts = [table(("shown by", "faces", "recognised"), rates)]
-    for name in ("expression and class", "class alone"):
+    for name in list(found["confusions"])[1::2]:
         lines = zip(found["emotions"], found["confusions"][name], strict=True)
         rows = [(emotion, *map(str, counts)) for emotion, counts in lines]
         parts.append(table((name, *found["emotions"]), rows))
-    change = f"The class changes the pixels by {found['class_change']:.2f} of 255 in the mean."
+    change = f"The class changes the mouth by {found['class_change']:.1f} of 255 in the mean."
     parts.append(f"Rows: true emotion. Columns: guess. {change} {_origin(stored)}")
     return "\n\n".join(parts)
 
