@@ -60,7 +60,8 @@ def processor() -> str:
     flags = facts.get("flags", "").split()
     known = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2"}
     best = next((title for flag, title in known.items() if flag in flags), platform.machine())
-    return f"{facts.get('model name', platform.machine())}, {best}"
+    name = facts.get("model name", platform.machine()).replace("(R)", "").removesuffix(" Processor")
+    return f"{name}, {best}"
 
 
 if __name__ == "__main__":
