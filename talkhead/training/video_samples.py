@@ -98,11 +98,11 @@ class VideoSamples:
         self._bank, self._registration, self._config, self._seed = bank, registration, config, seed
         self._model_config = model_config
         self._num_frames = config.window_frames or int(model_config["num_frames"])
-        self._acted = {
-            name: expressions.shape_of(one_hot(name))
-            for name, known in zip(EMOTIONS, expressions.known.tolist(), strict=True)
-            if known and name != NEUTRAL
-        }
+        self._acted: dict[str, Floats] = {}
+        if config.acted_share:
+            for name, known in zip(EMOTIONS, expressions.known.tolist(), strict=True):
+                if known and name != NEUTRAL:
+                    self._acted[name] = expressions.shape_of(one_hot(name))
         self._expressions: dict[int, Floats] = {}
         if config.neutral_share:
             people = expressions_of_people(bank.rows, bank.clips)
