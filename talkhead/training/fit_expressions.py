@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ def expressions_of_people(
     }
 
 
-def without_opening(expression: npt.NDArray[np.floating]) -> Floats:
+def without_opening(expression: npt.NDArray[np.floating[Any]]) -> Floats:
     """Return an expression, (478, 3), with both lips moved so that closed lips stay closed.
 
     The chin follows the lower lip; from the upper lip to the nose the motion fades out.
